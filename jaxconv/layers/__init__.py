@@ -1,0 +1,1 @@
+"""Layers: pure functions that compute the shape before the array."""

@@ -1,0 +1,218 @@
+"""Convolution and transposed convolution: the shape is computed before the array."""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxconv.layers.operands import Ints, Padding, as_arrays, as_shape
+from jaxconv.shapes.errors import door
+from jaxconv.shapes.plans import Plan, conv_plan
+
+# Modes of jnp.pad for the paddings that repeat the image instead of adding zeros.
+REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+
+
+@door
+def conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "SAME",
+    dilation: Ints = 1,
+    groups: int = 1,
+    layout: str = "NHWC",
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Convolve a batch of images with a bank of filters: one feature map a filter.
+
+    As everywhere in deep learning this is the cross-correlation: the kernel is not flipped. The
+    result along an axis of ``n`` pixels has ``(n + low + high - extent)//stride + 1``, with
+    ``extent = dilation*(k - 1) + 1`` (Dumoulin and Visin, 2016, section 2.4).
+
+    Args:
+        x: images, shape (b, h, w, c_in) for layout "NHWC"; 1-D and 3-D by ``layout``.
+        kernel: weights, always spatial axes first: (kh, kw, c_in/groups, c_out).
+        bias: (c_out,), or None for none.
+        stride: pixels between neighbouring neurons, an int or one an axis.
+        padding: zeros around the image. "SAME" gives ceil(n/stride), the odd pixel at the end
+            ("SAME_LOWER": at the start); "VALID" adds none; "CAUSAL" (1-D) adds all at the start.
+            "CIRCULAR" and "REFLECT" add the image's own pixels, (extent - 1)//2 before and
+            extent//2 after, whatever the stride. An int pads every side; a tuple has an
+            entry for each axis, an int or a pair (low, high).
+        dilation: pixels between neighbouring taps of the kernel, an int or one an axis.
+        groups: the channels of ``x`` and of the result fall into so many independent groups.
+        layout: "NWC" "NHWC" "NDHWC" "NCW" "NCHW" or "NCDHW", of ``x`` and of the result.
+        precision: of the products, as in ``jax.lax.conv_general_dilated``.
+
+    Returns:
+        Feature maps before any activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
+
+    Raises:
+        ShapeError: anything that does not fit; the message says what, where and the fix.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> images, filters = jnp.ones((8, 224, 224, 3)), jnp.ones((3, 3, 3, 64))
+        >>> jc.conv(images, filters, stride=2).shape
+        (8, 112, 112, 64)
+    """
+    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    plan = conv_plan(
+        x.shape,
+        kernel.shape,
+        *(b.shape for b in biases),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        layout=layout,
+    )
+    pads = [w.pads for w in plan.windows]
+    if isinstance(padding, str) and padding in REPEATED:
+        x = jnp.pad(x, plan.everywhere(pads, (0, 0)), REPEATED[padding])
+        pads = [(0, 0)] * len(pads)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=[w.stride for w in plan.windows],
+        padding=pads,
+        rhs_dilation=[w.dilation for w in plan.windows],
+        dimension_numbers=_order(plan),
+        feature_group_count=plan.groups,
+        precision=precision,
+    )
+    return _finish(y, biases, plan)
+
+
+@door
+def conv_transpose(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "SAME",
+    dilation: Ints = 1,
+    groups: int = 1,
+    layout: str = "NHWC",
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Run a convolution backwards, from its feature maps to its input's shape.
+
+    This is the gradient of :func:`conv` with respect to its input, for the kernel with its two
+    channel axes swapped (within each group), and so equals PyTorch's ``ConvTranspose``. The shape
+    law, along an axis of ``n`` pixels with ``extent = dilation*(k - 1) + 1``:
+
+    - "SAME" and "SAME_LOWER": ``n*stride``;
+    - "VALID": ``(n - 1)*stride + extent``;
+    - explicit (low, high): ``(n - 1)*stride + extent - low - high``; these are the pads of the
+      convolution that is run backwards, so they crop here (Dumoulin and Visin, 2016, chapter 4).
+
+    Args:
+        x: feature maps, shape (b, h, w, c_in) for layout "NHWC".
+        kernel: weights, always spatial axes first: (kh, kw, c_in/groups, c_out).
+        bias: (c_out,), or None for none.
+        stride: pixels of the result from one pixel of ``x`` to the next.
+        padding: "SAME", "SAME_LOWER", "VALID", an int, or for each axis an int or a pair.
+        dilation: pixels between neighbouring taps of the kernel.
+        groups: the channels of ``x`` and of the result fall into so many independent groups.
+        layout: as for :func:`conv`.
+        precision: of the products, as in ``jax.lax.conv_general_dilated``.
+
+    Returns:
+        Shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
+
+    Raises:
+        ShapeError: anything that does not fit; the message says what, where and the fix.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.conv_transpose(jnp.ones((1, 7, 7, 64)), jnp.ones((2, 2, 64, 32)), stride=2).shape
+        (1, 14, 14, 32)
+    """
+    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    plan = conv_plan(
+        x.shape,
+        kernel.shape,
+        *(b.shape for b in biases),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        layout=layout,
+        transposed=True,
+    )
+    y = lax.conv_general_dilated(
+        x,
+        lax.rev(kernel, range(len(plan.windows))),
+        window_strides=[1] * len(plan.windows),
+        padding=[(w.extent - 1 - w.low, w.extent - 1 - w.high) for w in plan.windows],
+        lhs_dilation=[w.stride for w in plan.windows],
+        rhs_dilation=[w.dilation for w in plan.windows],
+        dimension_numbers=_order(plan),
+        feature_group_count=plan.groups,
+        precision=precision,
+    )
+    return _finish(y, biases, plan)
+
+
+@door
+def conv_shape(
+    x_shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    *,
+    stride: Ints = 1,
+    padding: Padding = "SAME",
+    dilation: Ints = 1,
+    groups: int = 1,
+    layout: str = "NHWC",
+) -> tuple[int, ...]:
+    """Predict the shape of :func:`conv` without computing anything.
+
+    Args:
+        x_shape: shape of the images, in ``layout``.
+        kernel_shape: (kh, kw, c_in/groups, c_out).
+        stride: as for :func:`conv`, like all that follow.
+        padding: as for :func:`conv`.
+        dilation: as for :func:`conv`.
+        groups: as for :func:`conv`.
+        layout: as for :func:`conv`.
+
+    Returns:
+        The shape of the result, in ``layout``.
+
+    Raises:
+        ShapeError: whatever :func:`conv` would refuse.
+
+    Example:
+        >>> import jaxconv as jc
+        >>> jc.conv_shape((1, 128, 128, 3), (3, 3, 3, 32), padding=0)
+        (1, 126, 126, 32)
+    """
+    return conv_plan(
+        as_shape("x_shape", x_shape),
+        as_shape("kernel_shape", kernel_shape),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        layout=layout,
+    ).shape
+
+
+def _order(plan: Plan) -> tuple[str, str, str]:
+    return plan.layout.name, plan.layout.kernel, plan.layout.name
+
+
+def _finish(y: jax.Array, biases: Sequence[jax.Array], plan: Plan) -> jax.Array:
+    after = range(1, len(plan.shape) - plan.layout.channel)
+    for b in biases:
+        y = y + jnp.expand_dims(b, after)
+    chex.assert_shape(y, plan.shape)
+    return y

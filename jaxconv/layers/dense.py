@@ -1,0 +1,118 @@
+"""Flatten feature maps, and multiply them by a matrix."""
+
+from math import gcd, isqrt
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxconv.layers.operands import as_arrays
+from jaxconv.shapes.errors import Fact, Operand, door, refuse_if
+from jaxconv.shapes.plans import bias_facts
+
+
+@door
+def flatten(x: ArrayLike) -> jax.Array:
+    """Lay out each image's numbers in one row, the last axis fastest.
+
+    Args:
+        x: shape (b, ...), at least two axes.
+
+    Returns:
+        Shape (b, product of the rest), dtype of ``x``.
+
+    Raises:
+        ShapeError: no batch axis, or an axis of size 0 beside it.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.flatten(jnp.ones((8, 7, 7, 512))).shape
+        (8, 25088)
+    """
+    (x,) = as_arrays(x=x)
+    operands = [Operand("x", x.shape)]
+    fix = "add a batch axis with x[None]."
+    few = Fact(f"x has {x.ndim} axes, but flatten needs a batch axis and one more.", fix)
+    refuse_if([few] if x.ndim < 2 else [], operands)
+    empty = Fact("x holds no numbers to flatten.", "pass maps of 1 pixel or more.")
+    refuse_if([empty] if 0 in x.shape[1:] else [], operands)
+    count = 1
+    for size in x.shape[1:]:
+        count = count * size
+    y = jnp.reshape(x, (x.shape[0], count))
+    chex.assert_shape(y, (x.shape[0], count))
+    return y
+
+
+@door
+def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+    """Multiply the last axis by a matrix: every output is a neuron that sees all inputs.
+
+    Args:
+        x: shape (..., c_in).
+        kernel: weights, shape (c_in, c_out).
+        bias: (c_out,), or None for none.
+
+    Returns:
+        Shape (..., c_out), dtype of ``x``.
+
+    Raises:
+        ShapeError: widths, ranks or types that do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.dense(jnp.ones((8, 25088)), jnp.ones((25088, 10))).shape
+        (8, 10)
+    """
+    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    operands = [Operand("x", x.shape), Operand("kernel", kernel.shape)]
+    refuse_if(_rank_facts(x, kernel), operands)
+    facts = _width_facts(x, kernel)
+    for b in biases:
+        facts += bias_facts(b.shape, kernel.shape[1])
+    refuse_if(facts, operands)
+    y = lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+    for b in biases:
+        y = y + b
+    chex.assert_shape(y, (*x.shape[:-1], kernel.shape[1]))
+    return y
+
+
+def _rank_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
+    facts = []
+    if x.ndim < 1:
+        facts.append(Fact("x is a single number.", "pass x of shape (b, c_in)."))
+    if kernel.ndim != 2:
+        wrong = f"kernel has {kernel.ndim} axes, but dense needs 2 (c_in, c_out)."
+        facts.append(Fact(wrong, "reshape kernel to (c_in, c_out), or call conv."))
+    return facts
+
+
+def _width_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
+    have, want = x.shape[-1], kernel.shape[0]
+    if have == want:
+        return [] if have else [Fact("x and kernel are empty.", "pass c_in of 1 or more.")]
+    wrong = f"x has {have} features, but kernel expects {want}."
+    if have == kernel.shape[1]:
+        return [Fact(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]
+    if x.ndim > 2 and want % have == 0 and want > have:
+        return [Fact(wrong, "call flatten first.", "x was not flattened.")]
+    if (maps := _square_maps(have, want)) is None:
+        return [Fact(wrong, f"pass a kernel of shape ({have}, {kernel.shape[1]}).")]
+    got, expected = maps
+    hint = f"As flattened maps, {have} is {got} and {want} is {expected}."
+    fix = f"resize the images so that the map is {expected}, or call global_avg_pool before dense."
+    return [Fact(wrong, fix, hint)]
+
+
+def _square_maps(have: int, want: int) -> tuple[str, str] | None:
+    """Read both widths as square maps with the same channels, the most channels first."""
+    common = gcd(have, want)
+    for channels in range(common, 0, -1):
+        sides = [isqrt(n // channels) for n in (have, want)]
+        if all(n == side * side * channels for n, side in zip((have, want), sides, strict=True)):
+            got, expected = (f"{side}x{side}x{channels}" for side in sides)
+            return got, expected
+    return None

@@ -1,0 +1,75 @@
+"""What every layer asks of its array arguments: that they are arrays, and of one type."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.shapes.errors import Fact, Mismatch, refuse_if
+
+Ints = int | Sequence[int]
+Padding = str | int | Sequence[int | Sequence[int]]
+
+
+def as_arrays(**operands: Any) -> list[jax.Array]:
+    """Take each operand as a JAX array; all must have one dtype.
+
+    Anything with a shape that JAX can take passes: JAX and NumPy arrays, tracers, Flax variables.
+    A ``bias`` of None is left out.
+
+    Raises:
+        Mismatch: an operand that is no array, or operands of several dtypes.
+    """
+    given = {n: value for n, value in operands.items() if n != "bias" or value is not None}
+    refuse_if(_no_array(name, value) for name, value in given.items() if not _is_array(value))
+    arrays = {name: jnp.asarray(value) for name, value in given.items()}
+    refuse_if(_dtype_facts(arrays))
+    return list(arrays.values())
+
+
+def need_floats(x: jax.Array) -> None:
+    """Refuse integers where means would have to be rounded."""
+    wrong = f"x is {x.dtype}, in which a mean would have to be rounded."
+    facts = [Fact(wrong, "convert with x.astype(jnp.float32).")]
+    refuse_if([] if jnp.issubdtype(x.dtype, jnp.inexact) else facts)
+
+
+def as_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """Take a shape, or refuse what is none."""
+    if isinstance(shape, Sequence) and not isinstance(shape, str):
+        return tuple(shape)
+    wrong = f"{name} is {shape!r}, but must be a tuple of sizes."
+    raise Mismatch([Fact(wrong, f"pass a tuple, such as {name.removesuffix('_shape')}.shape.")])
+
+
+def _is_array(value: object) -> bool:
+    known = isinstance(value, jax.Array | np.ndarray | np.generic)
+    return hasattr(value, "shape") and (known or hasattr(value, "__jax_array__"))
+
+
+def _no_array(name: str, value: object) -> Fact:
+    scalar = value is None or isinstance(value, int | float | str)
+    shown = repr(value) if scalar else f"a {type(value).__name__}"
+    wrong = f"{name} is {shown}, but must be an array."
+    if name == "kernel" and isinstance(value, int):
+        hint = "The kernel is the weights themselves, not their size."
+        return Fact(
+            wrong, f"for images pass weights of shape ({value}, {value}, c_in, c_out).", hint
+        )
+    return Fact(wrong, f"pass an array as {name}; jnp.asarray makes one of numbers.")
+
+
+def _dtype_facts(arrays: dict[str, jax.Array]) -> list[Fact]:
+    types = {name: array.dtype for name, array in arrays.items()}
+    if len(set(types.values())) == 1:
+        return []
+    wrong = " and ".join(f"{name} is {dtype}" for name, dtype in types.items()) + "."
+    (first, image), *others = types.items()
+    floats = [dtype for _, dtype in others if jnp.issubdtype(dtype, jnp.floating)]
+    if image == np.uint8 and floats:
+        fix = f"convert with {first}.astype(jnp.{floats[0]}) / 255."
+        return [Fact(wrong, fix, f"{first} looks like raw pixels of 0 to 255.")]
+    to = image if jnp.issubdtype(image, jnp.floating) or not floats else floats[0]
+    return [Fact(wrong, f"convert with .astype(jnp.{to}), so that all have one type.")]

@@ -1,0 +1,179 @@
+"""Pooling: the largest or the mean value of each window of a feature map."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jaxconv.layers.operands import Ints, Padding, as_arrays, as_shape, need_floats
+from jaxconv.shapes.errors import Fact, door, refuse_if
+from jaxconv.shapes.plans import Plan, map_plan, pool_plan
+
+
+@door
+def max_pool(
+    x: ArrayLike,
+    window: Ints = 2,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    layout: str = "NHWC",
+) -> jax.Array:
+    """Keep the largest value of each window. Padding never wins: it counts as minus infinity.
+
+    Args:
+        x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
+        window: pixels along each spatial axis, an int or one an axis.
+        stride: pixels between neighbouring windows; None means ``window``, so that none overlap.
+        padding: "VALID", "SAME", "SAME_LOWER", an int, or for each axis an int or a pair
+            (low, high); smaller than the window, which else could hold no pixel at all.
+        layout: "NWC" "NHWC" "NDHWC" "NCW" "NCHW" or "NCDHW".
+
+    Returns:
+        Shape (b, h', w', c) in ``layout`` with ``h' = (h + low + high - window)//stride + 1``,
+        dtype of ``x``.
+
+    Raises:
+        ShapeError: anything that does not fit; the message says what, where and the fix.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.max_pool(jnp.ones((1, 224, 224, 64))).shape
+        (1, 112, 112, 64)
+    """
+    (x,) = as_arrays(x=x)
+    refuse_if(_order_facts(x))
+    plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
+    floats = jnp.issubdtype(x.dtype, jnp.floating)
+    least = -jnp.inf if floats else jnp.iinfo(x.dtype).min
+    y = _reduce(x, least, lax.max, plan)
+    chex.assert_shape(y, plan.shape)
+    return y
+
+
+@door
+def avg_pool(
+    x: ArrayLike,
+    window: Ints = 2,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    count_padding: bool = False,
+    layout: str = "NHWC",
+) -> jax.Array:
+    """Take the mean of each window.
+
+    Args:
+        x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
+        window: pixels along each spatial axis, an int or one an axis.
+        stride: pixels between neighbouring windows; None means ``window``.
+        padding: as for :func:`max_pool`.
+        count_padding: True divides by the whole window, its padding counted as zeros (PyTorch's
+            ``count_include_pad``); False by the number of real pixels in it.
+        layout: as for :func:`max_pool`.
+
+    Returns:
+        Shape (b, h', w', c) in ``layout`` with ``h' = (h + low + high - window)//stride + 1``,
+        dtype of ``x``.
+
+    Raises:
+        ShapeError: anything that does not fit; the message says what, where and the fix.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.avg_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).item()
+        1.5
+    """
+    (x,) = as_arrays(x=x)
+    need_floats(x)
+    plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
+    total = _reduce(x, 0.0, lax.add, plan)
+    chex.assert_shape(total, plan.shape)
+    if count_padding or not any(any(w.pads) for w in plan.windows):
+        return total / prod(w.kernel for w in plan.windows)
+    spatial = [x.shape[i] for i in plan.layout.spatial]
+    pixels = _reduce(jnp.ones(plan.everywhere(spatial, 1), x.dtype), 0.0, lax.add, plan)
+    return total / pixels
+
+
+@door
+def global_avg_pool(x: ArrayLike, *, layout: str = "NHWC") -> jax.Array:
+    """Take the mean of each whole feature map.
+
+    Args:
+        x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
+        layout: as for :func:`max_pool`.
+
+    Returns:
+        Shape (b, c), dtype of ``x``.
+
+    Raises:
+        ShapeError: a wrong rank, an empty map, or integers.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv as jc
+        >>> jc.global_avg_pool(jnp.ones((8, 7, 7, 512))).shape
+        (8, 512)
+    """
+    (x,) = as_arrays(x=x)
+    need_floats(x)
+    plan = map_plan(x.shape, layout)
+    y = jnp.mean(x, plan.layout.spatial)
+    chex.assert_shape(y, plan.shape)
+    return y
+
+
+@door
+def pool_shape(
+    x_shape: Sequence[int],
+    window: Ints = 2,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "VALID",
+    layout: str = "NHWC",
+) -> tuple[int, ...]:
+    """Predict the shape of :func:`max_pool` and :func:`avg_pool` without computing anything.
+
+    Args:
+        x_shape: shape of the feature maps, in ``layout``.
+        window: as for :func:`max_pool`, like all that follow.
+        stride: as for :func:`max_pool`.
+        padding: as for :func:`max_pool`.
+        layout: as for :func:`max_pool`.
+
+    Returns:
+        The shape of the result, in ``layout``.
+
+    Raises:
+        ShapeError: whatever :func:`max_pool` would refuse of a shape.
+
+    Example:
+        >>> import jaxconv as jc
+        >>> jc.pool_shape((1, 7, 7, 64), 3, stride=2)
+        (1, 3, 3, 64)
+    """
+    x = as_shape("x_shape", x_shape)
+    return pool_plan(x, window=window, stride=stride, padding=padding, layout=layout).shape
+
+
+def _order_facts(x: jax.Array) -> list[Fact]:
+    if jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer):
+        return []
+    wrong = f"x is {x.dtype}, of which none is the largest."
+    return [Fact(wrong, "convert with x.astype(jnp.float32).")]
+
+
+def _reduce(x: jax.Array, start: float, step: Callable, plan: Plan) -> jax.Array:
+    return lax.reduce_window(
+        x,
+        np.asarray(start, x.dtype)[()],
+        step,
+        window_dimensions=plan.everywhere([w.kernel for w in plan.windows], 1),
+        window_strides=plan.everywhere([w.stride for w in plan.windows], 1),
+        padding=plan.everywhere([w.pads for w in plan.windows], (0, 0)),
+    )

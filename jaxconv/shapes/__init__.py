@@ -1,0 +1,1 @@
+"""Shapes: integer arithmetic, layouts and messages. No JAX in here."""

@@ -1,0 +1,126 @@
+"""ShapeError, and the one place where mismatches become a sentence.
+
+Inner code raises :class:`Mismatch` with facts; the public function, marked with :func:`door`,
+adds its own name once and raises what the user reads.
+"""
+
+import difflib
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ShapeError(ValueError):
+    """Shapes, types or options of a call do not fit; the message says which, where and the fix."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One mismatch: what is wrong, what it looks like, and how to mend it.
+
+    Attributes:
+        wrong: a sentence without the function's name, such as ``"stride is 0, ..."``.
+        fix: the remedy, an imperative sentence.
+        hint: what the mistake probably was, a whole sentence; may be empty.
+    """
+
+    wrong: str
+    fix: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array as the message shows it: its name, its shape, and how the shape was read."""
+
+    name: str
+    shape: Sequence[object]
+    reading: str = ""
+
+
+class Mismatch(Exception):  # noqa: N818 - no error yet: the door makes it one
+    """Facts found by inner code, on their way to the door of a public function."""
+
+    def __init__(self, facts: Iterable[Fact], operands: Iterable[Operand] = ()) -> None:
+        self.facts = tuple(facts)
+        self.operands = tuple(operands)
+        super().__init__(*(fact.wrong for fact in self.facts))
+
+
+class Findings(list[Fact]):
+    """Facts gathered while going on, so that one message can name all mismatches at once."""
+
+    def attempt(self, parse: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Return what ``parse`` returns; where it finds mismatches, keep them and return None."""
+        try:
+            return parse(*args, **kwargs)
+        except Mismatch as mismatch:
+            self.extend(mismatch.facts)
+            return None
+
+
+def refuse_if(facts: Iterable[Fact], operands: Iterable[Operand] = ()) -> None:
+    """Raise :class:`Mismatch` if there are any facts."""
+    if facts := tuple(facts):
+        raise Mismatch(facts, operands)
+
+
+def message(function: str, facts: Sequence[Fact], operands: Sequence[Operand] = ()) -> str:
+    """Write all mismatches of one call as one message.
+
+    Args:
+        function: the public function that was called.
+        facts: what is wrong, at least one.
+        operands: the arrays, as they were read.
+
+    Returns:
+        The sentence(s), a line an operand, then the hints and the fixes.
+    """
+    indent = " " * (len(function) + 2)
+    lines = [f"{function}: " + f"\n{indent}".join(fact.wrong for fact in facts)]
+    names = max((len(operand.name) for operand in operands), default=0)
+    shapes = max((len(_tuple(operand.shape)) for operand in operands), default=0)
+    for operand in operands:
+        row = f"  {operand.name:<{names}}  {_tuple(operand.shape):<{shapes}}  {operand.reading}"
+        lines.append(row.rstrip())
+    lines += [f"  {fact.hint}" for fact in facts if fact.hint]
+    lines += [f"  Fix: {fix}" for fix in dict.fromkeys(fact.fix for fact in facts)]
+    return "\n".join(lines)
+
+
+def door(public: Callable[P, R]) -> Callable[P, R]:
+    """Make ``public`` raise :class:`ShapeError`, under its own name, for every inner mismatch."""
+
+    @functools.wraps(public)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return public(*args, **kwargs)
+        except Mismatch as mismatch:
+            text = message(public.__name__, mismatch.facts, mismatch.operands)
+        raise ShapeError(text)
+
+    return named
+
+
+def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> Fact:
+    """Say that ``value`` is none of the ``allowed`` names, the nearest first.
+
+    Args:
+        name: the argument.
+        value: what was passed.
+        allowed: the names that the code tests against.
+        also: other forms the argument takes, such as ``", an int"``.
+    """
+    allowed = tuple(allowed)
+    near = difflib.get_close_matches(str(value).upper(), [a.upper() for a in allowed], 1)
+    first = sorted(allowed, key=lambda a: a.upper() not in near)
+    options = ", ".join(repr(option) for option in first) + also
+    return Fact(f"{name} is {value!r}, which is not known.", f"pass {name}= one of {options}.")
+
+
+def _tuple(shape: Sequence[object]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
