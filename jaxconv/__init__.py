@@ -1,19 +1,27 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
+from jaxconv.inspect.features import feature_maps
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
+from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from jaxconv.shapes.errors import ShapeError
 
 __all__ = [
+    "VGG",
     "ShapeError",
     "avg_pool",
     "conv",
     "conv_shape",
     "conv_transpose",
     "dense",
+    "feature_maps",
     "flatten",
     "global_avg_pool",
     "max_pool",
     "pool_shape",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
 ]

@@ -11,7 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=120,
+        default=100,
         help="random configurations of each layer compared with PyTorch and NumPy",
     )
 

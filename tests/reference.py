@@ -35,10 +35,7 @@ def pads(padding, n, kernel, stride, dilation):
             raise Refused
         want = len(range(0, n, stride))
         total = 0
-        while (
-            n + total <= reach
-            or len(positions(n, 0, total, kernel, stride, dilation)) < want
-        ):
+        while n + total <= reach or len(positions(n, 0, total, kernel, stride, dilation)) < want:
             total += 1
         halves = total // 2, total - total // 2
         return halves if padding == "SAME" else halves[::-1]
@@ -63,9 +60,11 @@ def conv(x, kernel, bias, *, stride, padding, dilation, groups):
     """Cross-correlation: x (b, *sizes, c), kernel (*k, c/groups, out), tuples throughout."""
     sizes, size = x.shape[1:-1], kernel.shape[:-2]
     around = axis_pads(padding, sizes, size, stride, dilation)
-    mode = {"CIRCULAR": "wrap", "REFLECT": "reflect"}.get(padding, "constant") if isinstance(
-        padding, str
-    ) else "constant"
+    mode = (
+        {"CIRCULAR": "wrap", "REFLECT": "reflect"}.get(padding, "constant")
+        if isinstance(padding, str)
+        else "constant"
+    )
     spare = {"wrap": 0, "reflect": 1}.get(mode)
     if spare is not None and any(max(p) > n - spare for p, n in zip(around, sizes, strict=True)):
         raise Refused
@@ -100,8 +99,7 @@ def pool(x, kind, *, window, stride, padding, count_padding=False):
     if any(max(p) >= k for p, k in zip(around, window, strict=True)):
         raise Refused
     starts = [
-        positions(n, *p, k, s, 1)
-        for n, p, k, s in zip(sizes, around, window, stride, strict=True)
+        positions(n, *p, k, s, 1) for n, p, k, s in zip(sizes, around, window, stride, strict=True)
     ]
     y = np.zeros((x.shape[0], *map(len, starts), x.shape[-1]), x.dtype)
     for where in itertools.product(*map(enumerate, starts)):

@@ -6,9 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
-from jaxconv.layers.operands import Ints, Padding, as_arrays, as_shape
+from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape
 from jaxconv.shapes.errors import door
 from jaxconv.shapes.plans import Plan, conv_plan
 
@@ -18,9 +17,9 @@ REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 @door
 def conv(
-    x: ArrayLike,
-    kernel: ArrayLike,
-    bias: ArrayLike | None = None,
+    x: Operand,
+    kernel: Operand,
+    bias: Operand | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",
@@ -92,9 +91,9 @@ def conv(
 
 @door
 def conv_transpose(
-    x: ArrayLike,
-    kernel: ArrayLike,
-    bias: ArrayLike | None = None,
+    x: Operand,
+    kernel: Operand,
+    bias: Operand | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",

@@ -6,15 +6,14 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
-from jaxconv.layers.operands import as_arrays
-from jaxconv.shapes.errors import Fact, Operand, door, refuse_if
+from jaxconv.layers.operands import Operand, as_arrays
+from jaxconv.shapes.errors import Fact, Reading, door, refuse_if
 from jaxconv.shapes.plans import bias_facts
 
 
 @door
-def flatten(x: ArrayLike) -> jax.Array:
+def flatten(x: Operand) -> jax.Array:
     """Lay out each image's numbers in one row, the last axis fastest.
 
     Args:
@@ -32,7 +31,7 @@ def flatten(x: ArrayLike) -> jax.Array:
         (8, 25088)
     """
     (x,) = as_arrays(x=x)
-    operands = [Operand("x", x.shape)]
+    operands = [Reading("x", x.shape)]
     fix = "add a batch axis with x[None]."
     few = Fact(f"x has {x.ndim} axes, but flatten needs a batch axis and one more.", fix)
     refuse_if([few] if x.ndim < 2 else [], operands)
@@ -47,7 +46,7 @@ def flatten(x: ArrayLike) -> jax.Array:
 
 
 @door
-def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+def dense(x: Operand, kernel: Operand, bias: Operand | None = None) -> jax.Array:
     """Multiply the last axis by a matrix: every output is a neuron that sees all inputs.
 
     Args:
@@ -67,7 +66,7 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> jax
         (8, 10)
     """
     x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
-    operands = [Operand("x", x.shape), Operand("kernel", kernel.shape)]
+    operands = [Reading("x", x.shape), Reading("kernel", kernel.shape)]
     refuse_if(_rank_facts(x, kernel), operands)
     facts = _width_facts(x, kernel)
     for b in biases:

@@ -1,14 +1,24 @@
 """What every layer asks of its array arguments: that they are arrays, and of one type."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxconv.shapes.errors import Fact, Mismatch, refuse_if
 
+
+@runtime_checkable
+class Variable(Protocol):
+    """What JAX can turn into an array by itself, such as a Flax variable."""
+
+    def __jax_array__(self) -> jax.Array: ...
+
+
+Operand = ArrayLike | Variable
 Ints = int | Sequence[int]
 Padding = str | int | Sequence[int | Sequence[int]]
 
@@ -45,8 +55,7 @@ def as_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def _is_array(value: object) -> bool:
-    known = isinstance(value, jax.Array | np.ndarray | np.generic)
-    return hasattr(value, "shape") and (known or hasattr(value, "__jax_array__"))
+    return isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
 
 
 def _no_array(name: str, value: object) -> Fact:

@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
-from jaxconv.layers.operands import Ints, Padding, as_arrays, as_shape, need_floats
+from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape, need_floats
 from jaxconv.shapes.errors import Fact, door, refuse_if
 from jaxconv.shapes.plans import Plan, map_plan, pool_plan
 
 
 @door
 def max_pool(
-    x: ArrayLike,
+    x: Operand,
     window: Ints = 2,
     *,
     stride: Ints | None = None,
@@ -58,7 +57,7 @@ def max_pool(
 
 @door
 def avg_pool(
-    x: ArrayLike,
+    x: Operand,
     window: Ints = 2,
     *,
     stride: Ints | None = None,
@@ -102,7 +101,7 @@ def avg_pool(
 
 
 @door
-def global_avg_pool(x: ArrayLike, *, layout: str = "NHWC") -> jax.Array:
+def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
     """Take the mean of each whole feature map.
 
     Args:
@@ -168,7 +167,7 @@ def _order_facts(x: jax.Array) -> list[Fact]:
     return [Fact(wrong, "convert with x.astype(jnp.float32).")]
 
 
-def _reduce(x: jax.Array, start: float, step: Callable, plan: Plan) -> jax.Array:
+def _reduce(x: jax.Array, start: float | int, step: Callable, plan: Plan) -> jax.Array:
     return lax.reduce_window(
         x,
         np.asarray(start, x.dtype)[()],

@@ -34,7 +34,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Operand:
+class Reading:
     """An array as the message shows it: its name, its shape, and how the shape was read."""
 
     name: str
@@ -45,7 +45,7 @@ class Operand:
 class Mismatch(Exception):  # noqa: N818 - no error yet: the door makes it one
     """Facts found by inner code, on their way to the door of a public function."""
 
-    def __init__(self, facts: Iterable[Fact], operands: Iterable[Operand] = ()) -> None:
+    def __init__(self, facts: Iterable[Fact], operands: Iterable[Reading] = ()) -> None:
         self.facts = tuple(facts)
         self.operands = tuple(operands)
         super().__init__(*(fact.wrong for fact in self.facts))
@@ -63,13 +63,13 @@ class Findings(list[Fact]):
             return None
 
 
-def refuse_if(facts: Iterable[Fact], operands: Iterable[Operand] = ()) -> None:
+def refuse_if(facts: Iterable[Fact], operands: Iterable[Reading] = ()) -> None:
     """Raise :class:`Mismatch` if there are any facts."""
     if facts := tuple(facts):
         raise Mismatch(facts, operands)
 
 
-def message(function: str, facts: Sequence[Fact], operands: Sequence[Operand] = ()) -> str:
+def message(function: str, facts: Sequence[Fact], operands: Sequence[Reading] = ()) -> str:
     """Write all mismatches of one call as one message.
 
     Args:

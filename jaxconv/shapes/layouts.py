@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxconv.shapes.errors import Fact, Operand, choice, refuse_if
+from jaxconv.shapes.errors import Fact, Reading, choice, refuse_if
 
 SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -61,20 +61,20 @@ class Layout:
         fixed = {"N": batch, "C": channels}
         return tuple(fixed[a] if a in fixed else next(values) for a in self.name)
 
-    def read(self, name: str, shape: Sequence[int]) -> Operand:
+    def read(self, name: str, shape: Sequence[int]) -> Reading:
         """Show ``shape`` as read by this layout."""
-        return _reading(name, shape, self.name, self.axes)
+        return _read_as(name, shape, self.name, self.axes)
 
-    def read_kernel(self, name: str, shape: Sequence[int]) -> Operand:
+    def read_kernel(self, name: str, shape: Sequence[int]) -> Reading:
         """Show a kernel's ``shape`` as read by this layout."""
-        return _reading(name, shape, self.kernel, self.kernel_axes)
+        return _read_as(name, shape, self.kernel, self.kernel_axes)
 
 
-def _reading(name: str, shape: Sequence[int], order: str, axes: Sequence[str]) -> Operand:
+def _read_as(name: str, shape: Sequence[int], order: str, axes: Sequence[str]) -> Reading:
     if len(shape) != len(axes):
-        return Operand(name, shape)
+        return Reading(name, shape)
     sizes = " ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True))
-    return Operand(name, shape, f"read as {order}: {sizes}")
+    return Reading(name, shape, f"read as {order}: {sizes}")
 
 
 LAYOUTS = {n: Layout(n) for n in ("NHWC", "NCHW", "NWC", "NCW", "NDHWC", "NCDHW")}

@@ -181,7 +181,7 @@ def pads_of(
 
 def _least_facts(name: str, value: object, smallest: int) -> list[Fact]:
     wrong = f"{name} is {value!r}, but must be 1 or more."
-    return [Fact(wrong, f"pass a larger {name}.")] if smallest < 1 else []
+    return [Fact(wrong, f"pass {name} of 1 or more.")] if smallest < 1 else []
 
 
 _OTHER_FORMS = ", an int, or a (low, high) pair for each spatial axis"

@@ -1,0 +1,221 @@
+"""The command line: each command does with one line what the library does."""
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.figures import maps_figure
+from jaxconv.inspect.photos import PhotoError, open_photo
+from jaxconv.inspect.receptive import Row, rows
+from jaxconv.layers.conv import conv_shape
+from jaxconv.models.vgg import VGG, vgg16
+from jaxconv.models.weights import WeightsError
+from jaxconv.shapes.errors import ShapeError, choice, message
+from jaxconv.shapes.plans import conv_plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+FORMATS = (".png", ".jpg", ".svg", ".pdf")
+
+
+class UsageError(ValueError):
+    """Arguments that make no sense; the message says which and the fix."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``jaxconv``; bad input is one message on standard error and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (PhotoError, ShapeError, UsageError, WeightsError) as error:
+        print(f"jaxconv {options.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jaxconv", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    maps = commands.add_parser(
+        "maps",
+        help="show what VGG16, trained on ImageNet, sees in a photo",
+        description="Print VGG16's layers and draw the feature maps of a photo.",
+    )
+    maps.add_argument("photo", nargs="?", help="default: Grace Hopper, which matplotlib ships")
+    maps.add_argument("--layer", action="append", metavar="NAME", help="draw it; repeatable")
+    maps.add_argument("--size", type=_positive, metavar="N", help="pixels of the shorter side")
+    maps.add_argument("--show", type=_positive, default=24, metavar="N", help="maps per layer")
+    maps.add_argument("--weights", default="imagenet", metavar="FILE", help=".safetensors file")
+    maps.add_argument("--out", type=Path, metavar="FILE", help="default: PHOTO-maps.png, here")
+    maps.set_defaults(run=_maps)
+    shape = commands.add_parser(
+        "shape",
+        help="what a convolution makes of an image",
+        description="Print the shape, the formula and the weights of one convolution.",
+    )
+    shape.add_argument("image", help="HEIGHTxWIDTHxCHANNELS, such as 128x128x3")
+    shape.add_argument("--filters", type=_positive, required=True, metavar="N")
+    shape.add_argument("--kernel", type=_sizes, required=True, metavar="K", help="3 or 3x5")
+    shape.add_argument("--padding", default="SAME", help="SAME, VALID, ... or pixels")
+    for option in ("stride", "dilation"):
+        shape.add_argument(f"--{option}", type=_sizes, default=(1,), metavar="N", help="2 or 2x1")
+    shape.add_argument("--groups", type=_positive, default=1, metavar="N")
+    shape.set_defaults(run=_shape)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.lower().split("x"))
+
+
+def _shape(options: argparse.Namespace) -> None:
+    image = _sizes_of("image", options.image)
+    if not 2 <= len(image) <= 4:
+        raise UsageError(f"{options.image} is no image. Fix: write it as 128x128x3.")
+    rank = len(image) - 1
+    spread = {n: _spread(n, getattr(options, n), rank) for n in ("kernel", "stride", "dilation")}
+    kernel = (*spread.pop("kernel"), max(image[-1] // options.groups, 1), options.filters)
+    layout = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[rank]
+    padding = int(options.padding) if options.padding.lstrip("-").isdecimal() else options.padding
+    call = {"padding": padding, "groups": options.groups, "layout": layout, **spread}
+    conv_shape((1, *image), kernel, **call)  # refuses what does not fit
+    plan = conv_plan((1, *image), kernel, **call)
+    each = int(np.prod(kernel[:-1]))
+    print("x".join(map(str, plan.shape[1:])))
+    for axis, n, window, size in zip(
+        plan.layout.spatial_axes, image, plan.windows, plan.shape[1:], strict=False
+    ):
+        print(f"  {axis}: (n + low + high - extent)//stride + 1 = {window.formula(n, size)}")
+    taps = "x".join(map(str, kernel[:-1]))
+    print(f"  {each} weights a filter ({taps}), {each * options.filters} in all, ", end="")
+    print(f"and {options.filters} biases")
+
+
+def _sizes_of(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return _sizes(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{name}: {error}. Fix: write it as 128x128x3.") from None
+
+
+def _spread(name: str, values: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    if len(values) not in (1, rank):
+        raise UsageError(f"--{name} has {len(values)} numbers. Fix: give one, or {rank}.")
+    return values * rank if len(values) == 1 else values
+
+
+def _maps(options: argparse.Namespace) -> None:
+    path = Path(options.photo) if options.photo else _default_photo()
+    photo = open_photo(path, options.size)
+    out = options.out or Path(f"{path.stem}-maps.png")
+    _check_writable(out)
+    _check_memory(photo)
+    chosen = options.layer or DEFAULT_LAYERS
+    table = _table(photo)
+    unknown = [name for name in chosen if name not in [row.name for row in table]]
+    if unknown:
+        raise ShapeError(message("maps", [choice("layer", unknown[0], [r.name for r in table])]))
+    model = vgg16(weights=options.weights, head=None)
+    _print_table(path.name, photo, table)
+    if model.preprocessing is None:
+        raise UsageError(f"{options.weights} does not say how its pictures are prepared.")
+    found = jax.jit(feature_maps(_call, chosen))(model, model.preprocessing(photo[None]))
+    picture = maps_figure(photo, {n: np.asarray(v[0]) for n, v in found.items()}, options.show)
+    _save(picture, out)
+    print(f"wrote {out}")
+
+
+def _call(model: VGG, x: jax.Array) -> jax.Array:
+    return model(x)
+
+
+def _default_photo() -> Path:
+    from matplotlib import cbook
+
+    return Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+
+
+def _table(photo: np.ndarray) -> list[Row]:
+    """The layers for a photo of this size, before any weights are there."""
+    model = nnx.eval_shape(lambda: vgg16(head=None))
+    return rows(_call, model, jax.ShapeDtypeStruct((1, *photo.shape), jnp.float32))
+
+
+def _print_table(name: str, photo: np.ndarray, table: Sequence[Row]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"VGG16 on {name}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
+    shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    shown.add_column("layer")
+    for heading in ("map size", "maps", "weights per neuron", "receptive field"):
+        shown.add_column(heading, justify="right")
+    for row in table:
+        _, height, width, count = row.shape
+        weights = row.field.weights if row.field else None
+        size = f"{width} x {height}"
+        shown.add_row(row.name, size, f"{count}", f"{weights or '-'}", f"{row.field or '?'}")
+    Console().print(shown)
+
+
+def _check_memory(photo: np.ndarray) -> None:
+    """Refuse a photo whose first feature maps cannot fit into this machine."""
+    need = 3 * 64 * photo.shape[0] * photo.shape[1] * 4  # conv1_1, its input and its output
+    if not hasattr(os, "sysconf"):
+        return
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise UsageError(
+            f"the first feature maps of a photo of {photo.shape[1]}x{photo.shape[0]} pixels need "
+            f"{need / 1e9:.0f} GB, and this machine has {have / 1e9:.0f}. Fix: pass --size 1024."
+        )
+
+
+def _check_writable(out: Path) -> None:
+    if out.suffix.lower() not in FORMATS:
+        raise UsageError(f"{out} is no picture's name. Fix: end it in {', '.join(FORMATS)}.")
+    if out.is_dir():
+        _unwritable(out, "it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        _unwritable(out, error.strerror)
+
+
+def _unwritable(out: Path, reason: object) -> NoReturn:
+    raise UsageError(f"{out} cannot be written: {reason}. Fix: pass another --out.")
+
+
+def _save(picture: "Figure", out: Path) -> None:
+    """Write the whole picture or nothing."""
+    content = io.BytesIO()
+    picture.savefig(content, format=out.suffix[1:].lower(), dpi=110)
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        partial.write_bytes(content.getvalue())
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        _unwritable(out, error.strerror)

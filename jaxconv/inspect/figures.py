@@ -1,0 +1,123 @@
+"""Pictures of feature maps."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure, SubFigure
+
+COLUMNS = 8
+WIDTH = 12.0  # inches
+TITLE = 0.55  # inches above each block
+LABEL = 0.2  # inches above each map
+PHOTO = 3.6  # inches, at most, of the photo's height
+BRIGHTEST = 99.9  # percentile of the values shown at which the colours end
+CAPTION = (
+    "Each picture is one feature map: the same filter at every place, after the activation,\n"
+    "f(w.p + b). The number above it is its channel. Black is 0; within a layer all maps share\n"
+    "one colour scale, so a darker map is a weaker one. Strength is the mean over the map."
+)
+
+
+def maps_figure(photo: np.ndarray, maps: Mapping[str, np.ndarray], show: int = 24) -> "Figure":
+    """Draw a photo and the strongest feature maps of some layers below it.
+
+    Within a layer all maps share one colour scale, so that a dark map is a weak one. It runs from
+    0 with the square root of the value, since most activations are small, and ends at the value
+    that one pixel in a thousand exceeds; the bar shows both. Strength is the mean over the map.
+
+    Args:
+        photo: uint8 (h, w, 3), as the network sees it.
+        maps: by layer, arrays (h, w, c) of values after the activation.
+        show: how many maps of each layer at most.
+
+    Returns:
+        A matplotlib figure, laid out for any number of layers.
+    """
+    from matplotlib.figure import Figure
+
+    blocks = {name: np.asarray(values, np.float32) for name, values in maps.items()}
+    wide = photo.shape[1] / photo.shape[0]
+    heights = [min(PHOTO, WIDTH * 0.9 / wide) + TITLE]
+    heights += [_block_height(values, show) for values in blocks.values()]
+    figure = Figure(figsize=(WIDTH, sum(heights)), facecolor="white")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_photo(parts[0], photo, heights[0])
+    for part, height, (name, values) in zip(parts[1:], heights[1:], blocks.items(), strict=True):
+        _draw_block(part, height, name, values, show)
+    return figure
+
+
+def strongest(values: np.ndarray) -> np.ndarray:
+    """Channels of (h, w, c) by falling mean value."""
+    return np.argsort(-values.mean((0, 1)), kind="stable")
+
+
+def _cell(values: np.ndarray) -> tuple[float, float]:
+    """Width and height of one map in inches; very long maps are drawn in a limited cell."""
+    width = WIDTH * 0.9 / COLUMNS
+    return width, float(np.clip(width * values.shape[0] / values.shape[1], 0.2, 2 * width))
+
+
+def _rows(values: np.ndarray, show: int) -> int:
+    return -(-min(show, values.shape[-1]) // COLUMNS)
+
+
+def _block_height(values: np.ndarray, show: int) -> float:
+    return TITLE + _rows(values, show) * (_cell(values)[1] + LABEL)
+
+
+def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
+    rows, columns = photo.shape[:2]
+    title = f"the photo as the network sees it: {columns} x {rows} pixels (width x height)"
+    part.text(0.02, 1 - 0.3 / height, title, fontsize=13, weight="bold")
+    tall = height - TITLE
+    wide = tall * columns / rows
+    axes = part.add_axes((0.02, 0.05 / height, wide / WIDTH, tall / height - 0.02))
+    axes.imshow(photo, interpolation="antialiased")
+    axes.set_axis_off()
+    beside = 0.04 + wide / WIDTH
+    if beside < 0.4:
+        part.text(beside, 1 - TITLE / height, CAPTION, fontsize=11, va="top", linespacing=1.6)
+
+
+def _draw_block(part: "SubFigure", height: float, name: str, values: np.ndarray, show: int) -> None:
+    rows, columns, count = values.shape
+    order = strongest(values)[:show]
+    which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
+    title = f"{name}:  {count} maps of {columns} x {rows},  {which}"
+    part.text(0.02, 1 - 0.35 / height, title, fontsize=13, weight="bold")
+    wide, tall = _cell(values)
+    look = {"cmap": "magma", "norm": _colours(values[..., order])}
+    for place, channel in enumerate(order):
+        row, column = divmod(place, COLUMNS)
+        left = 0.02 + column * wide / WIDTH
+        bottom = 1 - (TITLE + (row + 1) * (tall + LABEL)) / height
+        axes = part.add_axes((left, bottom, wide * 0.96 / WIDTH, tall * 0.98 / height))
+        axes.imshow(values[..., channel], interpolation="antialiased", **look)
+        axes.set_axis_off()
+        axes.set_title(f"{channel}", fontsize=8, pad=2)
+    bar = part.add_axes((0.93, 1 - (TITLE + LABEL + tall) / height, 0.012, tall / height))
+    _draw_bar(part, bar, look)
+
+
+def _colours(values: np.ndarray) -> "PowerNorm":
+    from matplotlib.colors import PowerNorm
+
+    top = float(np.percentile(values, BRIGHTEST)) or float(values.max()) or 1.0
+    return PowerNorm(0.5, vmin=0, vmax=top)
+
+
+def _draw_bar(part: "SubFigure", axes: "Axes", look: dict[str, Any]) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    top = look["norm"].vmax
+    bar = part.colorbar(ScalarMappable(**look), cax=axes, extend="max")
+    ticks = [0.0, *(float(f"{top * share:.1g}") for share in (1 / 16, 1 / 4, 3 / 4))]
+    bar.set_ticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
+    bar.ax.tick_params(labelsize=8)
+    bar.minorticks_off()

@@ -1,0 +1,51 @@
+"""Read jaxprs: the equations of a function, those of inner calls included."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jax.extend import core
+
+# Calls that stand for their body, so that it can be read or run in place, by their parameter.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+
+
+def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
+    """The jaxpr that a call stands for and its constants; None where ``eqn`` is no such call."""
+    inner = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
+    if inner is None:
+        return None
+    return (inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, [])
+
+
+def names(jaxpr: core.Jaxpr) -> set[str]:
+    """All names given with ``checkpoint_name``, at any depth, in loops and branches too."""
+    found = {eqn.params["name"] for eqn in jaxpr.eqns if eqn.primitive.name == "name"}
+    return found.union(*(names(inner) for eqn in jaxpr.eqns for inner in _inside(eqn)))
+
+
+def _inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    for value in eqn.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, core.ClosedJaxpr):
+                yield part.jaxpr
+            elif isinstance(part, core.Jaxpr):
+                yield part
+
+
+def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
+    """What an equation's input stands for: a literal's number, or a variable's entry."""
+    return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+
+def fresh(name: str, taken: Any) -> str:
+    """The name, or ``name#2``, ``name#3`` where it was given before."""
+    count = 1 + sum(known.split("#")[0] == name for known in taken)
+    return name if count == 1 else f"{name}#{count}"

@@ -1,0 +1,274 @@
+"""VGG in Flax NNX: blocks of 3x3 convolutions, a pool after each, and three layers as head.
+
+Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition",
+ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and vgg19.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from jaxconv.layers.conv import conv
+from jaxconv.layers.dense import dense, flatten
+from jaxconv.layers.pool import max_pool
+from jaxconv.models import weights as files
+from jaxconv.shapes.errors import Fact, Reading, ShapeError, choice, message
+
+Stages = Sequence[Sequence[int]]
+Head = Literal["dense", "conv"] | None
+Initializer = jax.nn.initializers.Initializer
+
+
+def _stages(*counts: int) -> Stages:
+    return tuple((width,) * n for width, n in zip((64, 128, 256, 512, 512), counts, strict=True))
+
+
+STAGES: dict[str, Stages] = {
+    "vgg11": _stages(1, 1, 2, 2, 2),
+    "vgg13": _stages(2, 2, 2, 2, 2),
+    "vgg16": _stages(2, 2, 3, 3, 3),
+    "vgg19": _stages(2, 2, 4, 4, 4),
+}
+HEADS = ("dense", "conv", None)
+HE_NORMAL = jax.nn.initializers.he_normal()
+HIDDEN = 4096  # width of fc6 and fc7
+SIDE = 7  # rows and columns of the map that the head was made for: 224 // 2**5
+
+
+class Layer(nnx.Module):
+    """Weights, bias and batch norm of one layer; float32, whatever it computes in.
+
+    Args:
+        shape: of the kernel, (kh, kw, c_in, c_out) for a convolution, (c_in, c_out) else.
+        padding: of a convolution.
+        batch_norm: normalise over the batch, with a learnt scale and shift.
+        dtype: of the computation.
+        kernel_init: draws the kernel.
+        rngs: random streams.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        padding: str = "SAME",
+        batch_norm: bool = False,
+        dtype: Any,
+        kernel_init: Initializer,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
+        norm = {"use_running_average": True, "dtype": dtype, "rngs": rngs}
+        self.norm = nnx.BatchNorm(shape[-1], **norm) if batch_norm else None
+        self.padding = padding
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the layer; no activation."""
+        kernel, bias = (param[...].astype(self.dtype) for param in (self.kernel, self.bias))
+        if kernel.ndim == 2:
+            return dense(x, kernel, bias)
+        y = conv(x, kernel, bias, padding=self.padding)
+        return y if self.norm is None else self.norm(y)
+
+
+class VGG(nnx.Module):
+    """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 max pool, then a head.
+
+    Every feature map after its ReLU is named with ``jax.ad_checkpoint.checkpoint_name``:
+    conv1_1, conv1_2, pool1, ... and fc6, fc7 in the head; ``jaxconv.feature_maps`` returns them.
+
+    A new model is in evaluation mode, so that it is a pure function under ``jax.jit``;
+    ``model.train()`` turns dropout and batch statistics on (then use ``nnx.jit``), ``model.eval()``
+    off.
+
+    Args:
+        stages: for each stage the number of filters of each convolution, as in ``STAGES``.
+        head: "dense" flattens a 7x7 map and lets no other size in; "conv" is the same head as
+            convolutions and slides over larger maps; None returns the last pool.
+        classes: outputs of the head.
+        channels: of the images.
+        batch_norm: after each convolution.
+        dropout: share of fc6 and fc7 that training drops.
+        dtype: of the computation; parameters are float32.
+        kernel_init: draws the kernels, by default after He et al. (2015).
+        rngs: random streams: params, and dropout in training.
+
+    Raises:
+        ShapeError: an unknown head, here; images that are too small, or that the head cannot
+            take, when called.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> from flax import nnx
+        >>> model = jc.VGG([(8, 8), (16,)], head=None, rngs=nnx.Rngs(0))
+        >>> model(jax.numpy.ones((1, 32, 32, 3))).shape
+        (1, 8, 8, 16)
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        *,
+        head: Head = "dense",
+        classes: int = 1000,
+        channels: int = 3,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+        dtype: Any = jnp.float32,
+        kernel_init: Initializer = HE_NORMAL,
+        rngs: nnx.Rngs,
+    ) -> None:
+        if head not in HEADS:
+            fact = choice("head", head, [h for h in HEADS if h], " or None")
+            raise ShapeError(message("VGG", [fact]))
+        self.stages = tuple(map(tuple, stages))
+        self.head: Head = head
+        self.dtype = dtype
+        self.preprocessing: files.Preprocessing | None = None
+        common = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
+        for name, filters in self._convolutions():
+            shape = (3, 3, channels, filters)
+            setattr(self, name, Layer(shape, batch_norm=batch_norm, **common))
+            channels = filters
+        for name, shape in head_shapes(head, channels, classes).items():
+            setattr(self, name, Layer(shape, padding="VALID", **common))
+        self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs) if head else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Run the network on images.
+
+        Args:
+            x: images (b, h, w, 3), h and w at least 32 for five stages; floats, preprocessed as
+                ``self.preprocessing`` does where the weights came from a file.
+
+        Returns:
+            The last pool (b, h//32, w//32, 512) with head None; logits (b, classes) with "dense",
+            for 224 to 255 pixels; (b, h//32 - 6, w//32 - 6, classes) with "conv", from 224 up.
+
+        Raises:
+            ShapeError: images of another rank, type, channel count, or size.
+        """
+        self._check_size(x)
+        x = x.astype(self.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        for stage, widths in enumerate(self.stages, 1):
+            for index in range(1, len(widths) + 1):
+                x = self._relu(f"conv{stage}_{index}", x)
+            x = checkpoint_name(max_pool(x), f"pool{stage}")
+        return x if self.dropout is None else self._classify(x)
+
+    def _classify(self, x: jax.Array) -> jax.Array:
+        assert self.dropout is not None
+        x = flatten(x) if self.head == "dense" else x
+        *hidden, last = head_shapes(self.head, 1, 1)
+        for name in hidden:
+            x = self.dropout(self._relu(name, x))
+        return getattr(self, last)(x)
+
+    def _relu(self, name: str, x: jax.Array) -> jax.Array:
+        return checkpoint_name(jax.nn.relu(getattr(self, name)(x)), name)
+
+    def _convolutions(self) -> Iterator[tuple[str, int]]:
+        for stage, widths in enumerate(self.stages, 1):
+            for index, filters in enumerate(widths, 1):
+                yield f"conv{stage}_{index}", filters
+
+    def _check_size(self, x: jax.Array) -> None:
+        """State the contract of the trunk and of the head on the size of the images."""
+        if x.ndim != 4:
+            return  # the first convolution says so
+        shrink = 2 ** len(self.stages)
+        least, rows, columns = (shrink if self.head is None else SIDE * shrink), *x.shape[1:3]
+        operands = [Reading("x", x.shape, f"read as NHWC: h={rows} w={columns}")]
+        if min(rows, columns) < least:
+            need = f"the head needs a map of {SIDE}x{SIDE}" if self.head else "there is a pool"
+            wrong = f"x has {rows}x{columns} pixels, but {len(self.stages)} pools "
+            wrong += f"need {least}x{least}, so that {need}."
+            fix = f"resize the images to {least}x{least} or more"
+            fix += ", or pass head=None." if self.head else "."
+            raise ShapeError(message("VGG", [Fact(wrong, fix)], operands))
+        made = rows // shrink, columns // shrink
+        if self.head == "dense" and made != (SIDE, SIDE):
+            wrong = f"the dense head flattens a map of {SIDE}x{SIDE}, but {rows}x{columns} pixels "
+            wrong += f"make one of {made[0]}x{made[1]}."
+            fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
+            raise ShapeError(message("VGG", [Fact(wrong, fix)], operands))
+
+
+def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int, ...]]:
+    """Kernel shapes of the three layers of a head on maps of ``channels``, by name."""
+    sides = {"fc6": SIDE, "fc7": 1, "fc8": 1}
+    widths = {"fc6": (channels, HIDDEN), "fc7": (HIDDEN, HIDDEN), "fc8": (HIDDEN, classes)}
+    if head is None:
+        return {}
+    if head == "conv":
+        return {n: (side, side, *widths[n]) for n, side in sides.items()}
+    return {n: (side * side * widths[n][0], widths[n][1]) for n, side in sides.items()}
+
+
+def vgg11(**options: Any) -> VGG:
+    """Make a VGG of 8 convolutions; the options are those of :func:`vgg16`."""
+    return _make("vgg11", **options)
+
+
+def vgg13(**options: Any) -> VGG:
+    """Make a VGG of 10 convolutions; the options are those of :func:`vgg16`."""
+    return _make("vgg13", **options)
+
+
+def vgg16(**options: Any) -> VGG:
+    """Make a VGG of 13 convolutions, new or trained on ImageNet.
+
+    Args:
+        **options: those of :class:`VGG` (head, classes, channels, batch_norm, dropout, dtype),
+            and
+
+            - weights: None for random ones; a path of a .safetensors file, with our names or
+              timm's; "imagenet" for the published ones, from the cache or fetched
+              (see :mod:`jaxconv.models.weights`). The model then has ``preprocessing``.
+            - rngs: random streams, by default ``nnx.Rngs(0)``.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        ShapeError: an unknown head.
+        WeightsError: weights that cannot be had, or do not fit.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> from flax import nnx
+        >>> model = nnx.eval_shape(lambda: jc.vgg16())
+        >>> model.conv5_3.kernel.shape
+        (3, 3, 512, 512)
+    """
+    return _make("vgg16", **options)
+
+
+def vgg19(**options: Any) -> VGG:
+    """Make a VGG of 16 convolutions; the options are those of :func:`vgg16`."""
+    return _make("vgg19", **options)
+
+
+def _make(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    rngs: nnx.Rngs | None = None,
+    **options: Any,
+) -> VGG:
+    rngs = nnx.Rngs(0) if rngs is None else rngs
+    if weights is None:
+        return VGG(STAGES[name], rngs=rngs, **options)
+    stored = files.find(name, weights, head=options.get("head", "dense"))
+    options["kernel_init"] = jax.nn.initializers.zeros  # the file's numbers take their place
+    model = VGG(STAGES[name], rngs=rngs, **options)
+    files.fill(model, stored)
+    model.preprocessing = stored.preprocessing
+    return model

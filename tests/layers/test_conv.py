@@ -1,0 +1,142 @@
+"""conv and conv_transpose: nothing added to the program, laws, and the lesson's numbers."""
+
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxconv as jc
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
+
+
+def equations(function, *args):
+    """All equations of a jaxpr, inner ones too, as (primitive, parameters, types)."""
+
+    def walk(jaxpr):
+        for eqn in jaxpr.eqns:
+            inner = [v for v in eqn.params.values() if hasattr(v, "jaxpr")]
+            shown = {k: str(v) for k, v in eqn.params.items() if v not in inner and k != "name"}
+            types = [str(v.aval) for v in (*eqn.invars, *eqn.outvars)]
+            yield eqn.primitive.name, shown, types
+            for closed in inner:
+                yield from walk(closed.jaxpr)
+
+    return list(walk(jax.make_jaxpr(function)(*args).jaxpr))
+
+
+BARE = [
+    # x, kernel, our options, the options of lax
+    ((2, 9, 9, 3), (3, 3, 3, 8), {}, {"padding": "SAME"}),
+    ((2, 9, 8, 3), (5, 3, 3, 8), {"stride": 2}, {"padding": "SAME", "window_strides": (2, 2)}),
+    ((1, 9, 7, 4), (3, 2, 2, 6), {"padding": "VALID", "groups": 2},
+     {"padding": "VALID", "feature_group_count": 2}),
+    ((1, 9, 7, 4), (3, 2, 4, 6), {"padding": 2, "dilation": (1, 2)},
+     {"padding": [(2, 2), (2, 2)], "rhs_dilation": (1, 2)}),
+    ((1, 3, 9, 7), (3, 2, 3, 6), {"layout": "NCHW", "padding": ((0, 1), (2, 3))},
+     {"padding": [(0, 1), (2, 3)], "dimension_numbers": ("NCHW", "HWIO", "NCHW")}),
+    ((4, 20, 3), (7, 3, 6), {"layout": "NWC", "padding": "CAUSAL", "stride": 3},
+     {"padding": [(6, 0)], "window_strides": (3,), "dimension_numbers": ("NWC", "WIO", "NWC")}),
+    ((1, 5, 4, 6, 2), (3, 1, 2, 2, 3), {"layout": "NDHWC", "padding": "SAME_LOWER"},
+     {"padding": "SAME_LOWER", "window_strides": (1, 1, 1),
+      "dimension_numbers": ("NDHWC", "DHWIO", "NDHWC")}),
+    ((1, 6, 6, 2), (3, 3, 2, 3), {"precision": "highest"}, {"padding": "SAME",
+     "precision": "highest"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "kernel", "ours", "bare"), BARE)
+def test_nothing_is_added_to_the_program(x, kernel, ours, bare):
+    bare = {"window_strides": (1, 1), "dimension_numbers": ("NHWC", "HWIO", "NHWC")} | bare
+    channels = ours.get("layout", "NHWC").index("C")
+    tail = (1,) * (len(x) - 1 - channels)
+
+    def plain(x, kernel, bias):
+        y = lax.conv_general_dilated(x, kernel, **bare)
+        return y + (jnp.expand_dims(bias, range(1, len(tail) + 1)) if tail else bias)
+
+    args = normal(*x), normal(*kernel), normal(kernel[-1])
+    mine = equations(jax.jit(lambda *a: jc.conv(*a, **ours)), *args)
+    assert mine == equations(jax.jit(plain), *args)
+    assert "conv_general_dilated" in [name for name, _, _ in mine]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "SAME_LOWER", "VALID", 1, ((0, 2), (1, 0))])
+@pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 2), (3, 2, 1)])
+def test_conv_transpose_is_the_gradient_of_conv(padding, stride, dilation, groups):
+    y, kernel = normal(2, 5, 4, 6), normal(3, 2, 6 // groups, 4)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    x = jc.conv_transpose(y, kernel, **options)
+    # The convolution that is run backwards has its channels swapped within each group.
+    split = kernel.reshape(3, 2, 6 // groups, groups, 4 // groups)
+    swapped = split.transpose(0, 1, 4, 3, 2).reshape(3, 2, 4 // groups, 6)
+    forward, pull = jax.vjp(lambda x: jc.conv(x, swapped, **options), jnp.zeros_like(x))
+    assert forward.shape == y.shape
+    np.testing.assert_allclose(x, pull(y)[0], atol=1e-5)
+
+
+def test_vmap_adds_a_batch_axis():
+    x, kernels = normal(3, 2, 6, 6, 2), normal(3, 3, 3, 2, 5)
+    each = jnp.stack([jc.conv(a, k) for a, k in zip(x, kernels, strict=True)])
+    np.testing.assert_allclose(jax.vmap(jc.conv)(x, kernels), each, atol=1e-5)
+
+
+def test_flax_variables_and_float64_numbers_are_arrays_too():
+    from flax import nnx
+
+    x, kernel = np.random.default_rng(0).normal(size=(1, 5, 5, 2)), normal(3, 3, 2, 4)
+    got = jc.conv(x, nnx.Param(jnp.asarray(kernel)))
+    np.testing.assert_allclose(got, jc.conv(x.astype(np.float32), kernel), atol=1e-6)
+
+
+def test_a_wrong_prediction_is_caught(monkeypatch):
+    from jaxconv.shapes.windows import Window
+
+    right = Window.out
+    monkeypatch.setattr(Window, "out", lambda self, n: right(self, n) + 1)
+    with pytest.raises(AssertionError, match="shape"):
+        jc.conv(normal(1, 5, 5, 2), normal(3, 3, 2, 4))
+
+
+class TestLesson:
+    """The numbers that a lesson on feature maps gives, computed."""
+
+    def test_a_3x3x3_filter_is_27_weights(self):
+        assert np.prod(normal(3, 3, 3, 1).shape) == 27
+
+    def test_64_filters_on_224x224x3_make_64_maps_from_64_times_27_weights(self):
+        kernel = normal(3, 3, 3, 64)
+        chex.assert_shape(jc.conv(normal(1, 224, 224, 3), kernel), (1, 224, 224, 64))
+        assert kernel.size == 64 * 27 == 1728
+
+    def test_32_filters_on_128x128x3_make_32_maps(self):
+        assert jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32)).shape[-1] == 32
+
+    def test_padding_1_keeps_128x128(self):
+        maps = jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32), padding=1)
+        assert maps.shape == (1, 128, 128, 32)
+
+    def test_no_padding_leaves_126x126(self):
+        maps = jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32), padding=0)
+        assert maps.shape == (1, 126, 126, 32)
+
+    def test_a_feature_map_is_f_of_wp_plus_b(self):
+        x, kernel, bias = normal(1, 9, 8, 3), normal(3, 3, 3, 4), normal(4)
+        maps = jax.nn.relu(jc.conv(x, kernel, bias, padding="VALID"))
+        for i, j, o in itertools.product(range(7), range(6), range(4)):
+            patch = x[0, i : i + 3, j : j + 3]
+            value = max((kernel[..., o] * patch).sum() + bias[o], 0)
+            np.testing.assert_allclose(maps[0, i, j, o], value, atol=1e-5)
+
+    def test_it_is_not_linear_in_w(self):
+        x, w, bias = normal(1, 9, 8, 3), normal(3, 3, 3, 4), normal(4)
+        f = lambda w: jax.nn.relu(jc.conv(x, w, bias))  # noqa: E731
+        assert np.abs(f(2 * w) - 2 * f(w)).max() > 0.1
+        linear = lambda w: jc.conv(x, w)  # noqa: E731
+        np.testing.assert_allclose(linear(2 * w), 2 * linear(w), atol=1e-5)

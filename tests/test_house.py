@@ -1,0 +1,53 @@
+"""The arrows of the house: which room may import which, read off the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "jaxconv"
+MAY_IMPORT = {
+    "shapes": {"shapes"},
+    "layers": {"layers", "shapes"},
+    "inspect": {"inspect", "shapes"},
+    "models": {"models", "layers", "shapes"},
+    "cli": {"cli", "models", "inspect", "layers", "shapes"},
+    "__init__": {"models", "inspect", "layers", "shapes"},
+}
+HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs"}
+LIGHT = {"jax", "flax", "chex", "numpy"}
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path, *, top_level_only=False):
+    """Dotted names of the modules that a file imports."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_follow_the_plan(path):
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("jaxconv.")}
+    assert ours <= MAY_IMPORT[room(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_importing_jaxconv_stays_light(path):
+    tops = {name.split(".")[0] for name in imported(path, top_level_only=True)}
+    assert not tops & HEAVY
+
+
+def test_the_shapes_room_is_free_of_jax():
+    for path in (PACKAGE / "shapes").glob("*.py"):
+        assert not {name.split(".")[0] for name in imported(path)} & LIGHT
