@@ -99,6 +99,7 @@ MISTAKES = {
     "dense of another width": lambda: jc.dense(zeros(1, 12), zeros(11, 10), zeros(3)),
     "dense with a convolution's kernel": lambda: jc.dense(zeros(1, 3), KERNEL),
     "dense of a number": lambda: jc.dense(np.float32(1), zeros(1, 10)),
+    "an unknown head": lambda: jc.VGG([(8,)], head="Dense"),
     "dense of nothing": lambda: jc.dense(zeros(2, 0), zeros(0, 10)),
 }
 

@@ -1,5 +1,6 @@
 """Feature maps of any function, by the names that its values bear."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from jax.extend import core
 from jaxconv.inspect.trace import body, fresh, names, value_of
 from jaxconv.shapes.errors import ShapeError, choice, message
 
-Maps = dict[str, jax.Array]
+Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 
 
 def feature_maps(
@@ -48,7 +49,7 @@ def feature_maps(
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
         closed = jax.make_jaxpr(fn)(*args, **kwargs)
-        found: Maps = {}
+        found: Maps = OrderedDict()
         _run(closed.jaxpr, closed.consts, jax.tree.leaves((args, kwargs)), found)
         return found if wanted is None else _pick(wanted, found, closed.jaxpr)
 
@@ -58,7 +59,7 @@ def feature_maps(
 def _pick(wanted: Sequence[str], found: Maps, jaxpr: core.Jaxpr) -> Maps:
     unknown = [name for name in wanted if name not in found]
     if not unknown:
-        return {name: found[name] for name in wanted}
+        return OrderedDict((name, found[name]) for name in wanted)
     if unknown[0] in names(jaxpr):
         raise ShapeError(
             f"feature_maps: {unknown[0]!r} is named inside a loop or a branch, where it has no one "

@@ -15,6 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxconv.layers.conv import conv
 from jaxconv.layers.dense import dense, flatten
+from jaxconv.layers.operands import Operand
 from jaxconv.layers.pool import max_pool
 from jaxconv.models import weights as files
 from jaxconv.shapes.errors import Fact, Reading, ShapeError, choice, message
@@ -69,7 +70,7 @@ class Layer(nnx.Module):
         self.padding = padding
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Operand) -> jax.Array:
         """Apply the layer; no activation."""
         kernel, bias = (param[...].astype(self.dtype) for param in (self.kernel, self.bias))
         if kernel.ndim == 2:
@@ -141,7 +142,7 @@ class VGG(nnx.Module):
             setattr(self, name, Layer(shape, padding="VALID", **common))
         self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs) if head else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Operand) -> jax.Array:
         """Run the network on images.
 
         Args:
@@ -155,6 +156,7 @@ class VGG(nnx.Module):
         Raises:
             ShapeError: images of another rank, type, channel count, or size.
         """
+        x = jnp.asarray(x)
         self._check_size(x)
         x = x.astype(self.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
         for stage, widths in enumerate(self.stages, 1):

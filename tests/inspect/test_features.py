@@ -1,0 +1,125 @@
+"""feature_maps: every name, under the transformations, from a pure function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+import jaxconv as jc
+
+
+def noise(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def model():
+    return jc.VGG([(4, 5), (6,)], head=None, batch_norm=True, rngs=nnx.Rngs(0))
+
+
+def by_hand(model, x):
+    maps = {}
+    for layer in ("conv1_1", "conv1_2"):
+        x = maps[layer] = jax.nn.relu(getattr(model, layer)(x))
+    x = maps["pool1"] = jc.max_pool(x)
+    x = maps["conv2_1"] = jax.nn.relu(model.conv2_1(x))
+    maps["pool2"] = jc.max_pool(x)
+    return maps
+
+
+def same(got, want, names=None):
+    assert list(got) == list(names or want)
+    for name, value in got.items():
+        np.testing.assert_allclose(value, want[name], atol=1e-5)
+
+
+def test_every_map_in_the_order_of_computation(model):
+    x = noise(2, 8, 12, 3)
+    same(jc.feature_maps(model)(x), by_hand(model, x))
+
+
+def test_only_the_maps_asked_for_in_the_order_asked(model):
+    x = noise(2, 8, 12, 3)
+    names = ["pool1", "conv1_1"]
+    same(jc.feature_maps(model, names)(x), by_hand(model, x), names)
+
+
+def test_under_jit_what_is_not_asked_for_is_not_computed(model):
+    lowered = jax.jit(jc.feature_maps(model, ["conv1_1"])).lower(noise(2, 8, 12, 3))
+    assert lowered.compile().as_text().count("convolution(") <= 1
+    everything = jax.jit(jc.feature_maps(model)).lower(noise(2, 8, 12, 3)).as_text()
+    assert everything.count("stablehlo.convolution") == 3
+    assert lowered.as_text().count("stablehlo.convolution") == 1
+
+
+def test_under_jit_vmap_and_with_the_model_as_argument(model):
+    x = noise(3, 2, 8, 12, 3)
+    each = [by_hand(model, image) for image in x]
+    want = {name: jnp.stack([maps[name] for maps in each]) for name in each[0]}
+    same(jax.jit(jax.vmap(jc.feature_maps(model)))(x), want)
+    maps = nnx.jit(jc.feature_maps(lambda model, x: model(x)))(model, x[0])
+    same(maps, each[0])
+
+
+def test_the_gradient_of_a_map_is_that_of_the_function(model):
+    x = noise(1, 8, 12, 3)
+    got = jax.grad(lambda x: (jc.feature_maps(model)(x)["conv2_1"] ** 2).sum())(x)
+    want = jax.grad(lambda x: (by_hand(model, x)["conv2_1"] ** 2).sum())(x)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+    assert np.abs(want).max() > 1e-3
+
+
+def test_names_inside_inner_calls_are_found():
+    @jax.jit
+    def inner(x):
+        return checkpoint_name(jnp.sin(x), "sin")
+
+    @jax.checkpoint
+    def remat(x):
+        return checkpoint_name(jnp.cos(inner(x)), "cos")
+
+    @jax.custom_jvp
+    def own(x):
+        return checkpoint_name(jnp.exp(x), "exp")
+
+    own.defjvp(lambda x, t: (own(*x), t[0]))
+    x = noise(3)
+    maps = jax.jit(jc.feature_maps(lambda x: own(remat(x))))(x)
+    same(maps, {"sin": np.sin(x), "cos": np.cos(np.sin(x)), "exp": np.exp(np.cos(np.sin(x)))})
+
+
+def test_a_name_given_twice_is_numbered():
+    def twice(x):
+        return checkpoint_name(checkpoint_name(x + 1, "map") * 2, "map")
+
+    x = noise(3)
+    same(jc.feature_maps(twice)(x), {"map": x + 1, "map#2": 2 * x + 2})
+
+
+def test_a_call_without_names_keeps_its_own_gradient():
+    @jax.custom_jvp
+    def own(x):
+        return x
+
+    own.defjvp(lambda x, t: (x[0], 7.0 * t[0]))
+    maps = jc.feature_maps(lambda x: checkpoint_name(own(x), "y"))
+    assert jax.grad(lambda x: maps(x)["y"])(1.0) == 7.0
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones_nearest_first(model):
+    with pytest.raises(jc.ShapeError) as error:
+        jc.feature_maps(model, ["conv21"])(noise(1, 8, 8, 3))
+    assert str(error.value) == (
+        "feature_maps: layers is 'conv21', which is not known.\n"
+        "  Fix: pass layers= one of 'conv2_1', 'conv1_1', 'conv1_2', 'pool1', 'pool2'."
+    )
+
+
+def test_a_name_inside_a_loop_is_refused():
+    def loop(x):
+        return jax.lax.fori_loop(0, 3, lambda _, x: checkpoint_name(x + 1, "inside"), x)
+
+    with pytest.raises(jc.ShapeError, match="'inside' is named inside a loop"):
+        jc.feature_maps(loop, ["inside"])(1.0)

@@ -1,0 +1,265 @@
+"""VGG: golden numbers, heads, modes, types, names and platforms."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax import export
+
+import jaxconv as jc
+from jaxconv.models.vgg import STAGES
+
+MAKERS = {"vgg11": jc.vgg11, "vgg13": jc.vgg13, "vgg16": jc.vgg16, "vgg19": jc.vgg19}
+PARAMETERS = {
+    ("vgg11", False): 132_863_336,
+    ("vgg13", False): 133_047_848,
+    ("vgg16", False): 138_357_544,
+    ("vgg19", False): 143_667_240,
+    ("vgg11", True): 132_868_840,
+    ("vgg13", True): 133_053_736,
+    ("vgg16", True): 138_365_992,
+    ("vgg19", True): 143_678_248,
+}
+VGG16_AT_224 = {
+    "conv1_1": (224, 224, 64), "conv1_2": (224, 224, 64), "pool1": (112, 112, 64),
+    "conv2_1": (112, 112, 128), "conv2_2": (112, 112, 128), "pool2": (56, 56, 128),
+    "conv3_1": (56, 56, 256), "conv3_2": (56, 56, 256), "conv3_3": (56, 56, 256),
+    "pool3": (28, 28, 256),
+    "conv4_1": (28, 28, 512), "conv4_2": (28, 28, 512), "conv4_3": (28, 28, 512),
+    "pool4": (14, 14, 512),
+    "conv5_1": (14, 14, 512), "conv5_2": (14, 14, 512), "conv5_3": (14, 14, 512),
+    "pool5": (7, 7, 512),
+}  # fmt: skip
+SMALL = [(4,), (6, 6), (8,)]
+
+
+def abstract(name="vgg16", **options):
+    return nnx.eval_shape(lambda: MAKERS[name](**options))
+
+
+def count(model):
+    return sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def images(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def call(model, x):
+    return model(x)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def small(**options):
+    return jc.VGG(SMALL, **{"head": None, "rngs": nnx.Rngs(1)} | options)
+
+
+@pytest.mark.parametrize(("name", "batch_norm"), PARAMETERS)
+@pytest.mark.parametrize("head", ["dense", "conv"])
+def test_golden_parameters(name, batch_norm, head):
+    model = abstract(name, batch_norm=batch_norm, head=head)
+    assert count(model) == PARAMETERS[name, batch_norm]
+
+
+def test_golden_parameters_without_head():
+    assert count(abstract(head=None)) == 14_714_688
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_vgg_runs_and_has_its_convolutions(name):
+    convolutions = sum(map(len, STAGES[name]))
+    assert convolutions == int(name[3:]) - 3
+    assert jax.eval_shape(call, abstract(name), images(2, 224, 224, 3)).shape == (2, 1000)
+
+
+def test_all_shapes_at_224():
+    maps = jax.eval_shape(jc.feature_maps(call), abstract(), images(1, 224, 224, 3))
+    shapes = {name: value.shape[1:] for name, value in maps.items()}
+    assert shapes == VGG16_AT_224 | {"fc6": (4096,), "fc7": (4096,)}
+    assert list(shapes) == [*VGG16_AT_224, "fc6", "fc7"]
+
+
+def test_the_convolutional_head_makes_4096_maps():
+    maps = jax.eval_shape(jc.feature_maps(call), abstract(head="conv"), images(1, 224, 256, 3))
+    assert maps["fc6"].shape == maps["fc7"].shape == (1, 1, 2, 4096)
+
+
+def test_golden_multiplications():
+    """Weights of a neuron times neurons, over the convolutions of the jaxpr."""
+    jaxpr = jax.make_jaxpr(call)(abstract(), images(1, 224, 224, 3)).jaxpr
+    total = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "conv_general_dilated":
+            kernel = eqn.invars[1].aval.shape
+            total += np.prod(kernel[:-1]) * np.prod(eqn.outvars[0].aval.shape)
+    assert total == 15_346_630_656
+
+
+@pytest.mark.parametrize(("h", "w"), [(32, 32), (33, 70), (224, 224), (255, 500)])
+def test_the_trunk_takes_any_size_from_32(h, w):
+    shape = jax.eval_shape(call, abstract(head=None), images(2, h, w, 3)).shape
+    assert shape == (2, h // 32, w // 32, 512)
+
+
+@pytest.mark.parametrize(("h", "w"), [(224, 255), (255, 224), (240, 231)])
+def test_the_dense_head_takes_224_to_255(h, w):
+    assert jax.eval_shape(call, abstract(), images(1, h, w, 3)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(("h", "w"), [(224, 224), (256, 300), (447, 224)])
+def test_the_convolutional_head_slides(h, w):
+    shape = jax.eval_shape(call, abstract(head="conv"), images(1, h, w, 3)).shape
+    assert shape == (1, h // 32 - 6, w // 32 - 6, 1000)
+
+
+REFUSED = [
+    (None, (1, 31, 224, 3), "VGG: x has 31x224 pixels, but 5 pools need 32x32, so that there is a "
+     "pool."),
+    ("dense", (1, 223, 224, 3), "VGG: x has 223x224 pixels, but 5 pools need 224x224, so that the "
+     "head needs a map of 7x7."),
+    ("conv", (1, 224, 200, 3), "VGG: x has 224x200 pixels, but 5 pools need 224x224, so that the "
+     "head needs a map of 7x7."),
+    ("dense", (1, 256, 224, 3), "VGG: the dense head flattens a map of 7x7, but 256x224 pixels "
+     "make one of 8x7."),
+    # Flattened, this map of 1x49 has 25088 numbers too, by accident.
+    ("dense", (1, 32, 1568, 3), "VGG: x has 32x1568 pixels, but 5 pools need 224x224, so that the "
+     "head needs a map of 7x7."),
+    ("dense", (1, 3, 224, 224), "VGG: x has 3x224 pixels, but 5 pools need 224x224, so that the "
+     "head needs a map of 7x7."),
+    ("dense", (224, 224, 3), "conv: x has 3 axes, but layout NHWC needs 4 (b h w c)."),
+    ("dense", (1, 224, 224, 4), "conv: x has 4 channels, but kernel expects 3."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "shape", "message"), REFUSED)
+def test_nothing_else_is_let_in(head, shape, message):
+    with pytest.raises(jc.ShapeError) as error:
+        jax.eval_shape(call, abstract(head=head), images(*shape))
+    assert str(error.value).splitlines()[0] == message
+    assert "Fix: " in str(error.value)
+
+
+def test_raw_pixels_are_refused():
+    with pytest.raises(jc.ShapeError, match="raw pixels"):
+        small()(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_both_heads_are_one_up_to_a_reshape():
+    dense = jc.VGG([(4,)] * 5, head="dense", classes=10, rngs=nnx.Rngs(3))
+    conv = jc.VGG([(4,)] * 5, head="conv", classes=10, rngs=nnx.Rngs(4))
+    shapes = nnx.state(conv, nnx.Param)
+    shared = jax.tree.map(
+        lambda p, like: p.reshape(like.shape), nnx.state(dense, nnx.Param), shapes
+    )
+    nnx.update(conv, shared)
+    x = noise(2, 224, 224, 3)
+    want = dense(x)
+    chex.assert_shape(conv(x), (2, 1, 1, 10))
+    np.testing.assert_allclose(conv(x)[:, 0, 0], want, rtol=1e-4, atol=1e-4)
+    assert np.abs(want).max() > 1e-3
+
+
+def test_nnx_jit_and_plain_jit_agree_with_eager():
+    model, x = small(batch_norm=True), noise(2, 16, 24, 3)
+    want = model(x)
+    np.testing.assert_allclose(nnx.jit(call)(model, x), want, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(call)(model, x), want, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model)(x), want, atol=1e-5)
+
+
+def test_bfloat16_computes_narrow_and_keeps_wide_parameters():
+    model = small(dtype=jnp.bfloat16, batch_norm=True)
+    x = noise(2, 16, 24, 3)
+    y = model(x)
+    assert y.dtype == jnp.bfloat16
+    assert {p.dtype for p in jax.tree.leaves(nnx.state(model, nnx.Param))} == {np.dtype("float32")}
+    want = small(batch_norm=True)(x)
+    np.testing.assert_allclose(y.astype(jnp.float32), want, atol=0.1, rtol=0.1)
+
+
+def test_training_drops_and_normalises_by_the_batch():
+    model = jc.VGG([(4,)] * 5, classes=5, batch_norm=True, rngs=nnx.Rngs(0))
+    x = noise(3, 224, 224, 3)
+    evaluated = model(x)
+    np.testing.assert_array_equal(model(x), evaluated)
+    model.train()
+    before = jax.tree.map(np.array, nnx.state(model, nnx.BatchStat))
+    first, second = model(x), model(x)
+    assert not np.allclose(first, second)
+    after = nnx.state(model, nnx.BatchStat)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
+    assert min(jax.tree.leaves(moved)) > 0
+    model.eval()
+    np.testing.assert_array_equal(model(x), model(x))
+
+
+def test_dropout_drops_the_share_it_is_told():
+    model = jc.VGG([(4,)] * 5, classes=5, dropout=0.25, rngs=nnx.Rngs(0))
+    model.train()
+    dropped = float((model.dropout(jnp.ones((100, 100))) == 0).mean())
+    assert abs(dropped - 0.25) < 0.02
+
+
+def test_a_training_step_lowers_the_loss():
+    model = small(batch_norm=True)
+    model.train()
+    optimiser = nnx.Optimizer(model, optax.sgd(0.05), wrt=nnx.Param)
+    x, y = noise(8, 16, 16, 3), np.arange(8) % 4
+
+    @nnx.jit
+    def step(model, optimiser):
+        def loss(model):
+            logits = jc.global_avg_pool(model(x))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+        value, gradient = nnx.value_and_grad(loss)(model)
+        optimiser.update(model, gradient)
+        return value
+
+    losses = [float(step(model, optimiser)) for _ in range(15)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize(("head", "size"), [("dense", 224), ("conv", 256), (None, 64)])
+def test_it_lowers_for_every_platform(head, size, platform):
+    arguments = abstract(head=head), images(2, size, size, 3)
+    text = export.export(jax.jit(call), platforms=[platform])(*arguments).mlir_module()
+    assert text.count("stablehlo.convolution") == {"dense": 13, "conv": 16, None: 13}[head]
+
+
+def test_one_program_lowers_for_all_platforms():
+    arguments = abstract(head=None), images(2, 64, 64, 3)
+    exported = export.export(jax.jit(call), platforms=["cpu", "cuda", "tpu"])(*arguments)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert exported.out_avals[0].shape == (2, 2, 2, 512)
+
+
+def test_one_trace_serves_all_calls():
+    traced = chex.assert_max_traces(call, n=1)
+    run, model = jax.jit(traced), small()
+    for seed in range(3):
+        run(model, noise(1, 16, 16, 3, seed=seed))
+    chex.clear_trace_counter()
+
+
+def test_names_cost_nothing_at_run_time():
+    """The compiled program is that of the same layers without names."""
+
+    def plain(model, x):
+        for stage, widths in enumerate(SMALL, 1):
+            for index in range(1, len(widths) + 1):
+                x = jax.nn.relu(getattr(model, f"conv{stage}_{index}")(x))
+            x = jc.max_pool(x)
+        return x
+
+    model, x = small(), noise(1, 16, 16, 3)
+    plain.__name__ = call.__name__
+    texts = [jax.jit(f).lower(model, x).as_text() for f in (call, plain)]
+    assert texts[0] == texts[1]
