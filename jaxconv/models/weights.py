@@ -131,7 +131,7 @@ def _fetch_first(name: str, sources: Iterable[Source], head: str | None) -> Path
     tried = []
     for source in sources:
         try:
-            return _fetch(source, folder)
+            return fetch(source, folder)
         except (OSError, subprocess.SubprocessError, ImportError) as error:
             reason = str(error).strip().splitlines()
             tried.append(f"{source.title} ({reason[-1] if reason else type(error).__name__})")
@@ -143,8 +143,13 @@ def _fetch_first(name: str, sources: Iterable[Source], head: str | None) -> Path
     )
 
 
-def _fetch(source: Source, folder: Path) -> Path:
-    """Download, verify, and only then move the file to its place in the cache."""
+def fetch(source: Source, folder: Path) -> Path:
+    """Download a file, verify it, and only then move it to its place in ``folder``.
+
+    Raises:
+        OSError: it cannot be reached.
+        WeightsError: it is not the published file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"Fetching weights from {source.title} into {folder} ...", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -173,9 +178,12 @@ def _from_hub(repository: str) -> Callable[[Path], Path]:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
         name = "model.safetensors"
-        # Without a connection this fails at once, where the download would try six times.
-        get_hf_file_metadata(hf_hub_url(repository, name), timeout=10)
-        return Path(hf_hub_download(repository, name, local_dir=folder))
+        try:
+            # Without a connection this fails at once, where the download would try six times.
+            get_hf_file_metadata(hf_hub_url(repository, name), timeout=10)
+            return Path(hf_hub_download(repository, name, local_dir=folder))
+        except Exception as error:  # which HTTP client raises depends on the hub's version
+            raise OSError(str(error) or type(error).__name__) from error
 
     return fetch
 
