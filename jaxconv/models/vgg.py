@@ -6,7 +6,7 @@ ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and v
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,7 @@ class VGG(nnx.Module):
             raise ShapeError(message("VGG", [fact]))
         self.stages = tuple(map(tuple, stages))
         self.head: Head = head
+        self.channels = channels
         self.dtype = dtype
         self.preprocessing: files.Preprocessing | None = None
         common = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
@@ -183,24 +184,29 @@ class VGG(nnx.Module):
 
     def _check_size(self, x: jax.Array) -> None:
         """State the contract of the trunk and of the head on the size of the images."""
-        if x.ndim != 4:
-            return  # the first convolution says so
-        shrink = 2 ** len(self.stages)
-        least, rows, columns = (shrink if self.head is None else SIDE * shrink), *x.shape[1:3]
-        operands = [Reading("x", x.shape, f"read as NHWC: h={rows} w={columns}")]
+        if x.ndim == 4 and x.shape[-1] == self.channels:  # else the first convolution says so
+            rows, columns = x.shape[1:3]
+            if facts := self._size_facts(rows, columns):
+                operand = Reading("x", x.shape, f"read as NHWC: h={rows} w={columns}")
+                raise ShapeError(message("VGG", facts, [operand]))
+
+    def _size_facts(self, rows: int, columns: int) -> list[Fact]:
+        pools = len(self.stages)
+        shrink = 2**pools
+        least = shrink * (SIDE if self.head else 1)
         if min(rows, columns) < least:
-            need = f"the head needs a map of {SIDE}x{SIDE}" if self.head else "there is a pool"
-            wrong = f"x has {rows}x{columns} pixels, but {len(self.stages)} pools "
-            wrong += f"need {least}x{least}, so that {need}."
+            need = f"the head gets a map of {SIDE}x{SIDE}" if self.head else "a pixel is left"
+            wrong = f"x has {rows}x{columns} pixels, but {pools} pools need {least}x{least}"
             fix = f"resize the images to {least}x{least} or more"
             fix += ", or pass head=None." if self.head else "."
-            raise ShapeError(message("VGG", [Fact(wrong, fix)], operands))
+            return [Fact(f"{wrong}, so that {need}.", fix)]
         made = rows // shrink, columns // shrink
-        if self.head == "dense" and made != (SIDE, SIDE):
-            wrong = f"the dense head flattens a map of {SIDE}x{SIDE}, but {rows}x{columns} pixels "
-            wrong += f"make one of {made[0]}x{made[1]}."
-            fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
-            raise ShapeError(message("VGG", [Fact(wrong, fix)], operands))
+        if self.head != "dense" or made == (SIDE, SIDE):
+            return []
+        wrong = f"the dense head flattens a map of {SIDE}x{SIDE}, but {rows}x{columns} pixels "
+        wrong += f"make one of {made[0]}x{made[1]}."
+        fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
+        return [Fact(wrong, fix)]
 
 
 def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int, ...]]:
@@ -214,17 +220,35 @@ def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int,
     return {n: (side * side * widths[n][0], widths[n][1]) for n, side in sides.items()}
 
 
-def vgg11(**options: Any) -> VGG:
+class Architecture(TypedDict, total=False):
+    """Options of :class:`VGG`."""
+
+    head: Head
+    classes: int
+    channels: int
+    batch_norm: bool
+    dropout: float
+    dtype: Any
+
+
+class Options(Architecture, total=False):
+    """Options of the functions below."""
+
+    weights: str | Path | None
+    rngs: nnx.Rngs | None
+
+
+def vgg11(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 8 convolutions; the options are those of :func:`vgg16`."""
     return _make("vgg11", **options)
 
 
-def vgg13(**options: Any) -> VGG:
+def vgg13(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 10 convolutions; the options are those of :func:`vgg16`."""
     return _make("vgg13", **options)
 
 
-def vgg16(**options: Any) -> VGG:
+def vgg16(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 13 convolutions, new or trained on ImageNet.
 
     Args:
@@ -253,7 +277,7 @@ def vgg16(**options: Any) -> VGG:
     return _make("vgg16", **options)
 
 
-def vgg19(**options: Any) -> VGG:
+def vgg19(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 16 convolutions; the options are those of :func:`vgg16`."""
     return _make("vgg19", **options)
 
@@ -263,14 +287,14 @@ def _make(
     *,
     weights: str | Path | None = None,
     rngs: nnx.Rngs | None = None,
-    **options: Any,
+    **options: Unpack[Architecture],
 ) -> VGG:
-    rngs = nnx.Rngs(0) if rngs is None else rngs
+    rngs = rngs or nnx.Rngs(0)
     if weights is None:
         return VGG(STAGES[name], rngs=rngs, **options)
     stored = files.find(name, weights, head=options.get("head", "dense"))
-    options["kernel_init"] = jax.nn.initializers.zeros  # the file's numbers take their place
-    model = VGG(STAGES[name], rngs=rngs, **options)
+    zeros = jax.nn.initializers.zeros  # the file's numbers take their place
+    model = VGG(STAGES[name], rngs=rngs, kernel_init=zeros, **options)
     files.fill(model, stored)
     model.preprocessing = stored.preprocessing
     return model

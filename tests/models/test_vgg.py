@@ -119,19 +119,18 @@ def test_the_convolutional_head_slides(h, w):
 
 
 REFUSED = [
-    (None, (1, 31, 224, 3), "VGG: x has 31x224 pixels, but 5 pools need 32x32, so that there is a "
-     "pool."),
+    (None, (1, 31, 224, 3), "VGG: x has 31x224 pixels, but 5 pools need 32x32, so that a pixel "
+     "is left."),
     ("dense", (1, 223, 224, 3), "VGG: x has 223x224 pixels, but 5 pools need 224x224, so that the "
-     "head needs a map of 7x7."),
+     "head gets a map of 7x7."),
     ("conv", (1, 224, 200, 3), "VGG: x has 224x200 pixels, but 5 pools need 224x224, so that the "
-     "head needs a map of 7x7."),
+     "head gets a map of 7x7."),
     ("dense", (1, 256, 224, 3), "VGG: the dense head flattens a map of 7x7, but 256x224 pixels "
      "make one of 8x7."),
     # Flattened, this map of 1x49 has 25088 numbers too, by accident.
     ("dense", (1, 32, 1568, 3), "VGG: x has 32x1568 pixels, but 5 pools need 224x224, so that the "
-     "head needs a map of 7x7."),
-    ("dense", (1, 3, 224, 224), "VGG: x has 3x224 pixels, but 5 pools need 224x224, so that the "
-     "head needs a map of 7x7."),
+     "head gets a map of 7x7."),
+    ("dense", (1, 3, 224, 224), "conv: x has 224 channels, but kernel expects 3."),
     ("dense", (224, 224, 3), "conv: x has 3 axes, but layout NHWC needs 4 (b h w c)."),
     ("dense", (1, 224, 224, 4), "conv: x has 4 channels, but kernel expects 3."),
 ]  # fmt: skip
