@@ -2,13 +2,14 @@
 
 import argparse
 import io
+import math
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,10 @@ from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.figures import maps_figure
 from jaxconv.inspect.photos import PhotoError, open_photo
 from jaxconv.inspect.receptive import Row, rows
-from jaxconv.layers.conv import conv_shape
 from jaxconv.models.vgg import VGG, vgg16
 from jaxconv.models.weights import WeightsError
-from jaxconv.shapes.errors import ShapeError, choice, message
-from jaxconv.shapes.plans import conv_plan
+from jaxconv.shapes.errors import ShapeError, choice, door, message
+from jaxconv.shapes.plans import Plan, conv_plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +39,14 @@ class UsageError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxconv``; bad input is one message on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
+            stream.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PhotoError, ShapeError, UsageError, WeightsError) as error:
         print(f"jaxconv {options.command}: {error}", file=sys.stderr)
         return 2
@@ -79,10 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return number
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
+    return int(text)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -97,11 +102,11 @@ def _shape(options: argparse.Namespace) -> None:
     spread = {n: _spread(n, getattr(options, n), rank) for n in ("kernel", "stride", "dilation")}
     kernel = (*spread.pop("kernel"), max(image[-1] // options.groups, 1), options.filters)
     layout = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[rank]
-    padding = int(options.padding) if options.padding.lstrip("-").isdecimal() else options.padding
+    pixels = re.fullmatch("-?[0-9]{1,9}", options.padding)
+    padding = int(options.padding) if pixels else options.padding
     call = {"padding": padding, "groups": options.groups, "layout": layout, **spread}
-    conv_shape((1, *image), kernel, **call)  # refuses what does not fit
-    plan = conv_plan((1, *image), kernel, **call)
-    each = int(np.prod(kernel[:-1]))
+    plan = shape((1, *image), kernel, **call)
+    each = math.prod(kernel[:-1])
     print("x".join(map(str, plan.shape[1:])))
     for axis, n, window, size in zip(
         plan.layout.spatial_axes, image, plan.windows, plan.shape[1:], strict=False
@@ -110,6 +115,12 @@ def _shape(options: argparse.Namespace) -> None:
     taps = "x".join(map(str, kernel[:-1]))
     print(f"  {each} weights a filter ({taps}), {each * options.filters} in all, ", end="")
     print(f"and {options.filters} biases")
+
+
+@door
+def shape(x: tuple[int, ...], kernel: tuple[int, ...], **options: Any) -> Plan:
+    """Plan a convolution of given sizes; messages bear this command's name."""
+    return conv_plan(x, kernel, trusted=True, **options)
 
 
 def _sizes_of(name: str, text: str) -> tuple[int, ...]:
@@ -126,10 +137,10 @@ def _spread(name: str, values: tuple[int, ...], rank: int) -> tuple[int, ...]:
 
 
 def _maps(options: argparse.Namespace) -> None:
-    path = Path(options.photo) if options.photo else _default_photo()
+    path = _default_photo() if options.photo is None else Path(options.photo)
     photo = open_photo(path, options.size)
     out = options.out or Path(f"{path.stem}-maps.png")
-    _check_writable(out)
+    _check_writable(out, path)
     _check_memory(photo)
     chosen = options.layer or DEFAULT_LAYERS
     table = _table(photo)
@@ -165,9 +176,10 @@ def _table(photo: np.ndarray) -> list[Row]:
 def _print_table(name: str, photo: np.ndarray, table: Sequence[Row]) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    title = f"VGG16 on {name}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
+    title = f"VGG16 on {escape(name)}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
     shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     shown.add_column("layer")
     for heading in ("map size", "maps", "weights per neuron", "receptive field"):
@@ -191,15 +203,17 @@ def _check_memory(photo: np.ndarray) -> None:
         )
 
 
-def _memory() -> float:
+def _memory() -> int | float:
     """Bytes of this machine's memory; infinite where the system does not tell."""
     known = hasattr(os, "sysconf")
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else float("inf")
 
 
-def _check_writable(out: Path) -> None:
+def _check_writable(out: Path, photo: Path) -> None:
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out} is no picture's name. Fix: end it in {', '.join(FORMATS)}.")
+    if out.resolve() == photo.resolve():
+        _unwritable(out, "it is the photo itself")
     if out.is_dir():
         _unwritable(out, "it is a folder")
     try:
@@ -224,3 +238,7 @@ def _save(picture: "Figure", out: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         _unwritable(out, error.strerror)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=100,
+        default=60,
         help="random configurations of each layer compared with PyTorch and NumPy",
     )
 

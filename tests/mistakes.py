@@ -8,6 +8,7 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import jaxconv as jc
 
@@ -40,6 +41,12 @@ MISTAKES = {
         zeros(1, 4, 4, 4, 3), zeros(16, 3, 3, 3, 3), layout="NDHWC"
     ),
     "another number of channels": lambda: jc.conv(zeros(1, 8, 8, 5), KERNEL),
+    "a grey kernel on a colour image": lambda: jc.conv(IMAGE, zeros(3, 3, 1, 64)),
+    "a sequence read as an image": lambda: jc.conv(zeros(8, 100, 3), zeros(5, 3, 4)),
+    "an array as padding": lambda: jc.conv(IMAGE, KERNEL, padding=np.array([1, 1])),
+    "a list as layout": lambda: jc.conv(IMAGE, KERNEL, layout=["N"]),
+    "words as numbers": lambda: jc.conv(np.full((1, 8, 8, 3), "a"), KERNEL),
+    "a stride beyond all memory": lambda: jc.conv_transpose(IMAGE, KERNEL, stride=2**40),
     "all at once": lambda: jc.conv(
         zeros(1, 8, 8, 5), KERNEL, zeros(7), stride=0, dilation=(1, 2, 3), padding="full"
     ),
@@ -80,6 +87,9 @@ MISTAKES = {
     ),
     "CAUSAL transposed": lambda: jc.conv_transpose(IMAGE, KERNEL, padding="CAUSAL"),
     "a shape that is a number": lambda: jc.conv_shape(224, (3, 3, 3, 64)),
+    "a shape with half a pixel": lambda: jc.conv_shape((1, 8.5, 8, 3), (3, 3, 3, 64)),
+    "a negative shape": lambda: jc.pool_shape((-1, 8, 8, 3)),
+    "an array as shape": lambda: jc.conv_shape(IMAGE, KERNEL.shape),
     "a shape that does not fit": lambda: jc.conv_shape((1, 8, 8, 4), (3, 3, 3, 64)),
     "a pool larger than the map": lambda: jc.max_pool(zeros(1, 1, 7, 3)),
     "a pool with wide padding": lambda: jc.max_pool(IMAGE, padding=(2, 0)),
@@ -88,18 +98,30 @@ MISTAKES = {
     "a pool with stride 0": lambda: jc.max_pool(IMAGE, 2, stride=(1, 0)),
     "a pool without batch axis": lambda: jc.max_pool(zeros(8, 8, 3)),
     "a pool of truth values": lambda: jc.max_pool(zeros(1, 8, 8, 3, dtype=bool)),
+    "a pool of 8-bit floats": lambda: jc.max_pool(jnp.ones((1, 4, 4, 1), jnp.float8_e4m3fn)),
     "a mean of pixels": lambda: jc.avg_pool(zeros(1, 8, 8, 3, dtype=np.uint8)),
     "a global mean of no pixels": lambda: jc.global_avg_pool(zeros(1, 0, 8, 3)),
     "a global mean without batch axis": lambda: jc.global_avg_pool(zeros(8, 8, 3)),
     "flatten without batch axis": lambda: jc.flatten(zeros(10)),
+    "flatten of a number": lambda: jc.flatten(np.float32(1)),
     "flatten of nothing": lambda: jc.flatten(zeros(2, 0, 3)),
     "dense after a flatten of another size": lambda: jc.dense(zeros(1, 32768), zeros(25088, 10)),
     "dense without flatten": lambda: jc.dense(zeros(1, 7, 7, 512), zeros(25088, 10)),
+    "dense of other features": lambda: jc.dense(zeros(8, 64), zeros(256, 10)),
+    "dense of other maps": lambda: jc.dense(zeros(2, 3, 4), zeros(8, 5)),
     "dense transposed": lambda: jc.dense(zeros(1, 10), zeros(11, 10)),
     "dense of another width": lambda: jc.dense(zeros(1, 12), zeros(11, 10), zeros(3)),
     "dense with a convolution's kernel": lambda: jc.dense(zeros(1, 3), KERNEL),
     "dense of a number": lambda: jc.dense(np.float32(1), zeros(1, 10)),
-    "an unknown head": lambda: jc.VGG([(8,)], head="Dense"),
+    "VGG without stages": lambda: jc.VGG([], rngs=nnx.Rngs(0)),
+    "VGG of widths only": lambda: jc.VGG([64, 128], rngs=nnx.Rngs(0)),
+    "VGG by name": lambda: jc.VGG("vgg16", rngs=nnx.Rngs(0)),
+    "VGG without filters": lambda: jc.VGG(
+        [(0,)], classes=0, channels=-1, dropout=2, rngs=nnx.Rngs(0)
+    ),
+    "VGG on None": lambda: jc.VGG([(2,)], head=None, rngs=nnx.Rngs(0))(None),
+    "VGG on NCHW images": lambda: jc.VGG([(2,)], head=None, rngs=nnx.Rngs(0))(zeros(1, 3, 32, 32)),
+    "an unknown head": lambda: jc.VGG([(8,)], head="Dense", rngs=nnx.Rngs(0)),
     "dense of nothing": lambda: jc.dense(zeros(2, 0), zeros(0, 10)),
 }
 

@@ -44,6 +44,8 @@ SHAPES = [
     ("7x7x512 --filters 4096 --kernel 7 --padding VALID", "1x1x4096", "25088 weights"),
     ("9x20x4 --filters 6 --kernel 3x5 --stride 2x1 --padding 1 --groups 2", "5x18x6", "3x5x2"),
     ("100x8 --filters 2 --kernel 5 --dilation 3 --padding CAUSAL", "100x2", "40 weights"),
+    ("128x128x3 --filters 3 --kernel 16x3", "128x128x3", "144 weights a filter (16x3x3)"),
+    ("9x9x3 --filters 1 --kernel 40000000", "9x9x1", "4800000000000000 weights a filter"),
     ("8x9x10x2 --filters 3 --kernel 2 --stride 2", "4x5x5x3", "16 weights"),
 ]
 
@@ -166,12 +168,24 @@ BAD_MAPS = {
         lambda *_: ["photo.jpg", "--out", "maps.txt"],
         "maps.txt is no picture's name. Fix: end it in .png, .jpg, .svg, .pdf.",
     ),
-    "size 0": (lambda *_: ["photo.jpg", "--size", "0"], "'0' is not a whole number of 1 or more"),
+    "the photo as output": (
+        lambda *_: ["photo.jpg", "--out", "./photo.jpg"],
+        "photo.jpg cannot be written: it is the photo itself.",
+    ),
+    "no name": (lambda *_: [""], "cannot be read: "),
+    "a size beyond all memory": (
+        lambda *_: ["photo.jpg", "--size", "60000"],
+        "Size 60000 makes a picture of 60000x70312 pixels, more than 89,478,485.",
+    ),
+    "size 0": (
+        lambda *_: ["photo.jpg", "--size", "0"],
+        "'0' is not a whole number from 1 to 999999999",
+    ),
     "no weights": (
         lambda *_: ["photo.jpg", "--weights", "gone.safetensors"],
         "There is no file gone.safetensors.",
     ),
-    "truncated weights": (cut_weights, "cut.safetensors is truncated or no .safetensors file"),
+    "truncated weights": (cut_weights, "cut.safetensors is truncated or no file of weights"),
     "weights that lack a tensor": (lacking_weights, "it lacks conv3_2.bias, and has nothing"),
     "weights without preprocessing": (silent_weights, "does not say how its pictures"),
 }  # fmt: skip
@@ -213,12 +227,14 @@ def test_a_cache_with_a_wrong_hash_is_a_sentence(folder, capsys, monkeypatch):
 BAD_SHAPES = [
     ("128x128", "--kernel 3x3x3 --filters 1", "--kernel has 3 numbers. Fix: give one, or 1."),
     ("12", "--kernel 3 --filters 1", "12 is no image. Fix: write it as 128x128x3."),
-    ("128xAx3", "--kernel 3 --filters 1", "image: 'A' is not a whole number of 1 or more."),
+    ("128xAx3", "--kernel 3 --filters 1", "image: 'A' is not a whole number from 1 to 999999999."),
     ("5x5x3", "--kernel 7 --filters 1 --padding VALID", "the feature map would be empty along h"),
     ("5x5x3", "--kernel 3 --filters 1 --padding same", "padding is 'same', which is not known."),
     ("5x5x3", "--kernel 3 --filters 4 --groups 2", "2 does not divide 3."),
-    ("5x5x3", "--kernel 0 --filters 4", "'0' is not a whole number of 1 or more"),
-    ("5x5x3", "--kernel 3 --filters -4", "'-4' is not a whole number of 1 or more"),
+    ("5x5x3", "--kernel 0 --filters 4", "'0' is not a whole number from 1 to 999999999"),
+    ("5x5x3", "--kernel 3 --filters -4", "'-4' is not a whole number from 1 to 999999999"),
+    ("5x5x3", "--kernel 3 --filters 4 --padding=--5", "padding is '--5', which is not known."),
+    ("9" * 5000 + "x5x3", "--kernel 3 --filters 4", "is not a whole number from 1 to 999999999"),
     ("5x5x3", "--kernel 3 --filters 4 --padding -1", "padding is -1, but must not be negative."),
 ]
 
@@ -242,3 +258,31 @@ def test_importing_jaxconv_loads_nothing_heavy():
     code = f"import sys, jaxconv; print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_names_of_files_are_printed_as_they_are(folder, random_weights):
+    (folder / "photo.jpg").rename("IMG[bold]é.jpg")
+    command = [sys.executable, "-m", "jaxconv.cli"]
+    given = ["maps", "IMG[bold]é.jpg", "--weights", str(random_weights), "--layer", "pool5"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*command, *given], env=environment, capture_output=True, check=True)
+    assert rb"VGG16 on IMG[bold]\xe9.jpg" in done.stdout
+    assert (folder / "IMG[bold]é-maps.png").exists()
+
+
+def test_a_reader_may_stop_early():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "jaxconv.cli", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("size", [(40_00, 32), (32, 40_00)])
+def test_long_photos_are_drawn(folder, random_weights, size):
+    Image.effect_noise(size, 80).save("long.png")
+    given = ["--weights", random_weights, "--layer", "conv3_1", "--show", 9]
+    assert run("maps", "long.png", *given) == 0
+    with Image.open("long-maps.png") as picture:
+        assert min(picture.size) > 200

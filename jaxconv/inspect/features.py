@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 from jaxconv.inspect.trace import body, fresh, names, value_of
@@ -14,7 +15,7 @@ Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under ja
 
 
 def feature_maps(
-    fn: Callable[..., Any], layers: Iterable[str] | None = None
+    fn: Callable[..., Any], layers: str | Iterable[str] | None = None
 ) -> Callable[..., Maps]:
     """Turn a function into one that returns its feature maps.
 
@@ -24,8 +25,8 @@ def feature_maps(
 
     Args:
         fn: any JAX function or model; pure, that is, not drawing dropout.
-        layers: the names to return, or None for all. Under ``jax.jit`` what only the others need
-            is not computed.
+        layers: the name or names to return, or None for all. Under ``jax.jit`` what only the
+            others need is not computed.
 
     Returns:
         A pure function of the arguments of ``fn`` that returns a dict from name to feature map,
@@ -45,7 +46,7 @@ def feature_maps(
         {'conv1_1': (32, 32, 8), 'conv1_2': (32, 32, 8), 'pool1': (16, 16, 8),
          'conv2_1': (16, 16, 16), 'pool2': (8, 8, 16)}
     """
-    wanted = None if layers is None else tuple(layers)
+    wanted = [layers] if isinstance(layers, str) else None if layers is None else [*layers]
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
         closed = jax.make_jaxpr(fn)(*args, **kwargs)
@@ -74,7 +75,7 @@ def _run(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], found: M
     for eqn in jaxpr.eqns:
         inputs = [value_of(atom, values) for atom in eqn.invars]
         if eqn.primitive.name == "name":
-            found[fresh(eqn.params["name"], found)] = inputs[0]
+            found[fresh(eqn.params["name"], found)] = jnp.asarray(inputs[0])
         values.update(zip(eqn.outvars, _apply(eqn, inputs, found), strict=True))
     return [value_of(atom, values) for atom in jaxpr.outvars]
 
@@ -83,7 +84,10 @@ def _apply(eqn: core.JaxprEqn, inputs: list[Any], found: Maps) -> list[Any]:
     inner = body(eqn)
     # A call without names inside is bound as it is, which keeps its own gradient and its jit.
     if inner is not None and names(inner[0]):
-        return _run(*inner, inputs, found)
+        outputs = _run(*inner, inputs, found)
+        if not eqn.primitive.name.startswith("custom_"):
+            return outputs
+        # Its values are those just computed; its own gradient is kept by the call itself.
     params = eqn.primitive.get_bind_params(eqn.params)
     # jax before 0.10 returned the functions of a call beside its other parameters.
     functions, params = params if isinstance(params, tuple) else ((), params)

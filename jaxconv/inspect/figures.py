@@ -77,7 +77,7 @@ def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
     part.text(0.02, 1 - 0.3 / height, title, fontsize=13, weight="bold")
     tall = height - TITLE
     wide = tall * columns / rows
-    axes = part.add_axes((0.02, 0.05 / height, wide / WIDTH, tall / height - 0.02))
+    axes = part.add_axes((0.02, 0.02, wide / WIDTH, max(tall / height - 0.02, 0.1)))
     axes.imshow(photo, interpolation="antialiased")
     axes.set_axis_off()
     beside = 0.04 + wide / WIDTH

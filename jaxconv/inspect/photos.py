@@ -1,5 +1,6 @@
 """Photographs of every kind as arrays of red, green and blue."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,21 +54,29 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
             "Fix: check that the file is complete, or save it anew."
         ) from None
     rgb = _rgb(upright)
-    if size is not None:
-        scale = size / min(rgb.size)
-        rgb = rgb.resize(
-            [max(round(side * scale), 1) for side in rgb.size], Image.Resampling.BICUBIC
+    return np.asarray(rgb if size is None else _resize(rgb, size))
+
+
+def _resize(image: "Image.Image", size: int) -> "Image.Image":
+    from PIL import Image
+
+    width, height = (max(side * size // min(image.size), 1) for side in image.size)
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise PhotoError(
+            f"Size {size} makes a picture of {width}x{height} pixels, more than "
+            f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size."
         )
-    return np.asarray(rgb)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale
-        numbers = np.asarray(image, np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(numbers.max(), 1.0)
-        image = Image.fromarray((numbers.clip(0, top) / top * 255).round().astype(np.uint8))
+        numbers = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0).clip(0)
+        tops = (65535,) if image.mode.startswith("I;16") else (1, 255, 65535)
+        top = next((top for top in tops if numbers.max() <= top), numbers.max())
+        image = Image.fromarray((numbers / top * 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -81,7 +81,9 @@ def rows(fn: Callable[..., Any], *args: Any, spatial: Sequence[int] = (1, 2)) ->
     """
     jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
     images = jaxpr.invars[-1]
-    spans = tuple(Span() if axis in spatial else None for axis in range(len(_shape(images))))
+    rank = len(_shape(images))
+    pixels = {axis % rank for axis in spatial}
+    spans = tuple(Span() if axis in pixels else None for axis in range(rank))
     found: dict[str, Row] = {}
     _follow(jaxpr, {images: Field(spans)}, found)
     return list(found.values())
@@ -125,6 +127,8 @@ def _convolution(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
     if x is None or kernel is not None or set(eqn.params["lhs_dilation"]) != {1}:
         return UNKNOWN
     numbers, shape = eqn.params["dimension_numbers"], _shape(eqn.invars[1])
+    if any(x.spans[axis] is not None for axis in numbers.lhs_spec[:2]):
+        return UNKNOWN
     options = ("window_strides", "rhs_dilation", "padding")
     taps = [shape[axis] for axis in numbers.rhs_spec[2:]]
     moved: dict[int, Span | None] = dict.fromkeys(numbers.out_spec[:2])
@@ -150,13 +154,24 @@ def _windows(settings: Iterable[tuple[Any, ...]]) -> list[Window]:
     return [Window(k, stride, dilation, *pads) for k, stride, dilation, pads in settings]
 
 
-def _everything(eqn: core.JaxprEqn, inputs: list[Any]) -> Field:
-    """A reshape or a product with a matrix: every number may come from every pixel."""
-    weights = next(field for field in inputs if field).weights
-    if eqn.primitive.name == "dot_general":
-        contracted = eqn.params["dimension_numbers"][0][1]
-        weights = prod(_shape(eqn.invars[1])[axis] for axis in contracted)
-    return Field((None,) * len(_shape(eqn.outvars[0])), weights, whole=True)
+def _reshape(eqn: core.JaxprEqn, inputs: list[Any]) -> Field:
+    """Any number may come from any pixel."""
+    return Field((None,) * len(_shape(eqn.outvars[0])), inputs[0].weights, whole=True)
+
+
+def _product(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
+    """A product with a matrix of weights; contracted over pixels, it sees the whole image."""
+    x, kernel = inputs
+    if x is None or kernel is not None:
+        return UNKNOWN
+    (summed, contracted), (batch, _) = eqn.params["dimension_numbers"]
+    weights = prod(_shape(eqn.invars[1])[axis] for axis in contracted)
+    rank = len(_shape(eqn.outvars[0]))
+    if any(x.spans[axis] is not None for axis in summed):
+        return Field((None,) * rank, weights, whole=True)
+    kept = [*batch, *(a for a in range(len(x.spans)) if a not in {*summed, *batch})]
+    spans = [x.spans[axis] for axis in kept]
+    return Field((*spans, *[None] * (rank - len(spans))), weights, x.whole)
 
 
 def _in_place(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
@@ -171,7 +186,8 @@ def _in_place(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
         if any((a and a.stride) != (b and b.stride) for a, b in pairs):
             return UNKNOWN
         spans = tuple(a and b and a.join(b) for a, b in pairs)
-        joined = Field(spans, joined.weights, joined.whole or field.whole)
+        weights = joined.weights if field.weights is None else field.weights
+        joined = Field(spans, weights, joined.whole or field.whole)
     return joined
 
 
@@ -188,6 +204,6 @@ RULES: dict[str, Callable[[core.JaxprEqn, list[Any]], Any]] = {
     "reduce_window": _pool,
     "reduce_window_max": _pool,
     "reduce_window_sum": _pool,
-    "reshape": _everything,
-    "dot_general": _everything,
+    "reshape": _reshape,
+    "dot_general": _product,
 }

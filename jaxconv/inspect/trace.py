@@ -1,6 +1,7 @@
 """Read jaxprs: the equations of a function, those of inner calls included."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Container, Iterator
 from typing import Any
 
 from jax.extend import core
@@ -45,7 +46,7 @@ def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
     return atom.val if isinstance(atom, core.Literal) else values[atom]
 
 
-def fresh(name: str, taken: Any) -> str:
+def fresh(name: str, taken: Container[str]) -> str:
     """The name, or ``name#2``, ``name#3`` where it was given before."""
-    count = 1 + sum(known.split("#")[0] == name for known in taken)
-    return name if count == 1 else f"{name}#{count}"
+    candidates = itertools.chain([name], (f"{name}#{count}" for count in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)

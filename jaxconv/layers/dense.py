@@ -1,6 +1,6 @@
 """Flatten feature maps, and multiply them by a matrix."""
 
-from math import gcd, isqrt
+from math import gcd, isqrt, prod
 
 import chex
 import jax
@@ -32,7 +32,7 @@ def flatten(x: Operand) -> jax.Array:
     """
     (x,) = as_arrays(x=x)
     operands = [Reading("x", x.shape)]
-    fix = "add a batch axis with x[None]."
+    fix = "pass x of shape (b, ...); a single row becomes one with x[None]."
     few = Fact(f"x has {x.ndim} axes, but flatten needs a batch axis and one more.", fix)
     refuse_if([few] if x.ndim < 2 else [], operands)
     empty = Fact("x holds no numbers to flatten.", "pass maps of 1 pixel or more.")
@@ -96,22 +96,23 @@ def _width_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
     wrong = f"x has {have} features, but kernel expects {want}."
     if have == kernel.shape[1]:
         return [Fact(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]
-    if x.ndim > 2 and want % have == 0 and want > have:
+    if x.ndim > 2 and prod(x.shape[1:]) == want:
         return [Fact(wrong, "call flatten first.", "x was not flattened.")]
     if (maps := _square_maps(have, want)) is None:
         return [Fact(wrong, f"pass a kernel of shape ({have}, {kernel.shape[1]}).")]
     got, expected = maps
     hint = f"As flattened maps, {have} is {got} and {want} is {expected}."
-    fix = f"resize the images so that the map is {expected}, or call global_avg_pool before dense."
+    fix = f"resize the images so that the map is {expected}, "
+    fix += f"or pass a kernel of shape ({have}, {kernel.shape[1]})."
     return [Fact(wrong, fix, hint)]
 
 
 def _square_maps(have: int, want: int) -> tuple[str, str] | None:
     """Read both widths as square maps with the same channels, the most channels first."""
-    common = gcd(have, want)
-    for channels in range(common, 0, -1):
+    for channels in range(gcd(have, want), 0, -1):
         sides = [isqrt(n // channels) for n in (have, want)]
-        if all(n == side * side * channels for n, side in zip((have, want), sides, strict=True)):
+        exact = (n == s * s * channels for n, s in zip((have, want), sides, strict=True))
+        if min(sides) > 1 and all(exact):
             got, expected = (f"{side}x{side}x{channels}" for side in sides)
             return got, expected
     return None

@@ -34,28 +34,58 @@ def as_arrays(**operands: Any) -> list[jax.Array]:
     """
     given = {n: value for n, value in operands.items() if n != "bias" or value is not None}
     refuse_if(_no_array(name, value) for name, value in given.items() if not _is_array(value))
+    refuse_if(_no_numbers(name, value) for name, value in given.items() if not _is_numeric(value))
     arrays = {name: jnp.asarray(value) for name, value in given.items()}
     refuse_if(_dtype_facts(arrays))
     return list(arrays.values())
 
 
 def need_floats(x: jax.Array) -> None:
-    """Refuse integers where means would have to be rounded."""
-    wrong = f"x is {x.dtype}, in which a mean would have to be rounded."
-    facts = [Fact(wrong, "convert with x.astype(jnp.float32).")]
-    refuse_if([] if jnp.issubdtype(x.dtype, jnp.inexact) else facts)
+    """Refuse integers, in which means would have to be rounded, and floats of 8 bits."""
+    _need(x, jnp.floating, "in which a mean would have to be rounded")
+
+
+def need_numbers(x: jax.Array) -> None:
+    """Refuse what has no order or no lowest number, such as truth values and floats of 8 bits."""
+    kind = jnp.integer if jnp.issubdtype(x.dtype, jnp.integer) else jnp.floating
+    _need(x, kind, "which has no lowest number to pad with")
+
+
+def _need(x: jax.Array, kind: Any, why: str) -> None:
+    narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 1
+    fact = Fact(f"x is {x.dtype}, {why}.", "convert with x.astype(jnp.float32).")
+    refuse_if([fact] if narrow or not jnp.issubdtype(x.dtype, kind) else [])
 
 
 def as_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """Take a shape, or refuse what is none."""
-    if isinstance(shape, Sequence) and not isinstance(shape, str):
-        return tuple(shape)
-    wrong = f"{name} is {shape!r}, but must be a tuple of sizes."
-    raise Mismatch([Fact(wrong, f"pass a tuple, such as {name.removesuffix('_shape')}.shape.")])
+    """Take a shape, of ints or of symbolic sizes, or refuse what is none."""
+    fix = f"pass a tuple of sizes, such as {name.removesuffix('_shape')}.shape."
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        shown = repr(shape) if isinstance(shape, int | float | str) else f"a {type(shape).__name__}"
+        raise Mismatch([Fact(f"{name} is {shown}, but must be a tuple of sizes.", fix)])
+    if not all(map(_is_size, shape)):
+        wrong = f"{name} is {shape!r}, but every size must be an int of 0 or more."
+        raise Mismatch([Fact(wrong, fix)])
+    return tuple(shape)
+
+
+def _is_size(value: Any) -> bool:
+    symbolic = hasattr(value, "dimension_as_value")  # what JAX, too, takes for a symbolic size
+    return symbolic or (isinstance(value, int | np.integer) and int(value) >= 0)
 
 
 def _is_array(value: object) -> bool:
     return isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
+
+
+def _is_numeric(value: Any) -> bool:
+    dtype = value.dtype if hasattr(value, "dtype") else jnp.asarray(value).dtype
+    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+
+
+def _no_numbers(name: str, value: Any) -> Fact:
+    wrong = f"{name} is an array of {value.dtype}, which JAX does not take."
+    return Fact(wrong, f"convert with {name}.astype(np.float32), if these are numbers.")
 
 
 def _no_array(name: str, value: object) -> Fact:

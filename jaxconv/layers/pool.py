@@ -9,8 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape, need_floats
-from jaxconv.shapes.errors import Fact, door, refuse_if
+from jaxconv.layers.operands import (
+    Ints,
+    Operand,
+    Padding,
+    as_arrays,
+    as_shape,
+    need_floats,
+    need_numbers,
+)
+from jaxconv.shapes.errors import door
 from jaxconv.shapes.plans import Plan, map_plan, pool_plan
 
 
@@ -24,6 +32,8 @@ def max_pool(
     layout: str = "NHWC",
 ) -> jax.Array:
     """Keep the largest value of each window. Padding never wins: it counts as minus infinity.
+
+    Where all of a window is minus infinity, the gradient may go to the padding and so be lost.
 
     Args:
         x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
@@ -46,7 +56,7 @@ def max_pool(
         (1, 112, 112, 64)
     """
     (x,) = as_arrays(x=x)
-    refuse_if(_order_facts(x))
+    need_numbers(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
     floats = jnp.issubdtype(x.dtype, jnp.floating)
     least = -jnp.inf if floats else jnp.iinfo(x.dtype).min
@@ -91,13 +101,14 @@ def avg_pool(
     (x,) = as_arrays(x=x)
     need_floats(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
-    total = _reduce(x, 0.0, lax.add, plan)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 16 bits cannot hold long sums
+    total = _reduce(wide, 0.0, lax.add, plan)
     chex.assert_shape(total, plan.shape)
     if count_padding or not any(any(w.pads) for w in plan.windows):
-        return total / prod(w.kernel for w in plan.windows)
+        return (total / prod(w.kernel for w in plan.windows)).astype(x.dtype)
     spatial = [x.shape[i] for i in plan.layout.spatial]
-    pixels = _reduce(jnp.ones(plan.everywhere(spatial, 1), x.dtype), 0.0, lax.add, plan)
-    return total / pixels
+    pixels = _reduce(jnp.ones(plan.everywhere(spatial, 1), wide.dtype), 0.0, lax.add, plan)
+    return (total / pixels).astype(x.dtype)
 
 
 @door
@@ -158,13 +169,6 @@ def pool_shape(
     """
     x = as_shape("x_shape", x_shape)
     return pool_plan(x, window=window, stride=stride, padding=padding, layout=layout).shape
-
-
-def _order_facts(x: jax.Array) -> list[Fact]:
-    if jnp.issubdtype(x.dtype, jnp.floating) or jnp.issubdtype(x.dtype, jnp.integer):
-        return []
-    wrong = f"x is {x.dtype}, of which none is the largest."
-    return [Fact(wrong, "convert with x.astype(jnp.float32).")]
 
 
 def _reduce(x: jax.Array, start: float | int, step: Callable, plan: Plan) -> jax.Array:

@@ -15,10 +15,12 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jaxconv.layers.conv import conv
 from jaxconv.layers.dense import dense, flatten
-from jaxconv.layers.operands import Operand
+from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
 from jaxconv.models import weights as files
-from jaxconv.shapes.errors import Fact, Reading, ShapeError, choice, message
+from jaxconv.shapes.errors import Fact, Findings, Mismatch, choice, named, refuse_if
+from jaxconv.shapes.layouts import LAYOUTS, rank_facts
+from jaxconv.shapes.windows import whole
 
 Stages = Sequence[Sequence[int]]
 Head = Literal["dense", "conv"] | None
@@ -113,6 +115,7 @@ class VGG(nnx.Module):
         (1, 8, 8, 16)
     """
 
+    @named("VGG")
     def __init__(
         self,
         stages: Stages,
@@ -126,10 +129,11 @@ class VGG(nnx.Module):
         kernel_init: Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ) -> None:
-        if head not in HEADS:
-            fact = choice("head", head, [h for h in HEADS if h], " or None")
-            raise ShapeError(message("VGG", [fact]))
-        self.stages = tuple(map(tuple, stages))
+        facts = Findings(_head_facts(head) + _dropout_facts(dropout))
+        self.stages = facts.attempt(_read_stages, stages) or ()
+        for name, value in {"classes": classes, "channels": channels}.items():
+            facts.attempt(whole, name, value)
+        refuse_if(facts)
         self.head: Head = head
         self.channels = channels
         self.dtype = dtype
@@ -143,6 +147,7 @@ class VGG(nnx.Module):
             setattr(self, name, Layer(shape, padding="VALID", **common))
         self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs) if head else None
 
+    @named("VGG")
     def __call__(self, x: Operand) -> jax.Array:
         """Run the network on images.
 
@@ -157,9 +162,7 @@ class VGG(nnx.Module):
         Raises:
             ShapeError: images of another rank, type, channel count, or size.
         """
-        y = jnp.asarray(x)
-        self._check_size(y)
-        y = y.astype(self.dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
+        y = self._take(x).astype(self.dtype)
         for stage, widths in enumerate(self.stages, 1):
             for index in range(1, len(widths) + 1):
                 y = self._relu(f"conv{stage}_{index}", y)
@@ -182,13 +185,27 @@ class VGG(nnx.Module):
             for index, filters in enumerate(widths, 1):
                 yield f"conv{stage}_{index}", filters
 
-    def _check_size(self, x: jax.Array) -> None:
-        """State the contract of the trunk and of the head on the size of the images."""
-        if x.ndim == 4 and x.shape[-1] == self.channels:  # else the first convolution says so
-            rows, columns = x.shape[1:3]
-            if facts := self._size_facts(rows, columns):
-                operand = Reading("x", x.shape, f"read as NHWC: h={rows} w={columns}")
-                raise ShapeError(message("VGG", facts, [operand]))
+    def _take(self, x: Operand) -> jax.Array:
+        """State the contract on the images, and take them as an array."""
+        (images,) = as_arrays(x=x)
+        order = LAYOUTS["NHWC"]
+        operands = [order.read("x", images.shape)]
+        refuse_if(rank_facts("x", images.shape, order), operands)
+        refuse_if(self._channel_facts(images) or self._size_facts(*images.shape[1:3]), operands)
+        return images
+
+    def _channel_facts(self, x: jax.Array) -> list[Fact]:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            scale = "x.astype(jnp.float32) / 255"
+            fix = "call model.preprocessing(x) first." if self.preprocessing else f"pass {scale}."
+            return [Fact(f"x is {x.dtype}, but the model takes floats.", fix)]
+        if x.shape[-1] == self.channels:
+            return []
+        wrong = f"x has {x.shape[-1]} channels, but the model was made for {self.channels}."
+        if x.shape[1] == self.channels:
+            hint = f"Axis 1 of x has size {self.channels}: this looks like an NCHW image."
+            return [Fact(wrong, "transpose x with (0, 2, 3, 1).", hint)]
+        return [Fact(wrong, f"pass channels={x.shape[-1]} when making the model.")]
 
     def _size_facts(self, rows: int, columns: int) -> list[Fact]:
         pools = len(self.stages)
@@ -207,6 +224,24 @@ class VGG(nnx.Module):
         wrong += f"make one of {made[0]}x{made[1]}."
         fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
         return [Fact(wrong, fix)]
+
+
+def _read_stages(stages: Any) -> tuple[tuple[int, ...], ...]:
+    form = isinstance(stages, Sequence) and all(isinstance(s, Sequence) for s in stages)
+    if not form or not all(stages) or not stages or isinstance(stages, str):
+        wrong = f"stages is {stages!r}, but must have the numbers of filters of each stage."
+        raise Mismatch([Fact(wrong, "pass stages such as [(64, 64), (128, 128)].")])
+    return tuple(tuple(whole("stages", filters) for filters in stage) for stage in stages)
+
+
+def _head_facts(head: object) -> list[Fact]:
+    known = [h for h in HEADS if h]
+    return [] if head in HEADS else [choice("head", head, known, " or None")]
+
+
+def _dropout_facts(dropout: float) -> list[Fact]:
+    wrong = f"dropout is {dropout}, but is a share."
+    return [] if 0 <= dropout < 1 else [Fact(wrong, "pass dropout of 0 or more and less than 1.")]
 
 
 def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int, ...]]:
@@ -289,7 +324,7 @@ def _make(
     rngs: nnx.Rngs | None = None,
     **options: Unpack[Architecture],
 ) -> VGG:
-    rngs = rngs or nnx.Rngs(0)
+    rngs = nnx.Rngs(0) if rngs is None else rngs
     if weights is None:
         return VGG(STAGES[name], rngs=rngs, **options)
     stored = files.find(name, weights, head=options.get("head", "dense"))

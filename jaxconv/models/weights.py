@@ -16,6 +16,7 @@ under a sha256 that is checked each time before anything is parsed.
 
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -245,6 +246,16 @@ def read(path: Path) -> Stored:
     """
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Fix: check the path.")
+    try:
+        return _parse(path)
+    except Exception as error:  # parsers raise many types on damaged files
+        reason = str(error) or type(error).__name__
+        raise WeightsError(
+            f"{path} is truncated or no file of weights ({reason}). Fix: download it again."
+        ) from error
+
+
+def _parse(path: Path) -> Stored:
     if path.suffix == ".onnx":
         return Stored(path, _from_keras(_read_onnx(path)), KERAS)
     tensors, about = _read_safetensors(path)
@@ -282,14 +293,19 @@ def fill(model: nnx.Module, stored: Stored) -> None:
             "only the head is lacking, pass head=None."
         )
     for name, variable in variables.items():
-        tensor, shape = stored.tensors[name], variable[...].shape
-        same = tensor.shape == shape
-        if not same and not (name.split(".")[0] in HEAD and tensor.size == np.prod(shape)):
+        have, want = stored.tensors[name].shape, variable.shape
+        if have != want and not (name.split(".")[0] in HEAD and _matrix(have) == _matrix(want)):
             raise WeightsError(
-                f"{stored.path} does not fit the model: {name} has shape {tensor.shape}, but "
-                f"the model has {shape}. Fix: build the model that was saved."
+                f"{stored.path} does not fit the model: {name} has shape {have}, but the model "
+                f"has {want}. Fix: build the model that was saved."
             )
-        variable[...] = jnp.asarray(tensor.reshape(shape), variable[...].dtype)
+    for name, variable in variables.items():
+        variable[...] = jnp.asarray(stored.tensors[name].reshape(variable.shape), variable.dtype)
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Inputs and outputs of a layer of the head, whether it is dense or a convolution."""
+    return math.prod(shape[:-1]), *shape[-1:]
 
 
 def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:
@@ -306,14 +322,9 @@ def _few(names: list[str]) -> str:
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     import safetensors
 
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, (file.metadata() or {}).get("jaxconv")
-    except safetensors.SafetensorError as error:
-        raise WeightsError(
-            f"{path} is truncated or no .safetensors file ({error}). Fix: download it again."
-        ) from None
+    with safetensors.safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, (file.metadata() or {}).get("jaxconv")
 
 
 def _read_onnx(path: Path) -> dict[str, np.ndarray]:

@@ -92,18 +92,26 @@ def message(function: str, facts: Sequence[Fact], operands: Sequence[Reading] = 
     return "\n".join(lines)
 
 
+def named(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function raise :class:`ShapeError`, under this name, for every inner mismatch."""
+
+    def decorate(public: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(public)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return public(*args, **kwargs)
+            except Mismatch as mismatch:
+                text = message(name, mismatch.facts, mismatch.operands)
+            raise ShapeError(text)
+
+        return guarded
+
+    return decorate
+
+
 def door(public: Callable[P, R]) -> Callable[P, R]:
-    """Make ``public`` raise :class:`ShapeError`, under its own name, for every inner mismatch."""
-
-    @functools.wraps(public)
-    def named(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return public(*args, **kwargs)
-        except Mismatch as mismatch:
-            text = message(public.__name__, mismatch.facts, mismatch.operands)
-        raise ShapeError(text)
-
-    return named
+    """Make a public function raise :class:`ShapeError` under its own name."""
+    return named(public.__name__)(public)
 
 
 def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> Fact:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxconv.shapes.errors import Fact, Reading, choice, refuse_if
+from jaxconv.shapes.errors import Fact, Mismatch, Reading, choice
 
 SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -82,8 +82,9 @@ LAYOUTS = {n: Layout(n) for n in ("NHWC", "NCHW", "NWC", "NCW", "NDHWC", "NCDHW"
 
 def layout_named(name: object) -> Layout:
     """Look a layout up, or refuse the name with the list of those there are."""
-    refuse_if([] if name in LAYOUTS else [choice("layout", name, LAYOUTS)])
-    return LAYOUTS[str(name)]
+    if isinstance(name, str) and name in LAYOUTS:
+        return LAYOUTS[name]
+    raise Mismatch([choice("layout", name, LAYOUTS)])
 
 
 def rank_facts(name: str, shape: Sequence[int], layout: Layout) -> list[Fact]:
@@ -93,11 +94,10 @@ def rank_facts(name: str, shape: Sequence[int], layout: Layout) -> list[Fact]:
         return []
     needs = f"layout {layout.name} needs {want} ({' '.join(layout.axes)})"
     wrong = f"{name} has {got} ax{'is' if got == 1 else 'es'}, but {needs}."
-    if got == want - 1:
-        hint = "This looks like one image without a batch axis."
-        fix = f"add the batch axis with {name}[None], and take [0] of the result."
-        return [Fact(wrong, fix, hint)]
     fitting = [n for n in LAYOUTS if len(n) == got]
-    fix = f"reshape {name} to {want} axes"
-    fix += f", or pass layout= one of {', '.join(map(repr, fitting))}." if fitting else "."
-    return [Fact(wrong, fix)]
+    other = f", or pass layout= one of {', '.join(map(repr, fitting))}." if fitting else "."
+    if got != want - 1:
+        return [Fact(wrong, f"reshape {name} to {want} axes{other}")]
+    hint = "It may be one image without a batch axis."
+    fix = f"add the batch axis with {name}[None], and take [0] of the result{other}"
+    return [Fact(wrong, fix, hint)]

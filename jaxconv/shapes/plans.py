@@ -49,8 +49,11 @@ def conv_plan(
     groups: Any,
     layout: Any,
     transposed: bool = False,
+    trusted: bool = False,
 ) -> Plan:
     """Plan a convolution, or a transposed one, of shapes ``x`` and ``kernel``.
+
+    A ``trusted`` kernel was given by its sizes and so cannot have its axes in another order.
 
     Raises:
         Mismatch: with all that does not fit.
@@ -65,6 +68,8 @@ def conv_plan(
     dilations = found.attempt(windows.per_axis, "dilation", dilation, axes)
     groups = found.attempt(windows.whole, "groups", groups)
     found += _channel_facts(x, kernel, groups, order) if groups else []
+    if not found and not trusted and _is_oi_in_disguise(kernel):
+        found.append(_disguise_fact(kernel, order))
     bare = _bare(kernel[:-2], strides, dilations)
     rules = windows.TRANSPOSED_PADDINGS if transposed else windows.CONV_PADDINGS
     padded = found.attempt(_padded, padding, sizes, bare, rules) or ()
@@ -74,6 +79,7 @@ def conv_plan(
     refuse_if(found, operands)
     grow = Window.transposed_out if transposed else Window.out
     spatial = [grow(w, n) for n, w in zip(sizes, padded, strict=True)]
+    refuse_if(_huge_facts(axes, spatial), operands)
     return Plan(order, padded, order.arrange(x[0], spatial, kernel[-1]), groups or 1)
 
 
@@ -124,7 +130,7 @@ def _bare(kernel: Shape, strides: Shape | None, dilations: Shape | None = None) 
 def _padded(
     padding: Any, sizes: Sequence[int], bare: Sequence[Window], rules: dict[str, windows.Rule]
 ) -> tuple[Window, ...]:
-    if padding == "CAUSAL" in rules and len(bare) > 1:
+    if isinstance(padding, str) and padding == "CAUSAL" in rules and len(bare) > 1:
         fix = 'pass layout="NWC" or "NCW", or explicit (low, high) pairs.'
         raise Mismatch([Fact("padding is 'CAUSAL', which is for 1-D sequences only.", fix)])
     pads = windows.pads_of(padding, sizes, bare, rules)
@@ -176,6 +182,14 @@ def _vanished_facts(
     ]
 
 
+def _huge_facts(axes: Sequence[str], spatial: Sequence[int]) -> list[Fact]:
+    return [
+        Fact(f"the result would have {size} pixels along {axis}.", "use a smaller stride.")
+        for axis, size in zip(axes, spatial, strict=True)
+        if isinstance(size, int) and size >= 2**31  # XLA ends the process on such a size
+    ]
+
+
 def _bare_window_facts(axes: Sequence[str], padded: Sequence[Window]) -> list[Fact]:
     return [
         Fact(
@@ -214,7 +228,7 @@ def _channel_facts(x: Shape, kernel: Shape, groups: int, order: Layout) -> list[
     if out % groups:
         wrong = f"groups is {groups}, but must divide the {out} feature maps that kernel makes."
         return [Fact(wrong, "choose groups so that it divides c_in and c_out.")]
-    return [_disguise_fact(kernel, order)] if _is_oihw_in_disguise(kernel) else []
+    return []
 
 
 def _channel_remedy(x: Shape, kernel: Shape, groups: int, order: Layout) -> tuple[str, str]:
@@ -230,7 +244,7 @@ def _channel_remedy(x: Shape, kernel: Shape, groups: int, order: Layout) -> tupl
         move = tuple(other.name.index(letter) for letter in order.name)
         hint = f"Axis {other.channel} of x has size {want}: this looks like an {other.name} image."
         return f'pass layout="{other.name}", or transpose x with {move}.', hint
-    if kernel[1] * groups == have and len(order.spatial) > 1:
+    if kernel[1] * groups == have and _is_like_oi(kernel):
         there, move = _from_oi(order)
         return f"transpose kernel with {move}.", f"kernel looks like {there} weights."
     fitting = ", ".join(map(str, (*kernel[:-2], have // groups, kernel[-1])))
@@ -242,10 +256,14 @@ def _from_oi(order: Layout) -> tuple[str, Shape]:
     return f"OI{order.kernel[:-2]}", (*range(2, len(order.kernel)), 1, 0)
 
 
-def _is_oihw_in_disguise(kernel: Shape) -> bool:
+def _is_like_oi(kernel: Shape) -> bool:
+    """Tell whether the last axes look spatial: all alike, and smaller than the first axis."""
+    return len(kernel) > 3 and len(set(kernel[2:])) == 1 and 1 < kernel[-1] < kernel[0]
+
+
+def _is_oi_in_disguise(kernel: Shape) -> bool:
     """Tell (64, 3, 3, 3): legal as 64 rows by 3 columns, but surely 64 filters of 3x3x3."""
-    first, *rest = kernel
-    return len(kernel) > 3 and first >= 16 and len(set(rest)) == 1 and rest[0] > 1
+    return _is_like_oi(kernel) and kernel[1] == kernel[-1] and kernel[0] >= 16
 
 
 def _disguise_fact(kernel: Shape, order: Layout) -> Fact:

@@ -123,3 +123,35 @@ def test_a_name_inside_a_loop_is_refused():
 
     with pytest.raises(jc.ShapeError, match="'inside' is named inside a loop"):
         jc.feature_maps(loop, ["inside"])(1.0)
+
+
+def test_a_call_with_names_inside_keeps_its_own_gradient():
+    @jax.custom_vjp
+    def straight(x):
+        return checkpoint_name(jnp.round(x), "rounded")
+
+    straight.defvjp(lambda x: (straight(x), None), lambda _, g: (g,))
+
+    @jax.custom_jvp
+    def steep(x):
+        return checkpoint_name(x + 1, "more")
+
+    steep.defjvp(lambda x, t: (steep(*x), 100 * t[0]))
+    f = lambda x: checkpoint_name(2 * steep(straight(x)), "out")  # noqa: E731
+    maps = jc.feature_maps(f)
+    assert {n: float(v) for n, v in maps(1.3).items()} == {"rounded": 1, "more": 2, "out": 4}
+    assert jax.grad(lambda x: maps(x)["out"])(1.3) == jax.grad(f)(1.3) == 200.0
+
+
+def test_a_name_like_a_number_of_another_does_not_hide_it():
+    def three(x):
+        return checkpoint_name(checkpoint_name(checkpoint_name(x, "a#2") + 1, "a") + 1, "a")
+
+    assert {n: float(v) for n, v in jc.feature_maps(three)(0.0).items()} == {
+        "a#2": 0, "a": 1, "a#3": 2
+    }  # fmt: skip
+
+
+def test_one_name_may_be_given_alone(model):
+    x = noise(1, 8, 8, 3)
+    same(jc.feature_maps(model, "pool1")(x), by_hand(model, x), ["pool1"])

@@ -106,3 +106,21 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600_000_000)  # the warning, not the error
     with pytest.raises(PhotoError, match="unpacks to more than 600,000,000 pixels"):
         open_photo(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("top", [1.0, 234.0, 60_000.0, 3e6])
+def test_numbers_of_any_range_are_scaled_and_bad_pixels_are_black(tmp_path, top):
+    numbers = np.linspace(0, top, 48, dtype=np.float32).reshape(6, 8)
+    numbers[0, 1:3] = np.nan, np.inf
+    Image.fromarray(numbers).save(tmp_path / "float.tif")
+    floats = open_photo(tmp_path / "float.tif")
+    assert (
+        floats[-1, -1].tolist() == [round(255 * top / {234: 255, 60_000: 65535}.get(top, top))] * 3
+    )
+    assert floats[0, 1:3].max() == 0
+    assert floats.std() > 20
+    if top > 1:
+        whole = np.nan_to_num(numbers, posinf=0).astype(np.int32)
+        Image.fromarray(whole).save(tmp_path / "int.tif")
+        difference = open_photo(tmp_path / "int.tif").astype(int) - floats
+        assert np.abs(difference).max() <= 1

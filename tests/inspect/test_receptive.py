@@ -108,3 +108,18 @@ def test_a_skip_connection_sees_both_branches():
 
     (row,) = rows(network, jnp.ones((1, 8, 8, 2)))
     assert [(s.start, s.size) for s in row.field.spans if s] == [(-2, 5), (-2, 5)]
+
+
+def test_a_product_over_channels_keeps_the_pixels_and_one_over_pixels_sees_all():
+    def network(x):
+        x = jc.conv(x, jnp.ones((3, 3, 2, 4)))
+        pointwise = checkpoint_name(jc.dense(x, jnp.ones((4, 5))), "pointwise")
+        mixed = jnp.einsum("bhwc,hk->bwck", pointwise, jnp.ones((8, 6)))
+        skip = checkpoint_name(pointwise + jc.conv(pointwise, jnp.ones((3, 3, 5, 5))), "skip")
+        return checkpoint_name(mixed, "mixed"), skip
+
+    found = {row.name: row.field for row in rows(network, jnp.ones((1, 8, 9, 2)), spatial=(-3, -2))}
+    assert {name: str(field) for name, field in found.items()} == {
+        "pointwise": "3x3", "mixed": "whole image", "skip": "5x5"
+    }  # fmt: skip
+    assert [found[n].weights for n in ("pointwise", "skip")] == [4, 45]

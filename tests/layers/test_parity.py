@@ -231,3 +231,20 @@ def test_bfloat16_and_float16_are_close_to_float32():
         got = jc.conv(*(jnp.asarray(a, dtype) for a in (x, kernel, bias)), **options)
         assert got.dtype == dtype
         np.testing.assert_allclose(got.astype(jnp.float32), want, atol=0.2, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_transposed_convolutions_and_products_are_close_to_wide_ones(dtype):
+    x, kernel, bias = conv_case(5, transposed=True).arrays(5)
+    options = conv_case(5, transposed=True).options
+    rng = np.random.default_rng(5)
+    calls = {
+        "transposed": (lambda *a: jc.conv_transpose(*a, **options), (x, kernel, bias)),
+        "dense": (jc.dense, tuple(rng.normal(size=s) for s in [(3, 50), (50, 4), (4,)])),
+    }
+    for call, arrays in calls.values():
+        narrow = [jnp.asarray(a, dtype) for a in arrays]
+        got, want = call(*narrow), call(*(a.astype(jnp.float32) for a in narrow))
+        assert got.dtype == dtype
+        size = np.abs(want).max()
+        np.testing.assert_allclose(got.astype(jnp.float32) / size, want / size, atol=0.01)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxconv as jc
 
@@ -44,3 +45,19 @@ def test_pools_run_under_jit_and_vmap():
     for pool in (jc.max_pool, jc.avg_pool):
         each = jnp.stack([pool(a) for a in x])
         np.testing.assert_allclose(jax.jit(jax.vmap(pool))(x), each, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("options", [{}, {"padding": 3}, {"padding": 3, "count_padding": True}])
+def test_means_of_many_narrow_numbers_do_not_saturate(dtype, options):
+    """Summed up in 16 bits, 400 numbers of about 2 would stop growing at 256, or overflow."""
+    x = jnp.asarray(np.random.default_rng(3).normal(2, 1, (1, 40, 40, 2)), dtype)
+    want = jc.avg_pool(x.astype(jnp.float32), 20, **options)
+    got = jc.avg_pool(x, 20, **options)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=0.005)
+    assert jc.avg_pool(jnp.full((1, 30, 30, 1), 1000, jnp.float16), 30).item() == 1000
+    total = jc.global_avg_pool(x)
+    assert total.dtype == dtype
+    want = x.astype(jnp.float32).mean((1, 2))
+    np.testing.assert_allclose(total.astype(jnp.float32), want, rtol=0.005)

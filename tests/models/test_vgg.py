@@ -10,6 +10,7 @@ from flax import nnx
 from jax import export
 
 import jaxconv as jc
+from jaxconv.models import weights
 from jaxconv.models.vgg import STAGES
 
 MAKERS = {"vgg11": jc.vgg11, "vgg13": jc.vgg13, "vgg16": jc.vgg16, "vgg19": jc.vgg19}
@@ -130,9 +131,9 @@ REFUSED = [
     # Flattened, this map of 1x49 has 25088 numbers too, by accident.
     ("dense", (1, 32, 1568, 3), "VGG: x has 32x1568 pixels, but 5 pools need 224x224, so that the "
      "head gets a map of 7x7."),
-    ("dense", (1, 3, 224, 224), "conv: x has 224 channels, but kernel expects 3."),
-    ("dense", (224, 224, 3), "conv: x has 3 axes, but layout NHWC needs 4 (b h w c)."),
-    ("dense", (1, 224, 224, 4), "conv: x has 4 channels, but kernel expects 3."),
+    ("dense", (1, 3, 224, 224), "VGG: x has 224 channels, but the model was made for 3."),
+    ("dense", (224, 224, 3), "VGG: x has 3 axes, but layout NHWC needs 4 (b h w c)."),
+    ("dense", (1, 224, 224, 4), "VGG: x has 4 channels, but the model was made for 3."),
 ]  # fmt: skip
 
 
@@ -145,8 +146,14 @@ def test_nothing_else_is_let_in(head, shape, message):
 
 
 def test_raw_pixels_are_refused():
-    with pytest.raises(jc.ShapeError, match="raw pixels"):
-        small()(np.zeros((1, 32, 32, 3), np.uint8))
+    model, pixels = small(), np.zeros((1, 32, 32, 3), np.uint8)
+    with pytest.raises(jc.ShapeError, match="VGG: x is uint8, but the model takes") as error:
+        model(pixels)
+    assert str(error.value).endswith("Fix: pass x.astype(jnp.float32) / 255.")
+    model.preprocessing = weights.KERAS
+    with pytest.raises(jc.ShapeError, match=r"Fix: call model.preprocessing\(x\) first\."):
+        model(pixels)
+    assert model(model.preprocessing(pixels)).shape == (1, 4, 4, 8)
 
 
 def test_both_heads_are_one_up_to_a_reshape():

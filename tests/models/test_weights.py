@@ -161,8 +161,12 @@ DAMAGE = {
         "it lacks nothing, and has conv9_9.bias without a place",
     ),
     "another shape": (
-        lambda t: t | {"conv1_1.bias": noise(7)},
-        "conv1_1.bias has shape (7,), but the model has (4,)",
+        lambda t: t | {"fc8.bias": noise(7)},
+        "fc8.bias has shape (7,), but the model has (5,)",
+    ),
+    "a transposed head": (
+        lambda t: t | {"fc8.kernel": noise(5, 4096)},
+        "fc8.kernel has shape (5, 4096), but the model has (1, 1, 4096, 5)",
     ),
 }
 
@@ -186,7 +190,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     whole = save({"conv1_1.kernel": noise(3, 3, 3, 4)})
     for length in (0, 4, 60, len(whole) - 1):
         (tmp_path / "cut.safetensors").write_bytes(whole[:length])
-        with pytest.raises(weights.WeightsError, match=r"truncated or no \.safetensors file"):
+        with pytest.raises(weights.WeightsError, match="truncated or no file of weights"):
             weights.read(tmp_path / "cut.safetensors")
 
 
@@ -330,3 +334,23 @@ def test_vgg16_takes_a_path(random_weights):
     x = noise(1, 32, 32, 3)
     np.testing.assert_allclose(model(x), again(x), atol=1e-6)
     assert model.preprocessing == weights.KERAS
+
+
+CRAFTED = {
+    "about.safetensors": lambda: save({"a": noise(2)}, {"jaxconv": "{not json"}),
+    "list.safetensors": lambda: save({"a": noise(2)}, {"jaxconv": "[1]"}),
+    "recipe.safetensors": lambda: save(
+        {"a": noise(2)}, {"jaxconv": '{"preprocessing": {"foo": 1}}'}
+    ),
+    "number.safetensors": lambda: save({"features.x.weight": noise(2)}),
+    "short.safetensors": lambda: save({"features.weight": noise(2)}),
+    "junk.onnx": lambda: b"junk" * 100,
+    "empty.onnx": lambda: b"",
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_file_is_a_sentence(tmp_path, name):
+    (tmp_path / name).write_bytes(CRAFTED[name]())
+    with pytest.raises(weights.WeightsError, match="is truncated or no file of weights"):
+        weights.read(tmp_path / name)
