@@ -13,6 +13,8 @@ from jaxconv.shapes.plans import Plan, conv_plan
 
 # Modes of jnp.pad for the paddings that repeat the image instead of adding zeros.
 REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+# Names that lax knows itself: it computes the same pads, also where sizes are symbolic.
+LAX = ("SAME", "SAME_LOWER", "VALID")
 
 
 @door
@@ -75,7 +77,9 @@ def conv(
     pads = [w.pads for w in plan.windows]
     if isinstance(padding, str) and padding in REPEATED:
         x = jnp.pad(x, plan.everywhere(pads, (0, 0)), REPEATED[padding])
-        pads = [(0, 0)] * len(pads)
+        pads = "VALID"
+    elif isinstance(padding, str) and padding in LAX:
+        pads = padding
     y = lax.conv_general_dilated(
         x,
         kernel,
