@@ -151,7 +151,7 @@ def _pool(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
 
 
 def _windows(settings: Iterable[tuple[Any, ...]]) -> list[Window]:
-    return [Window(k, stride, dilation, *pads) for k, stride, dilation, pads in settings]
+    return [Window(k, s, d, int(low), int(high)) for k, s, d, (low, high) in settings]
 
 
 def _reshape(eqn: core.JaxprEqn, inputs: list[Any]) -> Field:
