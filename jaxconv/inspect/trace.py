@@ -23,7 +23,7 @@ def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
     inner = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
     if inner is None:
         return None
-    return (inner.jaxpr, inner.consts) if isinstance(inner, core.ClosedJaxpr) else (inner, [])
+    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", [])
 
 
 def names(jaxpr: core.Jaxpr) -> set[str]:
@@ -35,10 +35,9 @@ def names(jaxpr: core.Jaxpr) -> set[str]:
 def _inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
     for value in eqn.params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, core.ClosedJaxpr):
-                yield part.jaxpr
-            elif isinstance(part, core.Jaxpr):
-                yield part
+            inner = getattr(part, "jaxpr", part)
+            if isinstance(inner, core.Jaxpr):
+                yield inner
 
 
 def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
