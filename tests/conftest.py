@@ -18,10 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="random configurations of each layer compared with PyTorch and NumPy",
     )
 
+    parser.addoption(
+        "--networks",
+        type=int,
+        default=16,
+        help="random networks whose proofs are compared with tracing size by size",
+    )
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(metafunc.config.getoption("--configurations")))
+    counts = {"seed": "--configurations", "number": "--networks"}
+    for name in counts.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(name, range(metafunc.config.getoption(counts[name])))
 
 
 @pytest.fixture(scope="session")

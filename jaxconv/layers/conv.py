@@ -1,6 +1,7 @@
 """Convolution and transposed convolution: the shape is computed before the array."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
@@ -167,15 +168,15 @@ def conv_transpose(
 
 @door
 def conv_shape(
-    x_shape: Sequence[int],
-    kernel_shape: Sequence[int],
+    x_shape: Sequence[Any],
+    kernel_shape: Sequence[Any],
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",
     dilation: Ints = 1,
     groups: int = 1,
     layout: str = "NHWC",
-) -> tuple[int, ...]:
+) -> tuple[Any, ...]:
     """Predict the shape of :func:`conv` without computing anything.
 
     Args:

@@ -57,7 +57,7 @@ def _need(x: jax.Array, kind: Any, why: str) -> None:
     refuse_if([fact] if narrow or not jnp.issubdtype(x.dtype, kind) else [])
 
 
-def as_shape(name: str, shape: Any) -> tuple[int, ...]:
+def as_shape(name: str, shape: Any) -> tuple[Any, ...]:
     """Take a shape, of ints or of symbolic sizes, or refuse what is none."""
     fix = f"pass a tuple of sizes, such as {name.removesuffix('_shape')}.shape."
     if not isinstance(shape, Sequence) or isinstance(shape, str):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import chex
 import jax
@@ -140,13 +141,13 @@ def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
 
 @door
 def pool_shape(
-    x_shape: Sequence[int],
+    x_shape: Sequence[Any],
     window: Ints = 2,
     *,
     stride: Ints | None = None,
     padding: Padding = "VALID",
     layout: str = "NHWC",
-) -> tuple[int, ...]:
+) -> tuple[Any, ...]:
     """Predict the shape of :func:`max_pool` and :func:`avg_pool` without computing anything.
 
     Args:

@@ -207,7 +207,7 @@ class VGG(nnx.Module):
             return [Fact(wrong, "transpose x with (0, 2, 3, 1).", hint)]
         return [Fact(wrong, f"pass channels={x.shape[-1]} when making the model.")]
 
-    def _size_facts(self, rows: int, columns: int) -> list[Fact]:
+    def _size_facts(self, rows: Any, columns: Any) -> list[Fact]:
         pools = len(self.stages)
         shrink = 2**pools
         least = shrink * (SIDE if self.head else 1)

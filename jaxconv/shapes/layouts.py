@@ -61,16 +61,16 @@ class Layout:
         fixed = {"N": batch, "C": channels}
         return tuple(fixed[a] if a in fixed else next(values) for a in self.name)
 
-    def read(self, name: str, shape: Sequence[int]) -> Reading:
+    def read(self, name: str, shape: Sequence[Any]) -> Reading:
         """Show ``shape`` as read by this layout."""
         return _read_as(name, shape, self.name, self.axes)
 
-    def read_kernel(self, name: str, shape: Sequence[int]) -> Reading:
+    def read_kernel(self, name: str, shape: Sequence[Any]) -> Reading:
         """Show a kernel's ``shape`` as read by this layout."""
         return _read_as(name, shape, self.kernel, self.kernel_axes)
 
 
-def _read_as(name: str, shape: Sequence[int], order: str, axes: Sequence[str]) -> Reading:
+def _read_as(name: str, shape: Sequence[Any], order: str, axes: Sequence[str]) -> Reading:
     if len(shape) != len(axes):
         return Reading(name, shape)
     sizes = " ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True))
@@ -87,7 +87,7 @@ def layout_named(name: object) -> Layout:
     raise Mismatch([choice("layout", name, LAYOUTS)])
 
 
-def rank_facts(name: str, shape: Sequence[int], layout: Layout) -> list[Fact]:
+def rank_facts(name: str, shape: Sequence[Any], layout: Layout) -> list[Fact]:
     """Compare the rank of ``name`` with the layout's; a missing batch axis is recognised."""
     want, got = len(layout.name), len(shape)
     if got == want:

@@ -14,7 +14,7 @@ from jaxconv.shapes.errors import Fact, Findings, Mismatch, refuse_if
 from jaxconv.shapes.layouts import Layout, layout_named, rank_facts
 from jaxconv.shapes.windows import Window
 
-Shape = tuple[int, ...]
+Shape = tuple[Any, ...]  # of ints, or of symbolic sizes
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _bare(kernel: Shape, strides: Shape | None, dilations: Shape | None = None) 
 
 
 def _padded(
-    padding: Any, sizes: Sequence[int], bare: Sequence[Window], rules: dict[str, windows.Rule]
+    padding: Any, sizes: Sequence[Any], bare: Sequence[Window], rules: dict[str, windows.Rule]
 ) -> tuple[Window, ...]:
     if isinstance(padding, str) and padding == "CAUSAL" in rules and len(bare) > 1:
         fix = 'pass layout="NWC" or "NCW", or explicit (low, high) pairs.'
@@ -155,7 +155,7 @@ def _zero_facts(axes: Sequence[str], shape: Shape, first: int = 1) -> list[Fact]
     ]
 
 
-def _empty_facts(axes: Sequence[str], sizes: Sequence[int], padded: Sequence[Window]) -> list[Fact]:
+def _empty_facts(axes: Sequence[str], sizes: Sequence[Any], padded: Sequence[Window]) -> list[Fact]:
     return [
         Fact(
             f"the feature map would be empty along {axis}: the window covers {w.extent} pixels "
@@ -169,7 +169,7 @@ def _empty_facts(axes: Sequence[str], sizes: Sequence[int], padded: Sequence[Win
 
 
 def _vanished_facts(
-    axes: Sequence[str], sizes: Sequence[int], padded: Sequence[Window]
+    axes: Sequence[str], sizes: Sequence[Any], padded: Sequence[Window]
 ) -> list[Fact]:
     return [
         Fact(
@@ -182,7 +182,7 @@ def _vanished_facts(
     ]
 
 
-def _huge_facts(axes: Sequence[str], spatial: Sequence[int]) -> list[Fact]:
+def _huge_facts(axes: Sequence[str], spatial: Sequence[Any]) -> list[Fact]:
     return [
         Fact(f"the result would have {size} pixels along {axis}.", "use a smaller stride.")
         for axis, size in zip(axes, spatial, strict=True)
@@ -203,7 +203,7 @@ def _bare_window_facts(axes: Sequence[str], padded: Sequence[Window]) -> list[Fa
 
 
 def _repeat_facts(
-    padding: Any, axes: Sequence[str], sizes: Sequence[int], padded: Sequence[Window]
+    padding: Any, axes: Sequence[str], sizes: Sequence[Any], padded: Sequence[Window]
 ) -> list[Fact]:
     if not isinstance(padding, str) or padding not in windows.REPEATED:
         return []

@@ -13,7 +13,8 @@ from typing import Any
 
 from jaxconv.shapes.errors import Fact, Mismatch, choice, refuse_if
 
-Pads = tuple[int, int]
+Number = Any  # an int or a symbolic size
+Pads = tuple[Number, Number]
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Window:
 
     kernel: int
     stride: int = 1
-    dilation: int = 1
-    low: int = 0
-    high: int = 0
+    dilation: Number = 1
+    low: Number = 0
+    high: Number = 0
 
     @property
     def extent(self) -> int:
@@ -44,11 +45,11 @@ class Window:
         """Padding before and after, in pixels."""
         return self.low, self.high
 
-    def out(self, n: int) -> int:
+    def out(self, n: Number) -> Number:
         """Number of positions along an axis of ``n`` pixels; below 1 where none fits."""
         return (n + self.low + self.high - self.extent) // self.stride + 1
 
-    def transposed_out(self, n: int) -> int:
+    def transposed_out(self, n: Number) -> Number:
         """Size of the axis that ``n`` positions of this window come from, at the least."""
         return (n - 1) * self.stride + self.extent - self.low - self.high
 
@@ -57,34 +58,34 @@ class Window:
         return f"({n} + {self.low} + {self.high} - {self.extent})//{self.stride} + 1 = {size}"
 
 
-def extent(kernel: int, dilation: int) -> int:
+def extent(kernel: int, dilation: Number) -> int:
     """Pixels that a kernel covers: ``dilation*(kernel - 1) + 1``."""
     return dilation * (kernel - 1) + 1
 
 
-def _same(n: int, extent: int, stride: int) -> Pads:
+def _same(n: Number, extent: int, stride: int) -> Pads:
     total = max((-(-n // stride) - 1) * stride + extent - n, 0)
     return total // 2, total - total // 2
 
 
-def _same_lower(n: int, extent: int, stride: int) -> Pads:
+def _same_lower(n: Number, extent: int, stride: int) -> Pads:
     low, high = _same(n, extent, stride)
     return high, low
 
 
-def _valid(n: int, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _valid(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
     return 0, 0
 
 
-def _causal(n: int, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _causal(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
     return extent - 1, 0
 
 
-def _centred(n: int, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _centred(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
     return (extent - 1) // 2, extent // 2
 
 
-Rule = Callable[[int, int, int], Pads]
+Rule = Callable[[Number, int, int], Pads]
 
 CONV_PADDINGS: dict[str, Rule] = {
     "SAME": _same,
@@ -99,14 +100,14 @@ REPEATED = {"CIRCULAR": 0, "REFLECT": 1}
 POOL_PADDINGS: dict[str, Rule] = {n: CONV_PADDINGS[n] for n in ("SAME", "SAME_LOWER", "VALID")}
 
 
-def _same_transposed(n: int, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _same_transposed(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
     # May be negative on the high side: stride > extent leaves pixels that no window reaches.
     total = extent - stride
     low = max(total, 0) // 2
     return low, total - low
 
 
-def _same_lower_transposed(n: int, extent: int, stride: int) -> Pads:
+def _same_lower_transposed(n: Number, extent: int, stride: int) -> Pads:
     low, high = _same_transposed(n, extent, stride)
     return (high, low) if high >= 0 else (low, high)
 
@@ -148,7 +149,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def pads_of(
-    padding: Any, sizes: Sequence[int], windows: Sequence[Window], rules: dict[str, Rule]
+    padding: Any, sizes: Sequence[Number], windows: Sequence[Window], rules: dict[str, Rule]
 ) -> list[Pads]:
     """Turn any accepted form of ``padding`` into (low, high) pixels for each axis.
 

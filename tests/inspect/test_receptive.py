@@ -57,12 +57,12 @@ def chain(rng, dense):
 
 @pytest.mark.parametrize("number", range(15))
 @pytest.mark.parametrize("dense", [True, False])
-def test_the_gradient_reaches_exactly_the_field(number, dense):
+def test_the_gradient_reaches_exactly_the_field(chosen, dense):
     """A neuron of a random chain depends on all of its field and on nothing else.
 
     It stands in the middle: at the border a field covers padding of inner layers too.
     """
-    layers = [*chain(np.random.default_rng([number, dense]), dense)]
+    layers = [*chain(np.random.default_rng([chosen, dense]), dense)]
 
     def network(x):
         for layer in layers:

@@ -1,0 +1,712 @@
+"""Sizes that are known only as formulas, and sets of sizes: integers that isl decides about.
+
+The arithmetic of shapes is quasi-affine: sums, constants, floor division, remainders, min and max.
+Equality and order of such formulas are decidable (Presburger), and isl, the integer set library of
+polyhedral compilers, decides them (Verdoolaege, "isl: An integer set library for the polyhedral
+model", 2010). Products of sizes, as a flatten makes them, are kept as products of whole factors and
+compared factor by factor.
+
+A :class:`Size` lives in a :class:`Trial`: one run of a function for all sizes of a domain at once.
+What is true on the whole domain is True, what is true nowhere is False. What holds for a part of it
+splits the domain; but an equality that JAX asks, which it does often and to take shortcuts only, is
+answered False and remembered (see :mod:`jaxconv.shapes.proof`).
+"""
+
+import functools
+import itertools
+import math
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import islpy as isl
+
+from jaxconv.shapes.sets import PARAM, SizeSet, bounds, names_of
+
+DIV = isl.dim_type.div
+FEW = 8  # values that a size may take, to be tried one by one where a number is needed
+
+
+# Functions of JAX that ask whether a size is a number, and are content if it is not.
+PROBES = frozenset({"_canonicalize_dimension"})
+
+
+class Split(BaseException):
+    """A comparison holds on a part of the domain only: run once for each part."""
+
+    def __init__(self, condition: isl.Set) -> None:
+        self.condition = condition
+        super().__init__(str(condition))
+
+
+class Undecided(TypeError):  # noqa: N818 - JAX expects a TypeError of a size that is no int
+    """A question about sizes that has no answer here."""
+
+
+Place = tuple[CodeType, int]  # a function and the instruction in it
+
+
+class Asked(NamedTuple):
+    """An equality that holds on a part of the domain and was answered False.
+
+    Attributes:
+        condition: where it holds.
+        place: the innermost instruction outside JAX that was running.
+    """
+
+    condition: isl.Set
+    place: Place
+
+
+JAX = str(Path(getattr(find_spec("jax"), "origin", None) or "").parent)
+
+
+# This module, and what a runtime type checker, where one is on, puts between its functions.
+OWN = (__file__, "<", *(str(Path(JAX).with_name(name)) for name in ("jaxtyping", "beartype")))
+
+
+def is_inside_jax(file: str) -> bool:
+    """Whether a file belongs to JAX."""
+    return file.startswith(JAX)
+
+
+def _asking() -> tuple[Place, bool]:
+    """Where a comparison was made: the place, and whether no function of JAX is in between."""
+    frame = asking = _caller()
+    while frame.f_back is not None and is_inside_jax(frame.f_code.co_filename):
+        frame = frame.f_back
+    return (frame.f_code, frame.f_lasti), frame is asking
+
+
+def _caller() -> FrameType:
+    """The innermost frame outside this module."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
+        frame = frame.f_back
+    return frame
+
+
+@dataclass
+class Trial:
+    """One run of a function: the sizes still considered, and what was asked about them.
+
+    Attributes:
+        domain: the sizes considered.
+        searching: whether an order that holds in part raises :class:`Split`.
+        asked: equalities that hold on a part of the domain and were answered False, in the
+            order of asking.
+        doubts: equalities whose condition was known in part only, as sentences.
+    """
+
+    domain: isl.Set
+    searching: bool = True
+    asked: list[Asked] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    factors: list["Factor"] = field(default_factory=list)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the sizes."""
+        return names_of(self.domain)
+
+    def size(self, name: str) -> "Size | int":
+        """The size of this name."""
+        return self.make(self.formula(name), {})
+
+    def formula(self, text: object) -> isl.PwAff:
+        """An affine formula in isl's notation."""
+        return isl.PwAff(f"[{', '.join(self.names())}] -> {{ [({text})] }}")
+
+    def make(self, affine: isl.PwAff, products: "Products") -> "Size | int":
+        """Simplify on the domain; a constant becomes an int."""
+        affine = affine.coalesce().gist_params(self.domain).coalesce()
+        products = {factors: k for factors, k in products.items() if k}
+        constant = None if products else _constant(affine)
+        return Size(self, affine, products) if constant is None else constant
+
+    def settle(self, condition: isl.Set, *, equality: bool) -> bool:
+        """Decide a condition, or remember it, or split on it."""
+        if self.domain.is_subset(condition):
+            return True
+        if self.domain.is_disjoint(condition):
+            return False
+        place, branch = _asking()
+        if equality and not (branch and self.searching):
+            self.asked.append(Asked(condition, place))
+            return False
+        if self.searching:
+            raise Split(condition)
+        holds = SizeSet(self.domain.intersect(condition))
+        raise Undecided(
+            f"The comparison holds for {holds} only. Fix: narrow the sizes with where=, or let "
+            "jaxconv.check try both cases."
+        )
+
+    def factor(self, affine: isl.PwAff) -> "Factor":
+        """The factor of this formula, the same object for the same values."""
+        for known in self.factors:
+            if self.domain.is_subset(known.affine.eq_set(affine)):
+                return known
+        self.factors.append(Factor(len(self.factors), affine))
+        return self.factors[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A quasi-affine formula that is a factor of a product, never multiplied out."""
+
+    number: int
+    affine: isl.PwAff
+
+
+# Products of two factors or more, in the order of their numbers, with their coefficients.
+Products = dict[tuple[Factor, ...], int]
+
+
+def _binary(
+    method: Callable[["Size", "Size"], Any],
+) -> Callable[["Size", Any], Any]:
+    def operation(self: "Size", other: Any) -> Any:
+        if not isinstance(other, Size):
+            try:
+                number = operator.index(other)
+            except TypeError:
+                return NotImplemented
+            other = Size(self.trial, self.trial.formula(number), {})
+        return method(self, other)
+
+    return operation
+
+
+def _swapped(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], Any]:
+    return _binary(lambda self, other: method(other, self))
+
+
+class Size:
+    """An integer of at least one size, known as a formula: ``h``, ``(h + 7)//8``, ``512*h*w``."""
+
+    __slots__ = ("affine", "products", "trial")
+    __array_priority__ = 1000  # so that NumPy leaves the arithmetic to us
+
+    def __init__(self, trial: Trial, affine: isl.PwAff, products: Products) -> None:
+        self.trial = trial
+        self.affine = affine
+        self.products = products
+
+    def __neg__(self) -> Any:
+        return _scale(self, -1)
+
+    def __pos__(self) -> "Size":
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Size) and other.trial is not self.trial:
+            return False
+        answer = _equal(self, other)
+        return False if answer is NotImplemented else answer
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        products = frozenset((tuple(f.number for f in fs), k) for fs, k in self.products.items())
+        return hash((id(self.trial), str(self.affine), products))
+
+    def __index__(self) -> int:
+        if _caller().f_code.co_name in PROBES:
+            raise TypeError(f"{self} is symbolic")
+        trial = self.trial
+        low, high = (None, None) if self.products else bounds(trial.domain, self.affine)
+        if low is None or high is None or high - low >= FEW:
+            raise Undecided(f"the code needs {self} as a number")
+        for value in range(low, high + 1):
+            if trial.settle(self.affine.eq_set(trial.formula(value)), equality=False):
+                return value
+        raise AssertionError(f"{self} takes none of its values")
+
+    __int__ = __index__
+
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def dimension_as_value(self) -> Any:
+        """What JAX computes with where a size is used as a number; abstractly, any will do."""
+        import jax.numpy as jnp
+
+        return jnp.asarray(1, jnp.int32)
+
+    __jax_array__ = dimension_as_value
+
+    def at(self, **sizes: int) -> int:
+        """The number that the formula gives for these sizes."""
+        conditions = " and ".join(f"{name} = {size}" for name, size in sizes.items())
+        point = SizeSet.parse(self.trial.names(), conditions).points
+
+        def value(affine: isl.PwAff) -> int:
+            found, _ = bounds(point, affine)
+            assert found is not None
+            return found
+
+        products = (k * math.prod(value(f.affine) for f in fs) for fs, k in self.products.items())
+        return value(self.affine) + sum(products)
+
+    def __str__(self) -> str:
+        return _size_text(self)
+
+    __repr__ = __str__
+
+
+def _constant(affine: isl.PwAff) -> int | None:
+    pieces = affine.get_pieces()
+    if len(pieces) == 1 and pieces[0][1].is_cst():
+        value = pieces[0][1].get_constant_val()
+        return value.to_python() if value.is_int() else None
+    return None
+
+
+def _add(a: Size, b: Size) -> Any:
+    products = dict(a.products)
+    for factors, k in b.products.items():
+        products[factors] = products.get(factors, 0) + k
+    return a.trial.make(a.affine.add(b.affine), products)
+
+
+def _scale(a: Size, k: int) -> Any:
+    products = {factors: k * c for factors, c in a.products.items()}
+    return a.trial.make(a.affine.scale_val(isl.Val(k)), products)
+
+
+def _subtract(a: Size, b: Size) -> Any:
+    return _add(a, Size(b.trial, b.affine.neg(), {f: -k for f, k in b.products.items()}))
+
+
+def _monomials(a: Size) -> Products:
+    """The summands as products of any number of factors, coefficients taken out."""
+    content = _content(a.affine)
+    found = dict(a.products)
+    constant = _constant(a.affine)
+    if constant is None:
+        whole = a.affine.scale_down_val(isl.Val(content))
+        negative = a.trial.domain.is_subset(whole.le_set(a.trial.formula(0)))
+        factor = a.trial.factor(whole.neg() if negative else whole)
+        found[(factor,)] = -content if negative else content
+    elif constant:
+        found[()] = constant
+    return found
+
+
+def _content(affine: isl.PwAff) -> int:
+    """The greatest number that divides every coefficient of a formula."""
+    return math.gcd(*(_aff_content(aff) for _, aff in affine.get_pieces())) or 1
+
+
+def _aff_content(aff: isl.Aff) -> int:
+    if not aff.get_denominator_val().is_one():
+        return 1
+    values = [aff.get_constant_val()]
+    values += [aff.get_coefficient_val(PARAM, i) for i in range(aff.dim(PARAM))]
+    values += [aff.get_coefficient_val(DIV, i) for i in range(aff.dim(DIV))]
+    return math.gcd(*(value.to_python() for value in values))
+
+
+def _multiply(a: Size, b: Size) -> Any:
+    for one, other in ((a, b), (b, a)):
+        constant = None if one.products else _constant(one.affine)
+        if constant is not None:
+            return _scale(other, constant)
+    found: Products = {}
+    for left, i in _monomials(a).items():
+        for right, j in _monomials(b).items():
+            factors = tuple(sorted(left + right, key=lambda f: f.number))
+            found[factors] = found.get(factors, 0) + i * j
+    return _sum(a.trial, found)
+
+
+def _sum(trial: Trial, monomials: Products) -> Any:
+    """Back from monomials: those of no factor or one are affine again."""
+    affine = trial.formula(0)
+    for factors, k in monomials.items():
+        if len(factors) < 2:
+            part = factors[0].affine if factors else trial.formula(1)
+            affine = affine.add(part.scale_val(isl.Val(k)))
+    return trial.make(affine, {f: k for f, k in monomials.items() if len(f) > 1})
+
+
+def _divide(a: Size, b: Size) -> tuple[Any, Any]:
+    """Quotient and remainder, of a positive divisor."""
+    by = None if b.products else _constant(b.affine)
+    if by == 0:
+        raise ZeroDivisionError("a size is divided by zero.")
+    if by is not None and all(k % by == 0 for k in a.products.values()):
+        quotient = a.affine.scale_down_val(isl.Val(by)).floor()
+        whole = a.trial.make(quotient, {f: k // by for f, k in a.products.items()})
+        rest = a.trial.make(a.affine.sub(quotient.scale_val(isl.Val(by))), {})
+        return whole, rest
+    exact = _divide_exactly(a, b)
+    if exact is not None:
+        return exact, 0
+    number = None if a.products else _constant(a.affine)
+    if number is None or number < 0:
+        raise Undecided(f"{a} divided by {b} is no formula")
+    if _compare(">")(b, a):
+        return 0, number
+    return divmod(number, b.__index__())
+
+
+def _divide_exactly(a: Size, b: Size) -> Any:
+    """The quotient where every summand of ``a`` has all factors of the one summand of ``b``."""
+    divisor = _monomials(b)
+    if len(divisor) != 1:
+        return 1 if _monomials(a) == divisor else None
+    ((by, k),) = divisor.items()
+    found: Products = {}
+    for factors, c in _monomials(a).items():
+        left = list(factors)
+        for factor in by:
+            if factor not in left:
+                return None
+            left.remove(factor)
+        if c % k:
+            return None
+        found[tuple(left)] = c // k
+    return _sum(a.trial, found)
+
+
+def _extreme(which: str) -> Callable[[Size, Size], Any]:
+    def method(a: Size, b: Size) -> Any:
+        if a.products or b.products:
+            larger = a if _compare(">=")(a, b) else b
+            return larger if (which == "max") else (b if larger is a else a)
+        return a.trial.make(getattr(a.affine, which)(b.affine), {})
+
+    return method
+
+
+def _compare(symbol: str) -> Callable[[Size, Size], bool]:
+    on_sets = {"<": "lt_set", "<=": "le_set", ">": "gt_set", ">=": "ge_set"}[symbol]
+    on_ints = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[symbol]
+
+    def method(a: Size, b: Size) -> bool:
+        trial, difference = a.trial, _subtract(a, b)
+        if isinstance(difference, int):
+            return on_ints(difference, 0)
+        if not difference.products:
+            condition = getattr(difference.affine, on_sets)(trial.formula(0))
+            return trial.settle(condition, equality=False)
+        low, high = _range(difference)
+        answers = {on_ints(bound, 0) for bound in (low, high)}
+        if len(answers) == 1:
+            return answers.pop()
+        raise Undecided(f"{a} {symbol} {b} is not decided for a product of sizes")
+
+    return method
+
+
+def _range(a: Size) -> tuple[float, float]:
+    """Bounds of a sum of products over the domain, by intervals; infinite where there is none."""
+    total = [0.0, 0.0]
+    for factors, k in _monomials(a).items():
+        low, high = float(k), float(k)
+        for factor in factors:
+            least, most = bounds(a.trial.domain, factor.affine)
+            ends = (-math.inf if least is None else least, math.inf if most is None else most)
+            corners = [0.0 if 0 in (x, y) else x * y for x in (low, high) for y in ends]
+            low, high = min(corners), max(corners)
+        total = [total[0] + low, total[1] + high]
+    return total[0], total[1]
+
+
+def _same(a: Size, b: Size) -> bool:
+    difference = _subtract(a, b)
+    if isinstance(difference, int):
+        return difference == 0
+    condition, exact = equality(a, b)
+    trial = a.trial
+    if not exact and not trial.domain.is_subset(condition):
+        trial.doubts.append(f"whether {a} equals {b}")
+    return trial.settle(condition, equality=True)
+
+
+def equality(a: Size, b: Size) -> tuple[isl.Set, bool]:
+    """Where two sizes of one trial are equal, and whether that set is exact or only a part."""
+    trial, difference = a.trial, _subtract(a, b)
+    if isinstance(difference, int):
+        return (trial.domain if difference == 0 else isl.Set.empty(trial.domain.space)), True
+    if not difference.products:
+        return difference.affine.eq_set(trial.formula(0)), True
+    low, high = _range(difference)
+    if low > 0 or high < 0:
+        return isl.Set.empty(trial.domain.space), True
+    monomials = _monomials(difference)
+    constant = monomials.pop((), 0)
+    if len(monomials) == 1:
+        ((factors, k),) = monomials.items()
+        return _product_equals(trial, factors, k, -constant), True
+    if len(monomials) == 2 and not constant:
+        return _products_equal(trial, monomials)
+    return isl.Set.empty(trial.domain.space), False
+
+
+def _product_equals(trial: Trial, factors: tuple[Factor, ...], k: int, value: int) -> isl.Set:
+    """Where ``k*f*g*... == value``: each factor is one of the value's finitely many divisors."""
+    empty = isl.Set.empty(trial.domain.space)
+    if value == 0:
+        zero = trial.formula(0)
+        for factor in factors:
+            empty = empty.union(factor.affine.eq_set(zero))
+        return empty
+    if value % k:
+        return empty
+    return _divisors(trial, factors, value // k)
+
+
+def _divisors(trial: Trial, factors: tuple[Factor, ...], value: int) -> isl.Set:
+    first, *rest = factors
+    if not rest:
+        return first.affine.eq_set(trial.formula(value))
+    found = isl.Set.empty(trial.domain.space)
+    for number in range(1, abs(value) + 1):
+        for signed in (number, -number) if value % number == 0 else ():
+            here = first.affine.eq_set(trial.formula(signed)).intersect(trial.domain)
+            if not here.is_empty():
+                found = found.union(here.intersect(_divisors(trial, tuple(rest), value // signed)))
+    return found
+
+
+def _products_equal(trial: Trial, monomials: Products) -> tuple[isl.Set, bool]:
+    """Where ``k*f*g == l*u*v``, for positive factors that dominate one another in pairs.
+
+    Common factors cancel. If the others can be paired so that, everywhere, each of one side is at
+    least its partner, then the products are equal only where all pairs are.
+    """
+    (left, k), (right, c) = monomials.items()
+    c = -c
+    if k * c < 0:
+        return isl.Set.empty(trial.domain.space), False
+    shared = math.gcd(k, c)
+    k, c = k // shared, c // shared
+    left, right = list(left), list(right)
+    for factor in [f for f in left if f in right]:
+        if factor in left and factor in right:
+            left.remove(factor)
+            right.remove(factor)
+    sides = [(left, abs(k)), (right, abs(c))]
+    for (big, i), (small, j) in (sides, sides[::-1]):
+        pairs = _dominate(trial, [f.affine for f in big], [f.affine for f in small], i, j)
+        if pairs is not None:
+            return pairs, True
+    return isl.Set.empty(trial.domain.space), False
+
+
+def _dominate(
+    trial: Trial, big: list[isl.PwAff], small: list[isl.PwAff], i: int, j: int
+) -> isl.Set | None:
+    """Where all pairs are equal, if ``big`` can be paired to dominate ``small``; else None.
+
+    The coefficients ``i`` and ``j`` of the products are spread over their factors.
+    """
+    if len(big) != len(small) or not big:
+        return None
+    first, *rest = big
+    for place, partner in enumerate(small):
+        others = small[:place] + small[place + 1 :]
+        shares = itertools.product(_shares(i), _shares(j)) if rest else [(i, j)]
+        for p, q in shares:
+            one, other = first.scale_val(isl.Val(p)), partner.scale_val(isl.Val(q))
+            positive = other.ge_set(trial.formula(1))
+            if not trial.domain.is_subset(one.ge_set(other).intersect(positive)):
+                continue
+            found = _dominate(trial, rest, others, i // p, j // q) if rest else trial.domain
+            if found is not None:
+                return one.eq_set(other).intersect(found)
+    return None
+
+
+def _shares(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+_equal = _binary(_same)
+OPERATIONS: dict[str, Callable[[Size, Size], Any]] = {
+    "add": _add,
+    "sub": _subtract,
+    "mul": _multiply,
+    "floordiv": lambda a, b: _divide(a, b)[0],
+    "mod": lambda a, b: _divide(a, b)[1],
+    "divmod": _divide,
+}
+for _name, _method in OPERATIONS.items():
+    setattr(Size, f"__{_name}__", _binary(_method))
+    setattr(Size, f"__r{_name}__", _swapped(_method))
+for _name in ("max", "min"):
+    setattr(Size, _name, _binary(_extreme(_name)))
+    setattr(Size, f"r{_name}", _binary(_extreme(_name)))
+for _name, _symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
+    setattr(Size, f"__{_name}__", _binary(_compare(_symbol)))
+
+
+def sizes(names: str, where: str = "") -> tuple[Any, ...]:
+    """Make symbolic sizes that decide every comparison.
+
+    Args:
+        names: separated by spaces, such as "b h w"; each is at least 1.
+        where: a condition on them, such as "h >= 32 and w = h".
+
+    Returns:
+        A :class:`Size` for each name. An order that holds only for some sizes raises
+        :class:`Undecided`; ``==`` is True only where it holds for all.
+
+    Example:
+        >>> import jaxconv as jc
+        >>> b, h, w = jc.sizes("b h w", where="h >= 32")
+        >>> h // 2 // 2 == h // 4, h > 31, (h + 1) // 2 - h // 2, 3 * b * h * w
+        (True, True, h mod 2, 3*b*h*w)
+    """
+    domain = SizeSet.parse(names, where.replace("==", "=")).points
+    trial = Trial(domain, searching=False)
+    return tuple(trial.size(name) for name in names.split())
+
+
+def unite(parts: Sequence[tuple[Trial, isl.Set, Any]]) -> Any:
+    """One formula for a size that several trials gave, each on its own part of the sizes.
+
+    The formula of one trial that gives the others' values on their parts, too, is preferred; else
+    affine ones are joined piece by piece.
+    """
+    whole = functools.reduce(isl.Set.union, [sizes for _, sizes, _ in parts])
+    home = Trial(whole.coalesce(), searching=False)
+    own = [(sizes, moved(home, size)) for _, sizes, size in parts]
+    for _, candidate in own:
+        if all(_agree(sizes, candidate, other) for sizes, other in own):
+            return home.make(candidate.affine, candidate.products)
+    if any(size.products for _, size in own):
+        raise Undecided("the result has products of sizes that differ from case to case")
+    joined = [size.affine.intersect_params(sizes) for sizes, size in own]
+    return home.make(functools.reduce(isl.PwAff.union_add, joined), {})
+
+
+def moved(home: Trial, size: Any) -> Size:
+    """The same formula in another trial."""
+    if isinstance(size, int):
+        return Size(home, home.formula(size), {})
+    products: Products = {}
+    for factors, k in size.products.items():
+        own = tuple(sorted((home.factor(f.affine) for f in factors), key=lambda f: f.number))
+        products[own] = products.get(own, 0) + k
+    return Size(home, size.affine, products)
+
+
+def _agree(sizes: isl.Set, a: Size, b: Size) -> bool:
+    part = Trial(sizes, searching=False)
+    difference = _subtract(moved(part, a), moved(part, b))
+    if isinstance(difference, int):
+        return difference == 0
+    condition, exact = equality(moved(part, a), moved(part, b))
+    return exact and sizes.is_subset(condition)
+
+
+def _size_text(size: Size) -> str:
+    parts = []
+    for factors, k in size.products.items():
+        texts = sorted(_factor_text(factor.affine) for factor in factors)
+        parts.append("*".join([str(k)] * (k != 1) + texts))
+    if _constant(size.affine) != 0:
+        parts.append(_formula_text(size.affine))
+    return " + ".join(parts).replace("+ -", "- ")
+
+
+def _factor_text(affine: isl.PwAff) -> str:
+    text = _formula_text(affine)
+    return text if text.isidentifier() else f"({text})"
+
+
+def _formula_text(affine: isl.PwAff) -> str:
+    pieces = affine.get_pieces()
+    if len(pieces) == 1:
+        return str(_Sum.of(pieces[0][1]))
+    cases = [f"{_Sum.of(aff)} if {SizeSet(where.params())}" for where, aff in pieces[:-1]]
+    return " else ".join([*cases, str(_Sum.of(pieces[-1][1]))])
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """An affine formula to be written: names and floors with coefficients, and a constant."""
+
+    names: dict[str, int]
+    floors: tuple[tuple[int, "_Sum", int], ...]  # coefficient, numerator, denominator
+    constant: int
+
+    @classmethod
+    def of(cls, aff: isl.Aff) -> "_Sum":
+        whole = aff.scale_val(aff.get_denominator_val())
+        names = {}
+        for i in range(whole.dim(PARAM)):
+            if k := whole.get_coefficient_val(PARAM, i).to_python():
+                names[whole.get_dim_name(PARAM, i)] = k
+        floors = []
+        for i in range(whole.dim(DIV)):
+            if k := whole.get_coefficient_val(DIV, i).to_python():
+                inner = whole.get_div(i)
+                top = inner.scale_val(inner.get_denominator_val())
+                floors.append((k, cls.of(top), inner.get_denominator_val().to_python()))
+        made = cls(names, tuple(floors), whole.get_constant_val().to_python())
+        bottom = aff.get_denominator_val().to_python()
+        # A fraction is whole on its domain, so that its floor is the same and reads as Python.
+        return made._tidy() if bottom == 1 else cls({}, ((1, made._tidy(), bottom),), 0)
+
+    def _tidy(self) -> "_Sum":
+        """Prefer ``(h + 7)//8`` to ``(h - 1)//8 + 1``, and ``(h + 1)//2`` to ``h - h//2``."""
+        if len(self.floors) != 1:
+            return self
+        ((k, top, bottom),) = self.floors
+        if k == -1 and self.names:
+            flipped = self._plus(top, bottom, bottom - 1)
+            return _Sum({}, ((1, flipped, bottom),), 0)
+        if k > 0 and self.constant % k == 0 and not self.names:
+            raised = _Sum(top.names, top.floors, top.constant + bottom * (self.constant // k))
+            return _Sum({}, ((k, raised, bottom),), 0)
+        return self
+
+    def _plus(self, top: "_Sum", bottom: int, more: int) -> "_Sum":
+        """``bottom*names + bottom*constant - top + more``."""
+        names = {name: bottom * k for name, k in self.names.items()}
+        for name, k in top.names.items():
+            names[name] = names.get(name, 0) - k
+        floors = tuple((-k, inner, d) for k, inner, d in top.floors)
+        constant = bottom * self.constant - top.constant + more
+        return _Sum({n: k for n, k in names.items() if k}, floors, constant)
+
+    def _remainder(self) -> str:
+        """``h % 16`` where the formula is ``h - 16*(h//16)``, else nothing."""
+        if len(self.floors) != 1:
+            return ""
+        ((k, top, bottom),) = self.floors
+        same = (self.names, self.constant, ()) == (top.names, top.constant, top.floors)
+        return f"{_bracket(str(top))} % {bottom}" if same and k == -bottom else ""
+
+    def __str__(self) -> str:
+        if remainder := self._remainder():
+            return remainder
+        terms = [(k, name) for name, k in self.names.items()]
+        terms += [(k, f"{_bracket(str(top))}//{bottom}") for k, top, bottom in self.floors]
+        if self.constant or not terms:
+            terms.append((self.constant, ""))
+        if terms[0][0] < 0:
+            terms.sort(key=lambda term: term[0] < 0)
+        return "".join(_term(k, name, not i) for i, (k, name) in enumerate(terms))
+
+
+def _bracket(text: str) -> str:
+    return text if text.isidentifier() else f"({text})"
+
+
+def _term(k: int, name: str, first: bool) -> str:
+    many = f"{abs(k)}*" + (f"({name})" if "//" in name else name)
+    alone = f"({name})" if first and k == -1 and "//" in name else name
+    number = str(abs(k)) if not name else alone if abs(k) == 1 else many
+    sign = ("-" if k < 0 else "") if first else (" - " if k < 0 else " + ")
+    return sign + number

@@ -1,0 +1,294 @@
+"""Proofs against tracing size by size, and the verdicts on networks that people write."""
+
+import inspect
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from jax import lax
+
+import jaxconv as jc
+from tests.networks import network
+
+GRID = [*itertools.product((1, 3), range(1, 11), range(1, 11))]
+
+
+def equations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in eqn.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+def concrete(function, b, h, w):
+    """The shape for one size, or None where tracing fails or a map is empty."""
+    x = jax.ShapeDtypeStruct((b, h, w, 2), jnp.float32)
+    try:
+        closed, result = jax.make_jaxpr(function, return_shape=True)(x)
+    except Exception:
+        return None
+    shapes = [getattr(v.aval, "shape", ()) for e in equations(closed.jaxpr) for v in e.outvars]
+    return None if any(0 in shape for shape in shapes) else result.shape
+
+
+def test_proofs_agree_with_tracing_size_by_size(number):
+    function = network(number)
+    verdict = jc.check(function, "b h w 2")
+    for b, h, w in GRID:
+        point = {"b": b, "h": h, "w": w}
+        if verdict.untried.contains(**point):
+            continue
+        want = concrete(function, b, h, w)
+        assert verdict.accepts.contains(**point) == (want is not None), (point, str(verdict))
+        if want is not None:
+            shape = tuple(n if isinstance(n, int) else n.at(**point) for n in verdict.outputs)
+            assert shape == want, (point, str(verdict))
+        else:
+            blamed = [f for f in verdict.failures if f.sizes.contains(**point)]
+            assert len(blamed) == 1, (point, str(verdict))
+
+
+def test_most_random_networks_are_decided():
+    open_ones = [n for n in range(30) if not jc.check(network(n), "b h w 2").untried.is_empty()]
+    assert len(open_ones) <= 1, open_ones
+
+
+def conv(x, size, channels, stride=1, padding="SAME"):
+    kernel = jnp.zeros((size, size, x.shape[-1], channels))
+    order = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=order)
+
+
+def pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def trunk(x):
+    for channels, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            x = jax.nn.relu(conv(x, 3, channels))
+        x = pool(x)
+    return x
+
+
+def bare_head(x):
+    x = trunk(x)
+    return x.reshape(x.shape[0], -1) @ jnp.zeros((25088, 10))
+
+
+def join(x):
+    return conv(x, 3, 8, 2, "SAME") + conv(x, 3, 8, 2, [(1, 1), (1, 1)])
+
+
+def u_net(x):
+    skips = []
+    for _ in range(4):
+        skips.append(x)
+        x = pool(conv(x, 3, 4))
+    for skip in skips[::-1]:
+        x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
+        x = jnp.concatenate([x, skip], -1)
+        x = conv(x, 3, 4)
+    return x
+
+
+def symmetric(x):
+    return x + jnp.swapaxes(x, 1, 2)
+
+
+def patchify(x):
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c)
+
+
+def stem(x):
+    return jc.max_pool(conv(x, 7, 64, 2, [(3, 3), (3, 3)]), 3, stride=2, padding=1)
+
+
+def strided_gradient(x):
+    return jax.grad(lambda k: (jc.conv(x, k, stride=2) ** 2).sum())(jnp.zeros((3, 3, 3, 4)))
+
+
+VERDICTS = {
+    trunk: ("refuted", "h >= 32, w >= 32", "(b, h//32, w//32, 512)"),
+    bare_head: (
+        "refuted",
+        "(1568 <= h <= 1599, 32 <= w <= 63) or (224 <= h <= 255, 224 <= w <= 255) or "
+        "(32 <= h <= 63, 1568 <= w <= 1599)",
+        "(b, 10)",
+    ),
+    join: ("proven", "every size", "(b, (h + 1)//2, (w + 1)//2, 8)"),
+    u_net: ("refuted", "h and w multiples of 16", "(b, h, w, 4)"),
+    patchify: ("refuted", "h and w multiples of 2", "(b, h//2, 2, w//2, 2, 3)"),
+    stem: ("proven", "every size", "(b, (h + 3)//4, (w + 3)//4, 64)"),
+    strided_gradient: ("proven", "every size", "(3, 3, 3, 4)"),
+}
+
+
+@pytest.mark.parametrize("function", VERDICTS, ids=lambda f: f.__name__)
+def test_verdicts_on_networks_that_people_write(function):
+    verdict = jc.check(function, "b h w 3")
+    found = verdict.status, str(verdict.accepts), str(verdict.outputs)
+    assert found == VERDICTS[function]
+    assert verdict.ok == (verdict.status == "proven")
+
+
+def test_a_broadcasting_accident_is_found():
+    verdict = jc.check(symmetric, "b h w 3")
+    accident = jc.SizeSet.parse("b h w", "w = h or h = 1 or w = 1")
+    assert verdict.accepts == accident
+
+
+VGG16 = {
+    None: ("h >= 32 and w >= 32", lambda h, w: (h // 32, w // 32, 512)),
+    "dense": ("224 <= h <= 255 and 224 <= w <= 255", lambda h, w: (1000,)),
+    "conv": ("h >= 224 and w >= 224", lambda h, w: (h // 32 - 6, w // 32 - 6, 1000)),
+}
+
+
+@pytest.mark.parametrize("head", VGG16)
+def test_vgg16_exactly(head):
+    model = nnx.eval_shape(lambda: jc.vgg16(head=head))
+    where, shape = VGG16[head]
+    verdict = jc.check(model, "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", where)
+    for h, w in [(224, 255), (230, 224)]:
+        found = [n if isinstance(n, int) else n.at(b=2, h=h, w=w) for n in verdict.outputs]
+        assert found == [2, *shape(h, w)]
+    assert jc.check(model, "b h w 3", where=where).ok
+
+
+def test_a_training_step_is_proven_for_every_batch_size():
+    model = jc.VGG([(4, 4), (8,)], head=None, batch_norm=True, rngs=nnx.Rngs(0))
+    model.train()
+    definition, params, rest = nnx.split(model, nnx.Param, ...)
+    optimiser = optax.sgd(0.1, momentum=0.9)
+
+    def step(params, state, x, y):
+        def loss(params):
+            fresh = jax.tree.map(jnp.asarray, rest)  # the statistics change in this trace
+            logits = jc.global_avg_pool(nnx.merge(definition, params, fresh)(x))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimiser.update(gradient, state)
+        return optax.apply_updates(params, updates), state, value
+
+    verdict = jc.check(
+        step, params, optimiser.init(params), "b h w 3", "b:int32", where="h >= 4 and w >= 4"
+    )
+    assert verdict.ok, str(verdict)
+
+
+def test_promises():
+    pooled = lambda x: jc.max_pool(x, 3, stride=2, padding=1)  # noqa: E731
+    assert jc.check(pooled, "b h w 8", returns="b (h+1)//2 (w+1)//2 8").ok
+    assert jc.check(pooled, "b h w 8", returns="b ... 8").ok
+    assert jc.check(pooled, "b h w 8", returns="_ _ max((w+1)//2,1) _").ok
+    wrong = jc.check(pooled, "b h w 8", returns="b h//2 _ 8")
+    (failure,) = wrong.failures
+    assert failure.message == "axis 1 of the result is (h + 1)//2, the contract says h//2."
+    assert failure.smallest == {"b": 1, "h": 1, "w": 1}
+    assert wrong.accepts == jc.SizeSet.parse("b h w", "h mod 2 = 0")
+    axes = jc.check(pooled, "b h w 8", returns="b h w")
+    assert axes.failures[0].message == (
+        "the function returns shape (b, (h + 1)//2, (w + 1)//2, 8), the contract says 3 axes."
+    )
+    two = jc.check(lambda x, y: (x, {"y": y}), "b h", "b k", returns=("b h", {"y": "b k"}))
+    assert two.ok
+    assert str(two.outputs) == "((b, h), {'y': (b, k)})"
+
+
+def test_a_failure_names_the_line_the_reason_and_the_smallest_size():
+    verdict = jc.check(u_net, "b h w 3")
+    (failure,) = verdict.failures
+    line = inspect.getsourcelines(u_net)[1] + 7  # where it concatenates
+    assert failure.where == f"test_proof.py:{line}"
+    assert failure.message.startswith("TypeError: Cannot concatenate arrays with shapes")
+    assert failure.smallest == {"b": 1, "h": 1, "w": 1}
+    assert failure.sizes == jc.SizeSet.parse("b h w") - verdict.accepts
+    data = json.loads(json.dumps(verdict.to_json()))
+    assert data["status"] == "refuted"
+    assert data["failures"][-1]["smallest"] == failure.smallest
+
+
+def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open():
+    def mine(x):
+        if x.shape[1] == 7:
+            raise KeyError("seven")
+        return x
+
+    verdict = jc.check(mine, "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", "h < 7 or h > 7")
+    assert [f.message for f in verdict.failures] == ["KeyError: 'seven'"]
+
+    verdict = jc.check(lambda x: jnp.zeros(int(x.shape[1])), "b h w 3")
+    assert verdict.status == "tested"
+    assert not verdict.ok
+    assert verdict.notes == (
+        "not decided: the code needs h as a number",
+        "tried 12 sizes one by one",
+    )
+    assert verdict.accepts.contains(b=3, h=3, w=3)
+    assert verdict.untried.contains(b=3, h=4, w=3)
+    assert not verdict.accepts.contains(b=3, h=4, w=3)
+
+
+def test_arguments_may_mix_arrays_specs_and_trees():
+    def layer(params, x, scale):
+        return jc.conv(x, params["kernel"], params["bias"]) * scale
+
+    params = {"kernel": jnp.ones((3, 3, 3, 8)), "bias": "8"}
+    verdict = jc.check(layer, params, "b h w 3", 2.0)
+    assert str(verdict) == "proven: accepts every size, returns (b, h, w, 8)"
+    verdict = jc.check(lambda x, y: x @ y, "b k m:bfloat16", "b m n:bfloat16", returns="b k n")
+    assert verdict.ok
+
+
+MALFORMED = {
+    "h + ": ("b h+ 3", "this is no formula.\n  b h+ 3\n    ^"),
+    "a call": ("b f(h) 3", "make a formula.\n  b f(h) 3\n    ^"),
+    "a fraction": ("b h/2 3", "make a formula.\n  b h/2 3\n    ^"),
+    "no dtype": ("b h 3:", "must follow the colon.\n  b h 3:\n        ^"),
+    "two rests": ("... h ...", "may stand once only.\n  ... h ...\n        ^"),
+    "an attribute": ("b h.w", "make a formula.\n  b h.w\n    ^"),
+    "a rest as argument": ("... 3", "An argument has _ or ... as a size."),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_spec_gets_a_caret(name):
+    spec, message = MALFORMED[name]
+    with pytest.raises(jc.SpecError) as error:
+        jc.check(lambda x: x, spec)
+    assert message in str(error.value)
+    assert "Fix: " in str(error.value)
+
+
+WHERE = {
+    "an unknown name": ("k >= 3", "where= names k, but the specs have b, h."),
+    "no comparison": ("h + 3", "a comparison, such as h >= 32, must stand here."),
+    "unequal": ("h != 3", "only < <= == >= > compare sizes."),
+    "no condition": ("h >=", "this is no condition."),
+    "a product": ("h*b >= 3", "where= has a product of sizes."),
+}
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_a_malformed_condition_is_refused(name):
+    where, message = WHERE[name]
+    with pytest.raises(jc.SpecError) as error:
+        jc.check(lambda x: x, "b h", where=where)
+    assert message in str(error.value)
+
+
+def test_an_unknown_name_in_a_promise_is_refused():
+    with pytest.raises(jc.SpecError, match="returns= names k, but the arguments have b, h"):
+        jc.check(lambda x: x, "b h", returns="b k")
