@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 FORMATS = (".png", ".jpg", ".svg", ".pdf")
 
 
@@ -47,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        needs = f"needs {error.name}, which is not installed"
+        print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
+        return 2
     except (PhotoError, ShapeError, UsageError, WeightsError) as error:
         print(f"jaxconv {options.command}: {error}", file=sys.stderr)
         return 2

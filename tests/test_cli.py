@@ -270,6 +270,13 @@ def test_names_of_files_are_printed_as_they_are(folder, random_weights):
     assert (folder / "IMG[bold]é-maps.png").exists()
 
 
+def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert run("maps", "photo.jpg") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("jaxconv maps: it needs PIL, which is not installed.\n  Fix: python -m")
+
+
 def test_a_reader_may_stop_early():
     reader, writer = os.pipe()
     os.close(reader)

@@ -11,7 +11,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 def test_the_code_prints_what_the_readme_says():
     blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
-    assert len(blocks) == TEXT.count("```python") == 2
+    assert len(blocks) == TEXT.count("```python") == 3
     names = {}
     for code, want in blocks:
         printed = io.StringIO()

@@ -16,6 +16,7 @@ import functools
 import itertools
 import math
 import operator
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -63,11 +64,17 @@ class Asked(NamedTuple):
     place: Place
 
 
-JAX = str(Path(getattr(find_spec("jax"), "origin", None) or "").parent)
+def _folder(package: str) -> str:
+    """The folder of an installed package, with a separator at the end: jax is not jaxconv."""
+    spec = find_spec(package)
+    return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "<"
+
+
+JAX = (_folder("jax"), _folder("jaxlib"))
 
 
 # This module, and what a runtime type checker, where one is on, puts between its functions.
-OWN = (__file__, "<", *(str(Path(JAX).with_name(name)) for name in ("jaxtyping", "beartype")))
+OWN = (__file__, "<", _folder("jaxtyping"), _folder("beartype"))
 
 
 def is_inside_jax(file: str) -> bool:
@@ -490,10 +497,15 @@ def _products_equal(trial: Trial, monomials: Products) -> tuple[isl.Set, bool]:
     shared = math.gcd(k, c)
     k, c = k // shared, c // shared
     left, right = list(left), list(right)
-    for factor in [f for f in left if f in right]:
-        if factor in left and factor in right:
+    one = trial.formula(1)
+    for factor in list(left):
+        if factor in right and trial.domain.is_subset(factor.affine.ge_set(one)):
             left.remove(factor)
             right.remove(factor)
+    for side, i, j in ((left, k, c), (right, c, k)):
+        if not side:
+            other = right if side is left else left
+            return _product_equals(trial, tuple(other), abs(j), abs(i)), True
     sides = [(left, abs(k)), (right, abs(c))]
     for (big, i), (small, j) in (sides, sides[::-1]):
         pairs = _dominate(trial, [f.affine for f in big], [f.affine for f in small], i, j)

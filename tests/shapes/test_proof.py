@@ -12,6 +12,7 @@ from flax import nnx
 from jax import lax
 
 import jaxconv as jc
+from jaxconv.shapes.sizes import is_inside_jax
 from tests.networks import network
 
 GRID = [*itertools.product((1, 3), range(1, 11), range(1, 11))]
@@ -140,6 +141,14 @@ def test_verdicts_on_networks_that_people_write(function):
     assert verdict.ok == (verdict.status == "proven")
 
 
+def test_a_common_factor_of_two_products_cancels():
+    verdict = jc.check(lambda x: x.reshape(x.shape[0], 36), "b h w")
+    pairs = [(h, 36 // h) for h in (1, 2, 3, 4, 6, 9, 12, 18, 36)]
+    where = " or ".join(f"h = {h} and w = {w}" for h, w in pairs)
+    assert verdict.accepts == jc.SizeSet.parse("b h w", where)
+    assert verdict.untried.is_empty()
+
+
 def test_a_broadcasting_accident_is_found():
     verdict = jc.check(symmetric, "b h w 3")
     accident = jc.SizeSet.parse("b h w", "w = h or h = 1 or w = 1")
@@ -185,6 +194,14 @@ def test_a_training_step_is_proven_for_every_batch_size():
         step, params, optimiser.init(params), "b h w 3", "b:int32", where="h >= 4 and w >= 4"
     )
     assert verdict.ok, str(verdict)
+
+
+def test_a_function_of_an_installed_package_is_no_part_of_jax():
+    assert not is_inside_jax(jc.__file__)
+    assert is_inside_jax(jax.__file__)
+    assert is_inside_jax(lax.__file__)
+    verdict = jc.check(jc.max_pool, "b h w c")
+    assert verdict.accepts == jc.SizeSet.parse("b h w c", "h >= 2 and w >= 2")
 
 
 def test_promises():
