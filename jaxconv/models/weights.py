@@ -93,9 +93,20 @@ class Source:
 
 def cache_folder() -> Path:
     """The folder where published weights are kept: ``JAXCONV_CACHE``, or the platform's own."""
-    import platformdirs
+    if folder := os.environ.get("JAXCONV_CACHE"):
+        return Path(folder)
+    try:
+        import platformdirs
+    except ModuleNotFoundError as error:
+        raise _lacking(error) from None
+    return platformdirs.user_cache_path("jaxconv")
 
-    return Path(os.environ.get("JAXCONV_CACHE") or platformdirs.user_cache_path("jaxconv"))
+
+def _lacking(error: ModuleNotFoundError) -> WeightsError:
+    return WeightsError(
+        f"Weights need {error.name}, which is not installed. Fix: python -m pip install "
+        "'jaxconv[maps]', or -e '.[maps]' in a checkout."
+    )
 
 
 def find(name: str, weights: str | Path, head: str | None) -> Stored:
@@ -248,6 +259,8 @@ def read(path: Path) -> Stored:
         raise WeightsError(f"There is no file {path}. Fix: check the path.")
     try:
         return _parse(path)
+    except ModuleNotFoundError as error:
+        raise _lacking(error) from None
     except Exception as error:  # parsers raise many types on damaged files
         reason = str(error) or type(error).__name__
         raise WeightsError(

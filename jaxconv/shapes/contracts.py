@@ -1,4 +1,4 @@
-"""The language of shapes: ``"b h w 3 -> b h//32 w//32 512"``.
+"""The language of shapes: ``"b h//2 w//2 64:bfloat16"``.
 
 A spec has a word for each axis: a name, a number, or a formula of ``+ - * // % min max`` over names
 without spaces; ``_`` is any size, ``...`` any number of axes, and ``:bfloat16`` at the end the

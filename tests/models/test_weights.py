@@ -199,6 +199,16 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         jc.vgg16(weights=tmp_path / "gone.safetensors")
 
 
+@pytest.mark.parametrize("module", ["safetensors", "platformdirs"])
+def test_a_missing_extra_is_a_sentence(random_weights, monkeypatch, module):
+    monkeypatch.delenv("JAXCONV_CACHE", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    asked = {"safetensors": random_weights, "platformdirs": "imagenet"}[module]
+    with pytest.raises(weights.WeightsError) as error:
+        jc.vgg16(weights=asked, head=None)
+    assert str(error.value).startswith(f"Weights need {module}, which is not installed. Fix: ")
+
+
 def test_only_vgg16_is_published():
     with pytest.raises(weights.WeightsError, match="known for vgg16 only, not for vgg11"):
         jc.vgg11(weights="imagenet")
