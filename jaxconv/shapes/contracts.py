@@ -92,7 +92,9 @@ def parse_formula(whole: str, text: str, place: int = 0) -> Formula:
 
 
 def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
-    """Read a condition, such as ``"h >= 32 and w == h"``: all of these comparisons hold.
+    """Read a condition, such as ``"h >= 32, w == h"``: comparisons that all hold.
+
+    They are joined by commas or by "and".
 
     Raises:
         SpecError: with a caret under the character that cannot be read.
@@ -102,7 +104,11 @@ def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         at = min(max((getattr(error, "offset", 1) or 1) - 1, 0), max(len(text) - 1, 0))
         raise _error(text, at, "this is no condition") from None
-    parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+    match tree:
+        case ast.BoolOp(op=ast.And(), values=parts) | ast.Tuple(elts=parts):
+            pass
+        case _:
+            parts = [tree]
     found = []
     for part in parts:
         if not isinstance(part, ast.Compare):

@@ -26,7 +26,6 @@ from jaxconv.shapes.contracts import (
     Formula,
     Spec,
     SpecError,
-    parse_condition,
     parse_spec,
 )
 from jaxconv.shapes.sets import SizeSet
@@ -37,6 +36,7 @@ from jaxconv.shapes.sizes import (
     Split,
     Trial,
     Undecided,
+    domain_of,
     equality,
     is_inside_jax,
     moved,
@@ -154,7 +154,7 @@ def check(fn: Callable[..., Any], *args: Any, returns: Any = None, where: str = 
     template = jax.tree.map(_read, args)
     names = _names(template)
     promise = None if returns is None else jax.tree.map(parse_spec, returns)
-    domain = _domain(names, where)
+    domain = domain_of(names, where)
     search = _Search(fn, template, promise)
     search.run(domain)
     return search.verdict(domain)
@@ -188,32 +188,6 @@ def _names(template: Any) -> list[str]:
             raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
         found |= dict.fromkeys(spec.names())
     return list(found)
-
-
-def _domain(names: Sequence[str], where: str) -> isl.Set:
-    domain = SizeSet.parse(names).points
-    if not where:
-        return domain
-    trial = Trial(domain)
-    sizes = {name: trial.size(name) for name in names}
-    for left, sign, right in parse_condition(where):
-        unknown = {*left.names(), *right.names()} - {*names}
-        if unknown:
-            raise SpecError(
-                f"where= names {', '.join(sorted(unknown))}, but the specs have "
-                f"{', '.join(names)}.\n  Fix: use the names of the specs."
-            )
-        sides = [trial.formula(0) + _affine(trial, f.value(sizes)) for f in (left, right)]
-        domain = domain.intersect(getattr(sides[0], sign)(sides[1]))
-    return domain
-
-
-def _affine(trial: Trial, size: Any) -> isl.PwAff:
-    if isinstance(size, int):
-        return trial.formula(size)
-    if size.products:
-        raise SpecError("where= has a product of sizes.\n  Fix: compare sums and quotients only.")
-    return size.affine
 
 
 @dataclass

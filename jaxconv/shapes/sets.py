@@ -18,10 +18,10 @@ class SizeSet:
     """A set of sizes: for each name an integer, decided exactly.
 
     Example:
-        >>> from jaxconv.shapes.sizes import SizeSet
+        >>> from jaxconv.shapes.sets import SizeSet
         >>> some = SizeSet.parse("h w", "224 <= h <= 255 and w = h")
         >>> print(some)
-        224 <= h <= 255, w = h
+        w = h, 224 <= h <= 255
         >>> some.contains(h=224, w=224), some.contains(h=224, w=225), some.smallest()
         (True, False, {'h': 224, 'w': 224})
     """

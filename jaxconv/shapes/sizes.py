@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
+from jaxconv.shapes.contracts import SpecError, parse_condition
 from jaxconv.shapes.sets import PARAM, SizeSet, bounds, names_of
 
 DIV = isl.dim_type.div
@@ -561,25 +562,58 @@ for _name, _symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
     setattr(Size, f"__{_name}__", _binary(_compare(_symbol)))
 
 
+def domain_of(names: Sequence[str], where: str) -> isl.Set:
+    """All sizes of at least 1 for which a condition, such as ``"h >= 32 and w == h"``, holds.
+
+    Raises:
+        SpecError: a condition that cannot be read, or names other sizes.
+    """
+    domain = SizeSet.parse(names).points
+    if not where:
+        return domain
+    trial = Trial(domain)
+    sizes = {name: trial.size(name) for name in names}
+    for left, sign, right in parse_condition(where):
+        unknown = {*left.names(), *right.names()} - {*names}
+        if unknown:
+            raise SpecError(
+                f"where= names {', '.join(sorted(unknown))}, but the sizes are "
+                f"{', '.join(names)}.\n  Fix: use their names."
+            )
+        sides = [trial.formula(0) + _affine(trial, f.value(sizes)) for f in (left, right)]
+        domain = domain.intersect(getattr(sides[0], sign)(sides[1]))
+    return domain
+
+
+def _affine(trial: Trial, size: Any) -> isl.PwAff:
+    if isinstance(size, int):
+        return trial.formula(size)
+    if size.products:
+        raise SpecError("where= has a product of sizes.\n  Fix: compare sums and quotients only.")
+    return size.affine
+
+
 def sizes(names: str, where: str = "") -> tuple[Any, ...]:
     """Make symbolic sizes that decide every comparison.
 
     Args:
         names: separated by spaces, such as "b h w"; each is at least 1.
-        where: a condition on them, such as "h >= 32 and w = h".
+        where: a condition on them, such as "h >= 32 and w == h".
 
     Returns:
         A :class:`Size` for each name. An order that holds only for some sizes raises
         :class:`Undecided`; ``==`` is True only where it holds for all.
 
+    Raises:
+        SpecError: a condition that cannot be read.
+
     Example:
         >>> import jaxconv as jc
         >>> b, h, w = jc.sizes("b h w", where="h >= 32")
         >>> h // 2 // 2 == h // 4, h > 31, (h + 1) // 2 - h // 2, 3 * b * h * w
-        (True, True, h mod 2, 3*b*h*w)
+        (True, True, h % 2, 3*b*h*w)
     """
-    domain = SizeSet.parse(names, where.replace("==", "=")).points
-    trial = Trial(domain, searching=False)
+    trial = Trial(domain_of(names.split(), where), searching=False)
     return tuple(trial.size(name) for name in names.split())
 
 

@@ -55,7 +55,7 @@ def chain(rng, dense):
         }
 
 
-@pytest.mark.parametrize("number", range(15))
+@pytest.mark.parametrize("chosen", range(15))
 @pytest.mark.parametrize("dense", [True, False])
 def test_the_gradient_reaches_exactly_the_field(chosen, dense):
     """A neuron of a random chain depends on all of its field and on nothing else.

@@ -204,6 +204,13 @@ def test_a_function_of_an_installed_package_is_no_part_of_jax():
     assert verdict.accepts == jc.SizeSet.parse("b h w c", "h >= 2 and w >= 2")
 
 
+def test_conditions_are_joined_by_commas_or_by_and():
+    same = [
+        jc.check(lambda x: x, "h w", where=w).accepts for w in ("h >= 3, w < h", "h >= 3 and h > w")
+    ]
+    assert same[0] == same[1] == jc.SizeSet.parse("h w", "h >= 3 and w < h")
+
+
 def test_promises():
     pooled = lambda x: jc.max_pool(x, 3, stride=2, padding=1)  # noqa: E731
     assert jc.check(pooled, "b h w 8", returns="b (h+1)//2 (w+1)//2 8").ok
@@ -290,7 +297,7 @@ def test_a_malformed_spec_gets_a_caret(name):
 
 
 WHERE = {
-    "an unknown name": ("k >= 3", "where= names k, but the specs have b, h."),
+    "an unknown name": ("k >= 3", "where= names k, but the sizes are b, h."),
     "no comparison": ("h + 3", "a comparison, such as h >= 32, must stand here."),
     "unequal": ("h != 3", "only < <= == >= > compare sizes."),
     "no condition": ("h >=", "this is no condition."),
@@ -303,6 +310,9 @@ def test_a_malformed_condition_is_refused(name):
     where, message = WHERE[name]
     with pytest.raises(jc.SpecError) as error:
         jc.check(lambda x: x, "b h", where=where)
+    assert message in str(error.value)
+    with pytest.raises(jc.SpecError) as error:
+        jc.sizes("b h", where=where)
     assert message in str(error.value)
 
 
