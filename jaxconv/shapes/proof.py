@@ -247,14 +247,14 @@ class _Search:
 
     def _failed(self, trial: Trial, error: Exception) -> list[isl.Set]:
         at = _place_of(error)
-        asked = _relevant(trial, at)
+        asked, doubts = _relevant(trial, at), _doubts(trial, error)
         if asked:
-            hopeless = self._hopeless(trial.domain, [a.condition for a in asked], at)
+            conditions = [a.condition for a in asked]
+            hopeless = None if doubts else self._hopeless(trial.domain, conditions, at)
             if hopeless is None:
-                return _halves(trial.domain, asked[-1].condition)
+                return _halves(trial.domain, conditions[-1])
             self._refuse(hopeless, _line_of(error), _sentence(error))
             return [trial.domain.subtract(hopeless)]
-        doubts = trial.doubts + [str(cause) for cause in _causes(error)]
         if doubts:
             self._leave_open(trial.domain, doubts)
         else:
@@ -281,7 +281,8 @@ class _Search:
         except Split:
             return None
         except Exception as error:
-            if _place_of(error) == at and not _relevant(trial, at):
+            settled = not _relevant(trial, at) and not _doubts(trial, error)
+            if _place_of(error) == at and settled:
                 return domain.subtract(others)
         return None
 
@@ -504,12 +505,14 @@ def _reason(failure: Failure) -> tuple[str, str]:
     return failure.where, re.sub(r"\(.*", "", failure.message)
 
 
-def _causes(error: BaseException | None) -> Iterator[Undecided]:
-    """The undecided questions that led to an error."""
+def _doubts(trial: Trial, error: BaseException | None) -> list[str]:
+    """The undecided questions that may have led to an error: a failure then proves nothing."""
+    found = list(trial.doubts)
     while error is not None:
         if isinstance(error, Undecided):
-            yield error
+            found.append(str(error))
         error = error.__cause__ or error.__context__
+    return found
 
 
 def _text(shape: Sequence[Any]) -> str:

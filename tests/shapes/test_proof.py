@@ -265,6 +265,27 @@ def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open(
     assert not verdict.accepts.contains(b=3, h=4, w=3)
 
 
+UNDECIDED = {
+    "a quotient": (lambda x: x.reshape(-1, 12), lambda h, w: h * w % 12 == 0),
+    "an equality": (
+        lambda x: x.reshape(x.shape[0] * x.shape[1]) + jnp.ones(4 * (x.shape[0] // 2)),
+        lambda h, w: h > 1 and (h * w == 1 or h * w == 4 * (h // 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_a_failure_that_comes_of_an_undecided_question_proves_nothing(name):
+    function, fits = UNDECIDED[name]
+    verdict = jc.check(function, "h w")
+    assert verdict.status != "proven"
+    assert any(note.startswith("not decided: ") for note in verdict.notes)
+    for h, w in itertools.product(range(1, 15), repeat=2):
+        blamed = any(failure.sizes.contains(h=h, w=w) for failure in verdict.failures)
+        assert not (fits(h, w) and blamed), (h, w)
+        assert not (verdict.accepts.contains(h=h, w=w) and not fits(h, w)), (h, w)
+
+
 def test_arguments_may_mix_arrays_specs_and_trees():
     def layer(params, x, scale):
         return jc.conv(x, params["kernel"], params["bias"]) * scale
