@@ -530,7 +530,8 @@ def _dominate(
         shares = itertools.product(_shares(i), _shares(j)) if rest else [(i, j)]
         for p, q in shares:
             one, other = first.scale_val(isl.Val(p)), partner.scale_val(isl.Val(q))
-            positive = other.ge_set(trial.formula(1))
+            # Where the partner is 0, its product is 0 and the other is not: never equal there.
+            positive = one.ge_set(trial.formula(1)).intersect(other.ge_set(trial.formula(0)))
             if not trial.domain.is_subset(one.ge_set(other).intersect(positive)):
                 continue
             found = _dominate(trial, rest, others, i // p, j // q) if rest else trial.domain
