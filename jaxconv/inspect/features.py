@@ -89,7 +89,5 @@ def _apply(eqn: core.JaxprEqn, inputs: list[Any], found: Maps) -> list[Any]:
             return outputs
         # Its values are those just computed; its own gradient is kept by the call itself.
     params = eqn.primitive.get_bind_params(eqn.params)
-    # jax before 0.10 returned the functions of a call beside its other parameters.
-    functions, params = params if isinstance(params, tuple) else ((), params)
-    outputs = eqn.primitive.bind(*functions, *inputs, **params)
+    outputs = eqn.primitive.bind(*inputs, **params)
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
