@@ -5,11 +5,11 @@ from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
 from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
-from jaxconv.shapes.contracts import SpecError
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.shapes.proof import Verdict, check
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Size, Undecided, sizes
+from jaxconv.shapes.specs import SpecError
 
 __all__ = [
     "VGG",

@@ -54,4 +54,4 @@ def test_only_the_proofs_of_the_shapes_room_know_jax():
         for path in (PACKAGE / "shapes").glob("*.py")
         if {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT
     }
-    assert using == {"proof"}
+    assert using == {"proof", "traced"}

@@ -8,11 +8,10 @@ empty, reshapes that do not fit and promises about the result are sets of sizes,
 
 import functools
 import re
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import islpy as isl
 import jax
@@ -20,121 +19,47 @@ import numpy as np
 from flax import nnx
 from jax.extend import core
 
-from jaxconv.shapes.contracts import (
-    ANY,
-    REST,
-    Formula,
-    Spec,
-    SpecError,
-    parse_spec,
-)
-from jaxconv.shapes.sets import SizeSet
-from jaxconv.shapes.sizes import (
-    Asked,
-    Place,
-    Size,
-    Split,
-    Trial,
-    Undecided,
-    domain_of,
-    equality,
+from jaxconv.shapes.blame import (
+    Origin,
+    Step,
+    definition,
     is_inside_jax,
-    moved,
-    unite,
+    origin,
+    origin_of_equation,
+    steps_of_error,
 )
+from jaxconv.shapes.errors import Fact, ShapeError, named, refuse_if
+from jaxconv.shapes.sets import SizeSet
+from jaxconv.shapes.sizes import Asked, Split, Trial, Undecided, domain_of, unite
+from jaxconv.shapes.specs import ANY, REST, Formula, Spec, SpecError, parse_spec
+from jaxconv.shapes.traced import (
+    Finding,
+    accident,
+    equations,
+    findings,
+    lost_pixels,
+    lost_text,
+    not_empty,
+    promised,
+)
+from jaxconv.shapes.verdict import Cases, Failure, Verdict, remedy
 
 RUNS = 300  # traces after which the rest is tested, not proven
 SAMPLES = 12  # sizes tried where nothing can be proven
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why some sizes are not accepted.
-
-    Attributes:
-        sizes: all of them.
-        smallest: the first of them.
-        where: ``file.py:88`` of the user's code; empty where no line is known.
-        message: a sentence.
-    """
-
-    sizes: SizeSet
-    smallest: dict[str, int]
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        first = ", ".join(f"{name} = {size}" for name, size in self.smallest.items())
-        place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.message}\n    for {self.sizes}; first for {first}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What :func:`check` found.
-
-    Attributes:
-        status: "proven": all sizes asked about are accepted, and return what was promised;
-            "refuted": some are not; "tested": some sizes could only be tried, not proven.
-        accepts: exactly the sizes accepted; of those only tried, the ones that worked.
-        outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
-            None where nothing is accepted.
-        failures: why the rest fails.
-        untried: sizes about which nothing is known.
-        notes: what could not be proven and why.
-        runs: how many traces it took.
-    """
-
-    status: str
-    accepts: SizeSet
-    outputs: Any
-    failures: tuple[Failure, ...]
-    untried: SizeSet
-    notes: tuple[str, ...]
-    runs: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether every size asked about is proven to be accepted."""
-        return self.status == "proven"
-
-    def to_json(self) -> dict[str, Any]:
-        """The verdict as plain data."""
-        return {
-            "status": self.status,
-            "accepts": str(self.accepts),
-            "outputs": str(self.outputs),
-            "failures": [
-                {
-                    "sizes": str(failure.sizes),
-                    "smallest": failure.smallest,
-                    "where": failure.where,
-                    "message": failure.message,
-                }
-                for failure in self.failures
-            ],
-            "untried": str(self.untried),
-            "notes": list(self.notes),
-            "runs": self.runs,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{self.status}: accepts {self.accepts}, returns {self.outputs}"]
-        lines += [f"  fails at {failure}" for failure in self.failures]
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
-
-
-def check(fn: Callable[..., Any], *args: Any, returns: Any = None, where: str = "") -> Verdict:
+def check(
+    fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
+) -> Verdict:
     """Prove, for every size at once, what a function accepts and returns.
 
     The function is traced, never run: it needs no data and no device.
 
     Args:
-        fn: any function of JAX, or a model in Flax, Equinox, Haiku, ...
+        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. A name is any size of at least 1, the same
-            wherever it stands.
+            wherever it stands. May be left out for a function with a :func:`contract`.
         returns: what it must return, in the structure of the result: ``"b 1000"``, with formulas
             of the names, ``_`` for any size and ``...`` for any axes.
         where: the sizes asked about, such as ``"h >= 32 and w == h"``.
@@ -144,32 +69,57 @@ def check(fn: Callable[..., Any], *args: Any, returns: Any = None, where: str = 
 
     Raises:
         SpecError: a spec, a promise or a condition that cannot be read.
+        ShapeError: what is checked is no function.
 
     Example:
         >>> import jaxconv as jc
         >>> print(jc.check(jc.max_pool, "b h w c", returns="b h//2 w//2 c", where="h >= 2, w >= 2"))
         proven: accepts h >= 2, w >= 2, returns (b, h//2, w//2, c)
+          note: a window leaves out the last pixels, first for h = 2, w = 3; to keep all, pad to
+          sizes with h and w multiples of 2, or crop to them.
     """
+    return explore(fn, *args, returns=returns, where=where).verdict()
+
+
+def explore(
+    fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
+) -> "Search":
+    """Do what :func:`check` does, and keep the traces."""
+    home = definition(fn)
     fn, args = _pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)
     promise = None if returns is None else jax.tree.map(parse_spec, returns)
-    domain = domain_of(names, where)
-    search = _Search(fn, template, promise)
-    search.run(domain)
-    return search.verdict(domain)
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int | Size) for n in value)
+    for spec in _specs(promise):
+        if unknown := [name for name in spec.names() if name not in names]:
+            raise SpecError(
+                f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
+                "  Fix: use the names of the arguments, or _ for any size."
+            )
+    search = Search(fn, home, template, promise, domain_of(names, where or ""))
+    search.run()
+    return search
 
 
 def _pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
     """Make a Flax module's state an argument: it may be abstract, and change while tracing."""
-    if not isinstance(fn, nnx.Module):
+    refuse_no_function(fn)
+    model, call = getattr(fn, "__self__", fn), getattr(fn, "__func__", type(fn).__call__)
+    if not isinstance(model, nnx.Module):
         return fn, args
-    definition, state = nnx.split(fn)
-    return lambda state, *args: nnx.merge(definition, state)(*args), (state, *args)
+    graph, state = nnx.split(model)
+    return lambda state, *args: call(nnx.merge(graph, state), *args), (state, *args)
+
+
+@named("check")
+def refuse_no_function(fn: object) -> None:
+    """Refuse what cannot be called as it is, with the remedy."""
+    linen: Any = sys.modules.get("flax.linen")
+    unbound = linen is not None and isinstance(fn, linen.Module)
+    if unbound or not callable(fn):
+        wrong = f"a {type(fn).__name__} {'has no parameters' if unbound else 'is no function'}."
+        fix = "pass its apply, and the parameters as the first argument."
+        refuse_if([Fact(wrong, fix if hasattr(fn, "apply") else "pass a function or a model.")])
 
 
 def _read(leaf: Any) -> Any:
@@ -190,30 +140,70 @@ def _names(template: Any) -> list[str]:
     return list(found)
 
 
-@dataclass
-class _Piece:
-    """Sizes for which one run succeeded, and what it returned there."""
+class Piece(NamedTuple):
+    """Sizes for which one run succeeded.
+
+    Attributes:
+        trial: the run.
+        sizes: those of its domain that are accepted.
+        closed: its jaxpr.
+        shapes: what it returned, formulas in the structure of the result.
+    """
 
     trial: Trial
     sizes: isl.Set
+    closed: core.ClosedJaxpr
     shapes: Any
 
 
 @dataclass
-class _Search:
+class _Refused:
+    """Sizes that fail at one line for one reason.
+
+    Attributes:
+        sizes: all of them.
+        smallest: the first of them.
+        origin: the line.
+        finding: the reason, as the trace of the smallest showed it.
+    """
+
+    sizes: SizeSet
+    smallest: dict[str, int]
+    origin: Origin
+    finding: Finding
+
+    def failure(self, accepts: SizeSet) -> Failure:
+        return Failure(
+            self.sizes,
+            self.smallest,
+            str(self.origin),
+            self.finding.tell(self.smallest),
+            self.finding.fix or remedy(accepts, self.smallest),
+            self.origin.layer,
+            self.origin.path,
+        )
+
+
+@dataclass
+class Search:
+    """The traces of one function over a domain of sizes, and what they showed."""
+
     fn: Callable[..., Any]
+    home: Origin
     template: Any
     promise: Any
-    pieces: list[_Piece] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    domain: isl.Set
+    pieces: list[Piece] = field(default_factory=list)
+    refused: dict[tuple[Origin, str], _Refused] = field(default_factory=dict)
     open: list[isl.Set] = field(default_factory=list)
     tried: list[isl.Set] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     runs: int = 0
 
-    def run(self, domain: isl.Set) -> None:
+    def run(self) -> None:
         """Work through domains until each is accepted, refused, or open."""
-        work = [domain]
+        work = [self.domain]
         while work:
             domain = work.pop().coalesce()
             if domain.is_empty():
@@ -235,6 +225,8 @@ class _Search:
             return _halves(trial.domain, split.condition)
         except Exception as error:
             return self._failed(trial, error)
+        finally:
+            self.asked += trial.asked
         self._finished(trial, closed, result)
         return []
 
@@ -253,15 +245,15 @@ class _Search:
             hopeless = None if doubts else self._hopeless(trial.domain, conditions, at)
             if hopeless is None:
                 return _halves(trial.domain, conditions[-1])
-            self._refuse(hopeless, _line_of(error), _sentence(error))
+            self._blame(trial, hopeless, error)
             return [trial.domain.subtract(hopeless)]
         if doubts:
             self._leave_open(trial.domain, doubts)
         else:
-            self._refuse(trial.domain, _line_of(error), _sentence(error))
+            self._blame(trial, trial.domain, error)
         return []
 
-    def _hopeless(self, domain: isl.Set, asked: Sequence[isl.Set], at: Place) -> isl.Set | None:
+    def _hopeless(self, domain: isl.Set, asked: Sequence[isl.Set], at: Step) -> isl.Set | None:
         """Where an operation fails although as many of its equalities hold as can hold at once.
 
         An equality only makes more things legal, so where fewer hold it fails too. None where
@@ -290,46 +282,53 @@ class _Search:
         self.notes += [f"not decided: {doubt}" for doubt in dict.fromkeys(doubts)]
         self.open.append(sizes)
 
-    def _refuse(self, sizes: isl.Set, where: str, message: str) -> None:
+    def _blame(self, trial: Trial, sizes: isl.Set, error: Exception) -> None:
+        """Refuse sizes for which a trace fails: where a map was empty before, for that."""
+        for size, steps in trial.made:
+            try:
+                finding = not_empty(trial, size)
+            except Undecided:
+                continue
+            empty = sizes.subtract(finding.holds)
+            if not empty.is_empty():
+                self._refuse(empty, origin(steps), finding)
+                sizes = sizes.intersect(finding.holds)
+        self._refuse(sizes, origin(steps_of_error(error)), _finding_of(error, sizes))
+
+    def _refuse(self, sizes: isl.Set, where: Origin, finding: Finding) -> None:
         """Note why sizes fail, together with others that fail for the same reason."""
         if sizes.is_empty():
             return
         found = SizeSet(sizes)
-        new = Failure(found, found.smallest(), where, message)
-        for i, known in enumerate(self.failures):
-            if _reason(known) == _reason(new):
-                both = known.sizes | found
-                first = known if known.smallest == both.smallest() else new
-                self.failures[i] = replace(first, sizes=both)
-                return
-        self.failures.append(new)
+        where = where if where.path else replace(self.home, layer=where.layer)
+        new = _Refused(found, found.smallest(), where, finding)
+        known = self.refused.get((where, finding.kind), new)
+        both = known.sizes | found
+        first = known if known.smallest == both.smallest() else new
+        self.refused[where, finding.kind] = replace(first, sizes=both)
 
-    def _finished(self, trial: Trial, closed: Any, result: Any) -> None:
+    def _finished(self, trial: Trial, closed: core.ClosedJaxpr, result: Any) -> None:
         """Cut what a finished trace shows to fail out of its domain; keep the rest."""
         sizes = trial.domain
         try:
-            for eqn in _equations(closed.jaxpr):
-                line = _line_of_equation(eqn)
-                sizes = self._keep(sizes, line, _no_empty_map(trial, eqn))
-                if eqn.primitive.name == "reshape" and not sizes.is_empty():
-                    sizes = self._keep(sizes, line, _all_numbers(Trial(sizes), eqn))
+            for eqn in equations(closed.jaxpr):
+                for finding in findings(Trial(sizes), eqn):
+                    sizes = self._keep(sizes, finding, lambda eqn=eqn: origin_of_equation(eqn))
             shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), result)
             if self.promise is not None:
-                conditions = _promised(trial, self.promise, shapes)
-                sizes = self._keep(sizes, "", conditions)
+                for finding in promised(trial, self.promise, shapes):
+                    sizes = self._keep(sizes, finding, lambda: self.home)
         except Undecided as error:
             self._leave_open(sizes, [str(error)])
             return
         if not sizes.is_empty():
-            self.pieces.append(_Piece(trial, sizes, shapes))
+            self.pieces.append(Piece(trial, sizes, closed, shapes))
 
-    def _keep(
-        self, sizes: isl.Set, where: str, conditions: Iterator[tuple[isl.Set, str]]
-    ) -> isl.Set:
-        for condition, message in conditions:
-            self._refuse(sizes.subtract(condition), where, message)
-            sizes = sizes.intersect(condition)
-        return sizes
+    def _keep(self, sizes: isl.Set, finding: Finding, where: Callable[[], Origin]) -> isl.Set:
+        if sizes.is_subset(finding.holds):
+            return sizes
+        self._refuse(sizes.subtract(finding.holds), where(), finding)
+        return sizes.intersect(finding.holds)
 
     def _sample(self, sizes: SizeSet) -> None:
         """Try some sizes of an open domain one by one."""
@@ -340,38 +339,54 @@ class _Search:
             self.tried.append(point.points)
             self._try(Trial(point.points))
 
-    def verdict(self, domain: isl.Set) -> Verdict:
+    def verdict(self) -> Verdict:
         """Put together what was found."""
-        empty = isl.Set.empty(domain.space)
-        accepts = SizeSet(functools.reduce(isl.Set.union, [p.sizes for p in self.pieces], empty))
-        tried = functools.reduce(isl.Set.union, self.tried, empty)
-        untried = SizeSet(functools.reduce(isl.Set.union, self.open, empty).subtract(tried))
-        status = "refuted" if self.failures else "tested" if self.open else "proven"
-        self.failures.sort(key=lambda failure: tuple(failure.smallest.values()))
-        notes = list(self.notes)
+        accepts = SizeSet(self._union(piece.sizes for piece in self.pieces))
+        untried = SizeSet(self._union(self.open).subtract(self._union(self.tried)))
+        failures = [refused.failure(accepts) for refused in self.refused.values()]
+        failures.sort(key=lambda failure: tuple(failure.smallest.values()))
+        status = "refuted" if failures else "tested" if self.open else "proven"
+        notes = (*self.notes, *self._notes(accepts))
+        return Verdict(status, accepts, self._outputs(), tuple(failures), untried, notes, self.runs)
+
+    def _union(self, sets: Iterable[isl.Set]) -> isl.Set:
+        return functools.reduce(isl.Set.union, sets, isl.Set.empty(self.domain.space))
+
+    def _notes(self, accepts: SizeSet) -> Iterator[str]:
         if self.tried:
-            notes.append(f"tried {len(self.tried)} sizes one by one")
-        return Verdict(
-            status, accepts, self._outputs(), tuple(self.failures), untried, tuple(notes), self.runs
-        )
+            yield f"tried {len(self.tried)} sizes one by one"
+        yield from dict.fromkeys(filter(None, (accident(a, accepts) for a in self.asked)))
+        lost = [
+            found._replace(sizes=found.sizes.intersect(piece.sizes))
+            for piece in self.pieces
+            for eqn in equations(piece.closed.jaxpr)
+            for found in lost_pixels(piece.trial, eqn)
+        ]
+        if text := lost_text(lost, accepts):
+            yield text
 
     def _outputs(self) -> Any:
-        if not self.pieces:
-            return None
-        first, *_ = trees = [piece.shapes for piece in self.pieces]
-        leaves = [jax.tree.leaves(tree, is_leaf=_is_shape) for tree in trees]
-        structure = jax.tree.structure(first, is_leaf=_is_shape)
-        merged = []
-        for shapes in zip(*leaves, strict=True):
-            axes = zip(*shapes, strict=True)
-            merged.append(tuple(self._unite(axis) for axis in axes))
-        return jax.tree.unflatten(structure, merged)
+        """The shapes of all pieces as one, or case by case where no formula covers them."""
+        trees = [piece.shapes for piece in self.pieces]
+        structures = {jax.tree.structure(tree) for tree in trees}
+        if not trees or len(structures) > 1:
+            return self._cases() if trees else None
+        try:
+            sizes = [
+                self._unite(leaves) for leaves in zip(*map(jax.tree.leaves, trees), strict=True)
+            ]
+        except Undecided:
+            return self._cases()
+        return jax.tree.unflatten(structures.pop(), sizes)
 
-    def _unite(self, axis: Sequence[Any]) -> Any:
-        return unite([(p.trial, p.sizes, size) for p, size in zip(self.pieces, axis, strict=True)])
+    def _cases(self) -> Cases:
+        return Cases(tuple((SizeSet(piece.sizes), piece.shapes) for piece in self.pieces))
+
+    def _unite(self, sizes: Sequence[Any]) -> Any:
+        return unite([(p.trial, p.sizes, size) for p, size in zip(self.pieces, sizes, strict=True)])
 
 
-def _relevant(trial: Trial, at: Place) -> list[Asked]:
+def _relevant(trial: Trial, at: Step) -> list[Asked]:
     """The equalities that could have mended a failure.
 
     One that another operation asked was a shortcut of it, and it went well without.
@@ -388,102 +403,11 @@ def _struct(leaf: Any, sizes: dict[str, Any]) -> Any:
     if not isinstance(leaf, Spec):
         return leaf
     shape = [axis.value(sizes) for axis in leaf.axes if isinstance(axis, Formula)]
-    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(jax.numpy.dtype(leaf.dtype)))
+    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(jax.numpy.dtype(leaf.dtype or "float32")))
 
 
 def _halves(domain: isl.Set, condition: isl.Set) -> list[isl.Set]:
     return [domain.subtract(condition), domain.intersect(condition)]
-
-
-def _equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """All equations, those of inner jaxprs before the call that has them."""
-    for eqn in jaxpr.eqns:
-        for value in eqn.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if isinstance(inner, core.Jaxpr):
-                    yield from _equations(inner)
-        yield eqn
-
-
-def _no_empty_map(trial: Trial, eqn: core.JaxprEqn) -> Iterator[tuple[isl.Set, str]]:
-    """Where no result of an equation is empty."""
-    nowhere = isl.Set.empty(trial.domain.space)
-    for atom in eqn.outvars:
-        shape = getattr(atom.aval, "shape", ())
-        for size in shape:
-            if isinstance(size, Size):
-                condition = _positive(trial, size)
-            else:
-                condition = trial.domain if size >= 1 else nowhere
-            if not trial.domain.is_subset(condition):
-                yield condition, f"{eqn.primitive.name} makes an empty map of shape {_text(shape)}."
-
-
-def _all_numbers(trial: Trial, eqn: core.JaxprEqn) -> Iterator[tuple[isl.Set, str]]:
-    """Where a reshape has as many numbers after as before; JAX does not look for symbolic sizes."""
-    before, after = (getattr(a.aval, "shape", ()) for a in (eqn.invars[0], eqn.outvars[0]))
-    counts: list[Any] = [1, 1]
-    for i, shape in enumerate((before, after)):
-        for size in shape:
-            counts[i] = moved(trial, size) * counts[i]
-    message = f"the reshape from {_text(before)} to {_text(after)} does not keep all numbers."
-    yield _equal(trial, *counts), message
-
-
-def _positive(trial: Trial, size: Size) -> isl.Set:
-    """Where a size is at least 1; of a product, where every factor is."""
-    if not size.products:
-        return size.affine.ge_set(trial.formula(1))
-    if cast(Any, size) >= 1:
-        return trial.domain
-    raise Undecided(f"whether {size} is at least 1")
-
-
-def _equal(trial: Trial, a: Any, b: Any) -> isl.Set:
-    if isinstance(a, int) and isinstance(b, int):
-        return trial.domain if a == b else isl.Set.empty(trial.domain.space)
-    a, b = (x if isinstance(x, Size) else Size(trial, trial.formula(x), {}) for x in (a, b))
-    condition, exact = equality(a, b)
-    if not exact:
-        raise Undecided(f"whether {a} equals {b}")
-    return condition
-
-
-def _promised(trial: Trial, promise: Any, shapes: Any) -> Iterator[tuple[isl.Set, str]]:
-    """Compare the shapes returned with those promised."""
-    specs = jax.tree.leaves(promise, is_leaf=lambda x: isinstance(x, Spec))
-    found = jax.tree.leaves(shapes, is_leaf=_is_shape)
-    if len(specs) != len(found):
-        message = f"the function returns {len(found)} arrays, the contract says {len(specs)}."
-        yield isl.Set.empty(trial.domain.space), message
-        return
-    sizes = {name: trial.size(name) for name in trial.names()}
-    for spec, shape in zip(specs, found, strict=True):
-        yield from _promised_shape(trial, spec, shape, sizes)
-
-
-def _promised_shape(
-    trial: Trial, spec: Spec, shape: Sequence[Any], sizes: dict[str, Any]
-) -> Iterator[tuple[isl.Set, str]]:
-    axes = list(spec.axes)
-    if REST in axes:
-        at = axes.index(REST)
-        axes[at : at + 1] = [ANY] * max(len(shape) - len(axes) + 1, 0)
-    if len(axes) != len(shape):
-        message = f"the function returns shape {_text(shape)}, the contract says {len(axes)} axes."
-        yield isl.Set.empty(trial.domain.space), message
-        return
-    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        if isinstance(axis, Formula):
-            unknown = [name for name in axis.names() if name not in sizes]
-            if unknown:
-                raise SpecError(
-                    f"returns= names {unknown[0]}, but the arguments have {', '.join(sizes)}.\n"
-                    "  Fix: use the names of the arguments, or _ for any size."
-                )
-            message = f"axis {i} of the result is {size}, the contract says {axis.text}."
-            yield _equal(trial, size, axis.value(sizes)), message
 
 
 def _samples(sizes: SizeSet) -> Iterator[dict[str, int]]:
@@ -500,11 +424,6 @@ def _samples(sizes: SizeSet) -> Iterator[dict[str, int]]:
             return
 
 
-def _reason(failure: Failure) -> tuple[str, str]:
-    """What two failures have in common: the line, and the message up to its numbers."""
-    return failure.where, re.sub(r"\(.*", "", failure.message)
-
-
 def _doubts(trial: Trial, error: BaseException | None) -> list[str]:
     """The undecided questions that may have led to an error: a failure then proves nothing."""
     found = list(trial.doubts)
@@ -515,44 +434,18 @@ def _doubts(trial: Trial, error: BaseException | None) -> list[str]:
     return found
 
 
-def _text(shape: Sequence[Any]) -> str:
-    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-
-
-def _sentence(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    kind = "" if type(error).__name__ == "ShapeError" else f"{type(error).__name__}: "
-    return kind + first
-
-
-OURS = str(Path(__file__).parents[1])
-
-
-def is_inside_library(file: str) -> bool:
-    """Whether a file is part of this package or of an installed one, not the user's own."""
-    return file.startswith((OURS, "<")) or "site-packages" in file
-
-
-def _place_of(error: Exception) -> Place:
-    """The innermost instruction outside JAX in a traceback."""
-    found, step = None, error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        found = found if is_inside_jax(code.co_filename) else (code, step.tb_lasti)
-        step = step.tb_next
-    assert found is not None
-    return found
-
-
-def _line_of(error: Exception) -> str:
-    """The innermost line of the user's own code in a traceback."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not is_inside_library(f.filename)
+def _finding_of(error: Exception, sizes: isl.Set) -> Finding:
+    """What an error says: its first line, and its own remedy where it names one."""
+    lines = str(error).strip().splitlines() or [""]
+    kind = "" if isinstance(error, ShapeError) else f"{type(error).__name__}: "
+    message = getattr(error, "tell", lambda _: kind + lines[0])
+    fixes = [
+        line.strip().removeprefix("Fix: ") for line in lines if line.strip().startswith("Fix:")
     ]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    nowhere = isl.Set.empty(sizes.space)
+    return Finding(nowhere, re.sub(r"\(.*|\d+", "", kind + lines[0]), message, " ".join(fixes))
 
 
-def _line_of_equation(eqn: core.JaxprEqn) -> str:
-    found = getattr(eqn.source_info, "traceback", None)
-    frames = [f for f in found.frames if not is_inside_library(f.file_name)] if found else []
-    return f"{Path(frames[0].file_name).name}:{frames[0].line_num}" if frames else ""
+def _place_of(error: Exception) -> Step:
+    """The innermost instruction outside JAX in a traceback."""
+    return [s for s in steps_of_error(error) if not is_inside_jax(s[0].co_filename)][-1]

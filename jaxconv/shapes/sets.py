@@ -57,6 +57,26 @@ class SizeSet:
             rest = _fix(rest, name, found[name])
         return found
 
+    def subject(self) -> tuple[str, ...]:
+        """The names on which it depends whether sizes are in the set."""
+        positive = SizeSet.parse(self.names).points
+
+        def free(name: str) -> isl.Set:
+            points = self.points.eliminate(PARAM, _position(self.points, name), 1)
+            return points.intersect(positive)
+
+        return tuple(name for name in self.names if not free(name).is_subset(self.points))
+
+    def nearest(self, point: dict[str, int]) -> dict[str, int]:
+        """Sizes of the set close to a point: name by name the next larger one, else the next."""
+        rest, found = self.points, {}
+        for name in self.names:
+            above = rest.intersect(_condition(rest, f"{name} >= {point[name]}"))
+            value = _most(rest, name) if above.is_empty() else _least(above, name)
+            found[name] = value
+            rest = _fix(rest, name, value)
+        return found
+
     def __iter__(self) -> Iterator[dict[str, int]]:
         """All sizes of a finite set."""
         yield from self._walk(self.points, 0)
@@ -125,6 +145,13 @@ def _least(points: isl.Set, name: str) -> int:
     low, _ = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
     assert low is not None
     return low
+
+
+def _most(points: isl.Set, name: str) -> int:
+    """The largest value of a name that has one."""
+    _, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    assert high is not None
+    return high
 
 
 def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:

@@ -16,25 +16,23 @@ import functools
 import itertools
 import math
 import operator
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, NamedTuple
 
 import islpy as isl
 
-from jaxconv.shapes.contracts import SpecError, parse_condition
+from jaxconv.shapes.blame import Step, folder_of, is_inside_jax, steps_here
 from jaxconv.shapes.sets import PARAM, SizeSet, bounds, names_of
+from jaxconv.shapes.specs import SpecError, parse_condition
 
 DIV = isl.dim_type.div
 FEW = 8  # values that a size may take, to be tried one by one where a number is needed
 
 
-# Functions of JAX that ask whether a size is a number, and are content if it is not.
+# Functions of JAX that ask whether the size of a new array is a number, and are content if not.
 PROBES = frozenset({"_canonicalize_dimension"})
 
 
@@ -50,40 +48,25 @@ class Undecided(TypeError):  # noqa: N818 - JAX expects a TypeError of a size th
     """A question about sizes that has no answer here."""
 
 
-Place = tuple[CodeType, int]  # a function and the instruction in it
-
-
 class Asked(NamedTuple):
     """An equality that holds on a part of the domain and was answered False.
 
     Attributes:
         condition: where it holds.
         place: the innermost instruction outside JAX that was running.
+        difference: what is 0 where it holds.
     """
 
     condition: isl.Set
-    place: Place
-
-
-def _folder(package: str) -> str:
-    """The folder of an installed package, with a separator at the end: jax is not jaxconv."""
-    spec = find_spec(package)
-    return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "<"
-
-
-JAX = (_folder("jax"), _folder("jaxlib"))
+    place: Step
+    difference: Any
 
 
 # This module, and what a runtime type checker, where one is on, puts between its functions.
-OWN = (__file__, "<", _folder("jaxtyping"), _folder("beartype"))
+OWN = (__file__, "<", folder_of("jaxtyping"), folder_of("beartype"))
 
 
-def is_inside_jax(file: str) -> bool:
-    """Whether a file belongs to JAX."""
-    return file.startswith(JAX)
-
-
-def _asking() -> tuple[Place, bool]:
+def _asking() -> tuple[Step, bool]:
     """Where a comparison was made: the place, and whether no function of JAX is in between."""
     frame = asking = _caller()
     while frame.f_back is not None and is_inside_jax(frame.f_code.co_filename):
@@ -109,6 +92,7 @@ class Trial:
         asked: equalities that hold on a part of the domain and were answered False, in the
             order of asking.
         doubts: equalities whose condition was known in part only, as sentences.
+        made: sizes of the arrays that JAX made so far, and the calls that led there.
     """
 
     domain: isl.Set
@@ -116,6 +100,7 @@ class Trial:
     asked: list[Asked] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     factors: list["Factor"] = field(default_factory=list)
+    made: list[tuple["Size", list[Step]]] = field(default_factory=list)
 
     def names(self) -> tuple[str, ...]:
         """Names of the sizes."""
@@ -136,15 +121,15 @@ class Trial:
         constant = None if products else _constant(affine)
         return Size(self, affine, products) if constant is None else constant
 
-    def settle(self, condition: isl.Set, *, equality: bool) -> bool:
-        """Decide a condition, or remember it, or split on it."""
+    def settle(self, condition: isl.Set, difference: "Size | None" = None) -> bool:
+        """Decide a condition, or remember it where it is an equality, or split on it."""
         if self.domain.is_subset(condition):
             return True
         if self.domain.is_disjoint(condition):
             return False
         place, branch = _asking()
-        if equality and not (branch and self.searching):
-            self.asked.append(Asked(condition, place))
+        if difference is not None and not (branch and self.searching):
+            self.asked.append(Asked(condition, place, difference))
             return False
         if self.searching:
             raise Split(condition)
@@ -226,13 +211,14 @@ class Size:
 
     def __index__(self) -> int:
         if _caller().f_code.co_name in PROBES:
+            self.trial.made.append((self, steps_here()))
             raise TypeError(f"{self} is symbolic")
         trial = self.trial
         low, high = (None, None) if self.products else bounds(trial.domain, self.affine)
         if low is None or high is None or high - low >= FEW:
             raise Undecided(f"the code needs {self} as a number")
         for value in range(low, high + 1):
-            if trial.settle(self.affine.eq_set(trial.formula(value)), equality=False):
+            if trial.settle(self.affine.eq_set(trial.formula(value))):
                 return value
         raise AssertionError(f"{self} takes none of its values")
 
@@ -404,7 +390,7 @@ def _compare(symbol: str) -> Callable[[Size, Size], bool]:
             return on_ints(difference, 0)
         if not difference.products:
             condition = getattr(difference.affine, on_sets)(trial.formula(0))
-            return trial.settle(condition, equality=False)
+            return trial.settle(condition)
         low, high = _range(difference)
         answers = {on_ints(bound, 0) for bound in (low, high)}
         if len(answers) == 1:
@@ -436,7 +422,7 @@ def _same(a: Size, b: Size) -> bool:
     trial = a.trial
     if not exact and not trial.domain.is_subset(condition):
         trial.doubts.append(f"whether {a} equals {b}")
-    return trial.settle(condition, equality=True)
+    return trial.settle(condition, difference)
 
 
 def equality(a: Size, b: Size) -> tuple[isl.Set, bool]:
@@ -469,20 +455,45 @@ def _product_equals(trial: Trial, factors: tuple[Factor, ...], k: int, value: in
         return empty
     if value % k:
         return empty
-    return _divisors(trial, factors, value // k)
+    points = (where for _, where in _divisors(trial, factors, value // k))
+    return functools.reduce(isl.Set.union, points, empty)
 
 
-def _divisors(trial: Trial, factors: tuple[Factor, ...], value: int) -> isl.Set:
+def _divisors(
+    trial: Trial, factors: tuple[Factor, ...], value: int
+) -> Iterator[tuple[tuple[int, ...], isl.Set]]:
+    """The numbers that factors with this product may be, and where they are."""
     first, *rest = factors
-    if not rest:
-        return first.affine.eq_set(trial.formula(value))
-    found = isl.Set.empty(trial.domain.space)
-    for number in range(1, abs(value) + 1):
-        for signed in (number, -number) if value % number == 0 else ():
+    numbers = range(1, abs(value) + 1) if rest else [value]
+    for number in numbers:
+        for signed in (number, -number) if rest and value % number == 0 else (number,) * (not rest):
             here = first.affine.eq_set(trial.formula(signed)).intersect(trial.domain)
-            if not here.is_empty():
-                found = found.union(here.intersect(_divisors(trial, tuple(rest), value // signed)))
-    return found
+            if here.is_empty():
+                continue
+            if not rest:
+                yield (signed,), here
+                continue
+            for others, there in _divisors(trial, tuple(rest), value // signed):
+                if not there.is_disjoint(here):
+                    yield (signed, *others), there.intersect(here)
+
+
+def ways(difference: Size) -> list[tuple[str, isl.Set]]:
+    """How a product of sizes comes to equal a number: the values of its factors, and where.
+
+    Empty where the difference is no product less a number.
+    """
+    monomials = _monomials(difference)
+    value = -monomials.pop((), 0)
+    if len(monomials) != 1 or not value:
+        return []
+    ((factors, k),) = monomials.items()
+    names = [_formula_text(factor.affine) for factor in factors]
+    return [
+        (", ".join(f"{n} = {x}" for n, x in zip(names, numbers, strict=True)), points)
+        for numbers, points in _divisors(difference.trial, factors, value // k)
+        if value % k == 0
+    ]
 
 
 def _products_equal(trial: Trial, monomials: Products) -> tuple[isl.Set, bool]:

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 
 import jaxconv as jc
-from jaxconv.shapes.sizes import is_inside_jax
+from jaxconv.shapes.blame import is_inside_jax
 from tests.networks import network
 
 GRID = [*itertools.product((1, 3), range(1, 11), range(1, 11))]
@@ -218,7 +218,10 @@ def test_promises():
     assert jc.check(pooled, "b h w 8", returns="_ _ max((w+1)//2,1) _").ok
     wrong = jc.check(pooled, "b h w 8", returns="b h//2 _ 8")
     (failure,) = wrong.failures
-    assert failure.message == "axis 1 of the result is (h + 1)//2, the contract says h//2."
+    assert failure.message == (
+        "for h = 1 the function returns 1 row, the contract says 0 "
+        "(axis 1 is (h + 1)//2, not h//2)."
+    )
     assert failure.smallest == {"b": 1, "h": 1, "w": 1}
     assert wrong.accepts == jc.SizeSet.parse("b h w", "h mod 2 = 0")
     axes = jc.check(pooled, "b h w 8", returns="b h w")
@@ -232,12 +235,18 @@ def test_promises():
 
 def test_a_failure_names_the_line_the_reason_and_the_smallest_size():
     verdict = jc.check(u_net, "b h w 3")
-    (failure,) = verdict.failures
-    line = inspect.getsourcelines(u_net)[1] + 7  # where it concatenates
-    assert failure.where == f"test_proof.py:{line}"
+    empty, failure = verdict.failures
+    first = inspect.getsourcelines(u_net)[1]
+    assert empty.message.startswith("a feature map is empty: one of its sides is ")
+    assert empty.message.endswith(", which is 0 for h = 1.")
+    assert empty.sizes == jc.SizeSet.parse("b h w", "h < 16 or w < 16")
+    assert empty.where == f"test_proof.py:{inspect.getsourcelines(pool)[1] + 1}"
+    assert failure.where == f"test_proof.py:{first + 7}"  # where it concatenates
+    assert failure.path == __file__
     assert failure.message.startswith("TypeError: Cannot concatenate arrays with shapes")
-    assert failure.smallest == {"b": 1, "h": 1, "w": 1}
-    assert failure.sizes == jc.SizeSet.parse("b h w") - verdict.accepts
+    assert failure.smallest == {"b": 1, "h": 16, "w": 17}
+    assert failure.fix.endswith("nearest to the first failure: b = 1, h = 16, w = 32.")
+    assert failure.sizes | empty.sizes == jc.SizeSet.parse("b h w") - verdict.accepts
     data = json.loads(json.dumps(verdict.to_json()))
     assert data["status"] == "refuted"
     assert data["failures"][-1]["smallest"] == failure.smallest

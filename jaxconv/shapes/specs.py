@@ -2,7 +2,7 @@
 
 A spec has a word for each axis: a name, a number, or a formula of ``+ - * // % min max`` over names
 without spaces; ``_`` is any size, ``...`` any number of axes, and ``:bfloat16`` at the end the
-dtype (float32 else).
+dtype.
 """
 
 import ast
@@ -50,10 +50,23 @@ Axis = Formula | str
 
 @dataclass(frozen=True)
 class Spec:
-    """The shape and dtype of one array."""
+    """The shape and dtype of one array.
+
+    Attributes:
+        axes: a formula, ANY or REST each.
+        dtype: its name; empty where none is given.
+    """
 
     axes: tuple[Axis, ...]
     dtype: str
+
+    def aligned(self, rank: int) -> list[Axis] | None:
+        """An entry for each of ``rank`` axes, ANY for those that REST stands for; None: no fit."""
+        axes = list(self.axes)
+        if REST in axes:
+            at = axes.index(REST)
+            axes[at : at + 1] = [ANY] * (rank - len(axes) + 1)
+        return axes if len(axes) == rank else None
 
     def names(self) -> list[str]:
         """Names in the order of their first use."""
@@ -77,7 +90,7 @@ def parse_spec(text: str) -> Spec:
         place += len(word)
     if axes.count(REST) > 1:
         raise _error(text, shape.rindex(REST), "... may stand once only")
-    return Spec(tuple(axes), dtype.strip() or "float32")
+    return Spec(tuple(axes), dtype.strip())
 
 
 def parse_formula(whole: str, text: str, place: int = 0) -> Formula:

@@ -1,0 +1,276 @@
+"""What a finished trace shows: where its maps are empty, its reshapes fit, and pixels are lost.
+
+Nothing here traces again: each finding is a set of sizes, read off formulas that hold on the whole
+domain of the trace.
+"""
+
+import functools
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import islpy as isl
+import jax
+from jax.extend import core
+
+from jaxconv.shapes.blame import Origin, origin_of_equation
+from jaxconv.shapes.sets import SizeSet
+from jaxconv.shapes.sizes import Asked, Size, Trial, Undecided, equality, moved, ways
+from jaxconv.shapes.specs import Formula, Spec
+from jaxconv.shapes.verdict import point_text
+
+
+class Finding(NamedTuple):
+    """A condition that must hold, and what is wrong where it does not.
+
+    Attributes:
+        holds: the sizes for which it does.
+        kind: of the failure; those of one kind and line are one.
+        tell: the sentence, given the smallest sizes that fail.
+        fix: the remedy; empty where other sizes are the remedy.
+    """
+
+    holds: isl.Set
+    kind: str
+    tell: Callable[[Mapping[str, int]], str]
+    fix: str = ""
+
+
+def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    """All equations, those of inner jaxprs before the call that has them."""
+    for eqn in jaxpr.eqns:
+        for inner in inside(eqn):
+            yield from equations(inner)
+        yield eqn
+
+
+def inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    """The jaxprs within an equation: of calls, loops and branches."""
+    for value in eqn.params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            inner = getattr(part, "jaxpr", part)
+            if isinstance(inner, core.Jaxpr):
+                yield inner
+
+
+def findings(trial: Trial, eqn: core.JaxprEqn) -> Iterator[Finding]:
+    """What must hold of one equation."""
+    for atom in eqn.outvars:
+        for size in shape_of(atom):
+            yield not_empty(trial, size)
+    if eqn.primitive.name == "reshape":
+        yield _all_numbers(trial, eqn)
+
+
+def not_empty(trial: Trial, size: Any) -> Finding:
+    """A side of a feature map must be at least 1."""
+    if isinstance(size, Size):
+        holds = _positive(trial, size)
+    else:
+        holds = trial.domain if size >= 1 else isl.Set.empty(trial.domain.space)
+
+    def tell(point: Mapping[str, int]) -> str:
+        here = value_text(size, point)
+        return f"a feature map is empty: one of its sides is {here}."
+
+    return Finding(holds, "empty", tell)
+
+
+def value_text(size: Any, point: Mapping[str, int]) -> str:
+    """A size and its number at a point: ``h//2, which is 0 for h = 1``."""
+    if not isinstance(size, Size):
+        return str(size)
+    here = ", ".join(f"{name} = {point[name]}" for name in _names_in(str(size), point))
+    return f"{size}, which is {max(size.at(**point), 0)} for {here}"
+
+
+def _names_in(text: str, names: Iterable[str]) -> list[str]:
+    words = set(re.findall(r"\w+", text))
+    return [name for name in names if name in words]
+
+
+def _positive(trial: Trial, size: Size) -> isl.Set:
+    """Where a size is at least 1; of a product, where every factor is."""
+    if not size.products:
+        return size.affine.ge_set(trial.formula(1))
+    if cast(Any, size) >= 1:
+        return trial.domain
+    raise Undecided(f"whether {size} is at least 1")
+
+
+def _all_numbers(trial: Trial, eqn: core.JaxprEqn) -> Finding:
+    """A reshape must keep the count of numbers; JAX does not look for symbolic sizes."""
+    before, after = (shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0]))
+    counts: list[Any] = [1, 1]
+    for i, shape in enumerate((before, after)):
+        for size in shape:
+            counts[i] = moved(trial, size) * counts[i]
+    shapes = f"{shape_text(before)} to {shape_text(after)}"
+    message = f"the reshape from {shapes} does not keep all numbers."
+    return Finding(equal(trial, *counts), "reshape", lambda _: message)
+
+
+def equal(trial: Trial, a: Any, b: Any) -> isl.Set:
+    """Where two sizes are equal.
+
+    Raises:
+        Undecided: if that is not known.
+    """
+    if isinstance(a, int) and isinstance(b, int):
+        return trial.domain if a == b else isl.Set.empty(trial.domain.space)
+    a, b = (x if isinstance(x, Size) else Size(trial, trial.formula(x), {}) for x in (a, b))
+    condition, exact = equality(a, b)
+    if not exact:
+        raise Undecided(f"whether {a} equals {b}")
+    return condition
+
+
+def promised(trial: Trial, promise: Any, shapes: Any) -> Iterator[Finding]:
+    """What must hold of the shapes returned, so that they are those promised."""
+    specs = jax.tree.leaves(promise, is_leaf=lambda x: isinstance(x, Spec))
+    found = jax.tree.leaves(shapes, is_leaf=is_shape)
+    if len(specs) != len(found):
+        message = f"the function returns {len(found)} arrays, the contract says {len(specs)}."
+        yield _never(trial, message)
+        return
+    for i, (spec, shape) in enumerate(zip(specs, found, strict=True)):
+        yield from _promised_shape(trial, spec, shape, f" of result {i}" if len(specs) > 1 else "")
+
+
+def _never(trial: Trial, message: str) -> Finding:
+    fix = "promise what it returns, or mend the function."
+    return Finding(isl.Set.empty(trial.domain.space), "promise", lambda _: message, fix)
+
+
+def _promised_shape(
+    trial: Trial, spec: Spec, shape: Sequence[Any], which: str
+) -> Iterator[Finding]:
+    axes = spec.aligned(len(shape))
+    if axes is None:
+        wrong = f"the function returns shape {shape_text(shape)}{which}, "
+        yield _never(trial, f"{wrong}the contract says {len(spec.axes)} axes.")
+        return
+    sizes = {name: trial.size(name) for name in trial.names()}
+    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        if isinstance(axis, Formula):
+            tell = Broken(size, axis, f"axis {i}{which}")
+            fix = f"promise {str(size).replace(' ', '')} there, or mend the function."
+            yield Finding(equal(trial, size, axis.value(sizes)), f"promise {i}{which}", tell, fix)
+
+
+NOUNS = {"b": "image", "h": "row", "w": "column", "c": "channel"}
+
+
+class Broken(NamedTuple):
+    """A promise about one axis that is not kept.
+
+    Attributes:
+        size: what the function returns.
+        promise: what the contract says.
+        axis: which one it is.
+    """
+
+    size: Any
+    promise: Formula
+    axis: str
+
+    def __call__(self, point: Mapping[str, int]) -> str:
+        """The sentence, with numbers for one point."""
+        names = _names_in(f"{self.size} {self.promise.text}", point)
+        here = ", ".join(f"{name} = {point[name]}" for name in names) or "every size"
+        got = self.size.at(**point) if isinstance(self.size, Size) else self.size
+        said = self.promise.value(point)
+        noun = NOUNS.get(next(iter(self.promise.names()), ""))
+        counted = f"{got} {noun}{'s' * (got != 1)}" if noun else f"{got} on {self.axis}"
+        formulas = f" ({self.axis} is {self.size}, not {self.promise.text})" if names else ""
+        return f"for {here} the function returns {counted}, the contract says {said}{formulas}."
+
+
+class Lost(NamedTuple):
+    """A window that leaves out the last rows or columns.
+
+    Attributes:
+        origin: the line and layer of it.
+        sizes: those for which it does.
+    """
+
+    origin: Origin
+    sizes: isl.Set
+
+
+def lost_pixels(trial: Trial, eqn: core.JaxprEqn) -> Iterator[Lost]:
+    """Where a window with a stride ends before the map does.
+
+    Of n pixels and some padding a window of extent e with stride s leaves out the last
+    (n + low + high - e) mod s, of which the first ``high`` are padding. A window smaller than its
+    stride skips pixels on purpose.
+    """
+    for n, extent, stride, low, high in _windows(eqn):
+        if stride == 1 or extent < stride:
+            continue
+        left = moved(trial, (n + low + high - extent) % stride - high)
+        if not left.products:
+            sizes = trial.domain.intersect(left.affine.ge_set(trial.formula(1)))
+            if not sizes.is_empty():
+                yield Lost(origin_of_equation(eqn), sizes)
+
+
+def _windows(eqn: core.JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
+    """Size, extent, stride and pads of each axis of a convolution or a pool."""
+    params = eqn.params
+    if eqn.primitive.name == "conv_general_dilated" and set(params["lhs_dilation"]) <= {1}:
+        numbers, kernel = params["dimension_numbers"], shape_of(eqn.invars[1])
+        sides = [shape_of(eqn.invars[0])[axis] for axis in numbers.lhs_spec[2:]]
+        taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
+        dilation = params["rhs_dilation"]
+    elif eqn.primitive.name.startswith("reduce_window") and set(params["base_dilation"]) == {1}:
+        sides, taps = shape_of(eqn.invars[0]), params["window_dimensions"]
+        dilation = params["window_dilation"]
+    else:
+        return
+    rows = zip(sides, taps, dilation, params["window_strides"], params["padding"], strict=True)
+    for n, k, d, stride, (low, high) in rows:
+        if isinstance(k, int):
+            yield n, (k - 1) * d + 1, stride, low, high
+
+
+def shape_of(atom: Any) -> tuple[Any, ...]:
+    """The shape of a value in a jaxpr; nothing for what is no array."""
+    return getattr(atom.aval, "shape", ())
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value is the shape of one array."""
+    return isinstance(value, tuple) and all(isinstance(n, int | Size) for n in value)
+
+
+def shape_text(shape: Sequence[Any]) -> str:
+    """A shape as Python writes a tuple, with formulas."""
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+
+
+def lost_text(lost: Sequence[Lost], accepts: SizeSet) -> str:
+    """Say once which windows lose pixels, and which sizes lose none; nothing where none is lost."""
+    if not lost:
+        return ""
+    sizes = functools.reduce(operator.or_, (SizeSet(found.sizes) for found in lost))
+    first = sizes.smallest()
+    origin = next(found.origin for found in lost if SizeSet(found.sizes).contains(**first))
+    place = " at ".join(filter(None, (origin.layer, str(origin))))
+    whole = accepts - sizes
+    fix = "crop or pad" if whole.is_empty() else f"pad to sizes with {whole}, or crop to them"
+    window = f"the window of {place}" if place else "a window"
+    here = point_text({name: first[name] for name in sizes.subject()})
+    return f"{window} leaves out the last pixels, first for {here}; to keep all, {fix}."
+
+
+def accident(asked: Asked, accepts: SizeSet) -> str:
+    """Say so where a flatten fits in more ways than one: which side is which is then forgotten."""
+    found = [
+        text for text, sizes in ways(asked.difference) if not (SizeSet(sizes) & accepts).is_empty()
+    ]
+    if len(found) < 2:
+        return ""
+    product = asked.difference
+    return f"{product} = 0 in {len(found)} ways: {'; '.join(found)}."
