@@ -5,6 +5,7 @@ from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
 from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
+from jaxconv.shapes.contracts import contract
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.shapes.proof import Verdict, check
 from jaxconv.shapes.sets import SizeSet
@@ -21,6 +22,7 @@ __all__ = [
     "Verdict",
     "avg_pool",
     "check",
+    "contract",
     "conv",
     "conv_shape",
     "conv_transpose",

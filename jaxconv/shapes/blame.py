@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 import linecache
 import os
 import re
@@ -77,7 +78,10 @@ def origin(steps: Iterable[Step]) -> Origin:
 
 def definition(fn: Any) -> Origin:
     """Where a function or the class of an object is defined."""
-    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    fn = inspect.unwrap(fn if hasattr(fn, "__wrapped__") else getattr(fn, "__func__", fn))
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        code = getattr(inspect.unwrap(type(fn).__call__), "__code__", None)
     if code is None or is_inside_library(code.co_filename):
         return Origin()
     return Origin(code.co_filename, code.co_firstlineno)

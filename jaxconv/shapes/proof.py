@@ -28,6 +28,7 @@ from jaxconv.shapes.blame import (
     origin_of_equation,
     steps_of_error,
 )
+from jaxconv.shapes.contracts import arguments_of, contract_of
 from jaxconv.shapes.errors import Fact, ShapeError, named, refuse_if
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Asked, Split, Trial, Undecided, domain_of, unite
@@ -85,7 +86,10 @@ def explore(
     fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
 ) -> "Search":
     """Do what :func:`check` does, and keep the traces."""
-    home = definition(fn)
+    home, agreed = definition(fn), contract_of(fn)
+    if agreed and not args:
+        args = tuple(arguments_of(fn, agreed))
+        where = ", ".join(filter(None, (agreed.agreement.where, where)))
     fn, args = _pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)

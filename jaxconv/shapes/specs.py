@@ -7,7 +7,8 @@ dtype.
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,10 @@ class Formula:
         called = {id(n.func) for n in ast.walk(self.tree) if isinstance(n, ast.Call)}
         return list(dict.fromkeys(n.id for n in nodes if id(n) not in called))
 
+    def is_name(self) -> bool:
+        """Whether it is a name alone, which an argument's size is then known by."""
+        return isinstance(self.tree, ast.Name)
+
     def value(self, sizes: Mapping[str, Any]) -> Any:
         """What the formula gives for these sizes, ints or symbolic."""
         return _value(self.tree, sizes)
@@ -53,10 +58,12 @@ class Spec:
     """The shape and dtype of one array.
 
     Attributes:
+        text: as written.
         axes: a formula, ANY or REST each.
         dtype: its name; empty where none is given.
     """
 
+    text: str
     axes: tuple[Axis, ...]
     dtype: str
 
@@ -80,17 +87,104 @@ def parse_spec(text: str) -> Spec:
     Raises:
         SpecError: with a caret under the character that cannot be read.
     """
-    shape, colon, dtype = text.partition(":")
+    return _spec(text, 0, len(text))
+
+
+def _spec(whole: str, start: int, end: int) -> Spec:
+    """Read the spec that stands between two places of a text."""
+    shape, colon, dtype = whole[start:end].partition(":")
     if colon and not dtype.strip().isidentifier():
-        raise _error(text, len(shape) + 1, "a dtype, such as bfloat16, must follow the colon")
-    axes, place = [], 0
-    for word in shape.split():
-        place = text.index(word, place)
-        axes.append(word if word in (ANY, REST) else parse_formula(text, word, place))
-        place += len(word)
+        place = start + len(shape) + 1
+        raise _error(whole, place, "a dtype, such as bfloat16, must follow the colon")
+    axes = [_axis(whole, start + word.start(), word[0]) for word in re.finditer(r"\S+", shape)]
     if axes.count(REST) > 1:
-        raise _error(text, shape.rindex(REST), "... may stand once only")
-    return Spec(tuple(axes), dtype.strip())
+        raise _error(whole, start + shape.rindex(REST), "... may stand once only")
+    return Spec(whole[start:end].strip(), tuple(axes), dtype.strip())
+
+
+def _axis(whole: str, place: int, word: str) -> Axis:
+    return word if word in (ANY, REST) else parse_formula(whole, word, place)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The shapes that a function takes and returns.
+
+    Attributes:
+        text: as written.
+        takes: a spec for each argument that is an array.
+        gives: a spec for each array returned.
+        where: the condition on the sizes, as written.
+        conditions: the comparisons in it.
+    """
+
+    text: str
+    takes: tuple[Spec, ...]
+    gives: tuple[Spec, ...]
+    where: str
+    conditions: tuple[tuple[Formula, str, Formula], ...]
+
+
+def parse_contract(text: str, where: str = "") -> Agreement:
+    """Read a contract, such as ``"b h w 3, b -> b 10"``.
+
+    Raises:
+        SpecError: with a caret under the character that cannot be read, or for a name that no
+            argument has alone as a size.
+    """
+    arrow = text.find("->")
+    if arrow < 0 or "->" in text[arrow + 2 :]:
+        raise _error(text, max(text.rfind("->"), 0), "one -> must stand before what is returned")
+    takes = tuple(_spec(text, *part) for part in _parts(text, 0, arrow))
+    gives = tuple(_spec(text, *part) for part in _parts(text, arrow + 2, len(text)))
+    conditions = tuple(parse_condition(where)) if where else ()
+    known = {a.text for spec in takes for a in spec.axes if isinstance(a, Formula) and a.is_name()}
+    used = [name for spec in (*takes, *gives) for name in spec.names()]
+    used += [
+        name for left, _, right in conditions for side in (left, right) for name in side.names()
+    ]
+    if unknown := [name for name in used if name not in known]:
+        raise SpecError(
+            f"The contract uses {unknown[0]}, which is no argument's size.\n  {text}\n"
+            f"  Fix: let {unknown[0]} alone be a size of an argument, or write _ for any size."
+        )
+    return Agreement(text, takes, gives, where, conditions)
+
+
+def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the specs stand that commas, outside brackets, separate; none in an empty text."""
+    depth, begin = 0, start
+    for place in range(start, end):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if text[place] == "," and depth == 0:
+            yield begin, place
+            begin = place + 1
+    if begin > start or text[start:end].strip():
+        yield begin, end
+
+
+NOUNS = {"b": "image", "h": "row", "w": "column", "c": "channel"}
+
+
+def broken_text(
+    sizes: Mapping[str, int], got: int, promise: Formula, axis: str, formula: str
+) -> str:
+    """Say by an example that a promise about one axis is not kept.
+
+    Args:
+        sizes: of the example.
+        got: what the function returns for it.
+        promise: what it should return.
+        axis: which one it is.
+        formula: what the function returns in general.
+    """
+    names = [n for n in sizes if n in re.findall(r"\w+", f"{formula} {promise.text}")]
+    here = ", ".join(f"{name} = {sizes[name]}" for name in names) or "every size"
+    noun = NOUNS.get(next(iter(promise.names()), ""))
+    counted = f"{got} {noun}{'s' * (got != 1)}" if noun else f"{got} on {axis}"
+    general = f" ({axis} is {formula}, not {promise.text})" if formula != str(got) else ""
+    said = promise.value(sizes)
+    return f"for {here} the function returns {counted}, the contract says {said}{general}."
 
 
 def parse_formula(whole: str, text: str, place: int = 0) -> Formula:
@@ -117,13 +211,8 @@ def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         at = min(max((getattr(error, "offset", 1) or 1) - 1, 0), max(len(text) - 1, 0))
         raise _error(text, at, "this is no condition") from None
-    match tree:
-        case ast.BoolOp(op=ast.And(), values=parts) | ast.Tuple(elts=parts):
-            pass
-        case _:
-            parts = [tree]
     found = []
-    for part in parts:
+    for part in _conjuncts(tree):
         if not isinstance(part, ast.Compare):
             raise _error(text, part.col_offset, "a comparison, such as h >= 32, must stand here")
         sides = [part.left, *part.comparators]
@@ -134,6 +223,15 @@ def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
                 raise _error(text, part.col_offset, "only < <= == >= > compare sizes")
             found.append((Formula(text, left), COMPARISONS[type(sign)], Formula(text, right)))
     return found
+
+
+def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
+    match tree:
+        case ast.BoolOp(op=ast.And(), values=parts) | ast.Tuple(elts=parts):
+            for part in parts:
+                yield from _conjuncts(part)
+        case _:
+            yield tree
 
 
 COMPARISONS: dict[type[ast.cmpop], str] = {
@@ -197,5 +295,5 @@ def _extreme(name: str, a: Any, b: Any) -> Any:
 def _error(text: str, place: int, wrong: str) -> SpecError:
     return SpecError(
         f"The spec cannot be read: {wrong}.\n  {text}\n  {' ' * place}^\n"
-        "  Fix: write a word for each axis, such as b h w 3, h//2 or ((h+1)//2)."
+        "  Fix: write a word without spaces for each axis, such as b h w 3, h//2 or ((h+1)//2)."
     )

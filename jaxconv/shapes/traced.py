@@ -17,7 +17,7 @@ from jax.extend import core
 from jaxconv.shapes.blame import Origin, origin_of_equation
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Asked, Size, Trial, Undecided, equality, moved, ways
-from jaxconv.shapes.specs import Formula, Spec
+from jaxconv.shapes.specs import Formula, Spec, broken_text
 from jaxconv.shapes.verdict import point_text
 
 
@@ -154,37 +154,14 @@ def _promised_shape(
     sizes = {name: trial.size(name) for name in trial.names()}
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if isinstance(axis, Formula):
-            tell = Broken(size, axis, f"axis {i}{which}")
+            tell = functools.partial(_broken, size, axis, f"axis {i}{which}")
             fix = f"promise {str(size).replace(' ', '')} there, or mend the function."
             yield Finding(equal(trial, size, axis.value(sizes)), f"promise {i}{which}", tell, fix)
 
 
-NOUNS = {"b": "image", "h": "row", "w": "column", "c": "channel"}
-
-
-class Broken(NamedTuple):
-    """A promise about one axis that is not kept.
-
-    Attributes:
-        size: what the function returns.
-        promise: what the contract says.
-        axis: which one it is.
-    """
-
-    size: Any
-    promise: Formula
-    axis: str
-
-    def __call__(self, point: Mapping[str, int]) -> str:
-        """The sentence, with numbers for one point."""
-        names = _names_in(f"{self.size} {self.promise.text}", point)
-        here = ", ".join(f"{name} = {point[name]}" for name in names) or "every size"
-        got = self.size.at(**point) if isinstance(self.size, Size) else self.size
-        said = self.promise.value(point)
-        noun = NOUNS.get(next(iter(self.promise.names()), ""))
-        counted = f"{got} {noun}{'s' * (got != 1)}" if noun else f"{got} on {self.axis}"
-        formulas = f" ({self.axis} is {self.size}, not {self.promise.text})" if names else ""
-        return f"for {here} the function returns {counted}, the contract says {said}{formulas}."
+def _broken(size: Any, promise: Formula, axis: str, point: Mapping[str, int]) -> str:
+    got = size.at(**point) if isinstance(size, Size) else size
+    return broken_text(point, got, promise, axis, str(size))
 
 
 class Lost(NamedTuple):
