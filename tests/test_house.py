@@ -48,10 +48,10 @@ def test_importing_jaxconv_stays_light(path):
     assert not tops & HEAVY
 
 
-def test_only_the_proofs_of_the_shapes_room_know_jax():
+def test_the_arithmetic_of_the_shapes_room_does_not_know_jax():
     using = {
         path.stem
         for path in (PACKAGE / "shapes").glob("*.py")
         if {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT
     }
-    assert using == {"proof", "traced"}
+    assert using == {"contracts", "proof", "traced"}
