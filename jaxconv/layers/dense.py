@@ -94,6 +94,8 @@ def _width_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
     if have == want:
         return [] if have else [Fact("x and kernel are empty.", "pass c_in of 1 or more.")]
     wrong = f"x has {have} features, but kernel expects {want}."
+    if not isinstance(have, int):  # symbolic: what the mistake was differs from size to size
+        return [Fact(wrong, f"pass sizes for which x has {want} features.")]
     if have == kernel.shape[1]:
         return [Fact(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]
     if x.ndim > 2 and prod(x.shape[1:]) == want:

@@ -218,7 +218,7 @@ class Search:
                 break
             self.runs += 1
             work += self._try(Trial(domain))
-        for domain in self.open:
+        for domain in list(self.open):  # to which undecided samples are added
             self._sample(SizeSet(domain))
 
     def _try(self, trial: Trial) -> list[isl.Set]:
@@ -316,6 +316,8 @@ class Search:
         sizes = trial.domain
         try:
             for eqn in equations(closed.jaxpr):
+                if sizes.is_empty():
+                    return
                 for finding in findings(Trial(sizes), eqn):
                     sizes = self._keep(sizes, finding, lambda eqn=eqn: origin_of_equation(eqn))
             shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), result)
@@ -340,8 +342,10 @@ class Search:
             point = SizeSet(sizes.points)
             for name, value in sample.items():
                 point = point & SizeSet.parse(sizes.names, f"{name} = {value}")
-            self.tried.append(point.points)
+            undecided = len(self.open)
             self._try(Trial(point.points))
+            if len(self.open) == undecided:
+                self.tried.append(point.points)
 
     def verdict(self) -> Verdict:
         """Put together what was found."""
@@ -350,7 +354,7 @@ class Search:
         failures = [refused.failure(accepts) for refused in self.refused.values()]
         failures.sort(key=lambda failure: tuple(failure.smallest.values()))
         status = "refuted" if failures else "tested" if self.open else "proven"
-        notes = (*self.notes, *self._notes(accepts))
+        notes = tuple(dict.fromkeys([*self.notes, *self._notes(accepts)]))
         return Verdict(status, accepts, self._outputs(), tuple(failures), untried, notes, self.runs)
 
     def _union(self, sets: Iterable[isl.Set]) -> isl.Set:
@@ -359,12 +363,12 @@ class Search:
     def _notes(self, accepts: SizeSet) -> Iterator[str]:
         if self.tried:
             yield f"tried {len(self.tried)} sizes one by one"
-        yield from dict.fromkeys(filter(None, (accident(a, accepts) for a in self.asked)))
+        yield from filter(None, (accident(asked, accepts) for asked in self.asked))
         lost = [
-            found._replace(sizes=found.sizes.intersect(piece.sizes))
+            found
             for piece in self.pieces
             for eqn in equations(piece.closed.jaxpr)
-            for found in lost_pixels(piece.trial, eqn)
+            for found in lost_pixels(piece.trial, piece.sizes, eqn)
         ]
         if text := lost_text(lost, accepts):
             yield text
@@ -432,8 +436,8 @@ def _doubts(trial: Trial, error: BaseException | None) -> list[str]:
     """The undecided questions that may have led to an error: a failure then proves nothing."""
     found = list(trial.doubts)
     while error is not None:
-        if isinstance(error, Undecided):
-            found.append(str(error))
+        if isinstance(error, Undecided | isl.Error):
+            found.append(str(error).partition("\n")[0])
         error = error.__cause__ or error.__context__
     return found
 

@@ -7,6 +7,7 @@ library for the polyhedral model", 2010).
 
 import functools
 import operator
+import re
 from collections.abc import Iterator, Sequence
 
 import islpy as isl
@@ -98,6 +99,9 @@ class SizeSet:
     def __and__(self, other: "SizeSet") -> "SizeSet":
         return SizeSet(self.points.intersect(other.points))
 
+    union = __or__
+    intersection = __and__
+
     def __sub__(self, other: "SizeSet") -> "SizeSet":
         return SizeSet(self.points.subtract(other.points))
 
@@ -170,33 +174,53 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
 
 def _set_text(sizes: SizeSet) -> str:
     """Write a set as a person would: one condition a name, or several sets joined by "or"."""
-    sizes = sizes & SizeSet.parse(sizes.names)
-    if sizes.is_empty():
+    every = SizeSet.parse(sizes.names)
+    points = (sizes & every).points
+    if points.is_empty():
         return "no size"
-    each = [_alone(sizes.points, name) for name in sizes.names]
-    product = functools.reduce(isl.Set.intersect, each)
-    if product.is_equal(sizes.points):
-        found = [_line_text(line, n) for line, n in zip(each, sizes.names, strict=True)]
-        return _gather([text for text in found if text]) or "every size"
-    parts = [SizeSet(isl.Set.from_basic_set(p)) for p in sizes.points.get_basic_sets()]
+    if (lines := _lines(points)) is not None:
+        whole = [_line(line, name, _alone(every.points, name)) for line, name in lines]
+        found = [
+            (text, name) for texts, (_, name) in zip(whole, lines, strict=True) for text in texts
+        ]
+        return _gather(found, ", ") or "every size"
+    hull = SizeSet(functools.reduce(isl.Set.intersect, (_hull(points, n) for n in sizes.names)))
+    if (lines := _lines(hull.points.subtract(points))) is not None:
+        either = _gather(list(_outside(lines, hull.points)), " or ")
+        return either if hull == every else f"{hull}, and {either}"
+    parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
     if len(parts) > 1:
+        parts.sort(key=lambda part: tuple(part.smallest().values()))
         return " or ".join(f"({part})" for part in parts)
-    return _conditions_text(sizes.points)
+    return _conditions_text(points)
 
 
-def _gather(texts: list[str]) -> str:
-    """Join conditions; names that are multiples of the same number share one."""
+def _outside(lines: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[str, str]]:
+    """The conditions of being in a hull, but not in a product of lines: one of them must hold."""
+    for line, name in lines:
+        whole = _alone(hull, name)
+        if not whole.is_subset(line):
+            yield from ((text, name) for text in _line(whole.subtract(line), name, whole))
+
+
+def _lines(points: isl.Set) -> list[tuple[isl.Set, str]] | None:
+    """A set as one condition a name, where it is such a product; else None."""
+    lines = [(_alone(points, name), name) for name in names_of(points)]
+    product = functools.reduce(isl.Set.intersect, (line for line, _ in lines))
+    return lines if product.is_equal(points) else None
+
+
+def _gather(conditions: list[tuple[str, str]], joint: str) -> str:
+    """Put names into their conditions; multiples of one number share theirs."""
     found: dict[str, list[str]] = {}
-    for text in texts:
-        name, multiple, number = text.partition(" a multiple of ")
-        found.setdefault(f" multiples of {number}" if multiple else text, []).append(name)
-    parts = []
-    for text, names in found.items():
-        alone = text.replace(" multiples", " a multiple")
-        plural = " and ".join(names) + text
-        single = names[0] + alone if text.startswith(" ") else text
-        parts.append(plural if len(names) > 1 else single)
-    return ", ".join(parts)
+    for condition, name in conditions:
+        shared = condition if "multiple" in condition else condition.replace("{}", name)
+        found.setdefault(shared, []).append(name)
+    texts = []
+    for condition, names in found.items():
+        many = condition.replace(" a multiple", " multiples") if len(names) > 1 else condition
+        texts.append(many.replace("{}", (" and " if joint == ", " else joint).join(names)))
+    return joint.join(texts)
 
 
 def _alone(points: isl.Set, name: str) -> isl.Set:
@@ -204,24 +228,50 @@ def _alone(points: isl.Set, name: str) -> isl.Set:
     place = _position(points, name)
     for i in range(points.dim(PARAM)):
         points = points if i == place else points.eliminate(PARAM, i, 1)
-    return points
+    return points.intersect(_condition(points, f"{name} >= 1"))
 
 
-def _line_text(points: isl.Set, name: str) -> str:
-    """A set that depends on one name only; nothing where it is every size."""
+def _hull(points: isl.Set, name: str) -> isl.Set:
+    """All values of a name from its least to its largest in a set."""
+    return _condition(points, " and ".join([f"{name} >= 1", *_range(points, name)]).format(name))
+
+
+def _range(points: isl.Set, name: str) -> list[str]:
+    """The bounds of a name in a set as a condition; nothing where it may be any size."""
     low, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
-    if low is None or (low, high) == (1, None):
-        text = "" if _condition(points, f"{name} >= 1").is_subset(points) else None
-    elif low == high:
-        text = f"{name} = {low}"
-    elif high is None:
-        text = f"{name} >= {low}"
-    else:
-        text = f"{low} <= {name} <= {high}" if low > 1 else f"{name} <= {high}"
-    if text is not None and _condition(points, text or f"{name} >= 1").is_subset(points):
-        return text
-    multiples = _condition(points, f"{name} >= 1 and {name} mod {low} = 0")
-    return f"{name} a multiple of {low}" if multiples.is_equal(points) else _conditions_text(points)
+    if high is None:
+        return [] if low == 1 else [f"{{}} >= {low}"]
+    if low == high:
+        return [f"{{}} = {low}"]
+    return [f"{low} <= {{}} <= {high}" if low != 1 else f"{{}} <= {high}"]
+
+
+def _line(points: isl.Set, name: str, within: isl.Set) -> list[str]:
+    """The conditions by which a set that depends on one name is part of another, {} for it."""
+    hull, convex = _hull(points, name), _range(points, name)
+    if hull.is_subset(points):
+        return convex
+    for area, bound in ((within, []), (hull, convex)):
+        if found := _residue(points, area, name):
+            step, rest = found
+            text = "{} odd" if (step, rest) == (2, 1) else f"{{}} % {step} = {rest}"
+            return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
+        if (found := _residue(area.subtract(points), area, name)) and found[1] == 0:
+            return [*bound, f"{{}} no multiple of {found[0]}"]
+    return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
+
+
+def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | None:
+    """The step and the remainder of the values of a name, if a set has just those of an area."""
+    if points.is_empty():
+        return None
+    first = _least(points, name)
+    more = points.intersect(_condition(points, f"{name} > {first}"))
+    if more.is_empty():
+        return None
+    step = _least(more, name) - first
+    residue = area.intersect(_condition(points, f"{name} mod {step} = {first % step}"))
+    return (step, first % step) if residue.is_equal(points) else None
 
 
 def _conditions_text(points: isl.Set) -> str:

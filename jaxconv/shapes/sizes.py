@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import islpy as isl
 
@@ -82,6 +82,11 @@ def _caller() -> FrameType:
     return frame
 
 
+@functools.lru_cache(maxsize=10_000)
+def _parsed(names: tuple[str, ...], text: str) -> isl.PwAff:
+    return isl.PwAff(f"[{', '.join(names)}] -> {{ [({text})] }}")
+
+
 @dataclass
 class Trial:
     """One run of a function: the sizes still considered, and what was asked about them.
@@ -112,7 +117,7 @@ class Trial:
 
     def formula(self, text: object) -> isl.PwAff:
         """An affine formula in isl's notation."""
-        return isl.PwAff(f"[{', '.join(self.names())}] -> {{ [({text})] }}")
+        return _parsed(self.names(), str(text))
 
     def make(self, affine: isl.PwAff, products: "Products") -> "Size | int":
         """Simplify on the domain; a constant becomes an int."""
@@ -169,7 +174,7 @@ def _binary(
                 number = operator.index(other)
             except TypeError:
                 return NotImplemented
-            other = Size(self.trial, self.trial.formula(number), {})
+            other = _as_size(self.trial, number)
         return method(self, other)
 
     return operation
@@ -331,10 +336,13 @@ def _sum(trial: Trial, monomials: Products) -> Any:
 
 
 def _divide(a: Size, b: Size) -> tuple[Any, Any]:
-    """Quotient and remainder, of a positive divisor."""
+    """Quotient and remainder, as Python rounds them: down."""
     by = None if b.products else _constant(b.affine)
     if by == 0:
         raise ZeroDivisionError("a size is divided by zero.")
+    if by is not None and by < 0:
+        quotient, rest = _divide(_as_size(a.trial, -a), _as_size(a.trial, -b))
+        return quotient, -rest
     if by is not None and all(k % by == 0 for k in a.products.values()):
         quotient = a.affine.scale_down_val(isl.Val(by)).floor()
         whole = a.trial.make(quotient, {f: k // by for f, k in a.products.items()})
@@ -344,11 +352,22 @@ def _divide(a: Size, b: Size) -> tuple[Any, Any]:
     if exact is not None:
         return exact, 0
     number = None if a.products else _constant(a.affine)
-    if number is None or number < 0:
+    if number is None:
         raise Undecided(f"{a} divided by {b} is no formula")
-    if _compare(">")(b, a):
+    return _divide_number(number, b)
+
+
+def _divide_number(number: int, b: Size) -> tuple[Any, Any]:
+    """A number by a size: a larger size takes it 0 times, or -1 times."""
+    if number >= 0 and _compare(">")(b, _as_size(b.trial, number)):
         return 0, number
+    if number < 0 and _compare(">=")(b, _as_size(b.trial, -number)):
+        return -1, b + cast(Any, number)
     return divmod(number, b.__index__())
+
+
+def _as_size(trial: Trial, value: Any) -> Size:
+    return value if isinstance(value, Size) else Size(trial, trial.formula(value), {})
 
 
 def _divide_exactly(a: Size, b: Size) -> Any:

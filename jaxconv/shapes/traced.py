@@ -91,10 +91,11 @@ def _names_in(text: str, names: Iterable[str]) -> list[str]:
 
 
 def _positive(trial: Trial, size: Size) -> isl.Set:
-    """Where a size is at least 1; of a product, where every factor is."""
-    if not size.products:
-        return size.affine.ge_set(trial.formula(1))
-    if cast(Any, size) >= 1:
+    """Where a size is at least 1."""
+    here = moved(trial, size)  # on fewer sizes than its own trial's more is known of it
+    if not here.products:
+        return here.affine.ge_set(trial.formula(1))
+    if cast(Any, here) >= 1:
         return trial.domain
     raise Undecided(f"whether {size} is at least 1")
 
@@ -176,7 +177,7 @@ class Lost(NamedTuple):
     sizes: isl.Set
 
 
-def lost_pixels(trial: Trial, eqn: core.JaxprEqn) -> Iterator[Lost]:
+def lost_pixels(trial: Trial, sizes: isl.Set, eqn: core.JaxprEqn) -> Iterator[Lost]:
     """Where a window with a stride ends before the map does.
 
     Of n pixels and some padding a window of extent e with stride s leaves out the last
@@ -187,10 +188,9 @@ def lost_pixels(trial: Trial, eqn: core.JaxprEqn) -> Iterator[Lost]:
         if stride == 1 or extent < stride:
             continue
         left = moved(trial, (n + low + high - extent) % stride - high)
-        if not left.products:
-            sizes = trial.domain.intersect(left.affine.ge_set(trial.formula(1)))
-            if not sizes.is_empty():
-                yield Lost(origin_of_equation(eqn), sizes)
+        losing = sizes.intersect(left.affine.ge_set(trial.formula(1)))
+        if not losing.is_empty() and not left.products:
+            yield Lost(origin_of_equation(eqn), losing)
 
 
 def _windows(eqn: core.JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
@@ -249,5 +249,7 @@ def accident(asked: Asked, accepts: SizeSet) -> str:
     ]
     if len(found) < 2:
         return ""
-    product = asked.difference
-    return f"{product} = 0 in {len(found)} ways: {'; '.join(found)}."
+    return (
+        f"{asked.difference} is 0 in {len(found)} ways ({'; '.join(found)}), and all are accepted; "
+        "to keep one, promise the sizes before the flatten, or pool to a fixed map."
+    )

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import json
 
+import islpy as isl
 import jax
 import jax.numpy as jnp
 import optax
@@ -113,6 +114,10 @@ def stem(x):
     return jc.max_pool(conv(x, 7, 64, 2, [(3, 3), (3, 3)]), 3, stride=2, padding=1)
 
 
+def flatten_and_dense(x):
+    return jc.dense(jc.flatten(jc.max_pool(x, 8)), jnp.zeros((12, 5)))
+
+
 def strided_gradient(x):
     return jax.grad(lambda k: (jc.conv(x, k, stride=2) ** 2).sum())(jnp.zeros((3, 3, 3, 4)))
 
@@ -121,14 +126,20 @@ VERDICTS = {
     trunk: ("refuted", "h >= 32, w >= 32", "(b, h//32, w//32, 512)"),
     bare_head: (
         "refuted",
-        "(1568 <= h <= 1599, 32 <= w <= 63) or (224 <= h <= 255, 224 <= w <= 255) or "
-        "(32 <= h <= 63, 1568 <= w <= 1599)",
+        "(32 <= h <= 63, 1568 <= w <= 1599) or (224 <= h <= 255, 224 <= w <= 255) or "
+        "(1568 <= h <= 1599, 32 <= w <= 63)",
         "(b, 10)",
     ),
     join: ("proven", "every size", "(b, (h + 1)//2, (w + 1)//2, 8)"),
     u_net: ("refuted", "h and w multiples of 16", "(b, h, w, 4)"),
     patchify: ("refuted", "h and w multiples of 2", "(b, h//2, 2, w//2, 2, 3)"),
     stem: ("proven", "every size", "(b, (h + 3)//4, (w + 3)//4, 64)"),
+    flatten_and_dense: (
+        "refuted",
+        "(8 <= h <= 15, 32 <= w <= 39) or (16 <= h <= 23, 16 <= w <= 23) or "
+        "(32 <= h <= 39, 8 <= w <= 15)",
+        "(b, 5)",
+    ),
     strided_gradient: ("proven", "every size", "(3, 3, 3, 4)"),
 }
 
@@ -147,6 +158,24 @@ def test_a_common_factor_of_two_products_cancels():
     where = " or ".join(f"h = {h} and w = {w}" for h, w in pairs)
     assert verdict.accepts == jc.SizeSet.parse("b h w", where)
     assert verdict.untried.is_empty()
+
+
+def test_an_accident_of_a_flatten_is_explained():
+    (note, *_) = jc.check(bare_head, "b h w 3").notes
+    assert note == (
+        "512*(h//32)*(w//32) - 25088 is 0 in 3 ways (h//32 = 1, w//32 = 49; h//32 = 7, w//32 = 7; "
+        "h//32 = 49, w//32 = 1), and all are accepted; to keep one, promise the sizes before the "
+        "flatten, or pool to a fixed map."
+    )
+
+
+def test_an_error_of_the_set_library_proves_nothing():
+    def broken(x):
+        raise isl.Error("out of operations")
+
+    verdict = jc.check(broken, "h")
+    assert not verdict.ok
+    assert not verdict.failures
 
 
 def test_a_broadcasting_accident_is_found():

@@ -15,6 +15,9 @@ NAMES = ("h", "w")
 POINTS = [dict(zip(NAMES, p, strict=True)) for p in itertools.product(range(1, 9), range(1, 7))]
 
 
+DIVISORS = st.sampled_from([-5, -2, -1, 1, 2, 3, 4, 5])
+
+
 def formulas():
     """Python expressions over h and w that have a value for every size."""
     leaves = st.sampled_from([*NAMES, "1", "2", "3", "7"])
@@ -22,8 +25,8 @@ def formulas():
     def larger(inner):
         return st.one_of(
             st.tuples(inner, st.sampled_from("+-"), inner).map("({0[0]} {0[1]} {0[2]})".format),
-            st.tuples(inner, st.integers(1, 5)).map("({0[0]} // {0[1]})".format),
-            st.tuples(inner, st.integers(1, 5)).map("({0[0]} % {0[1]})".format),
+            st.tuples(inner, DIVISORS).map("({0[0]} // {0[1]})".format),
+            st.tuples(inner, DIVISORS).map("({0[0]} % {0[1]})".format),
             st.tuples(inner, st.integers(-3, 5)).map("({0[0]} * {0[1]})".format),
         )
 
@@ -102,6 +105,15 @@ def test_what_is_decided_and_what_is_not():
     assert h != jc.sizes("h")[0]
 
 
+def test_a_number_is_divided_by_a_larger_size():
+    h, w = jc.sizes("h w", where="h >= 4")
+    assert (3 // h, 3 % h, -4 // h) == (0, 3, -1)
+    assert -4 % h == h - 4
+    assert -1 // w == -1
+    with pytest.raises(jc.Undecided):
+        _ = 5 // h
+
+
 def test_sizes_work_with_chex_and_jax():
     b, h, w = jc.sizes("b h w", where="h >= 3 and w >= 3")
     x = jax.ShapeDtypeStruct((b, h, w, 3), jnp.float32)
@@ -125,8 +137,19 @@ SETS = {
     "one": ("h = 5 and w >= 2", "h = 5, w >= 2"),
     "none": ("h < 1", "no size"),
     "all": ("", "every size"),
-    "either": ("h >= 3 or w >= 5", "(h >= 3) or (w >= 5)"),
-    "odd": ("h mod 2 = 1", "(1 + h) mod 2 = 0"),
+    "either": ("h >= 3 or w >= 5", "h >= 3 or w >= 5"),
+    "odd": ("h mod 2 = 1", "h odd"),
+    "a remainder": ("h mod 5 = 3", "h % 5 = 3"),
+    "multiples from on": (
+        "h mod 4 = 0 and h >= 8 and w mod 4 = 0",
+        "h >= 8, h and w multiples of 4",
+    ),
+    "no multiples": ("h mod 4 > 0 or w mod 4 > 0", "h or w no multiple of 4"),
+    "not both": (
+        "h >= 4 and w >= 3 and (h mod 4 > 0 or w mod 3 > 0)",
+        "h >= 4, w >= 3, and h no multiple of 4 or w no multiple of 3",
+    ),
+    "two areas": ("h <= 3 and w = 2 or h = 2 and w >= 7", "(h <= 3, w = 2) or (h = 2, w >= 7)"),
 }
 
 
@@ -139,7 +162,7 @@ def test_sets_print_as_a_person_would_write_them(name):
 @pytest.mark.parametrize("name", SETS)
 def test_sets_contain_what_their_condition_says(name):
     condition, _ = SETS[name]
-    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
+    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"  # isl's notation
     found = jc.SizeSet.parse("h w", condition)
     for point in POINTS:
         assert found.contains(**point) == eval(python, dict(point))
@@ -152,6 +175,12 @@ def test_the_algebra_of_sets():
     assert list(both) == [{"h": h, "w": w} for h in (2, 4) for w in (1, 2, 3)]
     assert both.smallest() == {"h": 2, "w": 1}
     assert (small - even) | both == small
+    assert small.union(even) == small | even
+    assert small.intersection(even) == both
+    assert small.subject() == ("h", "w")
+    assert even.subject() == ("h",)
+    assert even.nearest({"h": 3, "w": 5}) == {"h": 4, "w": 5}
+    assert small.nearest({"h": 9, "w": 2}) == {"h": 4, "w": 2}
     assert both <= small
     assert not small <= both
     assert (both - small).is_empty()
