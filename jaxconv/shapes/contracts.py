@@ -46,7 +46,7 @@ def contract(
         text: a spec for each array that the function takes, and for each that it returns:
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
             any size, ``...`` for any axes. Arguments that are no arrays, such as ``self`` or a tree
-            of parameters, have no spec.
+            of parameters, have no spec, nor have those given.
         where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are refused.
         **given: how a proof gets the arguments without a spec, by name: a value, or a function
             without arguments that makes it and is traced only, such as ``params=init`` or
@@ -79,7 +79,7 @@ def contract(
 
         @functools.wraps(fn)
         def held(*args: P.args, **kwargs: P.kwargs) -> R:
-            taken = _arrays(fn, args, kwargs)
+            taken = _arrays(fn, args, kwargs, given)
             sizes = _bind(name, agreement, taken)
             result = fn(*args, **kwargs)
             _hold(name, agreement, sizes, result)
@@ -148,18 +148,22 @@ class _Taken(NamedTuple):
 
 
 def _arrays(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> list[_Taken]:
-    """The arrays among the arguments, in the order of the parameters; keys are none."""
+    """The arrays among the arguments that have a spec, in the order of the parameters."""
     try:
         bound = inspect.signature(fn).bind(*args, **kwargs).arguments
     except TypeError:
         fn(*args, **kwargs)  # whose own error says more
         raise
-    return [*_spread(bound)]
+    return [*_spread({name: bound[name] for name in bound if name not in given})]
 
 
 def _spread(bound: Mapping[str, Any]) -> Iterator[_Taken]:
+    """The arrays among values, those in tuples of ``*args`` too; a random key is none."""
     for name, value in bound.items():
         for part in value if isinstance(value, tuple) else (value,):
             is_array = hasattr(part, "shape") and hasattr(part, "dtype")
@@ -172,7 +176,7 @@ def _bind(function: str, agreement: Agreement, taken: Sequence[_Taken]) -> dict[
     sizes: dict[str, Any] = {}
     facts = []
     if len(taken) < len(agreement.takes):
-        given = f"{function} is called with {len(taken)} arrays"
+        given = f"it is called with {len(taken)} arrays"
         facts.append(Fact(f"{given}, the contract says {len(agreement.takes)}.", FIX))
     pairs = [*zip(taken, agreement.takes, strict=False)]
     for array, spec in pairs:

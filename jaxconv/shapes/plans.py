@@ -113,7 +113,7 @@ def map_plan(x: Shape, layout: Any) -> Plan:
     return Plan(order, (), (x[0], x[order.channel]))
 
 
-def bias_facts(bias: Shape | None, count: int) -> list[Fact]:
+def bias_facts(bias: Shape | None, count: Any) -> list[Fact]:
     """Compare the shape of a bias with the number of feature maps it is for."""
     if bias is None or bias == (count,):
         return []

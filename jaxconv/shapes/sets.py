@@ -176,8 +176,8 @@ def _set_text(sizes: SizeSet) -> str:
     """Write a set as a person would: one condition a name, or several sets joined by "or"."""
     every = SizeSet.parse(sizes.names)
     points = (sizes & every).points
-    if points.is_empty():
-        return "no size"
+    if points.is_empty() or not sizes.names:
+        return "no size" if points.is_empty() else "every size"
     if (lines := _lines(points)) is not None:
         whole = [_line(line, name, _alone(every.points, name)) for line, name in lines]
         found = [

@@ -29,14 +29,14 @@ class Window:
         high: pixels of padding after the last one.
     """
 
-    kernel: int
+    kernel: Number
     stride: int = 1
     dilation: Number = 1
     low: Number = 0
     high: Number = 0
 
     @property
-    def extent(self) -> int:
+    def extent(self) -> Number:
         """Pixels from the first tap to the last, both included."""
         return extent(self.kernel, self.dilation)
 
@@ -58,30 +58,30 @@ class Window:
         return f"({n} + {self.low} + {self.high} - {self.extent})//{self.stride} + 1 = {size}"
 
 
-def extent(kernel: int, dilation: Number) -> int:
+def extent(kernel: Number, dilation: Number) -> Number:
     """Pixels that a kernel covers: ``dilation*(kernel - 1) + 1``."""
     return dilation * (kernel - 1) + 1
 
 
-def _same(n: Number, extent: int, stride: int) -> Pads:
+def _same(n: Number, extent: Number, stride: int) -> Pads:
     total = max((-(-n // stride) - 1) * stride + extent - n, 0)
     return total // 2, total - total // 2
 
 
-def _same_lower(n: Number, extent: int, stride: int) -> Pads:
+def _same_lower(n: Number, extent: Number, stride: int) -> Pads:
     low, high = _same(n, extent, stride)
     return high, low
 
 
-def _valid(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _valid(n: Number, extent: Number, stride: int) -> Pads:  # noqa: ARG001
     return 0, 0
 
 
-def _causal(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _causal(n: Number, extent: Number, stride: int) -> Pads:  # noqa: ARG001
     return extent - 1, 0
 
 
-def _centred(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _centred(n: Number, extent: Number, stride: int) -> Pads:  # noqa: ARG001
     return (extent - 1) // 2, extent // 2
 
 
@@ -100,14 +100,14 @@ REPEATED = {"CIRCULAR": 0, "REFLECT": 1}
 POOL_PADDINGS: dict[str, Rule] = {n: CONV_PADDINGS[n] for n in ("SAME", "SAME_LOWER", "VALID")}
 
 
-def _same_transposed(n: Number, extent: int, stride: int) -> Pads:  # noqa: ARG001
+def _same_transposed(n: Number, extent: Number, stride: int) -> Pads:  # noqa: ARG001
     # May be negative on the high side: stride > extent leaves pixels that no window reaches.
     total = extent - stride
     low = max(total, 0) // 2
     return low, total - low
 
 
-def _same_lower_transposed(n: Number, extent: int, stride: int) -> Pads:
+def _same_lower_transposed(n: Number, extent: Number, stride: int) -> Pads:
     low, high = _same_transposed(n, extent, stride)
     return (high, low) if high >= 0 else (low, high)
 
