@@ -1,6 +1,7 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.summary import Summary, summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
@@ -17,6 +18,7 @@ __all__ = [
     "Size",
     "SizeSet",
     "SpecError",
+    "Summary",
     "Undecided",
     "Verdict",
     "avg_pool",
@@ -31,6 +33,7 @@ __all__ = [
     "max_pool",
     "pool_shape",
     "sizes",
+    "summary",
     "vgg11",
     "vgg13",
     "vgg16",
