@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
     except (PhotoError, ShapeError, UsageError, WeightsError) as error:
-        print(f"jaxconv {options.command}: {error}", file=sys.stderr)
+        said = str(error).removeprefix(f"{options.command}: ")
+        print(f"jaxconv {options.command}: {said}", file=sys.stderr)
         return 2
     return 0
 
@@ -175,7 +176,7 @@ def _model(text: str) -> nnx.Module:
     """A model by its name, its parameters only as shapes."""
     if text not in vgg.STAGES:
         raise ShapeError(message("summary", [choice("model", text, vgg.STAGES)]))
-    return nnx.eval_shape(lambda: getattr(vgg, text)())
+    return nnx.eval_shape(getattr(vgg, text))
 
 
 def _point(text: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ it. So do the statistics with which it is normalised: a mean that is only put ba
 was taken of is no layer.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -121,6 +122,10 @@ class Value:
     parameters: tuple[Parameter, ...] = ()
     whole: bool = True
 
+    def is_whole(self) -> bool:
+        """Whether it has every number of its layers, and is no statistic of them."""
+        return self.whole and all(layer.part_of is None for layer in self.layers)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -141,7 +146,9 @@ class Place:
         origins = [origin_of_equation(step) for step in (eqn, *self.calls[::-1])]
         layer = next((origin.layer for origin in origins if origin.layer), "")
         home = ".".join(_shared([parameter.path[:-1] for parameter in parameters]))
-        if "[" in layer and home:  # blocks[i] in a loop does not say which
+        if not re.search(r"[^\W\d]", home):  # of a list of parameters only the number is known
+            home = ""
+        if home.endswith(f".{layer}") or (home and "[" in layer):  # it says which of the blocks
             return home
         return layer or home or str(origins[0]) or eqn.primitive.name
 
@@ -230,7 +237,7 @@ class Reader:
         if any(step.primitive.name in PRODUCTS for sub in inside(eqn) for step in equations(sub)):
             return self._layer("unknown", eqn, inputs, place)
         parameters = tuple(dict.fromkeys(chain.from_iterable(v.parameters for v in inputs)))
-        if getattr(eqn.outvars[0].aval, "dtype", None) == bool:  # a mask is no map
+        if getattr(eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
             return Value((), parameters, whole=False)
         feeding = [value for value in inputs if value.layers]
         layers = _together(feeding)
@@ -241,8 +248,8 @@ class Reader:
             return Value(layers, parameters)
         name = eqn.primitive.name
         self._claim(home, inputs)
-        whole = (name in IN_PLACE or name in MOVES) and all(value.whole for value in feeding)
-        for layer in layers if whole and name in IN_PLACE else ():
+        whole = name in MOVES | KEEPS and any(map(Value.is_whole, feeding))
+        for layer in layers if whole and name in KEEPS else ():  # not after a flatten
             layer.output = eqn.outvars[0].aval
         if name == "name" and len(layers) == 1 and not layers[0].named:
             layers[0].name, layers[0].named = eqn.params["name"], True
@@ -315,7 +322,8 @@ KINDS = {
     ),
 }
 ALWAYS = ("convolution", "product")  # of weights alone, too: they cost as much
-MOVES = frozenset(("reshape", "transpose", "squeeze", "rev"))
+MOVES = frozenset(("reshape", "transpose", "rev"))
+KEEPS = IN_PLACE | {"squeeze"}  # what may stand between a layer and its output
 LOOPS: dict[str, Callable[..., list[Value]]] = {
     "scan": Reader._scan,
     "while": Reader._while,

@@ -1,8 +1,9 @@
-"""A table of the layers of any model: what each returns, learns, computes and keeps, as formulas."""
+"""A table of the layers of any model: what each returns, learns, computes and keeps."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from jaxconv.shapes.proof import Piece, Search, explore
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Size, Trial, Undecided, moved, unite
 from jaxconv.shapes.specs import extreme
-from jaxconv.shapes.traced import shape_of, shape_text
+from jaxconv.shapes.traced import shape_text
 from jaxconv.shapes.verdict import Verdict, point_text
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Summary:
         rows = [_row_json(row) for row in self.rows]
         for row, numbers in zip(rows, self.numbers, strict=False):
             row["at"] = {"output": list(numbers.output)} | {
-                name: getattr(numbers, name) for name in ("macs", "activation_bytes")
+                name: getattr(numbers, name) for name in SUMMED
             }
         found = {
             "sizes": str(self.sizes) if self.sizes.names else "",
@@ -133,33 +134,21 @@ class Summary:
         notes = Text("\n".join(self._notes()))
         table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
         for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in WORDS else "right")
+            table.add_column(
+                heading, justify="left" if heading in WORDS else "right", overflow="fold"
+            )
         for cells in self._cells():
-            table.add_row(*map(Text, cells))
+            table.add_row(*(Text(cell.replace(" = ", "\n")) for cell in cells))  # to be narrow
         return table
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         places = {row.name: str(number) for number, row in enumerate(self.rows, 1)}
         above = ("input",)
-        for i, row in enumerate(self.rows):
+        for row, numbers in zip_longest(self.rows, self.numbers):
             feeding = ", ".join(places.get(name, name) for name in row.inputs) or "-"
-            number = self.numbers[i] if self.numbers else None
-            output = _shape_cell(row.output, number and number.output)
-            counts = [
-                _cell(getattr(row, name), number and getattr(number, name))
-                for name in ("macs", "activation_bytes")
-            ]
-            macs = counts[0] if row.kind in (*COUNTED, "unknown") else "-"
-            repeated = f" x {row.times}" if row.times != 1 else ""
             yield (
-                str(i + 1),
-                row.name + repeated,
-                "" if row.inputs == above else feeding,
-                output,
-                f"{row.parameters:,}" if row.parameters else "-",
-                "-" if row.weights is None else _cell(row.weights, None),
-                macs,
-                counts[1],
+                places[row.name],
+                *_row_cells(row, numbers, "" if row.inputs == above else feeding),
             )
             above = (row.name,)
 
@@ -180,7 +169,22 @@ class Summary:
 
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "MACs", "bytes")
 WORDS = ("layer", "from", "output")
-COUNTED = ("convolution", "product")
+SUMMED = ("macs", "activation_bytes")
+COUNTED = ("convolution", "product", "unknown")
+
+
+def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
+    """All cells of a row but the first."""
+    macs, kept = (_cell(getattr(row, name), numbers and getattr(numbers, name)) for name in SUMMED)
+    return (
+        f"{row.name} x {row.times}" if row.times != 1 else row.name,
+        feeding,
+        _shape_cell(row.output, numbers and numbers.output),
+        f"{row.parameters:,}" if row.parameters else "-",
+        "-" if row.weights is None else _cell(row.weights, None),
+        macs if row.kind in COUNTED else "-",
+        kept,
+    )
 
 
 def _aligned(heading: str, text: str, width: int) -> str:
@@ -280,8 +284,9 @@ def summary(
     rows = [
         row.mapped(join, *others) for row, *others in zip(*(t.rows for t in tables), strict=True)
     ]
-    totals = [join(*sums) for sums in zip(*(t.totals[1:] for t in tables), strict=True)]
-    found = Summary(tuple(rows), tables[0].totals.parameters, *totals, verdict.accepts, padded_taps)
+    totals = [table.totals for table in tables]
+    macs, kept = (join(*(getattr(t, name) for t in totals)) for name in SUMMED)
+    found = Summary(tuple(rows), totals[0].parameters, macs, kept, verdict.accepts, padded_taps)
     return found if point is None else _with_numbers(found, search.pieces, tables, point)
 
 
@@ -301,7 +306,7 @@ def _table(search: Search, piece: Piece, padded_taps: bool) -> _Table:
     known = {layer: name for name, layer in names.items()}
     rows = {layer: _row(layer, known, here, padded_taps) for layer in known}
     parameters = sum(p.count for p in unused) + sum(row.parameters for row in rows.values())
-    sums = [_total(layers, rows, name) for name in ("macs", "activation_bytes")]
+    sums = [_total(layers, rows, name) for name in SUMMED]
     return _Table(tuple(rows.values()), Totals(parameters, *sums))
 
 
@@ -350,20 +355,19 @@ def _if_known(compute: Callable[[], Any]) -> Any:
 
 def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
     """The sum over layers, and over the largest branches of forks; None where one is unknown."""
-    total = 0
+    found = []
     for entry in layers:
         if isinstance(entry, Fork):
-            sums = [_total(branch, rows, name) for branch in entry.branches]
-            most = functools.partial(extreme, "max")
-            found = None if None in sums else _if_known(lambda s=sums: functools.reduce(most, s))
-        elif entry.part_of is not None:
-            continue
-        else:
-            found = getattr(rows[entry], name)
-        if found is None:
-            return None
-        total += found
-    return total
+            found.append(_largest([_total(branch, rows, name) for branch in entry.branches]))
+        elif entry in rows:
+            found.append(getattr(rows[entry], name))
+    return None if any(count is None for count in found) else sum(found)
+
+
+def _largest(counts: Sequence[Any]) -> Any:
+    if any(count is None for count in counts):
+        return None
+    return _if_known(lambda: functools.reduce(functools.partial(extreme, "max"), counts))
 
 
 def _united(pieces: Sequence[Piece], *formulas: Any) -> Any:
