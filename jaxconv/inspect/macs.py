@@ -6,7 +6,7 @@ since each axis decides alone; the numbers of the axes and of the channels are t
 """
 
 from collections.abc import Callable, Iterator
-from math import gcd, inf, prod
+from math import gcd, inf
 from typing import Any, NamedTuple
 
 from jax.extend import core
@@ -75,12 +75,12 @@ class Line(NamedTuple):
         return extreme("max", high - low, 0)
 
 
-def _convolution(eqn: core.JaxprEqn, here: Here, padded_taps: bool) -> Any:
+def _convolution(eqn: core.JaxprEqn, here: Here, padded_taps: bool) -> tuple[Any, ...]:
     numbers = eqn.params["dimension_numbers"]
     kernel, out = (shape_of(atom) for atom in (eqn.invars[1], eqn.outvars[0]))
     batch, features = (here(out[axis]) for axis in numbers.out_spec[:2])
-    met = [line.met(padded_taps) for line in _lines(eqn, here)]
-    return prod(met, start=batch * features * here(kernel[numbers.rhs_spec[1]]))
+    met = (line.met(padded_taps) for line in _lines(eqn, here))
+    return batch, features, here(kernel[numbers.rhs_spec[1]]), *met
 
 
 def _lines(eqn: core.JaxprEqn, here: Here) -> Iterator[Line]:
@@ -95,24 +95,23 @@ def _lines(eqn: core.JaxprEqn, here: Here) -> Iterator[Line]:
     return (Line(*settings) for settings in zip(*sides, lows, *steps, strict=True))
 
 
-def _product(eqn: core.JaxprEqn, here: Here, padded_taps: bool) -> Any:  # noqa: ARG001 - no padding
+def _product(eqn: core.JaxprEqn, here: Here, _: bool) -> tuple[Any, ...]:
     """One for each number of the result and each number contracted."""
-    out = [here(n) for n in shape_of(eqn.outvars[0])]
-    return prod(out) * prod(_contracted(eqn, here))
+    return *map(here, shape_of(eqn.outvars[0])), *_contracted(eqn, here)
 
 
-def _contracted(eqn: core.JaxprEqn, here: Here) -> list[Any]:
+def _contracted(eqn: core.JaxprEqn, here: Here) -> tuple[Any, ...]:
     (summed, _), _ = eqn.params["dimension_numbers"]
-    return [here(shape_of(eqn.invars[0])[axis]) for axis in summed]
+    return tuple(here(shape_of(eqn.invars[0])[axis]) for axis in summed)
 
 
-def _filter(eqn: core.JaxprEqn, here: Here) -> Any:
+def _filter(eqn: core.JaxprEqn, here: Here) -> tuple[Any, ...]:
     kernel, filters = shape_of(eqn.invars[1]), eqn.params["dimension_numbers"].rhs_spec[0]
-    return prod(here(n) for axis, n in enumerate(kernel) if axis != filters)
+    return tuple(here(n) for axis, n in enumerate(kernel) if axis != filters)
 
 
 class Product(NamedTuple):
-    """How to count in a primitive that multiplies by weights.
+    """How to count in a primitive that multiplies by weights; counts are factors to multiply.
 
     Attributes:
         macs: the multiply-accumulates of an equation.
@@ -120,12 +119,12 @@ class Product(NamedTuple):
         kernels: which operands may be weights.
     """
 
-    macs: Callable[[core.JaxprEqn, Here, bool], Any]
-    weights: Callable[[core.JaxprEqn, Here], Any]
+    macs: Callable[[core.JaxprEqn, Here, bool], tuple[Any, ...]]
+    weights: Callable[[core.JaxprEqn, Here], tuple[Any, ...]]
     kernels: slice
 
 
 PRODUCTS = {
     "conv_general_dilated": Product(_convolution, _filter, slice(1, 2)),
-    "dot_general": Product(_product, lambda eqn, here: prod(_contracted(eqn, here)), slice(0, 2)),
+    "dot_general": Product(_product, _contracted, slice(0, 2)),
 }

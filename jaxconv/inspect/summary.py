@@ -1,221 +1,23 @@
 """A table of the layers of any model: what each returns, learns, computes and keeps."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import islpy as isl
 
 from jaxconv.inspect.flow import Fork, Layer, Layers, flat, read
 from jaxconv.inspect.macs import PRODUCTS, Here
+from jaxconv.inspect.table import SUMMED, Row, Summary, Totals
 from jaxconv.inspect.trace import fresh
 from jaxconv.shapes.errors import Fact, door, refuse_if
 from jaxconv.shapes.proof import Piece, Search, explore
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Size, Trial, Undecided, moved, unite
 from jaxconv.shapes.specs import extreme
-from jaxconv.shapes.traced import shape_text
 from jaxconv.shapes.verdict import Verdict, point_text
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-LONG = 44  # characters of a formula that a cell shows; the rows have all of it
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer. Sizes and numbers are ints, or formulas (:class:`Size`); None is unknown.
-
-    Attributes:
-        name: of the layer, or its source line, such as ``net.py:12``.
-        kind: "convolution", "product", "pool", "reduction", "join", or "unknown".
-        inputs: names of the rows that feed it; "input" is the first input of the function.
-        output: shape after the activation.
-        dtype: of the output.
-        times: how often it runs, in a scan.
-        parameters: numbers in the arrays that no row above uses.
-        weights: those of one neuron; None where it has none.
-        macs: multiply-accumulates, all times together.
-        activation_bytes: of the output, all times together.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    output: tuple[Any, ...]
-    dtype: str
-    times: Any
-    parameters: int
-    weights: Any
-    macs: Any
-    activation_bytes: Any
-
-    def mapped(self, change: Callable[..., Any], *others: "Row") -> "Row":
-        """Change each formula, given those of other rows in the same place."""
-        rows = (self, *others)
-        output = tuple(change(*sizes) for sizes in zip(*(row.output for row in rows), strict=True))
-        names = ("times", "weights", "macs", "activation_bytes")
-        changed = {name: change(*(getattr(row, name) for row in rows)) for name in names}
-        return replace(self, output=output, **changed)
-
-
-class Totals(NamedTuple):
-    """Sums over all rows; of branches of which one runs, the largest."""
-
-    parameters: int
-    macs: Any
-    activation_bytes: Any
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What :func:`summary` found: text with ``str``, a table for rich, data with ``to_json``.
-
-    Attributes:
-        rows: the layers in the order of computation.
-        parameters: of the whole model, those that no row uses too.
-        macs: of all rows; an int, a formula, or None where it is unknown.
-        activation_bytes: of all rows; likewise.
-        sizes: for which all this holds.
-        padded_taps: whether taps on padding count in ``macs``.
-        at: the concrete sizes asked about, if any.
-        numbers: the rows with numbers for them.
-        totals: the numbers of the whole for them.
-    """
-
-    rows: tuple[Row, ...]
-    parameters: int
-    macs: Any
-    activation_bytes: Any
-    sizes: SizeSet
-    padded_taps: bool
-    at: dict[str, int] | None = None
-    numbers: tuple[Row, ...] = ()
-    totals: Totals | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The table as plain data: formulas as text, and numbers for the sizes ``at``."""
-        rows = [_row_json(row) for row in self.rows]
-        for row, numbers in zip(rows, self.numbers, strict=False):
-            row["at"] = {"output": list(numbers.output)} | {
-                name: getattr(numbers, name) for name in SUMMED
-            }
-        found = {
-            "sizes": str(self.sizes) if self.sizes.names else "",
-            "padded_taps": self.padded_taps,
-            "rows": rows,
-            "parameters": self.parameters,
-            "macs": _plain(self.macs),
-            "activation_bytes": _plain(self.activation_bytes),
-        }
-        if self.at is None or self.totals is None:
-            return found
-        return found | {"at": {"sizes": self.at} | self.totals._asdict()}
-
-    def __str__(self) -> str:
-        lines = [HEADINGS, *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        texts = [
-            "  ".join(_aligned(*cell) for cell in zip(HEADINGS, line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        rule = "-" * max(map(len, texts))
-        return "\n".join([texts[0], rule, *texts[1:], rule, *self._notes()])
-
-    def __rich__(self) -> "Table":
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        notes = Text("\n".join(self._notes()))
-        table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
-        for heading in HEADINGS:
-            table.add_column(
-                heading, justify="left" if heading in WORDS else "right", overflow="fold"
-            )
-        for cells in self._cells():
-            table.add_row(*(Text(cell.replace(" = ", "\n")) for cell in cells))  # to be narrow
-        return table
-
-    def _cells(self) -> Iterator[tuple[str, ...]]:
-        places = {row.name: str(number) for number, row in enumerate(self.rows, 1)}
-        above = ("input",)
-        for row, numbers in zip_longest(self.rows, self.numbers):
-            feeding = ", ".join(places.get(name, name) for name in row.inputs) or "-"
-            yield (
-                places[row.name],
-                *_row_cells(row, numbers, "" if row.inputs == above else feeding),
-            )
-            above = (row.name,)
-
-    def _notes(self) -> Iterator[str]:
-        numbers = self.totals
-        here = f"; numbers for {point_text(self.at)}" if self.at else ""
-        if self.sizes.names:
-            yield f"for {self.sizes}{here}"
-        beside = self.parameters - sum(row.parameters for row in self.rows)
-        unused = f", {beside:,} of them in no layer above" if beside else ""
-        yield f"parameters: {self.parameters:,}{unused}"
-        yield f"MACs: {_whole_cell(self.macs, numbers and numbers.macs)}"
-        bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
-        yield f"activation bytes: {bytes_}"
-        taps = "counted" if self.padded_taps else "left out"
-        yield f"A MAC is one multiply-accumulate; taps on padding are {taps}."
-
-
-HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "MACs", "bytes")
-WORDS = ("layer", "from", "output")
-SUMMED = ("macs", "activation_bytes")
-COUNTED = ("convolution", "product", "unknown")
-
-
-def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
-    """All cells of a row but the first."""
-    macs, kept = (_cell(getattr(row, name), numbers and getattr(numbers, name)) for name in SUMMED)
-    return (
-        f"{row.name} x {row.times}" if row.times != 1 else row.name,
-        feeding,
-        _shape_cell(row.output, numbers and numbers.output),
-        f"{row.parameters:,}" if row.parameters else "-",
-        "-" if row.weights is None else _cell(row.weights, None),
-        macs if row.kind in COUNTED else "-",
-        kept,
-    )
-
-
-def _aligned(heading: str, text: str, width: int) -> str:
-    return text.ljust(width) if heading in WORDS else text.rjust(width)
-
-
-def _cell(formula: Any, number: int | None) -> str:
-    """A formula that is short enough to be read in a table, and its number."""
-    text = _whole_cell(formula, None)
-    text = f"{text[: LONG - 3]}..." if len(text) > LONG else text
-    return text if number is None or isinstance(formula, int) else f"{text} = {number:,}"
-
-
-def _whole_cell(formula: Any, number: int | None) -> str:
-    text = "?" if formula is None else f"{formula:,}" if isinstance(formula, int) else str(formula)
-    return text if number is None or isinstance(formula, int) else f"{text} = {number:,}"
-
-
-def _shape_cell(shape: Sequence[Any], numbers: Sequence[Any] | None) -> str:
-    text = shape_text(["?" if n is None else n for n in shape])
-    symbolic = numbers and not all(isinstance(n, int) for n in shape)
-    return f"{text} = {shape_text(numbers)}" if numbers and symbolic else text
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    found = vars(row.mapped(_plain))
-    return found | {"inputs": list(row.inputs), "output": list(found["output"])}
-
-
-def _plain(formula: Any) -> int | str | None:
-    return formula if formula is None or isinstance(formula, int) else str(formula)
 
 
 @door
@@ -276,41 +78,76 @@ def summary(
     search = explore(fn, *args, where=where)
     verdict = search.verdict()
     refuse_if(_not_traced(search, verdict))
-    tables = [_table(search, piece, padded_taps) for piece in search.pieces]
-    refuse_if(_different(search.pieces, tables))
+    cases = [_case(search, piece, padded_taps) for piece in search.pieces]
+    refuse_if(_different(cases))
     point = None if at is None else dict(at)
     refuse_if([] if point is None else _no_point(point, verdict))
-    join = functools.partial(_united, search.pieces)
-    rows = [
-        row.mapped(join, *others) for row, *others in zip(*(t.rows for t in tables), strict=True)
-    ]
-    totals = [table.totals for table in tables]
-    macs, kept = (join(*(getattr(t, name) for t in totals)) for name in SUMMED)
-    found = Summary(tuple(rows), totals[0].parameters, macs, kept, verdict.accepts, padded_taps)
-    return found if point is None else _with_numbers(found, search.pieces, tables, point)
+    rows, totals = _joined(cases)
+    found = Summary(rows, *totals, verdict.accepts, padded_taps)
+    if point is None:
+        return found
+    numbers, sums = _numbers(cases, point)
+    return replace(found, at=point, numbers=numbers, totals=sums)
 
 
-class _Table(NamedTuple):
-    """The rows of one piece, and their totals."""
+class _Counts(NamedTuple):
+    """The formulas of a layer, each as factors; None is unknown, or has no meaning.
 
-    rows: tuple[Row, ...]
-    totals: Totals
+    Attributes:
+        output: the sides of its output.
+        times: how often each scan around it runs.
+        macs: of one run.
+        weights: of one neuron.
+    """
+
+    output: tuple[Any, ...]
+    times: tuple[Any, ...]
+    macs: tuple[Any, ...] | None
+    weights: tuple[Any, ...] | None
+
+    def mapped(self, change: Callable[..., Any], *others: "_Counts") -> "_Counts":
+        """Change each factor, given those of others in the same place."""
+        return _Counts(*(_each(change, fields) for fields in zip(self, *others, strict=True)))
 
 
-def _table(search: Search, piece: Piece, padded_taps: bool) -> _Table:
-    here = _brought_to(Trial(piece.sizes.coalesce(), searching=False))
+def _each(change: Callable[..., Any], fields: Sequence[Any]) -> Any:
+    if any(factors is None for factors in fields):
+        return None
+    return tuple(change(*sizes) for sizes in zip(*fields, strict=True))
+
+
+class _Case(NamedTuple):
+    """What one piece of the sizes shows.
+
+    Attributes:
+        piece: the sizes, and their trace.
+        layers: read off it.
+        names: of those that are rows, each another one.
+        counts: of them, in the same order.
+        unused: how many parameters no row uses.
+    """
+
+    piece: Piece
+    layers: Layers
+    names: dict[Layer, str]
+    counts: list[_Counts]
+    unused: int
+
+
+def _case(search: Search, piece: Piece, padded_taps: bool) -> _Case:
+    here = _bring_to(Trial(piece.sizes.coalesce(), searching=False))
     layers, unused = read(piece.closed, search.template)
     names: dict[str, Layer] = {}
     for layer in flat(layers):
         names[fresh(layer.name, names)] = layer
+    counts = [_count(layer, here, padded_taps) for layer in names.values()]
     known = {layer: name for name, layer in names.items()}
-    rows = {layer: _row(layer, known, here, padded_taps) for layer in known}
-    parameters = sum(p.count for p in unused) + sum(row.parameters for row in rows.values())
-    sums = [_total(layers, rows, name) for name in SUMMED]
-    return _Table(tuple(rows.values()), Totals(parameters, *sums))
+    return _Case(piece, layers, known, counts, sum(parameter.count for parameter in unused))
 
 
-def _brought_to(home: Trial) -> Here:
+def _bring_to(home: Trial) -> Here:
+    """A function that brings sizes of other traces to this one."""
+
     def here(size: Any) -> Any:
         if not isinstance(size, Size):
             return size
@@ -320,29 +157,16 @@ def _brought_to(home: Trial) -> Here:
     return here
 
 
-def _row(layer: Layer, names: Mapping[Layer, str], here: Here, padded_taps: bool) -> Row:
+def _count(layer: Layer, here: Here, padded_taps: bool) -> _Counts:
     eqn = layer.eqn
     assert eqn is not None
-    output = tuple(here(n) for n in layer.output.shape)
-    times = prod(here(n) for n in layer.times)
+    output, times = (tuple(map(here, sizes)) for sizes in (layer.output.shape, layer.times))
     product = PRODUCTS.get(eqn.primitive.name)
-    macs, weights = 0 if layer.kind != "unknown" else None, None
-    if product is not None:
-        macs = _if_known(lambda: times * product.macs(eqn, here, padded_taps))
-        if any(layer.fixed[product.kernels]):
-            weights = _if_known(lambda: product.weights(eqn, here))
-    return Row(
-        names[layer],
-        layer.kind,
-        tuple(names.get(source, source.name) for source in layer.feeding()),
-        output,
-        str(layer.output.dtype),
-        times,
-        sum(parameter.count for parameter in layer.parameters),
-        weights,
-        macs,
-        _if_known(lambda: prod(output) * layer.output.dtype.itemsize * times),
-    )
+    if product is None:
+        return _Counts(output, times, None if layer.kind == "unknown" else (0,), None)
+    learnt = any(layer.fixed[product.kernels])
+    macs = _if_known(lambda: product.macs(eqn, here, padded_taps))
+    return _Counts(output, times, macs, product.weights(eqn, here) if learnt else None)
 
 
 def _if_known(compute: Callable[[], Any]) -> Any:
@@ -351,6 +175,64 @@ def _if_known(compute: Callable[[], Any]) -> Any:
         return compute()
     except Undecided:
         return None
+
+
+def _joined(cases: Sequence[_Case]) -> tuple[tuple[Row, ...], Totals]:
+    """The rows of all cases as one, with formulas that hold in each.
+
+    Factors are united, then multiplied: ``(h + 1)//2`` covers even and odd h, a product of two
+    such formulas for either cannot be found from those for both.
+    """
+    every = functools.reduce(isl.Set.union, (case.piece.sizes for case in cases))
+    here = _bring_to(Trial(every.coalesce(), searching=False))
+
+    def join(*sizes: Any) -> Any:
+        if all(isinstance(size, int) and size == sizes[0] for size in sizes):
+            return sizes[0]
+        parts = [(c.piece.trial, c.piece.sizes, n) for c, n in zip(cases, sizes, strict=True)]
+        return _if_known(lambda: here(unite(parts)))
+
+    counts = zip(*(case.counts for case in cases), strict=True)
+    return _rows(cases[0], [first.mapped(join, *others) for first, *others in counts])
+
+
+def _numbers(cases: Sequence[_Case], point: Mapping[str, int]) -> tuple[tuple[Row, ...], Totals]:
+    """The rows of the case that a point belongs to, with numbers."""
+    case = next(case for case in cases if SizeSet(case.piece.sizes).contains(**point))
+    number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
+    return _rows(case, [counts.mapped(number) for counts in case.counts])
+
+
+def _rows(case: _Case, counts: Iterable[_Counts]) -> tuple[tuple[Row, ...], Totals]:
+    rows = {
+        layer: _row(layer, case.names, count)
+        for layer, count in zip(case.names, counts, strict=True)
+    }
+    parameters = case.unused + sum(row.parameters for row in rows.values())
+    sums = (_total(case.layers, rows, name) for name in SUMMED)
+    return tuple(rows.values()), Totals(parameters, *sums)
+
+
+def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts) -> Row:
+    size = layer.output.dtype.itemsize
+    return Row(
+        names[layer],
+        layer.kind,
+        tuple(names.get(source, source.name) for source in layer.feeding()),
+        counts.output,
+        str(layer.output.dtype),
+        _product(counts.times),
+        sum(parameter.count for parameter in layer.parameters),
+        _product(counts.weights),
+        _product(counts.macs, counts.times),
+        _product((size,), counts.output, counts.times),
+    )
+
+
+def _product(*factors: tuple[Any, ...] | None) -> Any:
+    """The product of all factors; None where one is unknown."""
+    known: list[Any] = [n for some in factors for n in ((None,) if some is None else some)]
+    return None if any(n is None for n in known) else _if_known(lambda: prod(known))
 
 
 def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
@@ -370,31 +252,6 @@ def _largest(counts: Sequence[Any]) -> Any:
     return _if_known(lambda: functools.reduce(functools.partial(extreme, "max"), counts))
 
 
-def _united(pieces: Sequence[Piece], *formulas: Any) -> Any:
-    """One formula for all pieces; None where one is unknown, or there is none."""
-    if any(formula is None for formula in formulas):
-        return None
-    if len(formulas) == 1 or all(isinstance(n, int) and n == formulas[0] for n in formulas):
-        return formulas[0]
-    parts = [(p.trial, p.sizes, n) for p, n in zip(pieces, formulas, strict=True)]
-    return _if_known(lambda: unite(parts))
-
-
-def _with_numbers(
-    found: Summary, pieces: Sequence[Piece], tables: Sequence[_Table], point: dict[str, int]
-) -> Summary:
-    def number(formula: Any) -> Any:
-        return formula.at(**point) if isinstance(formula, Size) else formula
-
-    for piece, table in zip(pieces, tables, strict=True):
-        if SizeSet(piece.sizes).contains(**point):
-            numbers = tuple(row.mapped(number) for row in table.rows)
-            return replace(
-                found, at=point, numbers=numbers, totals=Totals(*map(number, table.totals))
-            )
-    raise AssertionError("the sizes accepted are those of the pieces")
-
-
 def _not_traced(search: Search, verdict: Verdict) -> Iterator[Fact]:
     """Why there are no formulas: every size fails, or sizes are needed as numbers."""
     fix = 'pass numbers, such as "1 224 224 3".'
@@ -411,15 +268,23 @@ def _not_traced(search: Search, verdict: Verdict) -> Iterator[Fact]:
         yield Fact("where= leaves no size.", "pass a condition that some sizes of at least 1 meet.")
 
 
-def _different(pieces: Sequence[Piece], tables: Sequence[_Table]) -> Iterator[Fact]:
+def _different(cases: Sequence[_Case]) -> Iterator[Fact]:
     """Whether the layers differ from case to case of the sizes."""
-    cases: dict[Any, isl.Set] = {}
-    for piece, table in zip(pieces, tables, strict=True):
-        key = tuple((row.name, row.kind, row.inputs, len(row.output)) for row in table.rows)
-        cases[key] = cases.get(key, isl.Set.empty(piece.sizes.space)).union(piece.sizes)
-    if len(cases) > 1:
-        texts = [f"{len(key)} for {SizeSet(sizes)}" for key, sizes in cases.items()]
-        wrong = f"the layers differ from case to case: there are {', '.join(texts)}."
+    found: dict[Any, isl.Set] = {}
+    for case in cases:
+        key = tuple(
+            (
+                name,
+                layer.kind,
+                *(case.names.get(n, n.name) for n in layer.feeding()),
+                len(counts.output),
+            )
+            for (layer, name), counts in zip(case.names.items(), case.counts, strict=True)
+        )
+        found[key] = found.get(key, isl.Set.empty(case.piece.sizes.space)).union(case.piece.sizes)
+    if len(found) > 1:
+        texts = sorted(f"{len(key)} for {SizeSet(sizes)}" for key, sizes in found.items())
+        wrong = f"the layers differ from case to case: there are {', or '.join(texts)}."
         yield Fact(wrong, "ask about one case with where=, or pass numbers as sizes.")
 
 
