@@ -42,7 +42,8 @@ def summary(
     convolutions have them, never count. Everything else costs no MACs.
 
     The body of a scan counts as often as it runs, its parameters once. Of the branches of a
-    ``lax.cond`` the totals count the largest; the body of a while loop counts once.
+    ``lax.cond`` the totals count the largest; the body of a while loop counts once. What feeds
+    the body of a loop is what feeds its first step.
 
     Args:
         fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.

@@ -122,8 +122,8 @@ def convolve(options):
 
 def counted(shapes, options, out, padded_taps):
     """Count by looking where each tap of each window falls."""
-    (*_, _), (*kernel, c, _) = shapes
-    size, positions = shapes[0][1:-1], out[1:-1]
+    (_, *size, _), (*kernel, c, _) = shapes
+    positions = out[1:-1]
     settings = [options[k] for k in ("window_strides", "rhs_dilation", "lhs_dilation", "padding")]
     total = 0
     for position in itertools.product(*map(range, positions)):
@@ -305,6 +305,34 @@ def test_a_concatenation_is_a_join_and_a_normalisation_is_none():
     assert last.name.startswith("test_summary.py:")
     assert [row.parameters for row in table.rows] == [144, 0, 8, 0, 0, 0]
     assert str(named(table)["both"].output) == "(b, h, w, 8)"
+
+
+def test_a_mask_is_no_map_and_a_crop_is_not_the_output():
+    kernel = jnp.ones((3, 3, 3, 3))
+
+    def network(x, other):
+        x = checkpoint_name(jc.conv(x, kernel), "x")
+        y = checkpoint_name(jc.conv(other, kernel), "y")
+        masked = jnp.where(x > 0, y, 0)
+        low = jax.nn.relu(masked[:, 1:]), jnp.tanh(jnp.pad(x, ((0, 0), (2, 2), (0, 0), (0, 0))))
+        return low, checkpoint_name(jc.max_pool(masked), "pool")
+
+    table = jc.summary(network, "b h w 3", "b h w 3", where="h >= 2, w >= 2")
+    assert fed(table) == {"x": ("input",), "y": ("input 2",), "pool": ("y",)}
+    assert [str(row.output) for row in table.rows[:2]] == ["(b, h, w, 3)"] * 2
+
+
+def test_products_inside_what_is_not_known_here_are_unknown():
+    matrix = 2 * jnp.eye(3)
+
+    def network(x):
+        solve = lambda matvec, b: b / 2  # noqa: E731
+        return lax.custom_linear_solve(lambda v: matrix @ v, x, solve, symmetric=True) @ matrix
+
+    table = jc.summary(network, jnp.ones(3))
+    assert [(row.kind, row.macs) for row in table.rows] == [("unknown", None), ("product", 9)]
+    assert table.macs is None
+    assert "?" in str(table).splitlines()[2]
 
 
 def test_attention_over_channels_is_a_join():
