@@ -1,6 +1,8 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.summary import summary
+from jaxconv.inspect.table import Summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
@@ -18,6 +20,7 @@ __all__ = [
     "Size",
     "SizeSet",
     "SpecError",
+    "Summary",
     "Undecided",
     "Verdict",
     "avg_pool",
@@ -33,6 +36,7 @@ __all__ = [
     "max_pool",
     "pool_shape",
     "sizes",
+    "summary",
     "vgg11",
     "vgg13",
     "vgg16",

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.figures import maps_figure
 from jaxconv.inspect.photos import PhotoError, open_photo
 from jaxconv.inspect.receptive import Row, rows
+from jaxconv.inspect.summary import summary
+from jaxconv.models import vgg
 from jaxconv.models.vgg import VGG, vgg16
 from jaxconv.models.weights import WeightsError
 from jaxconv.shapes.errors import ShapeError, choice, door, message
@@ -53,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
     except (PhotoError, ShapeError, UsageError, WeightsError) as error:
-        print(f"jaxconv {options.command}: {error}", file=sys.stderr)
+        said = str(error).removeprefix(f"{options.command}: ")
+        print(f"jaxconv {options.command}: {said}", file=sys.stderr)
         return 2
     return 0
 
@@ -86,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
         shape.add_argument(f"--{option}", type=_sizes, default=(1,), metavar="N", help="2 or 2x1")
     shape.add_argument("--groups", type=_positive, default=1, metavar="N")
     shape.set_defaults(run=_shape)
+    table = commands.add_parser(
+        "summary",
+        help="a table of a model's layers, for every size",
+        description="Print shape, parameters, multiply-accumulates and memory of each layer.",
+    )
+    table.add_argument("model", help=", ".join(vgg.STAGES))
+    table.add_argument("specs", nargs="+", metavar="SPEC", help='of an input, such as "b h w 3"')
+    table.add_argument("--where", metavar="CONDITION", help='such as "h >= 32, w == h"')
+    table.add_argument("--at", metavar="SIZES", help="show numbers too, for b=1,h=224,w=224")
+    table.add_argument("--without-padding", action="store_true", help="no MACs for taps on padding")
+    table.add_argument("--json", action="store_true", help="print data")
+    table.set_defaults(run=_summary)
     return parser
 
 
@@ -139,6 +155,36 @@ def _spread(name: str, values: tuple[int, ...], rank: int) -> tuple[int, ...]:
     if len(values) not in (1, rank):
         raise UsageError(f"--{name} has {len(values)} numbers. Fix: give one, or {rank}.")
     return values * rank if len(values) == 1 else values
+
+
+def _summary(options: argparse.Namespace) -> None:
+    at = None if options.at is None else _point(options.at)
+    padded = not options.without_padding
+    model = _model(options.model)
+    found = summary(model, *options.specs, where=options.where, at=at, padded_taps=padded)
+    if options.json:
+        print(json.dumps(found.to_json(), indent=2))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(found)
+    else:
+        print(found)
+
+
+def _model(text: str) -> nnx.Module:
+    """A model by its name, its parameters only as shapes."""
+    if text not in vgg.STAGES:
+        raise ShapeError(message("summary", [choice("model", text, vgg.STAGES)]))
+    return nnx.eval_shape(getattr(vgg, text))
+
+
+def _point(text: str) -> dict[str, int]:
+    """Read sizes such as ``b=1,h=224``."""
+    found = re.findall(r"\s*([A-Za-z_]\w*)\s*=\s*([0-9]{1,9})\s*(?:,|$)", text)
+    if not found or re.sub(r"\s", "", text) != ",".join(f"{name}={n}" for name, n in found):
+        raise UsageError(f"--at {text} cannot be read. Fix: write it as b=1,h=224,w=224.")
+    return {name: int(n) for name, n in found}
 
 
 def _maps(options: argparse.Namespace) -> None:

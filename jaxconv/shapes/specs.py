@@ -281,11 +281,12 @@ def _value(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
         case ast.BinOp(left=left, op=op, right=right):
             return OPERATORS[type(op)](_value(left, sizes), _value(right, sizes))
         case ast.Call(func=ast.Name(id=name), args=[left, right]):
-            return _extreme(name, _value(left, sizes), _value(right, sizes))
+            return extreme(name, _value(left, sizes), _value(right, sizes))
     raise AssertionError(ast.dump(tree))
 
 
-def _extreme(name: str, a: Any, b: Any) -> Any:
+def extreme(name: str, a: Any, b: Any) -> Any:
+    """The "min" or "max" of two sizes, ints or symbolic."""
     for one, other in ((a, b), (b, a)):
         if hasattr(one, name):
             return getattr(one, name)(other)
