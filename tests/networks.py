@@ -1,6 +1,6 @@
 """Random networks: every seed another one, some right for few sizes only.
 
-A network is a chain of layers, 1-D to 3-D, that may hold chains themselves; :data:`LAYERS` is the table
+A network is a chain of layers, 1-D to 3-D, that may hold chains themselves; ``LAYERS`` is the table
 of their makers. A maker throws the dice once and returns a function of x (batch, *sides, channels).
 """
 
@@ -366,6 +366,37 @@ def residual(dice):
     return lambda x: x[..., :1] + inner(x)[..., :1]
 
 
+def inception(dice):
+    """Branches of one stride that are made in different ways and fit, or almost fit."""
+    stride = dice.number(1, 3)
+    same = {"stride": stride, "layout": dice.layout}
+    ones = lambda x, k: jnp.ones((*[k] * dice.rank, x.shape[-1], 2))  # noqa: E731
+    ways = [
+        lambda x: jc.conv(x, ones(x, 3), **same),
+        lambda x: jc.conv(x, ones(x, 3), padding=1, **same),
+        lambda x: jc.conv(x, ones(x, 5), padding=2, **same),
+        lambda x: jc.conv(x, ones(x, 3), padding=2, dilation=2, **same),
+        lambda x: jc.conv(x, ones(x, 1), padding="VALID", **same),
+        lambda x: jc.max_pool(x, 3, padding=1, **same),
+        lambda x: jc.avg_pool(x, stride, padding="SAME", **same),
+        lambda x: jc.max_pool(x, stride, **same),
+        lambda x: x[(slice(None), *[slice(None, None, stride)] * dice.rank)],
+    ]
+    parts = [dice.one(ways) for _ in range(dice.number(2, 3))]
+    return lambda x: jnp.concatenate([part(x) for part in parts], -1)
+
+
+def resized_to_skip(dice):
+    """A top-down step of a feature pyramid."""
+    inner = dice.chain(1)
+
+    def layer(x):
+        y = inner(x)[..., :1]
+        return x + jax.image.resize(y, (*x.shape[:-1], 1), "nearest")
+
+    return layer
+
+
 def u_shaped(dice):
     inner = dice.chain(1)
 
@@ -439,6 +470,19 @@ def over_rows(dice):
 def gradient(dice):
     inner = dice.chain(1)
     return jax.grad(lambda x: (inner(x) ** 2).sum())
+
+
+def kernel_gradient(dice):
+    """A training step: the gradient of a convolution's kernel, applied."""
+    k, stride = dice.number(1, 3), dice.number(1, 3)
+    options = {"stride": stride, "padding": dice.one(["SAME", "VALID", 1]), "layout": dice.layout}
+
+    def layer(x):
+        kernel = jnp.ones((*[k] * dice.rank, x.shape[-1], 2))
+        step = jax.grad(lambda kernel: (jc.conv(x, kernel, **options) ** 2).mean())
+        return jc.conv(x, kernel - step(kernel), **options)
+
+    return layer
 
 
 def custom_gradient(dice):
@@ -528,12 +572,12 @@ def haiku_conv(dice):
 
 LAYERS = [
     convolution, convolution, convolution, our_convolution, transposed, lax_transposed,
-    dilated_input, pool, pool, window, pyramid, excite, pad_or_crop, pad_mode, pad_to_multiple, cut,
-    cut_from_end, dynamic_cut, roll_or_flip, upsample, resize, patches, windows, shuffle, attention,
-    spatial_softmax, channels_only, positions, two_branches, two_branches, residual, u_shaped,
-    u_cropped, branch_on_size, branch_on_parity, swap, cond, repeated, over_rows, gradient,
-    custom_gradient, wrapped, nnx_conv, nnx_norm, nnx_linear, nnx_pool, linen_conv, equinox_layer,
-    haiku_conv,
+    dilated_input, pool, pool, window, pyramid, excite, pad_or_crop, pad_mode, pad_to_multiple,
+    cut, cut_from_end, dynamic_cut, roll_or_flip, upsample, resize, patches, windows, shuffle,
+    attention, spatial_softmax, channels_only, positions, two_branches, residual, inception,
+    inception, resized_to_skip, u_shaped, u_cropped, branch_on_size, branch_on_parity, swap,
+    cond, repeated, over_rows, gradient, kernel_gradient, custom_gradient, wrapped, nnx_conv,
+    nnx_norm, nnx_linear, nnx_pool, linen_conv, equinox_layer, haiku_conv,
 ]  # fmt: skip
 
 
