@@ -41,7 +41,7 @@ from tests.oracle import disagreement, names_of
 BATCH = 100  # networks of one process; a new one has empty caches
 LARGEST = (4, 12, 12, 40, 300)  # random sizes go up to one of these
 NOTABLE = 40  # networks of each kind named in the summary
-PACKAGES = ("jaxconv", "jax", "flax", "equinox", "dm-haiku", "numpy", "islpy")
+PACKAGES = ("jax", "flax", "equinox", "dm-haiku", "numpy", "islpy")
 
 Point = dict[str, int]
 Row = dict[str, Any]
