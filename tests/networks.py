@@ -4,6 +4,7 @@ A network is a chain of layers, 1-D to 3-D, that may hold chains themselves; ``L
 of their makers. A maker throws the dice once and returns a function of x (batch, *sides, channels).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -601,6 +602,27 @@ def head(dice):
     return ends[kind]
 
 
+# Whole models, which are no functions: their state becomes an argument of the proof.
+
+
+def model(dice):
+    """A model of Flax NNX with its parameters, for images of two channels."""
+    ones, layers, c = {"kernel_init": nnx.initializers.ones, "rngs": nnx.Rngs(0)}, [], 2
+    for _ in range(dice.number(1, 3)):
+        k, stride, padding = dice.numbers(1, 3), dice.numbers(1, 2), dice.one(["SAME", "VALID"])
+        layers += [
+            nnx.Conv(c, c := dice.number(1, 4), k, stride, padding=padding, **ones),
+            nnx.BatchNorm(c, use_running_average=True, rngs=nnx.Rngs(0)),
+            nnx.relu,
+        ]
+        if dice.number(0, 1):
+            pooled = dice.one([nnx.max_pool, nnx.avg_pool])
+            layers.append(functools.partial(pooled, window_shape=k, strides=stride))
+    layers.append(dice.one([nnx.Linear(c, 5, **ones), lambda x: x.reshape(x.shape[0], -1)]))
+    dice.layers.append("model")
+    return nnx.Sequential(*layers)
+
+
 # Networks of two arguments: the specs, and how the second meets what a body made of the first.
 
 
@@ -686,8 +708,10 @@ def _formula(dice, names, points, sizes):
 
 def network(seed):
     """The random network of this number."""
-    dice = Dice(seed, int(np.random.default_rng([seed, 1]).choice([1, 2, 2, 2, 3])))
-    fn, specs = function(dice)
+    kind = np.random.default_rng([seed, 1])
+    dice = Dice(seed, int(kind.choice([1, 2, 2, 2, 3])))
+    whole = kind.random() < 0.06
+    fn, specs = (model(dice), (dice.one(ALONE[dice.rank]),)) if whole else function(dice)
     made = Network(fn, specs, None, tuple(dice.layers))
     names = names_of(specs)
     returns = promise(dice, made, names) if dice.rng.random() < 0.3 else None
