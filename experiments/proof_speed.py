@@ -33,7 +33,7 @@ OUT = Path("experiments/results/proof_speed.json")
 PACKAGES = ("jax", "flax", "islpy")
 
 
-def _vgg16(head: str | None) -> Callable[..., Any]:
+def _vgg16(head: Any) -> Callable[..., Any]:
     return nnx.eval_shape(lambda: jc.vgg16(head=head))
 
 

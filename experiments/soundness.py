@@ -98,27 +98,31 @@ def examine(
         "specs": made.specs,
         "returns": made.returns,
         "layers": made.layers,
-        "outcome": "right",
     }
     start = time.perf_counter()
     try:
         verdict = check(made.fn, *made.specs, returns=made.returns)
     except Exception:
         return row | {"outcome": "crashed", "error": traceback.format_exc()}
-    row |= {
-        "seconds": round(time.perf_counter() - start, 4),
+    row["seconds"] = round(time.perf_counter() - start, 4)
+    return row | _compared(made, verdict, points(verdict, names_of(made.specs), seed, sizes))
+
+
+def _compared(made: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
+    """What a verdict says, and where tracing says otherwise."""
+    found = [(point, disagreement(made, verdict, point)) for point in sizes]
+    wrong = [[point, text] for point, text in found if text]
+    return {
+        "outcome": "wrong" if wrong else "right",
         "status": verdict.status,
         "runs": verdict.runs,
         "decided": verdict.untried.is_empty(),
         "accepts_some": not verdict.accepts.is_empty(),
         "not_decided": [note for note in verdict.notes if "decided" in note or "gave up" in note],
+        "compared": len(found),
+        "wrong": wrong,
+        **({"verdict": str(verdict)} if wrong else {}),
     }
-    compared = points(verdict, names_of(made.specs), seed, sizes)
-    found = [(point, disagreement(made, verdict, point)) for point in compared]
-    row |= {"compared": len(found), "wrong": [[p, text] for p, text in found if text]}
-    if row["wrong"]:
-        row |= {"outcome": "wrong", "verdict": str(verdict)}
-    return row
 
 
 # Running many: one process a batch, ended when it is silent for too long.

@@ -124,7 +124,8 @@ class ResNet(nnx.Module):
     def __call__(self, x: Any) -> Any:
         """Maps images (b, h, w, 3) to classes (b, 1000)."""
         x = nnx.relu(self.stem(x))
-        x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        pads: Any = ((1, 1), (1, 1))  # Flax takes them, though its annotation says str
+        x = nnx.max_pool(x, (3, 3), (2, 2), pads)
         for block in self.blocks:
             x = block(x)
         return self.head(x.mean((1, 2)))
