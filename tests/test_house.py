@@ -43,6 +43,11 @@ def test_arrows_follow_the_plan(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_package_needs_neither_its_experiments_nor_its_tests(path):
+    assert not {name.split(".")[0] for name in imported(path)} & {"experiments", "tests"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_importing_jaxconv_stays_light(path):
     tops = {name.split(".")[0] for name in imported(path, top_level_only=True)}
     assert not tops & HEAVY

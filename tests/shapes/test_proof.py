@@ -15,50 +15,23 @@ from jax import lax
 import jaxconv as jc
 from jaxconv.shapes.blame import is_inside_jax
 from tests.networks import network
-
-GRID = [*itertools.product((1, 3), range(1, 11), range(1, 11))]
-
-
-def equations(jaxpr):
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in eqn.params.values():
-            for part in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
+from tests.oracle import disagreement, grid, names_of
 
 
-def concrete(function, b, h, w):
-    """The shape for one size, or None where tracing fails or a map is empty."""
-    x = jax.ShapeDtypeStruct((b, h, w, 2), jnp.float32)
-    try:
-        closed, result = jax.make_jaxpr(function, return_shape=True)(x)
-    except Exception:
-        return None
-    shapes = [getattr(v.aval, "shape", ()) for e in equations(closed.jaxpr) for v in e.outvars]
-    return None if any(0 in shape for shape in shapes) else result.shape
+def checked(number):
+    made = network(number)
+    return made, jc.check(made.fn, *made.specs, returns=made.returns)
 
 
 def test_proofs_agree_with_tracing_size_by_size(number):
-    function = network(number)
-    verdict = jc.check(function, "b h w 2")
-    for b, h, w in GRID:
-        point = {"b": b, "h": h, "w": w}
-        if verdict.untried.contains(**point):
-            continue
-        want = concrete(function, b, h, w)
-        assert verdict.accepts.contains(**point) == (want is not None), (point, str(verdict))
-        if want is not None:
-            shape = tuple(n if isinstance(n, int) else n.at(**point) for n in verdict.outputs)
-            assert shape == want, (point, str(verdict))
-        else:
-            blamed = [f for f in verdict.failures if f.sizes.contains(**point)]
-            assert len(blamed) == 1, (point, str(verdict))
+    made, verdict = checked(number)
+    for point in grid(names_of(made.specs)):
+        if not verdict.untried.contains(**point):
+            assert disagreement(made, verdict, point) is None, (point, str(verdict))
 
 
 def test_most_random_networks_are_decided():
-    open_ones = [n for n in range(30) if not jc.check(network(n), "b h w 2").untried.is_empty()]
+    open_ones = [n for n in range(30) if not checked(n)[1].untried.is_empty()]
     assert len(open_ones) <= 1, open_ones
 
 

@@ -1,0 +1,307 @@
+"""Are the proofs right? Random networks, their verdicts, and tracing size by size.
+
+    python -m experiments.soundness --networks 10000 --seed 0 --sizes 40 --processes 1
+
+Each network of ``tests/networks.py`` is checked, and its verdict compared with JAX's own tracing at
+sizes where mistakes would show: around the borders of what the verdict accepts and refuses, in the
+corners, and at random. Expected: no wrong answer and no crash; more than 98 % of the networks
+decided for every size; a median well under a second a check.
+
+Networks are worked on in processes of their own, since isl cannot be interrupted: one that takes
+longer than ``--limit`` seconds is counted as slow. Each finished network is a line of ``--rows``;
+``--resume`` goes on where an interrupted run with the same versions and options stopped. The
+summary is written to ``--out``.
+"""
+
+import argparse
+import collections
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+import queue
+import random
+import shlex
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jaxconv as jc
+from tests.networks import Network, network
+from tests.oracle import disagreement, names_of
+
+BATCH = 100  # networks of one process; a new one has empty caches
+LARGEST = (4, 12, 12, 40, 300)  # random sizes go up to one of these
+NOTABLE = 40  # networks of each kind named in the summary
+PACKAGES = ("jax", "flax", "equinox", "dm-haiku", "numpy", "islpy")
+
+Point = dict[str, int]
+Row = dict[str, Any]
+
+
+def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> list[Point]:
+    """Sizes at which to compare: of those the verdict speaks about, the most telling ones.
+
+    Half of them at most are at borders; the rest are corners and random sizes.
+    """
+    rng = random.Random(seed)
+    borders = list(_borders(verdict, names, rng))
+    rng.shuffle(borders)
+    corners = [
+        dict(zip(names, sizes, strict=True))
+        for sizes in itertools.product((1, 2, 9), repeat=len(names))
+    ]
+    rng.shuffle(corners)
+    wanted = [*borders[: count // 2], *corners[: count // 4], *_random(names, rng, 4 * count)]
+    unique = {tuple(point.values()): point for point in wanted}.values()
+    known = (point for point in unique if not verdict.untried.contains(**point))
+    return list(itertools.islice(known, count))
+
+
+def _borders(verdict: jc.Verdict, names: Sequence[str], rng: random.Random) -> Iterator[Point]:
+    """The smallest sizes of each set, those nearest to random ones, and their neighbours."""
+    sets = [verdict.accepts, *(failure.sizes for failure in verdict.failures)]
+    for sizes in sets:
+        if sizes.is_empty():
+            continue
+        for point in [sizes.smallest(), *map(sizes.nearest, _random(names, rng, 3))]:
+            yield point
+            for name, step in itertools.product(names, (-1, 1)):
+                if point[name] + step >= 1:
+                    yield point | {name: point[name] + step}
+
+
+def _random(names: Sequence[str], rng: random.Random, count: int) -> Iterator[Point]:
+    for _ in range(count):
+        yield {name: rng.randint(1, rng.choice(LARGEST)) for name in names}
+
+
+def examine(
+    seed: int,
+    sizes: int,
+    *,
+    make: Callable[[int], Network] = network,
+    check: Callable[..., jc.Verdict] = jc.check,
+) -> Row:
+    """Check one network and compare its verdict with tracing."""
+    made = make(seed)
+    row: Row = {
+        "seed": seed,
+        "specs": made.specs,
+        "returns": made.returns,
+        "layers": made.layers,
+    }
+    start = time.perf_counter()
+    try:
+        verdict = check(made.fn, *made.specs, returns=made.returns)
+    except Exception:
+        return row | {"outcome": "crashed", "error": traceback.format_exc()}
+    row["seconds"] = round(time.perf_counter() - start, 4)
+    return row | _compared(made, verdict, points(verdict, names_of(made.specs), seed, sizes))
+
+
+def _compared(made: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
+    """What a verdict says, and where tracing says otherwise."""
+    found = [(point, disagreement(made, verdict, point)) for point in sizes]
+    wrong = [[point, text] for point, text in found if text]
+    return {
+        "outcome": "wrong" if wrong else "right",
+        "status": verdict.status,
+        "runs": verdict.runs,
+        "decided": verdict.untried.is_empty(),
+        "accepts_some": not verdict.accepts.is_empty(),
+        "not_decided": [note for note in verdict.notes if "decided" in note or "gave up" in note],
+        "compared": len(found),
+        "wrong": wrong,
+        **({"verdict": str(verdict)} if wrong else {}),
+    }
+
+
+# Running many: one process a batch, ended when it is silent for too long.
+
+
+def _work(seeds: Sequence[int], sizes: int, send: Any) -> None:
+    """Examine networks in a process of their own, and send each row."""
+    for seed in seeds:
+        send.send(examine(seed, sizes))
+    send.close()
+
+
+def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
+    """Rows of all these networks; one that takes too long or ends its process has no verdict."""
+    rest = list(seeds)
+    spawn = multiprocessing.get_context("spawn")
+    while rest:
+        receive, send = spawn.Pipe(duplex=False)
+        worker = spawn.Process(target=_work, args=(rest[:BATCH], sizes, send), daemon=True)
+        worker.start()
+        send.close()
+        for _ in range(len(rest[:BATCH])):
+            row = _next(receive, limit)
+            yield {"seed": rest[0], **row}
+            rest.pop(0)
+            if "seconds" not in row and row["outcome"] != "crashed":
+                break
+        worker.kill()
+        worker.join()
+
+
+def _next(receive: Any, limit: float) -> Row:
+    try:
+        return receive.recv() if receive.poll(limit) else {"outcome": "slow", "limit": limit}
+    except EOFError:
+        return {"outcome": "died", "error": "the process ended without an answer"}
+
+
+def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Iterator[Row]:
+    """Rows of all these networks, from several processes at once, as they come."""
+    rows: queue.Queue[Row] = queue.Queue()
+
+    def supervise(part: Sequence[int]) -> None:
+        for row in watched(part, sizes, limit):
+            rows.put(row)
+
+    for i in range(processes):
+        threading.Thread(target=supervise, args=(seeds[i::processes],), daemon=True).start()
+    for _ in seeds:
+        yield rows.get()
+
+
+def summary(rows: Iterable[Row]) -> dict[str, Any]:
+    """What many rows show."""
+    rows = sorted(rows, key=lambda row: row["seed"])
+    checked = [row for row in rows if "seconds" in row]
+    seconds = sorted(row["seconds"] for row in checked) or [float("nan")]
+    outcomes = collections.Counter(row["outcome"] for row in rows)
+    return {
+        "networks": len(rows),
+        "outcomes": dict(outcomes),
+        "wrong_answers": sum(len(row["wrong"]) for row in checked),
+        "comparisons": sum(row["compared"] for row in checked),
+        "share_decided": round(sum(row["decided"] for row in checked) / max(1, len(rows)), 4),
+        "share_accepting_some_size": round(
+            sum(row["accepts_some"] for row in checked) / max(1, len(rows)), 4
+        ),
+        "status": dict(collections.Counter(row["status"] for row in checked)),
+        "seconds_a_check": {
+            "median": round(statistics.median(seconds), 4),
+            "percentile_99": seconds[int(0.99 * (len(seconds) - 1))],
+            "worst": seconds[-1],
+        },
+        "networks_with_layer": dict(sorted(_layers(rows).items())),
+        "notable": _notable(rows, checked),
+    }
+
+
+def _layers(rows: Sequence[Row]) -> collections.Counter[str]:
+    return collections.Counter(name for row in rows for name in set(row.get("layers", ())))
+
+
+def _notable(rows: Sequence[Row], checked: Sequence[Row]) -> dict[str, list[Row]]:
+    """Each network that did not end as it should, in full; of the others those that took long."""
+    open_ones = [row for row in checked if not row["decided"]]
+    slowest = sorted(checked, key=lambda row: -row["seconds"])[:10]
+    return {
+        "not right": [row for row in rows if row["outcome"] != "right"],
+        "not decided": [_brief(row) for row in open_ones[:NOTABLE]],
+        "slowest": [_brief(row) for row in slowest],
+    }
+
+
+def _brief(row: Row) -> Row:
+    kept = ("seed", "layers", "specs", "returns", "seconds", "runs", "not_decided")
+    return {key: row[key] for key in kept if row[key] not in (None, [])}
+
+
+def _setting(options: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return {
+        "commit": commit.stdout.strip(),
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "sizes": options.sizes,
+        "limit": options.limit,
+    }
+
+
+def _rows(options: argparse.Namespace, setting: dict[str, Any]) -> list[Row]:
+    """Rows of an interrupted run, if this one goes on with it; else begin the file."""
+    path = options.rows
+    if not (options.resume and path.exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(setting) + "\n")
+        return []
+    before, *rows = map(json.loads, path.read_text().splitlines())
+    if before != setting:
+        sys.exit(
+            f"{path} comes from another run: {before}, but now {setting}.\n"
+            "Fix: leave out --resume, or use the same commit, versions and options."
+        )
+    return rows
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.soundness", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--networks", type=int, default=10_000, help="how many")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first; the next are seed + 1..."
+    )
+    parser.add_argument("--sizes", type=int, default=40, help="compared for each network")
+    parser.add_argument("--processes", type=int, default=1, help="working at once")
+    parser.add_argument("--limit", type=float, default=120, help="seconds for one network")
+    parser.add_argument("--rows", type=Path, default=Path("runs/soundness.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/soundness.json"))
+    parser.add_argument("--resume", action="store_true", help="go on with --rows")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; 1 if an answer was wrong or missing."""
+    options = _parse(arguments)
+    setting = _setting(options)
+    rows = _rows(options, setting)
+    done = {row["seed"] for row in rows}
+    seeds = [s for s in range(options.seed, options.seed + options.networks) if s not in done]
+    start = time.perf_counter()
+    with options.rows.open("a") as file:
+        for row in run(seeds, options.sizes, options.processes, options.limit):
+            rows.append(row)
+            print(json.dumps(row), file=file, flush=True)
+            _tell(row, len(rows), options.networks, start)
+    words = sys.argv[1:] if arguments is None else arguments
+    found = {
+        "command": shlex.join(["python", "-m", "experiments.soundness", *words]),
+        **setting,
+        "cores_of_the_machine": os.cpu_count(),
+        "minutes": round((time.perf_counter() - start) / 60, 1),
+        **summary(rows),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({key: found[key] for key in found if key != "notable"}, indent=1))
+    return 0 if set(found["outcomes"]) <= {"right"} else 1
+
+
+def _tell(row: Row, done: int, count: int, start: float) -> None:
+    """A line for each network that is not right, and now and then how far it is."""
+    if row["outcome"] != "right":
+        print(json.dumps(row | {"wrong": row.get("wrong", [])[:1]}), flush=True)
+    if done % 50 == 0 or done == count:
+        minutes = (time.perf_counter() - start) / 60
+        print(f"{done} of {count} networks, {minutes:.1f} minutes", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What proofs are compared with: JAX's own tracing, one size after the other.
+
+Shares no code with jaxconv: specs and promises are read here once more, by Python itself.
+"""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+
+
+def names_of(specs):
+    """The names of sizes in specs, in the order of their first use."""
+    words = re.findall(r"[a-z_]\w*", " ".join(specs))
+    return tuple(dict.fromkeys(words))
+
+
+def value(formula, point):
+    """The number that a formula, such as ``(h+1)//2``, has at a point."""
+    return eval(formula, {"max": max, "min": min}, dict(point))
+
+
+def equations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for param in eqn.params.values():
+            for part in param if isinstance(param, tuple | list) else (param,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+def outcome(network, point):
+    """The shapes returned for one size; None if that fails, a map is empty or a promise broken."""
+    args = [
+        jax.ShapeDtypeStruct([value(axis, point) for axis in spec.split()], jnp.float32)
+        for spec in network.specs
+    ]
+    try:
+        closed, result = jax.make_jaxpr(network.fn, return_shape=True)(*args)
+    except Exception:
+        return None
+    made = [getattr(v.aval, "shape", ()) for e in equations(closed.jaxpr) for v in e.outvars]
+    if any(0 in shape for shape in made):
+        return None
+    shapes = jax.tree.map(lambda leaf: leaf.shape, result)
+    kept = network.returns is None or keeps(network.returns, shapes, point)
+    return shapes if kept else None
+
+
+def keeps(promise, shape, point):
+    """Whether a shape is what was promised."""
+    if not is_shape(shape):
+        return False
+    axes = promise.split()
+    if "..." in axes:
+        at = axes.index("...")
+        axes[at : at + 1] = ["_"] * (len(shape) - len(axes) + 1)
+    return len(axes) == len(shape) and all(
+        axis == "_" or value(axis, point) == n for axis, n in zip(axes, shape, strict=True)
+    )
+
+
+def is_shape(shapes):
+    """Whether this is the shape of one array, not a tree of them."""
+    return type(shapes) is tuple and all(not isinstance(n, tuple | list | dict) for n in shapes)
+
+
+def claimed(verdict, point):
+    """The shapes that a verdict's formulas give at a point."""
+    outputs = verdict.outputs.at(**point) if hasattr(verdict.outputs, "cases") else verdict.outputs
+    return jax.tree.map(lambda n: n if isinstance(n, int) else n.at(**point), outputs)
+
+
+def disagreement(network, verdict, point):
+    """How a verdict differs from what tracing shows for one size; None where it does not."""
+    want, accepted = outcome(network, point), verdict.accepts.contains(**point)
+    if accepted != (want is not None):
+        return f"it {'accepts' if accepted else 'refuses'} these sizes, but tracing gives {want}"
+    if want is None:
+        blamed = sum(failure.sizes.contains(**point) for failure in verdict.failures)
+        return None if blamed == 1 else f"{blamed} failures blame these sizes, which must be one"
+    found = claimed(verdict, point)
+    return None if found == want else f"its formulas give {found}, but tracing gives {want}"
+
+
+def grid(names, about=200):
+    """All small sizes: batches of 1 and 3, and the same range for each of the others."""
+    sides = len(names) - 1
+    most = max(3, int((about / 2) ** (1 / sides))) if sides else 10
+    ranges = [(1, 3) if sides else range(1, most + 1)] + [range(1, most + 1)] * sides
+    return [dict(zip(names, sizes, strict=True)) for sizes in itertools.product(*ranges)]
