@@ -97,7 +97,9 @@ class Trial:
         asked: equalities that hold on a part of the domain and were answered False, in the
             order of asking.
         doubts: equalities whose condition was known in part only, as sentences.
+        factors: those of all products.
         made: sizes of the arrays that JAX made so far, and the calls that led there.
+        simplified: formulas on the domain, by their text before.
     """
 
     domain: isl.Set
@@ -106,6 +108,7 @@ class Trial:
     doubts: list[str] = field(default_factory=list)
     factors: list["Factor"] = field(default_factory=list)
     made: list[tuple["Size", list[Step]]] = field(default_factory=list)
+    simplified: dict[str, isl.PwAff] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
         """Names of the sizes."""
@@ -121,7 +124,10 @@ class Trial:
 
     def make(self, affine: isl.PwAff, products: "Products") -> "Size | int":
         """Simplify on the domain; a constant becomes an int."""
-        affine = affine.coalesce().gist_params(self.domain).coalesce()
+        text = str(affine)
+        if text not in self.simplified:  # the same few formulas come again and again
+            self.simplified[text] = affine.coalesce().gist_params(self.domain).coalesce()
+        affine = self.simplified[text]
         products = {factors: k for factors, k in products.items() if k}
         constant = None if products else _constant(affine)
         return Size(self, affine, products) if constant is None else constant
