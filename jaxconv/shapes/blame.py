@@ -96,6 +96,25 @@ def steps_of_error(error: BaseException) -> list[Step]:
     return found
 
 
+def origin_of_error(error: BaseException) -> Origin:
+    """The user's line behind an error; its layer is that of Linen or Haiku, where it is theirs."""
+    found, step, layer = origin(steps_of_error(error)), error.__traceback__, ""
+    while step is not None:
+        layer = _own_name(step.tb_frame.f_locals.get("self")) or layer
+        step = step.tb_next
+    return Origin(found.path, found.line, layer) if layer else found
+
+
+def _own_name(module: Any) -> str:
+    """The name by which a module of Linen or Haiku knows itself."""
+    if type(module).__module__ == "builtins":
+        return ""
+    path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+    if isinstance(path, tuple) and all(isinstance(part, str) for part in path):
+        return ".".join(path)
+    return name.replace("/", ".") if isinstance(name, str) else ""
+
+
 def steps_of_equation(eqn: Any) -> list[Step]:
     """The calls that led to an equation of a jaxpr."""
     found = eqn.source_info.traceback

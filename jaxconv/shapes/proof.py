@@ -26,6 +26,7 @@ from jaxconv.shapes.blame import (
     is_inside_jax,
     origin,
     origin_of_equation,
+    origin_of_error,
     steps_of_error,
 )
 from jaxconv.shapes.contracts import arguments_of, contract_of
@@ -297,7 +298,7 @@ class Search:
             if not empty.is_empty():
                 self._refuse(empty, origin(steps), finding)
                 sizes = sizes.intersect(finding.holds)
-        self._refuse(sizes, origin(steps_of_error(error)), _finding_of(error, sizes))
+        self._refuse(sizes, origin_of_error(error), _finding_of(error, sizes))
 
     def _refuse(self, sizes: isl.Set, where: Origin, finding: Finding) -> None:
         """Note why sizes fail, together with others that fail for the same reason."""

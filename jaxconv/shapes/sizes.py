@@ -605,8 +605,11 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
     Raises:
         SpecError: a condition that cannot be read, or names other sizes.
     """
+    for name in names:
+        if not _is_name(name):
+            raise SpecError(f"{name!r} cannot name a size.\n  Fix: call it h, height or h2.")
     domain = SizeSet.parse(names).points
-    if not where:
+    if not where.strip():
         return domain
     trial = Trial(domain)
     sizes = {name: trial.size(name) for name in names}
@@ -620,6 +623,16 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
         sides = [trial.formula(0) + _affine(trial, f.value(sizes)) for f in (left, right)]
         domain = domain.intersect(getattr(sides[0], sign)(sides[1]))
     return domain
+
+
+def _is_name(text: str) -> bool:
+    """Whether isl, too, takes a text for a name; it has words of its own, such as mod."""
+    if not (text.isidentifier() and text.isascii()):
+        return False
+    try:
+        return names_of(isl.Set(f"[{text}] -> {{ : {text} mod 2 = 1 and {text} >= 3 }}")) == (text,)
+    except isl.Error:
+        return False
 
 
 def _affine(trial: Trial, size: Any) -> isl.PwAff:

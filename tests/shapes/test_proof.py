@@ -315,6 +315,7 @@ MALFORMED = {
     "no dtype": ("b h 3:", "must follow the colon.\n  b h 3:\n        ^"),
     "two rests": ("... h ...", "may stand once only.\n  ... h ...\n        ^"),
     "an attribute": ("b h.w", "make a formula.\n  b h.w\n    ^"),
+    "no name": ("b mod 3", "'mod' cannot name a size."),
     "a rest as argument": ("... 3", "An argument has _ or ... as a size."),
 }
 
