@@ -131,9 +131,17 @@ def _read(leaf: Any) -> Any:
     return parse_spec(leaf) if isinstance(leaf, str) else leaf
 
 
+def _is_spec(leaf: Any) -> bool:
+    return isinstance(leaf, Spec)
+
+
+def _is_data(leaf: Any) -> bool:
+    """Whether a leaf of the arguments varies while tracing, unlike an activation in a model."""
+    return isinstance(leaf, Spec | bool | int | float | complex) or hasattr(leaf, "dtype")
+
+
 def _specs(template: Any) -> list[Spec]:
-    leaves = jax.tree.leaves(template, is_leaf=lambda x: isinstance(x, Spec))
-    return [leaf for leaf in leaves if isinstance(leaf, Spec)]
+    return [leaf for leaf in jax.tree.leaves(template, is_leaf=_is_spec) if _is_spec(leaf)]
 
 
 def _names(template: Any) -> list[str]:
@@ -205,6 +213,7 @@ class Search:
     asked: list[Asked] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     runs: int = 0
+    by_numbers: bool = False
 
     def run(self) -> None:
         """Work through domains until each is accepted, refused, or open."""
@@ -235,12 +244,28 @@ class Search:
         self._finished(trial, closed, result)
         return []
 
-    def _trace(self, trial: Trial) -> tuple[Any, Any]:
+    def _trace(self, trial: Trial) -> tuple[core.ClosedJaxpr, Any]:
+        """Trace the function once.
+
+        Raises:
+            Split, Undecided: also where the function caught them, and went on without an answer.
+        """
         sizes = {name: trial.size(name) for name in trial.names()}
-        args = jax.tree.map(
-            lambda leaf: _struct(leaf, sizes), self.template, is_leaf=lambda x: isinstance(x, Spec)
-        )
-        return jax.make_jaxpr(self.fn, return_shape=True)(*args)
+        leaves, tree = jax.tree.flatten(self.template, is_leaf=_is_spec)
+        varying = [_struct(leaf, sizes) for leaf in leaves if _is_data(leaf)]
+
+        def call(*values: Any) -> Any:
+            rest = iter(values)
+            found = [next(rest) if _is_data(leaf) else leaf for leaf in leaves]
+            return self.fn(*jax.tree.unflatten(tree, found))
+
+        try:
+            return jax.make_jaxpr(call, return_shape=True)(*varying)
+        finally:
+            if trial.split is not None:
+                raise Split(trial.split)
+            if trial.unanswered:
+                raise Undecided(trial.unanswered[0])
 
     def _failed(self, trial: Trial, error: Exception) -> list[isl.Set]:
         at = _place_of(error)
@@ -264,13 +289,7 @@ class Search:
         An equality only makes more things legal, so where fewer hold it fails too. None where
         it does not fail, or not there.
         """
-        best, others = domain, isl.Set.empty(domain.space)
-        for condition in reversed(asked):
-            both = best.intersect(condition)
-            if both.is_empty():
-                others = others.union(condition)
-            else:
-                best = both
+        best, others = _most(domain, asked)
         self.runs += 1
         trial = Trial(best.coalesce())
         try:
@@ -298,7 +317,42 @@ class Search:
             if not empty.is_empty():
                 self._refuse(empty, origin(steps), finding)
                 sizes = sizes.intersect(finding.holds)
-        self._refuse(sizes, origin_of_error(error), _finding_of(error, sizes))
+        finding = _finding_of(error, sizes)
+        if self._fails(sizes):
+            self._refuse(sizes, origin_of_error(error), finding)
+        else:
+            doubt = f"it fails for formulas ({finding.kind}), but not for numbers"
+            self._leave_open(sizes, [doubt])
+
+    def _by_numbers(self, point: isl.Set) -> Any:
+        """The shapes that tracing with numbers gives for one point; None where it fails."""
+        alone = Search(self.fn, self.home, self.template, self.promise, point, by_numbers=True)
+        alone._try(Trial(point))
+        self.runs += 1
+        return alone.pieces[0].shapes if alone.pieces else None
+
+    def _fails(self, sizes: isl.Set) -> bool:
+        """Whether tracing fails with numbers, too, as far as two points show.
+
+        Formulas are not ints: code that asks what a size is may do otherwise for numbers.
+        """
+        points = [] if self.by_numbers else _points(sizes)
+        return all(self._by_numbers(point) is None for point in points)
+
+    def _agrees(self, trial: Trial, sizes: isl.Set, shapes: Any) -> bool:
+        """Whether tracing with numbers gives these formulas' values, as far as some points show.
+
+        One of them is a point for which most of the equalities hold that were answered False.
+        """
+        if self.by_numbers:
+            return True
+        most, _ = _most(sizes, [asked.condition for asked in trial.asked])
+        for point in {str(p): p for p in (*_points(sizes), *_points(most)[:1])}.values():
+            at = SizeSet(point).smallest()
+            here = jax.tree.map(lambda n, at=at: n if isinstance(n, int) else n.at(**at), shapes)
+            if self._by_numbers(point) != here:
+                return False
+        return True
 
     def _refuse(self, sizes: isl.Set, where: Origin, finding: Finding) -> None:
         """Note why sizes fail, together with others that fail for the same reason."""
@@ -313,23 +367,32 @@ class Search:
         self.refused[where, finding.kind] = replace(first, sizes=both)
 
     def _finished(self, trial: Trial, closed: core.ClosedJaxpr, result: Any) -> None:
-        """Cut what a finished trace shows to fail out of its domain; keep the rest."""
-        sizes = trial.domain
+        """Keep the sizes for which nothing fails that a finished trace shows."""
         try:
-            for eqn in equations(closed.jaxpr):
-                if sizes.is_empty():
-                    return
-                for finding in findings(Trial(sizes), eqn):
-                    sizes = self._keep(sizes, finding, lambda eqn=eqn: origin_of_equation(eqn))
-            shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), result)
-            if self.promise is not None:
-                for finding in promised(trial, self.promise, shapes):
-                    sizes = self._keep(sizes, finding, lambda: self.home)
+            sizes = self._cut(trial, closed, result)
         except Undecided as error:
-            self._leave_open(sizes, [str(error)])
+            self._leave_open(trial.domain, [str(error)])
             return
-        if not sizes.is_empty():
+        shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), result)
+        if sizes.is_empty():
+            return
+        if self._agrees(trial, sizes, shapes):
             self.pieces.append(Piece(trial, sizes, closed, shapes))
+        else:
+            self._leave_open(sizes, ["its formulas are not what tracing with numbers gives"])
+
+    def _cut(self, trial: Trial, closed: core.ClosedJaxpr, result: Any) -> isl.Set:
+        """Cut what a finished trace shows to fail out of its domain, and say why."""
+        sizes = trial.domain
+        for eqn in equations(closed.jaxpr):
+            if sizes.is_empty():
+                break
+            for finding in findings(Trial(sizes), eqn):
+                sizes = self._keep(sizes, finding, lambda eqn=eqn: origin_of_equation(eqn))
+        if self.promise is not None:
+            for finding in promised(trial, self.promise, result):
+                sizes = self._keep(sizes, finding, lambda: self.home)
+        return sizes
 
     def _keep(self, sizes: isl.Set, finding: Finding, where: Callable[[], Origin]) -> isl.Set:
         if sizes.is_subset(finding.holds):
@@ -339,14 +402,11 @@ class Search:
 
     def _sample(self, sizes: SizeSet) -> None:
         """Try some sizes of an open domain one by one."""
-        for sample in _samples(sizes):
-            point = SizeSet(sizes.points)
-            for name, value in sample.items():
-                point = point & SizeSet.parse(sizes.names, f"{name} = {value}")
-            undecided = len(self.open)
-            self._try(Trial(point.points))
+        for floor in _floors(sizes):
+            point, undecided = _point(floor), len(self.open)
+            self._try(Trial(point))
             if len(self.open) == undecided:
-                self.tried.append(point.points)
+                self.tried.append(point)
 
     def verdict(self) -> Verdict:
         """Put together what was found."""
@@ -415,20 +475,47 @@ def _struct(leaf: Any, sizes: dict[str, Any]) -> Any:
     return jax.ShapeDtypeStruct(tuple(shape), np.dtype(jax.numpy.dtype(leaf.dtype or "float32")))
 
 
+def _most(domain: isl.Set, conditions: Sequence[isl.Set]) -> tuple[isl.Set, isl.Set]:
+    """Where many conditions hold at once, the last ones first, and where one of the others does."""
+    best, others = domain, isl.Set.empty(domain.space)
+    for condition in reversed(conditions):
+        both = best.intersect(condition)
+        if both.is_empty():
+            others = others.union(condition)
+        else:
+            best = both
+    return best, others
+
+
+def _point(sizes: SizeSet) -> isl.Set:
+    """The smallest sizes of a set, as a set."""
+    conditions = (f"{name} = {size}" for name, size in sizes.smallest().items())
+    return SizeSet.parse(sizes.names, " and ".join(conditions)).points
+
+
+def _points(sizes: isl.Set) -> list[isl.Set]:
+    """The smallest sizes of a set, and some that are larger and not alike, where it has such."""
+    found = SizeSet(sizes)
+    larger = (f"{name} >= {7 + 2 * i}" for i, name in enumerate(found.names))
+    parts = [found, found & SizeSet.parse(found.names, " and ".join(larger))]
+    points = [_point(part) for part in parts if not part.is_empty()]
+    return points[:1] if len(points) > 1 and points[0].is_equal(points[1]) else points
+
+
 def _halves(domain: isl.Set, condition: isl.Set) -> list[isl.Set]:
     return [domain.subtract(condition), domain.intersect(condition)]
 
 
-def _samples(sizes: SizeSet) -> Iterator[dict[str, int]]:
-    """The smallest sizes of a set, and then larger ones, as far as they are in it."""
+def _floors(sizes: SizeSet) -> Iterator[SizeSet]:
+    """Parts of a set from larger and larger sizes on, which have different smallest sizes."""
     seen = []
     for grow in (1, 2, 3, 5, 8, 16, 17, 32, 33, 64, 100, 224):
         floor = sizes & SizeSet.parse(
             sizes.names, " and ".join(f"{name} >= {grow}" for name in sizes.names)
         )
-        if not floor.is_empty() and (sample := floor.smallest()) not in seen:
-            seen.append(sample)
-            yield sample
+        if not floor.is_empty() and (smallest := floor.smallest()) not in seen:
+            seen.append(smallest)
+            yield floor
         if len(seen) == SAMPLES:
             return
 

@@ -200,7 +200,8 @@ def _outside(lines: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[
     for line, name in lines:
         whole = _alone(hull, name)
         if not whole.is_subset(line):
-            yield from ((text, name) for text in _line(whole.subtract(line), name, whole))
+            texts = _line(whole.subtract(line), name, whole)
+            yield (f"({', '.join(texts)})" if len(texts) > 1 else texts[0]), name
 
 
 def _lines(points: isl.Set) -> list[tuple[isl.Set, str]] | None:
@@ -218,8 +219,10 @@ def _gather(conditions: list[tuple[str, str]], joint: str) -> str:
         found.setdefault(shared, []).append(name)
     texts = []
     for condition, names in found.items():
-        many = condition.replace(" a multiple", " multiples") if len(names) > 1 else condition
-        texts.append(many.replace("{}", (" and " if joint == ", " else joint).join(names)))
+        text = condition
+        if joint == ", " and len(names) > 1:
+            text = re.sub("( a)?( no)? multiple", r"\2 multiples", text)
+        texts.append(text.replace("{}", (" and " if joint == ", " else joint).join(names)))
     return joint.join(texts)
 
 

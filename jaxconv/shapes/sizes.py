@@ -24,7 +24,13 @@ from typing import Any, NamedTuple, cast
 
 import islpy as isl
 
-from jaxconv.shapes.blame import Step, folder_of, is_inside_jax, steps_here
+from jaxconv.shapes.blame import (
+    Step,
+    folder_of,
+    is_inside_jax,
+    is_inside_library,
+    steps_here,
+)
 from jaxconv.shapes.sets import PARAM, SizeSet, bounds, names_of
 from jaxconv.shapes.specs import SpecError, parse_condition
 
@@ -32,8 +38,13 @@ DIV = isl.dim_type.div
 FEW = 8  # values that a size may take, to be tried one by one where a number is needed
 
 
-# Functions of JAX that ask whether the size of a new array is a number, and are content if not.
-PROBES = frozenset({"_canonicalize_dimension"})
+# Functions of JAX that ask whether a size is a number, and are content if it is not; the first of
+# them asks of each side of each new array.
+NEW_SIDE, *PROBES = ("_canonicalize_dimension", "is_constant_dim", "convert_to_index")
+
+
+# Functions of JAX that keep what they made for a shape; others compare sizes by sets of them.
+CACHES = frozenset({"wrapper", "__new__", "to_tangent_aval"})
 
 
 class Split(BaseException):
@@ -99,6 +110,8 @@ class Trial:
         doubts: equalities whose condition was known in part only, as sentences.
         factors: those of all products.
         made: sizes of the arrays that JAX made so far, and the calls that led there.
+        split: what the run stopped at, even where the code caught that.
+        unanswered: what code outside JAX asked without an answer, even where it caught that.
         simplified: formulas on the domain, by their text before.
     """
 
@@ -109,6 +122,8 @@ class Trial:
     factors: list["Factor"] = field(default_factory=list)
     made: list[tuple["Size", list[Step]]] = field(default_factory=list)
     simplified: dict[str, isl.PwAff] = field(default_factory=dict)
+    split: isl.Set | None = None
+    unanswered: list[str] = field(default_factory=list)
 
     def names(self) -> tuple[str, ...]:
         """Names of the sizes."""
@@ -143,12 +158,19 @@ class Trial:
             self.asked.append(Asked(condition, place, difference))
             return False
         if self.searching:
+            self.split = condition
             raise Split(condition)
         holds = SizeSet(self.domain.intersect(condition))
-        raise Undecided(
+        raise self.undecided(
             f"The comparison holds for {holds} only. Fix: narrow the sizes with where=, or let "
             "jaxconv.check try both cases."
         )
+
+    def undecided(self, text: str) -> Undecided:
+        """The error for a question without an answer; JAX may live without one, others may not."""
+        if not is_inside_jax(_caller().f_code.co_filename):
+            self.unanswered.append(text)
+        return Undecided(text)
 
     def factor(self, affine: isl.PwAff) -> "Factor":
         """The factor of this formula, the same object for the same values."""
@@ -217,17 +239,26 @@ class Size:
         return not self == other
 
     def __hash__(self) -> int:
-        products = frozenset((tuple(f.number for f in fs), k) for fs, k in self.products.items())
-        return hash((id(self.trial), str(self.affine), products))
+        code = _caller().f_code
+        if code.co_name in CACHES:
+            products = frozenset(
+                (tuple(f.number for f in fs), k) for fs, k in self.products.items()
+            )
+            return hash((id(self.trial), str(self.affine), products))
+        if not is_inside_library(code.co_filename):
+            raise self.trial.undecided(f"the code looks {self} up in a set or a dict")
+        return hash(id(self.trial))  # all alike, so that a set of sizes asks which are equal
 
     def __index__(self) -> int:
-        if _caller().f_code.co_name in PROBES:
+        name = _caller().f_code.co_name
+        if name == NEW_SIDE:
             self.trial.made.append((self, steps_here()))
+        if name == NEW_SIDE or name in PROBES:
             raise TypeError(f"{self} is symbolic")
         trial = self.trial
         low, high = (None, None) if self.products else bounds(trial.domain, self.affine)
         if low is None or high is None or high - low >= FEW:
-            raise Undecided(f"the code needs {self} as a number")
+            raise trial.undecided(f"the code needs {self} as a number")
         for value in range(low, high + 1):
             if trial.settle(self.affine.eq_set(trial.formula(value))):
                 return value
@@ -238,13 +269,52 @@ class Size:
     def __bool__(self) -> bool:
         return self != 0
 
-    def dimension_as_value(self) -> Any:
-        """What JAX computes with where a size is used as a number; abstractly, any will do."""
-        import jax.numpy as jnp
+    def __float__(self) -> float:
+        raise self.trial.undecided(f"the code needs {self} as a number")
 
-        return jnp.asarray(1, jnp.int32)
+    def dimension_as_value(self) -> Any:
+        """What JAX computes with where a size is used as a number: any, unknown while tracing."""
+        from jax import core, lax, numpy
+
+        value = lax.add(numpy.int32(1), numpy.int32(0))
+        if not isinstance(value, core.Tracer):
+            raise self.trial.undecided(f"the code needs {self} as a number")
+        return value
 
     __jax_array__ = dimension_as_value
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.dimension_as_value() / other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / self.dimension_as_value()
+
+    def __pow__(self, other: Any) -> Any:
+        if isinstance(other, int) and other >= 0:
+            return math.prod([cast(Any, self)] * other)
+        return self.dimension_as_value() ** other
+
+    def __and__(self, mask: int) -> Any:
+        if mask < 0 or mask & (mask + 1):
+            raise self.trial.undecided(f"{self} & {mask} is no formula")
+        return cast(Any, self) % (mask + 1)
+
+    def __rshift__(self, bits: int) -> Any:
+        return cast(Any, self) // 2**bits
+
+    def __lshift__(self, bits: int) -> Any:
+        return cast(Any, self) * 2**bits
+
+    def __abs__(self) -> Any:
+        return cast(Any, self).max(-self)
+
+    def __round__(self) -> "Size":
+        return self
+
+    __floor__ = __ceil__ = __trunc__ = __round__
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
 
     def at(self, **sizes: int) -> int:
         """The number that the formula gives for these sizes."""
@@ -359,7 +429,7 @@ def _divide(a: Size, b: Size) -> tuple[Any, Any]:
         return exact, 0
     number = None if a.products else _constant(a.affine)
     if number is None:
-        raise Undecided(f"{a} divided by {b} is no formula")
+        raise a.trial.undecided(f"{a} divided by {b} is no formula")
     return _divide_number(number, b)
 
 
@@ -398,8 +468,8 @@ def _divide_exactly(a: Size, b: Size) -> Any:
 def _extreme(which: str) -> Callable[[Size, Size], Any]:
     def method(a: Size, b: Size) -> Any:
         if a.products or b.products:
-            larger = a if _compare(">=")(a, b) else b
-            return larger if (which == "max") else (b if larger is a else a)
+            first = a if _compare(">=" if which == "max" else "<=")(a, b) else b
+            return a.trial.make(first.affine, first.products)
         return a.trial.make(getattr(a.affine, which)(b.affine), {})
 
     return method
@@ -420,7 +490,7 @@ def _compare(symbol: str) -> Callable[[Size, Size], bool]:
         answers = {on_ints(bound, 0) for bound in (low, high)}
         if len(answers) == 1:
             return answers.pop()
-        raise Undecided(f"{a} {symbol} {b} is not decided for a product of sizes")
+        raise trial.undecided(f"{a} {symbol} {b} is not decided for a product of sizes")
 
     return method
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import islpy as isl
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 from jaxconv.shapes.blame import Origin, origin_of_equation
@@ -127,16 +128,20 @@ def equal(trial: Trial, a: Any, b: Any) -> isl.Set:
     return condition
 
 
-def promised(trial: Trial, promise: Any, shapes: Any) -> Iterator[Finding]:
-    """What must hold of the shapes returned, so that they are those promised."""
+def promised(trial: Trial, promise: Any, result: Any) -> Iterator[Finding]:
+    """What must hold of the arrays returned, so that they are those promised."""
     specs = jax.tree.leaves(promise, is_leaf=lambda x: isinstance(x, Spec))
-    found = jax.tree.leaves(shapes, is_leaf=is_shape)
+    found = jax.tree.leaves(result)
     if len(specs) != len(found):
         message = f"the function returns {len(found)} arrays, the contract says {len(specs)}."
         yield _never(trial, message)
         return
-    for i, (spec, shape) in enumerate(zip(specs, found, strict=True)):
-        yield from _promised_shape(trial, spec, shape, f" of result {i}" if len(specs) > 1 else "")
+    for i, (spec, array) in enumerate(zip(specs, found, strict=True)):
+        which = f" of result {i}" if len(specs) > 1 else ""
+        if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
+            wrong = f"the function returns {array.dtype}{which}, the contract says {spec.dtype}."
+            yield _never(trial, wrong)
+        yield from _promised_shape(trial, spec, array.shape, which)
 
 
 def _never(trial: Trial, message: str) -> Finding:
@@ -185,7 +190,7 @@ def lost_pixels(trial: Trial, sizes: isl.Set, eqn: core.JaxprEqn) -> Iterator[Lo
     stride skips pixels on purpose.
     """
     for n, extent, stride, low, high in _windows(eqn):
-        if stride == 1 or extent < stride:
+        if stride < 2 or extent < stride:
             continue
         left = moved(trial, (n + low + high - extent) % stride - high)
         losing = sizes.intersect(left.affine.ge_set(trial.formula(1)))
@@ -215,11 +220,6 @@ def _windows(eqn: core.JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
 def shape_of(atom: Any) -> tuple[Any, ...]:
     """The shape of a value in a jaxpr; nothing for what is no array."""
     return getattr(atom.aval, "shape", ())
-
-
-def is_shape(value: Any) -> bool:
-    """Whether a value is the shape of one array."""
-    return isinstance(value, tuple) and all(isinstance(n, int | Size) for n in value)
 
 
 def shape_text(shape: Sequence[Any]) -> str:

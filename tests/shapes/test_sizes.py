@@ -145,9 +145,14 @@ SETS = {
         "h >= 8, h and w multiples of 4",
     ),
     "no multiples": ("h mod 4 > 0 or w mod 4 > 0", "h or w no multiple of 4"),
+    "no multiples at all": ("h mod 4 > 0 and w mod 4 > 0", "h and w no multiples of 4"),
     "not both": (
         "h >= 4 and w >= 3 and (h mod 4 > 0 or w mod 3 > 0)",
         "h >= 4, w >= 3, and h no multiple of 4 or w no multiple of 3",
+    ),
+    "a range of multiples, or odd": (
+        "h >= 4 and h mod 2 = 0 or w mod 2 = 1",
+        "(h >= 4, h a multiple of 2) or w odd",
     ),
     "two areas": ("h <= 3 and w = 2 or h = 2 and w >= 7", "(h <= 3, w = 2) or (h = 2, w >= 7)"),
 }
