@@ -79,7 +79,7 @@ def contract(
 
         @functools.wraps(fn)
         def held(*args: P.args, **kwargs: P.kwargs) -> R:
-            taken = _arrays(fn, args, kwargs)
+            taken = [array for array in _arrays(fn, args, kwargs) if array.name not in given]
             sizes = _bind(name, agreement, taken)
             result = fn(*args, **kwargs)
             _hold(name, agreement, sizes, result)
