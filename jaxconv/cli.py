@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import math
 import os
 import re
@@ -22,8 +23,11 @@ from jaxconv.inspect.photos import PhotoError, open_photo
 from jaxconv.inspect.receptive import Row, rows
 from jaxconv.models.vgg import VGG, vgg16
 from jaxconv.models.weights import WeightsError
+from jaxconv.report import as_github, as_json, as_text
 from jaxconv.shapes.errors import ShapeError, choice, door, message
 from jaxconv.shapes.plans import Plan, conv_plan
+from jaxconv.shapes.verdict import Verdict
+from jaxconv.targets import Claim, TargetError, claim, claims, is_object
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,24 +42,28 @@ class UsageError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``jaxconv``; bad input is one message on standard error and exit status 2."""
+    """Run ``jaxconv``; bad input is one message on standard error and exit status 2.
+
+    The status is 1 where ``jaxconv check`` does not prove all.
+    """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
             stream.reconfigure(errors="backslashreplace")
     try:
-        options.run(options)
+        status = options.run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         needs = f"needs {error.name}, which is not installed"
         print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
-    except (PhotoError, ShapeError, UsageError, WeightsError) as error:
+    except (PhotoError, ShapeError, TargetError, UsageError, WeightsError) as error:
         print(f"jaxconv {options.command}: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +94,53 @@ def _parser() -> argparse.ArgumentParser:
         shape.add_argument(f"--{option}", type=_sizes, default=(1,), metavar="N", help="2 or 2x1")
     shape.add_argument("--groups", type=_positive, default=1, metavar="N")
     shape.set_defaults(run=_shape)
+    _add_check(commands)
     return parser
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="prove the shapes of a model for every size at once",
+        description="Prove what a function or model of yours takes and returns, for every size.",
+        epilog="Exit status: 0 all is proven, 1 something is refuted, or could only be tested, "
+        "2 the command or your code does not let it begin.",
+    )
+    named = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
+    check.add_argument("target", help=named)
+    check.add_argument("spec", nargs="?", help='"b h w 3 -> b 1000"; default: its contract')
+    check.add_argument("--where", metavar="SIZES", help='such as "h >= 32 and w == h"')
+    style = check.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="a list of verdicts for programs")
+    style.add_argument("--format", choices=FORMATS, default="text", help="text, or annotations")
+    check.set_defaults(run=_check)
+
+
+FORMATS = {"text": as_text, "github": as_github}
+
+
+def _check(options: argparse.Namespace) -> int:
+    named = options.spec is not None or is_object(options.target)
+    found = [claim(options.target, options.spec)] if named else claims(options.target)
+    verdicts = [_proven(one, options) for one in found]
+    proven = sum(verdict.ok for verdict in verdicts)
+    if options.json:
+        pairs = zip(found, verdicts, strict=True)
+        print(json.dumps([as_json(one.name, verdict) for one, verdict in pairs], indent=2))
+    elif len(found) > 1 or options.format == "github":
+        print(f"{proven} of {len(found)} proven.")
+    return 0 if proven == len(found) else 1
+
+
+def _proven(one: Claim, options: argparse.Namespace) -> Verdict:
+    """Prove one claim and print the verdict at once, since the next may take a while."""
+    verdict = one.prove(options.where)
+    if not options.json:
+        text = FORMATS[options.format](one.name, one.origin, verdict)
+        print(text, end="\n" if text else "", flush=True)
+    elif sys.stderr.isatty():
+        print(f"{one.name}: {verdict.status}", file=sys.stderr)
+    return verdict
 
 
 def _positive(text: str) -> int:
