@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect contracts where they are asked for."""
-    if config.getoption("contracts"):
+    if config.option.contracts:
         from jaxconv import pytest_plugin
 
         config.pluginmanager.register(pytest_plugin, "jaxconv-contracts")

@@ -106,8 +106,7 @@ def _add_check(commands: Any) -> None:
         epilog="Exit status: 0 all is proven, 1 something is refuted, or could only be tested, "
         "2 the command or your code does not let it begin.",
     )
-    named = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
-    check.add_argument("target", help=named)
+    check.add_argument("target", help=NAMED)
     check.add_argument("spec", nargs="?", help='"b h w 3 -> b 1000"; default: its contract')
     check.add_argument("--where", metavar="SIZES", help='such as "h >= 32 and w == h"')
     style = check.add_mutually_exclusive_group()
@@ -116,6 +115,7 @@ def _add_check(commands: Any) -> None:
     check.set_defaults(run=_check)
 
 
+NAMED = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
 FORMATS = {"text": as_text, "github": as_github}
 
 

@@ -1,11 +1,12 @@
 """Contracts as tests of pytest; ``jaxconv_pytest`` beside this package loads it where asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jaxconv.shapes.errors import ShapeError
 from jaxconv.shapes.proof import check
 from jaxconv.shapes.verdict import Verdict
 from jaxconv.targets import Claim, TargetError, claims
@@ -16,13 +17,11 @@ class NotProvenError(Exception):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(
-    collector: pytest.Collector,
-) -> Iterator[None]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     """Add what ``--contracts`` names to what the session collects, test files or none."""
-    report: Any = yield
+    report = yield
     if isinstance(collector, pytest.Session) and report.passed:
-        for target in collector.config.getoption("contracts"):
+        for target in collector.config.option.contracts:
             report.result.append(Contracts.from_parent(collector, name=target, nodeid=target))
     return report
 
@@ -72,7 +71,10 @@ def prove(
 ) -> Verdict:
     """Do what :func:`jaxconv.check` does; unless all is proven, fail the test with the verdict."""
     __tracebackhide__ = True
-    verdict = check(fn, *args, returns=returns, where=where)
+    try:
+        verdict = check(fn, *args, returns=returns, where=where)
+    except ShapeError as error:
+        raise error.with_traceback(None) from None  # the test's line and the sentence, no more
     if not verdict.ok:
         pytest.fail(str(verdict), pytrace=False)
     return verdict

@@ -106,7 +106,7 @@ def claims(text: str) -> list[Claim]:
             if contract and contract.function.__module__ == module.__name__:
                 find = _finder(module, owner, name, "self" in contract.given)
                 qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
-                one = Claim(qualified, definition(contract.function), find)
+                one = Claim(qualified, _place(contract.function), find)
                 found.setdefault(id(contract), one)
     if not found:
         raise TargetError(
@@ -114,6 +114,12 @@ def claims(text: str) -> list[Claim]:
             'or say what to prove: jaxconv check module:name "b h w 3 -> b 10".'
         )
     return list(found.values())
+
+
+def _place(fn: Callable[..., Any]) -> Origin:
+    """Where a function of the user's stands, also if it is installed."""
+    code = inspect.unwrap(fn).__code__
+    return Origin(code.co_filename, code.co_firstlineno)
 
 
 def is_object(text: str) -> bool:
