@@ -1,5 +1,6 @@
 """Contracts: the shapes that a function takes and returns, written above it and held to."""
 
+import contextlib
 import functools
 import inspect
 import operator
@@ -130,13 +131,16 @@ def arguments_of(fn: Any, found: Contract) -> list[Any]:
 
 
 def _made(given: Any) -> Any:
-    """What a contract gives, abstract where possible."""
+    """What a contract gives, abstract where possible.
+
+    It is not where there is more than arrays, as in an Equinox model with its activation; and what
+    fails in the user's code fails in the plain call as the user knows it.
+    """
     if not inspect.isroutine(given):
         return given
-    try:
+    with contextlib.suppress(Exception):
         return nnx.eval_shape(given)
-    except TypeError:  # it holds more than arrays, as an Equinox model with its activation does
-        return given()
+    return given()
 
 
 class _Taken(NamedTuple):
