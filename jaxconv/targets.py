@@ -24,7 +24,7 @@ from flax import nnx
 
 from jaxconv.models.vgg import STAGES
 from jaxconv.shapes.blame import JAX, Origin, definition, folder_of
-from jaxconv.shapes.contracts import contract_of
+from jaxconv.shapes.contracts import Contract, contract_of
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.shapes.proof import check
 from jaxconv.shapes.specs import parse_contract
@@ -85,7 +85,7 @@ def claim(text: str, spec: str | None) -> Claim:
                 '  Fix: say what it takes and returns, such as "b h w 3 -> b 10".'
             )
         return Claim(text, definition(fn), lambda: fn)
-    agreement = parse_contract(spec if "->" in spec else f"{spec} ->")
+    agreement = parse_contract(spec if "->" in spec else f"{spec} -> ...")
     takes = [part.text for part in agreement.takes]
     if callable(fn):
         _refuse_misfit(fn, text, takes, {}, 'write a spec for each argument, "b h w 3, b -> b 10"')
@@ -104,7 +104,7 @@ def claims(text: str) -> list[Claim]:
         for owner, name, value in _members(module):
             contract = contract_of(value)
             if contract and contract.function.__module__ == module.__name__:
-                find = _finder(module, owner, name, "self" in contract.given)
+                find = _finder(module, owner, name, contract)
                 qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
                 one = Claim(qualified, _place(contract.function), find)
                 found.setdefault(id(contract), one)
@@ -199,20 +199,17 @@ def _import(name: str) -> ModuleType:
                 raise
     parent, _, last = missing.rpartition(".")
     path = getattr(sys.modules[parent], "__path__", []) if parent else [str(Path.cwd())]
-    there = [parent + "." * bool(parent) + found.name for found in pkgutil.iter_modules(path)]
     where = f"{parent} has no module {last}" if parent else f"There is no module {name!r}"
+    offer = _offer(last, (found.name for found in pkgutil.iter_modules(path)))
     elsewhere = "run it in the folder where the module lies, or install its package"
-    raise TargetError(f"{where}.\n  Fix: {_offer(missing, there) or elsewhere}.")
+    raise TargetError(f"{where}.\n  Fix: {offer or elsewhere}.")
 
 
 def _offer(wrong: str, there: Iterable[str]) -> str:
-    """Names to write in place of a wrong one, the nearest first; empty where there are none."""
-
-    def distance(name: str) -> float:
-        return -difflib.SequenceMatcher(None, wrong.lower(), name.lower()).ratio()
-
-    names = sorted((name for name in there if not name.startswith("_")), key=distance)[:6]
-    return f"write {'one of ' if len(names) > 1 else ''}{', '.join(names)}" if names else ""
+    """Names to write in place of a wrong one: those like it, else some; empty where none are."""
+    names = sorted(name for name in there if not name.startswith("_"))
+    offered = difflib.get_close_matches(wrong, names, 3) or names[:6]
+    return f"write {'one of ' * (len(offered) > 1)}{', '.join(offered)}" if offered else ""
 
 
 def _expression(text: str) -> ast.expr:
@@ -236,8 +233,8 @@ def _value(module: ModuleType, tree: ast.expr) -> Any:
             owner = _value(module, inner)
             found = _member(owner, name)
             return getattr(_made(owner), name) if _needs_self(owner, name) else found
-        case ast.Call(func=callee, args=args, keywords=keywords):
-            options = {word.arg or "**": _literal(word.value) for word in keywords}
+        case ast.Call(func=callee, args=args, keywords=words) if all(word.arg for word in words):
+            options = {str(word.arg): _literal(word.value) for word in words}
             return _made(_value(module, callee), [_literal(arg) for arg in args], options)
     raise _unreadable(ast.unparse(tree))
 
@@ -348,16 +345,17 @@ def _members(module: ModuleType) -> Iterator[tuple[type | None, str, Any]]:
 
 
 def _finder(
-    module: ModuleType, owner: type | None, name: str, self_given: bool
+    module: ModuleType, owner: type | None, name: str, contract: Contract
 ) -> Callable[[], Any]:
     """How to get at what a contract holds for: a method needs a model."""
-    if owner is None:
-        return lambda: getattr(module, name)
-    if self_given or not _needs_self(owner, name):
-        return lambda: getattr(owner, name)
+    if owner is None or not _needs_self(owner, name):
+        return lambda: getattr(owner or module, name)
     ready = [value for value in vars(module).values() if type(value) is owner]
-    make = f"give it in the contract, as in @contract(..., self=lambda: {owner.__name__}(...))"
-    return lambda: getattr(ready[0] if ready else _made(owner, fix=make), name)
+    given = contract.given.get("self", ready[0] if ready else None)
+    if given is not None:
+        return lambda: getattr(_abstract(given) if inspect.isroutine(given) else given, name)
+    fix = f"give it in the contract, as in @contract(..., self=lambda: {owner.__name__}(...))"
+    return lambda: getattr(_made(owner, fix=fix), name)
 
 
 @contextlib.contextmanager
