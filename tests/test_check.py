@@ -364,15 +364,15 @@ BAD = {
     "modles": (
         "There is no module 'modles'.\n  Fix: write one of bad, empty, gives, held, needy, nets."
     ),
-    "pack.iner": ("pack has no module iner.\n  Fix: write inner."),
+    "pack.iner": "pack has no module iner.\n  Fix: write inner.",
     "nets.deep": (
         "nets has no module deep.\n"
         "  Fix: run it in the folder where the module lies, or install its package."
     ),
-    "''": ("There is no module ''.\n  Fix: write one of bad, empty, gives, held, needy, nets."),
-    ".nets": ("There is no module '.nets'.\n  Fix: write nets."),
-    "gone.py": ("There is no file gone.py.\n  Fix: name one that is there."),
-    "sub/json.py": ("sub/json.py cannot be imported: json is JSON.\n  Fix: rename the file."),
+    "''": "There is no module ''.\n  Fix: write one of bad, empty, gives, held, needy, nets.",
+    ".nets": "There is no module '.nets'.\n  Fix: write nets.",
+    "gone.py": "There is no file gone.py.\n  Fix: name one that is there.",
+    "sub/json.py": "sub/json.py cannot be imported: json is JSON.\n  Fix: rename the file.",
     "empty": (
         "empty has no contract.\n"
         "  Fix: put @jaxconv.contract(...) above a function in it, or say what to prove: "
@@ -386,10 +386,10 @@ BAD = {
         "nets:make has no contract.\n"
         '  Fix: say what it takes and returns, such as "b h w 3 -> b 10".'
     ),
-    "nets:mak b": ("nets has no mak.\n  Fix: write make."),
-    "nets:Net.encod b": ("Net has no encod.\n  Fix: write encode."),
-    "nets:size b": ("check: a int is no function.\n  Fix: pass a function or a model."),
-    "nets:size() b": ("int cannot be called.\n  Fix: leave the brackets away."),
+    "nets:mak b": "nets has no mak.\n  Fix: write make.",
+    "nets:Net.encod b": "Net has no encod.\n  Fix: write encode.",
+    "nets:size b": "check: a int is no function.\n  Fix: pass a function or a model.",
+    "nets:size() b": "int cannot be called.\n  Fix: leave the brackets away.",
     "nets:make() b": (
         "make(classes): missing a required argument: 'classes'.\n"
         "  Fix: write its arguments, such as models:make(classes=10)."

@@ -72,8 +72,8 @@ def run(program, *arguments, cwd):
 
 
 def failures(said):
-    """What pytest says of the failures, and the summary."""
-    return said.partition("= FAILURES =")[2].partition("\n")[2].partition("= short test")[0]
+    """What pytest says of the failures."""
+    return re.split("=+ (?:FAILURES|short test summary info) =+\n", said)[1]
 
 
 def test_the_entry_point_leads_to_the_door():
@@ -181,8 +181,8 @@ def test_the_fixture_proves_or_prints_the_verdict(project):
     assert refuted == (
         f"{' test_refuted ':_^80}\n"
         "refuted: accepts c = 1, returns (b, c*h*w)\n"
-        "  fails at for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 (axis 1 "
-        "is c*h*w, not h*w).\n"
+        "  fails at for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
+        "(axis 1 is c*h*w, not h*w).\n"
         "    for c >= 2; first for b = 1, h = 1, w = 1, c = 2\n"
         "    Fix: promise c*h*w there, or mend the function.\n"
     )
