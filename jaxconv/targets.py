@@ -7,6 +7,7 @@ user's code is told as Python tells it, without our frames.
 import ast
 import contextlib
 import difflib
+import functools
 import importlib
 import inspect
 import os
@@ -24,7 +25,7 @@ from flax import nnx
 
 from jaxconv.models.vgg import STAGES
 from jaxconv.shapes.blame import JAX, Origin, definition, folder_of
-from jaxconv.shapes.contracts import Contract, contract_of
+from jaxconv.shapes.contracts import contract_of
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.shapes.proof import check
 from jaxconv.shapes.specs import parse_contract
@@ -104,7 +105,7 @@ def claims(text: str) -> list[Claim]:
         for owner, name, value in _members(module):
             contract = contract_of(value)
             if contract and contract.function.__module__ == module.__name__:
-                find = _finder(module, owner, name, contract)
+                find = functools.partial(_found, module, owner, name)
                 qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
                 one = Claim(qualified, _place(contract.function), find)
                 found.setdefault(id(contract), one)
@@ -167,7 +168,8 @@ def _imported(text: str) -> ModuleType:
         return _import(text)
     path = Path(text).resolve()
     if not path.is_file():
-        raise TargetError(f"There is no file {text}.\n  Fix: name one that is there.")
+        offer = _offer(path.name, (file.name for file in path.parent.glob("*.py")))
+        raise TargetError(f"There is no file {text}.\n  Fix: {offer or 'name one that is there'}.")
     root, names = path.parent, [path.stem]
     while (root / "__init__.py").exists():
         names.insert(0, root.name)
@@ -232,7 +234,7 @@ def _value(module: ModuleType, tree: ast.expr) -> Any:
         case ast.Attribute(value=inner, attr=name):
             owner = _value(module, inner)
             found = _member(owner, name)
-            return getattr(_made(owner), name) if _needs_self(owner, name) else found
+            return _method(owner, name) if _needs_self(owner, name) else found
         case ast.Call(func=callee, args=args, keywords=words) if all(word.arg for word in words):
             options = {str(word.arg): _literal(word.value) for word in words}
             return _made(_value(module, callee), [_literal(arg) for arg in args], options)
@@ -260,8 +262,24 @@ def _member(owner: Any, name: str) -> Any:
 
 def _needs_self(owner: Any, name: str) -> bool:
     """Whether an attribute of a class belongs to its instances."""
+    if not isinstance(owner, type):
+        return False
     static = inspect.getattr_static(owner, name)
-    return isinstance(owner, type) and not isinstance(static, staticmethod | classmethod | type)
+    return not isinstance(static, staticmethod | classmethod | type)
+
+
+def _method(owner: type, name: str, fix: str | None = None) -> Any:
+    """A method of a model: one that its contract gives, or its module has, or that is made."""
+    contract = contract_of(getattr(owner, name))
+    there = vars(sys.modules[owner.__module__]).values()
+    given = contract.given.get("self") if contract else None
+    model = next((value for value in there if type(value) is owner), None)
+    if inspect.isroutine(given):
+        with users_code(f"making self of {owner.__name__}.{name}"):
+            model = _abstract(given)
+    elif given is not None:
+        model = given
+    return getattr(_made(owner, fix=fix or AS_LITERALS) if model is None else model, name)
 
 
 RANDOM: dict[str, Callable[[], Any]] = {
@@ -300,10 +318,11 @@ def _wants(callee: Callable[..., Any], stream: str) -> bool:
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     """What a call needs; a metaclass, as Flax NNX and Equinox have one, hides it for a class."""
-    if not isinstance(fn, type):
-        return inspect.signature(fn)
-    taken = inspect.signature(fn.__init__).parameters.values()
-    return inspect.Signature([*taken][1:])
+    try:
+        found = inspect.signature(fn.__init__ if isinstance(fn, type) else fn)
+    except ValueError:  # those in C need not say
+        return inspect.signature(lambda *args, **options: (args, options))
+    return found.replace(parameters=[*found.parameters.values()][isinstance(fn, type) :])
 
 
 def _refuse_misfit(
@@ -344,18 +363,12 @@ def _members(module: ModuleType) -> Iterator[tuple[type | None, str, Any]]:
             yield from ((value, inner, member) for inner, member in vars(value).items())
 
 
-def _finder(
-    module: ModuleType, owner: type | None, name: str, contract: Contract
-) -> Callable[[], Any]:
-    """How to get at what a contract holds for: a method needs a model."""
+def _found(module: ModuleType, owner: type | None, name: str) -> Any:
+    """What a contract holds for."""
     if owner is None or not _needs_self(owner, name):
-        return lambda: getattr(owner or module, name)
-    ready = [value for value in vars(module).values() if type(value) is owner]
-    given = contract.given.get("self", ready[0] if ready else None)
-    if given is not None:
-        return lambda: getattr(_abstract(given) if inspect.isroutine(given) else given, name)
+        return getattr(owner or module, name)
     fix = f"give it in the contract, as in @contract(..., self=lambda: {owner.__name__}(...))"
-    return lambda: getattr(_made(owner, fix=fix), name)
+    return _method(owner, name, fix)
 
 
 @contextlib.contextmanager
@@ -388,11 +401,12 @@ def _own(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummar
 
 
 def _told(error: BaseException) -> str:
-    """An error as Python prints it, without our frames."""
+    """An error as Python prints it, without our frames; with them where the error is ours."""
     told = traceback.TracebackException.from_exception(error)
-    if not _own(told.stack):
+    users = _own(told.stack)
+    if not users and isinstance(error, SyntaxError | ImportError):
         return "".join(told.format_exception_only()).rstrip()
-    work = [told]
+    work = [told] if users else []
     while work:
         part = work.pop()
         part.stack = traceback.StackSummary.from_list(_own(part.stack))

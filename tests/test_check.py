@@ -166,6 +166,7 @@ class Model(eqx.Module):
     def __call__(self, x):
         return jax.nn.relu(self.conv(x))
 """,
+    "lazy.py": "def __getattr__(name):\n    return abs if name == 'later' else 1 / 0\n",
     "empty.py": "from nets import padded\n",
 }
 
@@ -203,6 +204,9 @@ PROVEN = [
     ("nets:make(classes=5)", "b 2 2 3 -> b 5", "(b, 5)"),
     ("nets:drawn()", "b h w 3", "(b, h, w, 4)"),
     ("held:net.encode", "b h w 3 -> b 8", "(b, 8)"),
+    ("held:Plain.given", None, "(b, 5)"),
+    ("held:Plain.ready", None, "(b, 4)"),
+    ("lazy:later", "b -> b", "(b,)"),
     ("held:nets.jnp.tanh", "b:bfloat16 -> b", "(b,)"),
     ("vgg16", "b 224 224 3 -> b 1000", "(b, 1000)"),
     ('vgg11(head="conv", classes=7)', "b 256 256 3 -> b 2 2 7", "(b, 2, 2, 7)"),
@@ -362,16 +366,17 @@ LITERALS_ONLY = (
 )
 BAD = {
     "modles": (
-        "There is no module 'modles'.\n  Fix: write one of bad, empty, gives, held, needy, nets."
+        "There is no module 'modles'.\n  Fix: write one of bad, empty, gives, held, lazy, needy."
     ),
     "pack.iner": "pack has no module iner.\n  Fix: write inner.",
     "nets.deep": (
         "nets has no module deep.\n"
         "  Fix: run it in the folder where the module lies, or install its package."
     ),
-    "''": "There is no module ''.\n  Fix: write one of bad, empty, gives, held, needy, nets.",
+    "''": "There is no module ''.\n  Fix: write one of bad, empty, gives, held, lazy, needy.",
     ".nets": "There is no module '.nets'.\n  Fix: write nets.",
-    "gone.py": "There is no file gone.py.\n  Fix: name one that is there.",
+    "net.py": "There is no file net.py.\n  Fix: write one of nets.py, needy.py, empty.py.",
+    "gone/net.py": "There is no file gone/net.py.\n  Fix: name one that is there.",
     "sub/json.py": "sub/json.py cannot be imported: json is JSON.\n  Fix: rename the file.",
     "empty": (
         "empty has no contract.\n"
@@ -381,6 +386,13 @@ BAD = {
     "nets 'b -> b'": (
         "nets names no function and no model.\n"
         "  Fix: write module:name, such as models:Net, or one of vgg11, vgg13, vgg16, vgg19."
+    ),
+    "lazy:other b": (
+        "reading other of lazy fails.\n"
+        "Traceback (most recent call last):\n"
+        '  File "lazy.py", line 2, in __getattr__\n'
+        "    return abs if name == 'later' else 1 / 0\n"
+        "ZeroDivisionError: division by zero"
     ),
     "nets:make": (
         "nets:make has no contract.\n"
@@ -517,6 +529,28 @@ def test_the_readme_shows_commands_that_work(project):
     assert lines
     for line in lines:
         assert main(["check", *shlex.split(line, comments=True)]) == 0
+
+
+def test_an_error_of_ours_is_told_with_our_frames(project, capsys, monkeypatch):
+    monkeypatch.setattr("jaxconv.targets.check", exec)  # which takes no such arguments
+    assert main(["check", "nets:Net"]) == 2
+    said = capsys.readouterr().err
+    assert "jaxconv/targets.py" in said
+    assert said.splitlines()[-1].startswith("TypeError: exec() ")
+
+
+def test_what_does_not_tell_its_parameters_is_tried(project, capsys):
+    assert main(["check", "numpy:frombuffer", "b"]) == 1
+    assert "numpy:frombuffer: refuted: accepts no size" in capsys.readouterr().out
+
+
+def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "jaxconv.cli", "check", "pack"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_names_are_read_never_evaluated(project):
