@@ -119,6 +119,11 @@ class Plain:
         return x
 
 
+@jc.contract("b h w 3 -> b h w 4", kernel=lambda: jnp.ones((3, 3, 3, 4)))
+def filtered(kernel, x):
+    return jc.conv(x, kernel)
+
+
 plain = Plain(4)
 again = plain.static
 """,
@@ -326,7 +331,11 @@ def test_annotations_are_escaped(project):
 CONTRACTS = [
     ("nets.py", ["nets:Net.__call__", "nets:padded"]),
     ("nets", ["nets:Net.__call__", "nets:padded"]),
-    ("held", [f"held:Plain.{name}" for name in ("ready", "given", "static", "of_class")]),
+    (
+        "held",
+        [f"held:Plain.{name}" for name in ("ready", "given", "static", "of_class")]
+        + ["held:filtered"],
+    ),
     ("pack", ["pack.inner.deep:f"]),
     ("pack/inner/deep.py", ["pack.inner.deep:f"]),
     ("pack/__init__.py", ["pack.inner.deep:f"]),
@@ -346,7 +355,8 @@ def test_all_kinds_of_contracts_are_proven(project, capsys):
         "held:Plain.given: proven: accepts every size, returns (b, 5)\n"
         "held:Plain.static: proven: accepts every size, returns (b,)\n"
         "held:Plain.of_class: proven: accepts every size, returns (b,)\n"
-        "4 of 4 proven.\n"
+        "held:filtered: proven: accepts every size, returns (b, h, w, 4)\n"
+        "5 of 5 proven.\n"
     )
 
 
