@@ -111,12 +111,12 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--where", metavar="SIZES", help='such as "h >= 32 and w == h"')
     style = check.add_mutually_exclusive_group()
     style.add_argument("--json", action="store_true", help="a list of verdicts for programs")
-    style.add_argument("--format", choices=FORMATS, default="text", help="text, or annotations")
+    style.add_argument("--format", choices=STYLES, default="text", help="text, or annotations")
     check.set_defaults(run=_check)
 
 
 NAMED = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
-FORMATS = {"text": as_text, "github": as_github}
+STYLES = {"text": as_text, "github": as_github}
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -136,7 +136,7 @@ def _proven(one: Claim, options: argparse.Namespace) -> Verdict:
     """Prove one claim and print the verdict at once, since the next may take a while."""
     verdict = one.prove(options.where)
     if not options.json:
-        text = FORMATS[options.format](one.name, one.origin, verdict)
+        text = STYLES[options.format](one.name, one.origin, verdict)
         print(text, end="\n" if text else "", flush=True)
     elif sys.stderr.isatty():
         print(f"{one.name}: {verdict.status}", file=sys.stderr)
