@@ -22,11 +22,13 @@ from jaxconv.inspect.figures import maps_figure
 from jaxconv.inspect.photos import PhotoError, open_photo
 from jaxconv.inspect.receptive import Row, rows
 from jaxconv.inspect.summary import summary
-from jaxconv.models import vgg
 from jaxconv.models.vgg import VGG, vgg16
 from jaxconv.models.weights import WeightsError
+from jaxconv.report import as_github, as_json, as_text
 from jaxconv.shapes.errors import ShapeError, choice, door, message
 from jaxconv.shapes.plans import Plan, conv_plan
+from jaxconv.shapes.verdict import Verdict
+from jaxconv.targets import Claim, TargetError, claim, claims, is_object, resolve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,25 +43,29 @@ class UsageError(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``jaxconv``; bad input is one message on standard error and exit status 2."""
+    """Run ``jaxconv``; bad input is one message on standard error and exit status 2.
+
+    The status is 1 where ``jaxconv check`` does not prove all.
+    """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
             stream.reconfigure(errors="backslashreplace")
     try:
-        options.run(options)
+        status = options.run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(options.run is _check)  # which then has not proven all
     except ModuleNotFoundError as error:
         needs = f"needs {error.name}, which is not installed"
         print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
-    except (PhotoError, ShapeError, UsageError, WeightsError) as error:
+    except (PhotoError, ShapeError, TargetError, UsageError, WeightsError) as error:
         said = str(error).removeprefix(f"{options.command}: ")
         print(f"jaxconv {options.command}: {said}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,14 +101,60 @@ def _parser() -> argparse.ArgumentParser:
         help="a table of a model's layers, for every size",
         description="Print shape, parameters, multiply-accumulates and memory of each layer.",
     )
-    table.add_argument("model", help=", ".join(vgg.STAGES))
+    table.add_argument("model", help="pkg.module:name, module:make(classes=10), or vgg16")
     table.add_argument("specs", nargs="+", metavar="SPEC", help='of an input, such as "b h w 3"')
     table.add_argument("--where", metavar="CONDITION", help='such as "h >= 32, w == h"')
     table.add_argument("--at", metavar="SIZES", help="show numbers too, for b=1,h=224,w=224")
     table.add_argument("--without-padding", action="store_true", help="no MACs for taps on padding")
     table.add_argument("--json", action="store_true", help="print data")
     table.set_defaults(run=_summary)
+    _add_check(commands)
     return parser
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="prove the shapes of a model for every size at once",
+        description="Prove what a function or model of yours takes and returns, for every size.",
+        epilog="Exit status: 0 all is proven, 1 something is refuted, or could only be tested, "
+        "2 the command or your code does not let it begin.",
+    )
+    check.add_argument("target", help=NAMED)
+    check.add_argument("spec", nargs="?", help='"b h w 3 -> b 1000"; default: its contract')
+    check.add_argument("--where", metavar="SIZES", help='such as "h >= 32 and w == h"')
+    style = check.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="a list of verdicts for programs")
+    style.add_argument("--format", choices=STYLES, default="text", help="text, or annotations")
+    check.set_defaults(run=_check)
+
+
+NAMED = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
+STYLES = {"text": as_text, "github": as_github}
+
+
+def _check(options: argparse.Namespace) -> int:
+    named = options.spec is not None or is_object(options.target)
+    found = [claim(options.target, options.spec)] if named else claims(options.target)
+    verdicts = [_proven(one, options) for one in found]
+    proven = sum(verdict.ok for verdict in verdicts)
+    if options.json:
+        pairs = zip(found, verdicts, strict=True)
+        print(json.dumps([as_json(one.name, verdict) for one, verdict in pairs], indent=2))
+    elif len(found) > 1 or options.format == "github":
+        print(f"{proven} of {len(found)} proven.")
+    return 0 if proven == len(found) else 1
+
+
+def _proven(one: Claim, options: argparse.Namespace) -> Verdict:
+    """Prove one claim and print the verdict at once, since the next may take a while."""
+    verdict = one.prove(options.where)
+    if not options.json:
+        text = STYLES[options.format](one.name, one.origin, verdict)
+        print(text, end="\n" if text else "", flush=True)
+    elif sys.stderr.isatty():
+        print(f"{one.name}: {verdict.status}", file=sys.stderr)
+    return verdict
 
 
 def _positive(text: str) -> int:
@@ -160,8 +212,9 @@ def _spread(name: str, values: tuple[int, ...], rank: int) -> tuple[int, ...]:
 def _summary(options: argparse.Namespace) -> None:
     at = None if options.at is None else _point(options.at)
     padded = not options.without_padding
-    model = _model(options.model)
-    found = summary(model, *options.specs, where=options.where, at=at, padded_taps=padded)
+    found = summary(
+        resolve(options.model), *options.specs, where=options.where, at=at, padded_taps=padded
+    )
     if options.json:
         print(json.dumps(found.to_json(), indent=2))
     elif sys.stdout.isatty():
@@ -170,13 +223,6 @@ def _summary(options: argparse.Namespace) -> None:
         Console().print(found)
     else:
         print(found)
-
-
-def _model(text: str) -> nnx.Module:
-    """A model by its name, its parameters only as shapes."""
-    if text not in vgg.STAGES:
-        raise ShapeError(message("summary", [choice("model", text, vgg.STAGES)]))
-    return nnx.eval_shape(getattr(vgg, text))
 
 
 def _point(text: str) -> dict[str, int]:

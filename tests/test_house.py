@@ -11,7 +11,10 @@ MAY_IMPORT = {
     "layers": {"layers", "shapes"},
     "inspect": {"inspect", "shapes"},
     "models": {"models", "layers", "shapes"},
-    "cli": {"cli", "models", "inspect", "layers", "shapes"},
+    "targets": {"models", "shapes"},
+    "report": {"shapes"},
+    "pytest_plugin": {"targets", "shapes"},
+    "cli": {"cli", "targets", "report", "models", "inspect", "layers", "shapes"},
     "__init__": {"models", "inspect", "layers", "shapes"},
 }
 HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs"}

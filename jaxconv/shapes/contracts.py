@@ -1,5 +1,6 @@
 """Contracts: the shapes that a function takes and returns, written above it and held to."""
 
+import contextlib
 import functools
 import inspect
 import operator
@@ -79,7 +80,7 @@ def contract(
 
         @functools.wraps(fn)
         def held(*args: P.args, **kwargs: P.kwargs) -> R:
-            taken = _arrays(fn, args, kwargs, given)
+            taken = [array for array in _arrays(fn, args, kwargs) if array.name not in given]
             sizes = _bind(name, agreement, taken)
             result = fn(*args, **kwargs)
             _hold(name, agreement, sizes, result)
@@ -130,13 +131,16 @@ def arguments_of(fn: Any, found: Contract) -> list[Any]:
 
 
 def _made(given: Any) -> Any:
-    """What a contract gives, abstract where possible."""
+    """What a contract gives, abstract where possible.
+
+    It is not where there is more than arrays, as in an Equinox model with its activation; and what
+    fails in the user's code fails in the plain call as the user knows it.
+    """
     if not inspect.isroutine(given):
         return given
-    try:
+    with contextlib.suppress(Exception):
         return nnx.eval_shape(given)
-    except TypeError:  # it holds more than arrays, as an Equinox model with its activation does
-        return given()
+    return given()
 
 
 class _Taken(NamedTuple):
@@ -151,15 +155,14 @@ def _arrays(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    given: Mapping[str, Any],
 ) -> list[_Taken]:
-    """The arrays among the arguments that have a spec, in the order of the parameters."""
+    """The arrays among the arguments, in the order of the parameters."""
     try:
         bound = inspect.signature(fn).bind(*args, **kwargs).arguments
     except TypeError:
         fn(*args, **kwargs)  # whose own error says more
         raise
-    return [*_spread({name: bound[name] for name in bound if name not in given})]
+    return [*_spread(bound)]
 
 
 def _spread(bound: Mapping[str, Any]) -> Iterator[_Taken]:

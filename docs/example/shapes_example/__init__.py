@@ -1,0 +1,1 @@
+"""Two networks whose shapes are proven on every push."""
