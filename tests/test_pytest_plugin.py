@@ -105,7 +105,7 @@ def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):
         "refuted: accepts h a multiple of 2, returns (b, h//2)\n"
         "  fails at nets.py:12: for h = 1 the function returns 1 row, the contract says 0 (axis 1 "
         "is (h + 1)//2, not h//2).\n"
-        "    for (1 + h) mod 2 = 0; first for b = 1, h = 1\n"
+        "    for h odd; first for b = 1, h = 1\n"
         "    Fix: mend the function, or promise what it returns.\n"
     )
 

@@ -25,6 +25,9 @@ from jaxconv.shapes.blame import origin_of_equation
 from jaxconv.shapes.specs import Spec
 from jaxconv.shapes.traced import equations, inside, shape_of
 
+# Matrix products that no rule counts.
+UNCOUNTED = frozenset({"ragged_dot", "ragged_dot_general"})
+
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
@@ -234,7 +237,8 @@ class Reader:
 
     def _cheap(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> Value:
         """What belongs to the layer that it follows, unless it joins several."""
-        if any(step.primitive.name in PRODUCTS for sub in inside(eqn) for step in equations(sub)):
+        within = (step.primitive.name for sub in inside(eqn) for step in equations(sub))
+        if eqn.primitive.name in UNCOUNTED or any(name in PRODUCTS for name in within):
             return self._layer("unknown", eqn, inputs, place)
         parameters = tuple(dict.fromkeys(chain.from_iterable(v.parameters for v in inputs)))
         if getattr(eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map

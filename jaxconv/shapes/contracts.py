@@ -232,8 +232,9 @@ def _unmet(agreement: Agreement, sizes: Mapping[str, Any]) -> Iterator[Fact]:
     for left, sign, right in agreement.conditions:
         if not SIGNS[sign](left.value(sizes), right.value(sizes)):
             names = dict.fromkeys([*left.names(), *right.names()])
-            here = ", ".join(f"{name} = {sizes[name]}" for name in names)
-            yield Fact(f"{here}, but the contract is for {agreement.where} only.", FIX)
+            known = [f"{name} = {sizes[name]}" for name in names if str(sizes[name]) != name]
+            here = f"{', '.join(known)}, but " if known else ""
+            yield Fact(f"{here}the contract is for {agreement.where} only.", FIX)
 
 
 class BrokenPromiseError(ShapeError):
@@ -257,9 +258,10 @@ def _hold(function: str, agreement: Agreement, sizes: Mapping[str, Any], result:
     if len(found) != len(agreement.gives):
         wrong = f"it returns {len(found)} arrays, the contract says {len(agreement.gives)}."
         raise ShapeError(message(function, [Fact(wrong, MEND)]))
-    for i, (array, spec) in enumerate(zip(found, agreement.gives, strict=True)):
+    arrays = [leaf if hasattr(leaf, "shape") else _as_array(function, leaf) for leaf in found]
+    for i, (array, spec) in enumerate(zip(arrays, agreement.gives, strict=True)):
         which = f" of result {i}" if len(found) > 1 else ""
-        axes = spec.aligned(array.ndim)
+        axes = spec.aligned(len(array.shape))
         if axes is None:
             wrong = f"it returns shape {array.shape}{which}, the contract says {spec.text!r}."
             raise ShapeError(message(function, [Fact(wrong, MEND)]))
@@ -269,6 +271,15 @@ def _hold(function: str, agreement: Agreement, sizes: Mapping[str, Any], result:
         for k, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
             if isinstance(axis, Formula) and axis.value(sizes) != size:
                 _refuse(function, sizes, size, axis, f"axis {k}{which}")
+
+
+def _as_array(function: str, value: Any) -> jax.ShapeDtypeStruct:
+    """What JAX makes of a number; nothing else is an array."""
+    try:
+        return jax.eval_shape(jnp.asarray, value)
+    except TypeError:
+        wrong = f"it returns a {type(value).__name__}, which is no array."
+        raise ShapeError(message(function, [Fact(wrong, MEND)])) from None
 
 
 def _refuse(

@@ -9,13 +9,13 @@ empty, reshapes that do not fit and promises about the result are sets of sizes,
 import functools
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import islpy as isl
 import jax
-import numpy as np
 from flax import nnx
 from jax.extend import core
 
@@ -37,6 +37,7 @@ from jaxconv.shapes.specs import ANY, REST, Formula, Spec, SpecError, parse_spec
 from jaxconv.shapes.traced import (
     Finding,
     accident,
+    dtype_of,
     equations,
     findings,
     lost_pixels,
@@ -46,8 +47,10 @@ from jaxconv.shapes.traced import (
 )
 from jaxconv.shapes.verdict import Cases, Failure, Verdict, remedy
 
-RUNS = 300  # traces after which the rest is tested, not proven
+RUNS = 500  # traces after which the rest is tested, not proven
+SECONDS = 60  # after which it is, too
 SAMPLES = 12  # sizes tried where nothing can be proven
+CONFIRMED = 4  # sizes at which equalities that were answered False are confirmed with numbers
 
 
 def check(
@@ -94,14 +97,17 @@ def explore(
     fn, args = _pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)
-    promise = None if returns is None else jax.tree.map(parse_spec, returns)
+    promise = None if returns is None else jax.tree.map(_promise, returns)
+    for spec in (*_specs(template), *_specs(promise)):
+        dtype_of(spec)  # which refuses what is none
     for spec in _specs(promise):
         if unknown := [name for name in spec.names() if name not in names]:
             raise SpecError(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    search = Search(fn, home, template, promise, domain_of(names, where or ""))
+    domain = _with_sides(domain_of(names, where or ""), _specs(template))
+    search = Search(fn, home, template, promise, domain)
     search.run()
     return search
 
@@ -122,7 +128,8 @@ def refuse_no_function(fn: object) -> None:
     linen: Any = sys.modules.get("flax.linen")
     unbound = linen is not None and isinstance(fn, linen.Module)
     if unbound or not callable(fn):
-        wrong = f"a {type(fn).__name__} {'has no parameters' if unbound else 'is no function'}."
+        why = "has no parameters of its own" if unbound else "is no function"
+        wrong = f"what is to be checked is of type {type(fn).__name__}, which {why}."
         fix = "pass its apply, and the parameters as the first argument."
         refuse_if([Fact(wrong, fix if hasattr(fn, "apply") else "pass a function or a model.")])
 
@@ -138,6 +145,26 @@ def _is_spec(leaf: Any) -> bool:
 def _is_data(leaf: Any) -> bool:
     """Whether a leaf of the arguments varies while tracing, unlike an activation in a model."""
     return isinstance(leaf, Spec | bool | int | float | complex) or hasattr(leaf, "dtype")
+
+
+def _promise(leaf: Any) -> Spec:
+    if isinstance(leaf, str):
+        return parse_spec(leaf)
+    raise SpecError(f'returns= has {leaf!r}, which is no spec.\n  Fix: write it as "b 10".')
+
+
+def _with_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
+    """The sizes for which every side of every argument is at least 1."""
+    trial = Trial(domain)
+    sizes = {name: trial.size(name) for name in trial.names()}
+    for spec in specs:
+        for axis in spec.axes:
+            if isinstance(axis, Formula):
+                domain = domain.intersect(not_empty(trial, axis.value(sizes)).holds)
+    if domain.is_empty():
+        texts = ", ".join(spec.text for spec in specs)
+        raise SpecError(f"No sizes make every side of {texts} 1 or more.\n  Fix: ask about some.")
+    return domain
 
 
 def _specs(template: Any) -> list[Spec]:
@@ -185,13 +212,13 @@ class _Refused:
     origin: Origin
     finding: Finding
 
-    def failure(self, accepts: SizeSet) -> Failure:
+    def failure(self, accepts: SizeSet, untried: SizeSet) -> Failure:
         return Failure(
             self.sizes,
             self.smallest,
             str(self.origin),
             self.finding.tell(self.smallest),
-            self.finding.fix or remedy(accepts, self.smallest),
+            self.finding.fix or remedy(accepts, untried, self.smallest),
             self.origin.layer,
             self.origin.path,
         )
@@ -217,13 +244,14 @@ class Search:
 
     def run(self) -> None:
         """Work through domains until each is accepted, refused, or open."""
-        work = [self.domain]
+        work, start = [self.domain], time.monotonic()
         while work:
             domain = work.pop().coalesce()
             if domain.is_empty():
                 continue
-            if self.runs >= RUNS:
-                self.notes.append(f"gave up after {RUNS} traces")
+            spent = time.monotonic() - start
+            if self.runs >= RUNS or spent > SECONDS:
+                self.notes.append(f"gave up after {self.runs} traces in {spent:.0f} seconds")
                 self.open += [domain, *work]
                 break
             self.runs += 1
@@ -272,7 +300,7 @@ class Search:
         asked, doubts = _relevant(trial, at), _doubts(trial, error)
         if asked:
             conditions = [a.condition for a in asked]
-            hopeless = None if doubts else self._hopeless(trial.domain, conditions, at)
+            hopeless = None if doubts else self._hopeless(trial.domain, conditions, error)
             if hopeless is None:
                 return _halves(trial.domain, conditions[-1])
             self._blame(trial, hopeless, error)
@@ -283,7 +311,9 @@ class Search:
             self._blame(trial, trial.domain, error)
         return []
 
-    def _hopeless(self, domain: isl.Set, asked: Sequence[isl.Set], at: Step) -> isl.Set | None:
+    def _hopeless(
+        self, domain: isl.Set, asked: Sequence[isl.Set], error: Exception
+    ) -> isl.Set | None:
         """Where an operation fails although as many of its equalities hold as can hold at once.
 
         An equality only makes more things legal, so where fewer hold it fails too. None where
@@ -296,9 +326,9 @@ class Search:
             self._trace(trial)
         except Split:
             return None
-        except Exception as error:
-            settled = not _relevant(trial, at) and not _doubts(trial, error)
-            if _place_of(error) == at and settled:
+        except Exception as again:
+            settled = not _relevant(trial, _place_of(again)) and not _doubts(trial, again)
+            if _within(again) == _within(error) and settled:
                 return domain.subtract(others)
         return None
 
@@ -331,23 +361,22 @@ class Search:
         self.runs += 1
         return alone.pieces[0].shapes if alone.pieces else None
 
-    def _fails(self, sizes: isl.Set) -> bool:
-        """Whether tracing fails with numbers, too, as far as two points show.
+    def _fails(self, sizes: isl.Set, asked: Sequence[Asked] = ()) -> bool:
+        """Whether tracing fails with numbers, too, as far as some points show.
 
         Formulas are not ints: code that asks what a size is may do otherwise for numbers.
         """
-        points = [] if self.by_numbers else _points(sizes)
+        points = [] if self.by_numbers else self._telling(sizes, asked)
         return all(self._by_numbers(point) is None for point in points)
 
-    def _agrees(self, trial: Trial, sizes: isl.Set, shapes: Any) -> bool:
-        """Whether tracing with numbers gives these formulas' values, as far as some points show.
+    def _telling(self, sizes: isl.Set, asked: Sequence[Asked]) -> list[isl.Set]:
+        """Points of a set, among them one for which each equality holds that was answered False."""
+        covering = _cover(sizes, [question.condition for question in asked])
+        return list({str(point): point for point in (*_points(sizes), *covering)}.values())
 
-        One of them is a point for which most of the equalities hold that were answered False.
-        """
-        if self.by_numbers:
-            return True
-        most, _ = _most(sizes, [asked.condition for asked in trial.asked])
-        for point in {str(p): p for p in (*_points(sizes), *_points(most)[:1])}.values():
+    def _agrees(self, trial: Trial, sizes: isl.Set, shapes: Any) -> bool:
+        """Whether tracing with numbers gives these formulas' values, as far as points show."""
+        for point in [] if self.by_numbers else self._telling(sizes, trial.asked):
             at = SizeSet(point).smallest()
             here = jax.tree.map(lambda n, at=at: n if isinstance(n, int) else n.at(**at), shapes)
             if self._by_numbers(point) != here:
@@ -383,22 +412,35 @@ class Search:
 
     def _cut(self, trial: Trial, closed: core.ClosedJaxpr, result: Any) -> isl.Set:
         """Cut what a finished trace shows to fail out of its domain, and say why."""
-        sizes = trial.domain
-        for eqn in equations(closed.jaxpr):
+        sizes, cuts = trial.domain, []
+        for finding, where in self._findings(trial, closed, result):
+            if not sizes.is_subset(finding.holds):
+                cuts.append((sizes.subtract(finding.holds), where(), finding))
+                sizes = sizes.intersect(finding.holds)
             if sizes.is_empty():
                 break
-            for finding in findings(Trial(sizes), eqn):
-                sizes = self._keep(sizes, finding, lambda eqn=eqn: origin_of_equation(eqn))
-        if self.promise is not None:
-            for finding in promised(trial, self.promise, result):
-                sizes = self._keep(sizes, finding, lambda: self.home)
+        failing = trial.domain.subtract(sizes)
+        if cuts and not self._fails(failing, trial.asked):
+            self._leave_open(
+                failing, [f"its trace fails ({cuts[0][2].kind}), but not with numbers"]
+            )
+            return sizes
+        for cut in cuts:
+            self._refuse(*cut)
         return sizes
 
-    def _keep(self, sizes: isl.Set, finding: Finding, where: Callable[[], Origin]) -> isl.Set:
-        if sizes.is_subset(finding.holds):
-            return sizes
-        self._refuse(sizes.subtract(finding.holds), where(), finding)
-        return sizes.intersect(finding.holds)
+    def _findings(
+        self, trial: Trial, closed: core.ClosedJaxpr, result: Any
+    ) -> Iterator[tuple[Finding, Callable[[], Origin]]]:
+        """What must hold of a finished trace, and where that is seen."""
+        sizes = trial.domain
+        for eqn in equations(closed.jaxpr):
+            for finding in findings(Trial(sizes), eqn):
+                yield finding, lambda eqn=eqn: origin_of_equation(eqn)
+                sizes = sizes.intersect(finding.holds)
+        if self.promise is not None:
+            for finding in promised(trial, self.promise, result):
+                yield finding, lambda: self.home
 
     def _sample(self, sizes: SizeSet) -> None:
         """Try some sizes of an open domain one by one."""
@@ -412,7 +454,7 @@ class Search:
         """Put together what was found."""
         accepts = SizeSet(self._union(piece.sizes for piece in self.pieces))
         untried = SizeSet(self._union(self.open).subtract(self._union(self.tried)))
-        failures = [refused.failure(accepts) for refused in self.refused.values()]
+        failures = [refused.failure(accepts, untried) for refused in self.refused.values()]
         failures.sort(key=lambda failure: tuple(failure.smallest.values()))
         status = "refuted" if failures else "tested" if self.open else "proven"
         notes = tuple(dict.fromkeys([*self.notes, *self._notes(accepts)]))
@@ -472,7 +514,7 @@ def _struct(leaf: Any, sizes: dict[str, Any]) -> Any:
     if not isinstance(leaf, Spec):
         return leaf
     shape = [axis.value(sizes) for axis in leaf.axes if isinstance(axis, Formula)]
-    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(jax.numpy.dtype(leaf.dtype or "float32")))
+    return jax.ShapeDtypeStruct(tuple(shape), dtype_of(leaf))
 
 
 def _most(domain: isl.Set, conditions: Sequence[isl.Set]) -> tuple[isl.Set, isl.Set]:
@@ -485,6 +527,17 @@ def _most(domain: isl.Set, conditions: Sequence[isl.Set]) -> tuple[isl.Set, isl.
         else:
             best = both
     return best, others
+
+
+def _cover(sizes: isl.Set, conditions: Iterable[isl.Set]) -> Iterator[isl.Set]:
+    """A few points of a set, so that each condition holds for one of them."""
+    left = list({str(c): c for c in conditions if not c.is_disjoint(sizes)}.values())
+    for _ in range(CONFIRMED):
+        if not left:
+            return
+        best, _ = _most(sizes, left)
+        yield _point(SizeSet(best))
+        left = [condition for condition in left if not best.is_subset(condition)]
 
 
 def _point(sizes: SizeSet) -> isl.Set:
@@ -509,10 +562,10 @@ def _halves(domain: isl.Set, condition: isl.Set) -> list[isl.Set]:
 def _floors(sizes: SizeSet) -> Iterator[SizeSet]:
     """Parts of a set from larger and larger sizes on, which have different smallest sizes."""
     seen = []
-    for grow in (1, 2, 3, 5, 8, 16, 17, 32, 33, 64, 100, 224):
-        floor = sizes & SizeSet.parse(
-            sizes.names, " and ".join(f"{name} >= {grow}" for name in sizes.names)
-        )
+    for count, grow in enumerate((1, 2, 3, 5, 8, 16, 17, 32, 33, 64, 100, 224)):
+        step = count % 2  # every second one has no two sizes alike
+        least = (f"{name} >= {grow + i * step}" for i, name in enumerate(sizes.names))
+        floor = sizes & SizeSet.parse(sizes.names, " and ".join(least))
         if not floor.is_empty() and (smallest := floor.smallest()) not in seen:
             seen.append(smallest)
             yield floor
@@ -542,6 +595,13 @@ def _finding_of(error: Exception, sizes: isl.Set) -> Finding:
     return Finding(nowhere, re.sub(r"\(.*|\d+", "", kind + lines[0]), message, " ".join(fixes))
 
 
+def _within(error: Exception) -> list[Step]:
+    """The operation that failed: the innermost instruction outside JAX, and those it led to."""
+    steps = steps_of_error(error)
+    outside = [i for i, step in enumerate(steps) if not is_inside_jax(step[0].co_filename)]
+    return steps[outside[-1] :]
+
+
 def _place_of(error: Exception) -> Step:
     """The innermost instruction outside JAX in a traceback."""
-    return [s for s in steps_of_error(error) if not is_inside_jax(s[0].co_filename)][-1]
+    return _within(error)[0]

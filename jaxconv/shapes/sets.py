@@ -137,7 +137,7 @@ def _position(points: isl.Set, name: str) -> int:
 
 
 def _fix(points: isl.Set, name: str, value: int) -> isl.Set:
-    return points.fix_val(PARAM, _position(points, name), isl.Val(value))
+    return points.fix_val(PARAM, _position(points, name), isl.Val(str(value)))
 
 
 def _condition(points: isl.Set, text: str) -> isl.Set:
@@ -219,7 +219,7 @@ def _gather(conditions: list[tuple[str, str]], joint: str) -> str:
         found.setdefault(shared, []).append(name)
     texts = []
     for condition, names in found.items():
-        text = condition
+        text = f"({condition})" if " or " in condition and len(found) > 1 else condition
         if joint == ", " and len(names) > 1:
             text = re.sub("( a)?( no)? multiple", r"\2 multiples", text)
         texts.append(text.replace("{}", (" and " if joint == ", " else joint).join(names)))

@@ -414,23 +414,34 @@ def _sum(trial: Trial, monomials: Products) -> Any:
 def _divide(a: Size, b: Size) -> tuple[Any, Any]:
     """Quotient and remainder, as Python rounds them: down."""
     by = None if b.products else _constant(b.affine)
-    if by == 0:
+    if by is not None:
+        return _divide_by(a, by)
+    zero, exact = equality(b, _as_size(b.trial, 0))
+    if not exact:
+        raise a.trial.undecided(f"whether {b}, by which {a} is divided, is 0")
+    if a.trial.settle(zero):
         raise ZeroDivisionError("a size is divided by zero.")
-    if by is not None and by < 0:
-        quotient, rest = _divide(_as_size(a.trial, -a), _as_size(a.trial, -b))
-        return quotient, -rest
-    if by is not None and all(k % by == 0 for k in a.products.values()):
-        quotient = a.affine.scale_down_val(isl.Val(by)).floor()
-        whole = a.trial.make(quotient, {f: k // by for f, k in a.products.items()})
-        rest = a.trial.make(a.affine.sub(quotient.scale_val(isl.Val(by))), {})
-        return whole, rest
-    exact = _divide_exactly(a, b)
-    if exact is not None:
-        return exact, 0
+    found = _cancel(a, b)
+    if found is not None:
+        return found
     number = None if a.products else _constant(a.affine)
     if number is None:
         raise a.trial.undecided(f"{a} divided by {b} is no formula")
     return _divide_number(number, b)
+
+
+def _divide_by(a: Size, by: int) -> tuple[Any, Any]:
+    if by == 0:
+        raise ZeroDivisionError("a size is divided by zero.")
+    if by < 0:
+        quotient, rest = _divide_by(_as_size(a.trial, -a), -by)
+        return quotient, -rest
+    if any(k % by for k in a.products.values()):
+        raise a.trial.undecided(f"{a} divided by {by} is no formula")
+    quotient = a.affine.scale_down_val(isl.Val(by)).floor()
+    whole = a.trial.make(quotient, {f: k // by for f, k in a.products.items()})
+    rest = a.trial.make(a.affine.sub(quotient.scale_val(isl.Val(by))), {})
+    return whole, rest
 
 
 def _divide_number(number: int, b: Size) -> tuple[Any, Any]:
@@ -446,11 +457,11 @@ def _as_size(trial: Trial, value: Any) -> Size:
     return value if isinstance(value, Size) else Size(trial, trial.formula(value), {})
 
 
-def _divide_exactly(a: Size, b: Size) -> Any:
-    """The quotient where every summand of ``a`` has all factors of the one summand of ``b``."""
+def _cancel(a: Size, b: Size) -> tuple[Any, Any] | None:
+    """Divide where every summand of ``a`` has all factors of the one summand of ``b``."""
     divisor = _monomials(b)
     if len(divisor) != 1:
-        return 1 if _monomials(a) == divisor else None
+        return (1, 0) if _monomials(a) == divisor else None
     ((by, k),) = divisor.items()
     found: Products = {}
     for factors, c in _monomials(a).items():
@@ -459,10 +470,9 @@ def _divide_exactly(a: Size, b: Size) -> Any:
             if factor not in left:
                 return None
             left.remove(factor)
-        if c % k:
-            return None
-        found[tuple(left)] = c // k
-    return _sum(a.trial, found)
+        found[tuple(left)] = c
+    quotient, rest = divmod(_sum(a.trial, found), k)
+    return quotient, rest * _sum(a.trial, {by: 1})
 
 
 def _extreme(which: str) -> Callable[[Size, Size], Any]:
@@ -516,7 +526,10 @@ def _same(a: Size, b: Size) -> bool:
     condition, exact = equality(a, b)
     trial = a.trial
     if not exact and not trial.domain.is_subset(condition):
-        trial.doubts.append(f"whether {a} equals {b}")
+        doubt = f"whether {a} equals {b}"
+        trial.doubts.append(doubt)
+        if _asking()[1]:
+            raise trial.undecided(doubt)
     return trial.settle(condition, difference)
 
 
@@ -692,6 +705,8 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
             )
         sides = [trial.formula(0) + _affine(trial, f.value(sizes)) for f in (left, right)]
         domain = domain.intersect(getattr(sides[0], sign)(sides[1]))
+    if domain.is_empty():
+        raise SpecError(f"where= holds for no size: {where}.\n  Fix: ask about some sizes.")
     return domain
 
 

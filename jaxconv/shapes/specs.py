@@ -44,8 +44,16 @@ class Formula:
         return isinstance(self.tree, ast.Name)
 
     def value(self, sizes: Mapping[str, Any]) -> Any:
-        """What the formula gives for these sizes, ints or symbolic."""
-        return _value(self.tree, sizes)
+        """What the formula gives for these sizes, ints or symbolic.
+
+        Raises:
+            SpecError: if it divides by zero.
+        """
+        try:
+            return _value(self.tree, sizes)
+        except ZeroDivisionError:
+            fix = "Fix: divide by what is never 0."
+            raise SpecError(f"{self.text} divides by zero.\n  {fix}") from None
 
 
 ANY = "_"

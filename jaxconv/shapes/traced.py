@@ -18,7 +18,7 @@ from jax.extend import core
 from jaxconv.shapes.blame import Origin, origin_of_equation
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Asked, Size, Trial, Undecided, equality, moved, ways
-from jaxconv.shapes.specs import Formula, Spec, broken_text
+from jaxconv.shapes.specs import Formula, Spec, SpecError, broken_text
 from jaxconv.shapes.verdict import point_text
 
 
@@ -83,7 +83,7 @@ def value_text(size: Any, point: Mapping[str, int]) -> str:
     if not isinstance(size, Size):
         return str(size)
     here = ", ".join(f"{name} = {point[name]}" for name in _names_in(str(size), point))
-    return f"{size}, which is {max(size.at(**point), 0)} for {here}"
+    return f"{size}, which is {size.at(**point)} for {here}"
 
 
 def _names_in(text: str, names: Iterable[str]) -> list[str]:
@@ -132,16 +132,35 @@ def promised(trial: Trial, promise: Any, result: Any) -> Iterator[Finding]:
     """What must hold of the arrays returned, so that they are those promised."""
     specs = jax.tree.leaves(promise, is_leaf=lambda x: isinstance(x, Spec))
     found = jax.tree.leaves(result)
+    structure = jax.tree.structure(promise, is_leaf=lambda x: isinstance(x, Spec))
+    in_order = isinstance(promise, tuple | list) and len(specs) == len(promise)
+    if not in_order and structure != jax.tree.structure(result):
+        wrong = f"the function returns {jax.tree.map(lambda _: '*', result)}, the contract says "
+        yield _never(trial, f"{wrong}{jax.tree.unflatten(structure, '*' * len(specs))}.")
+        return
     if len(specs) != len(found):
         message = f"the function returns {len(found)} arrays, the contract says {len(specs)}."
         yield _never(trial, message)
         return
     for i, (spec, array) in enumerate(zip(specs, found, strict=True)):
         which = f" of result {i}" if len(specs) > 1 else ""
-        if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
+        if spec.dtype and dtype_of(spec) != array.dtype:
             wrong = f"the function returns {array.dtype}{which}, the contract says {spec.dtype}."
             yield _never(trial, wrong)
         yield from _promised_shape(trial, spec, array.shape, which)
+
+
+def dtype_of(spec: Spec) -> Any:
+    """The dtype that a spec names; float32 where it names none.
+
+    Raises:
+        SpecError: a name that is none.
+    """
+    try:
+        return jnp.dtype(spec.dtype or "float32")
+    except TypeError:
+        fix = "Fix: write it in full, such as float32, bfloat16 or int32."
+        raise SpecError(f"{spec.dtype} is no dtype.\n  {spec.text}\n  {fix}") from None
 
 
 def _never(trial: Trial, message: str) -> Finding:
@@ -239,7 +258,7 @@ def lost_text(lost: Sequence[Lost], accepts: SizeSet) -> str:
     fix = "crop or pad" if whole.is_empty() else f"pad to sizes with {whole}, or crop to them"
     window = f"the window of {place}" if place else "a window"
     here = point_text({name: first[name] for name in sizes.subject()})
-    return f"{window} leaves out the last pixels, first for {here}; to keep all, {fix}."
+    return f"{window} does not reach the end of its map, first for {here}; to use all, {fix}."
 
 
 def accident(asked: Asked, accepts: SizeSet) -> str:

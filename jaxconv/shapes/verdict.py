@@ -30,7 +30,7 @@ class Failure:
 
     def __str__(self) -> str:
         layer = f"{self.layer}: " if self.layer else ""
-        place = f"{self.where}: " if self.where else ""
+        place = f"at {self.where}: " if self.where else ""
         smallest = f"; first for {point_text(self.smallest)}" if self.smallest else ""
         return f"{place}{layer}{self.message}\n    for {self.sizes}{smallest}\n    Fix: {self.fix}"
 
@@ -80,7 +80,9 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{self.status}: accepts {self.accepts}, returns {self.outputs}"]
-        lines += [f"  fails at {failure}" for failure in self.failures]
+        lines += [f"  fails {failure}" for failure in self.failures]
+        if not self.untried.is_empty():
+            lines.append(f"  not known for {self.untried}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -108,9 +110,10 @@ def point_text(point: dict[str, int]) -> str:
     return ", ".join(f"{name} = {size}" for name, size in point.items())
 
 
-def remedy(accepts: SizeSet, failing: dict[str, int]) -> str:
+def remedy(accepts: SizeSet, untried: SizeSet, failing: dict[str, int]) -> str:
     """Which sizes to pass in place of some that fail."""
     if accepts.is_empty():
-        return "mend the function; it accepts no size."
+        known = "it accepts no size" if untried.is_empty() else "no size is known to work"
+        return f"mend the function; {known}."
     near = point_text(accepts.nearest(failing))
     return f"pass sizes with {accepts}; nearest to the first failure: {near}."

@@ -197,9 +197,15 @@ def test_shapes_that_differ_from_case_to_case_are_given_case_by_case():
 
 
 NO_FUNCTIONS = {
-    "a Linen module": (Linen(), "check: a Linen has no parameters."),
-    "a Haiku transformation": (hk.transform(haiku), "check: a Transformed is no function."),
-    "a text": ("vgg16", "check: a str is no function."),
+    "a Linen module": (
+        Linen(),
+        "check: what is to be checked is of type Linen, which has no parameters of its own.",
+    ),
+    "a Haiku transformation": (
+        hk.transform(haiku),
+        "check: what is to be checked is of type Transformed, which is no function.",
+    ),
+    "a text": ("vgg16", "check: what is to be checked is of type str, which is no function."),
 }
 
 
