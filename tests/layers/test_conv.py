@@ -115,16 +115,15 @@ class TestLesson:
         chex.assert_shape(jc.conv(normal(1, 224, 224, 3), kernel), (1, 224, 224, 64))
         assert kernel.size == 64 * 27 == 1728
 
-    def test_32_filters_on_128x128x3_make_32_maps(self):
-        assert jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32)).shape[-1] == 32
-
-    def test_padding_1_keeps_128x128(self):
-        maps = jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32), padding=1)
-        assert maps.shape == (1, 128, 128, 32)
-
-    def test_no_padding_leaves_126x126(self):
-        maps = jc.conv(normal(1, 128, 128, 3), normal(3, 3, 3, 32), padding=0)
-        assert maps.shape == (1, 126, 126, 32)
+    @pytest.mark.parametrize(
+        ("padding", "returns"), [(1, "b h w 32"), (0, "b h-2 w-2 32"), ("SAME", "b h w 32")]
+    )
+    def test_32_filters_make_32_maps_whose_size_the_padding_decides(self, padding, returns):
+        kernel = normal(3, 3, 3, 32)
+        layer = lambda x: jc.conv(x, kernel, padding=padding)  # noqa: E731
+        assert jc.check(layer, "b h w 3", returns=returns, where="h >= 3 and w >= 3").ok
+        at_128 = {0: (1, 126, 126, 32)}.get(padding, (1, 128, 128, 32))
+        assert layer(normal(1, 128, 128, 3)).shape == at_128
 
     def test_a_feature_map_is_f_of_wp_plus_b(self):
         x, kernel, bias = normal(1, 9, 8, 3), normal(3, 3, 3, 4), normal(4)
