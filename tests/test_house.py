@@ -62,4 +62,4 @@ def test_the_arithmetic_of_the_shapes_room_does_not_know_jax():
         for path in (PACKAGE / "shapes").glob("*.py")
         if {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT
     }
-    assert using == {"contracts", "proof", "traced"}
+    assert using == {"contracts", "proof", "search", "traced"}

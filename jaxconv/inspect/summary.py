@@ -13,7 +13,8 @@ from jaxconv.inspect.macs import PRODUCTS, Here
 from jaxconv.inspect.table import SUMMED, Row, Summary, Totals
 from jaxconv.inspect.trace import fresh
 from jaxconv.shapes.errors import Fact, door, refuse_if
-from jaxconv.shapes.proof import Piece, Search, explore
+from jaxconv.shapes.proof import explore
+from jaxconv.shapes.search import Piece, Search
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Size, Trial, Undecided, moved, unite
 from jaxconv.shapes.specs import extreme

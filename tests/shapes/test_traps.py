@@ -119,7 +119,7 @@ def test_what_is_decided_in_spite_of_a_trap():
 
 
 def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
-    monkeypatch.setattr("jaxconv.shapes.proof.SECONDS", 0.2)
+    monkeypatch.setattr("jaxconv.shapes.search.SECONDS", 0.2)
 
     def halving(x):
         while rows(x) > 3:
