@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--networks",
         type=int,
-        default=10,
+        default=200,
         help="random networks whose proofs are compared with tracing size by size",
     )
 

@@ -266,8 +266,6 @@ def _not_traced(search: Search, verdict: Verdict) -> Iterator[Fact]:
         yield Fact(
             f"no size is accepted. {f'{place}: ' * bool(place)}{failure.message}", failure.fix
         )
-    elif not search.pieces:
-        yield Fact("where= leaves no size.", "pass a condition that some sizes of at least 1 meet.")
 
 
 def _different(cases: Sequence[_Case]) -> Iterator[Fact]:

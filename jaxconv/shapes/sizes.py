@@ -706,7 +706,7 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
         sides = [trial.formula(0) + _affine(trial, f.value(sizes)) for f in (left, right)]
         domain = domain.intersect(getattr(sides[0], sign)(sides[1]))
     if domain.is_empty():
-        raise SpecError(f"where= holds for no size: {where}.\n  Fix: ask about some sizes.")
+        raise SpecError(f"where= holds for no size: {where}.\n  Fix: pass one that some meet.")
     return domain
 
 
