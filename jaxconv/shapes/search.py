@@ -336,12 +336,12 @@ class Search:
     def _notes(self, accepts: SizeSet) -> Iterator[str]:
         if self.tried:
             yield f"tried {len(self.tried)} sizes one by one"
+            return
         yield from filter(None, (accident(asked, accepts) for asked in self.asked))
         lost = [
             found
             for piece in self.pieces
-            for eqn in equations(piece.closed.jaxpr)
-            for found in lost_pixels(piece.trial, piece.sizes, eqn)
+            for found in lost_pixels(piece.trial, piece.sizes, piece.closed.jaxpr)
         ]
         if text := lost_text(lost, accepts):
             yield text

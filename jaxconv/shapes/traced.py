@@ -8,6 +8,7 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import islpy as isl
@@ -180,7 +181,8 @@ def _promised_shape(
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if isinstance(axis, Formula):
             tell = functools.partial(_broken, size, axis, f"axis {i}{which}")
-            fix = f"promise {str(size).replace(' ', '')} there, or mend the function."
+            text = "_" if " if " in str(size) else str(size).replace(" ", "")
+            fix = f"promise {text} there, or mend the function."
             yield Finding(equal(trial, size, axis.value(sizes)), f"promise {i}{which}", tell, fix)
 
 
@@ -201,20 +203,30 @@ class Lost(NamedTuple):
     sizes: isl.Set
 
 
-def lost_pixels(trial: Trial, sizes: isl.Set, eqn: core.JaxprEqn) -> Iterator[Lost]:
-    """Where a window with a stride ends before the map does.
+def lost_pixels(trial: Trial, sizes: isl.Set, jaxpr: core.Jaxpr) -> Iterator[Lost]:
+    """Where windows with a stride end before their maps do.
 
     Of n pixels and some padding a window of extent e with stride s leaves out the last
     (n + low + high - e) mod s, of which the first ``high`` are padding. A window smaller than its
     stride skips pixels on purpose.
     """
-    for n, extent, stride, low, high in _windows(eqn):
-        if stride < 2 or extent < stride:
-            continue
-        left = moved(trial, (n + low + high - extent) % stride - high)
-        losing = sizes.intersect(left.affine.ge_set(trial.formula(1)))
-        if not losing.is_empty() and not left.products:
-            yield Lost(origin_of_equation(eqn), losing)
+    tap = ""  # the name given next, going backwards, for windows in nobody's own code
+    for eqn in reversed(list(equations(jaxpr))):
+        tap = eqn.params["name"] if eqn.primitive.name == "name" else tap
+        for n, extent, stride, low, high in _windows(eqn):
+            if stride < 2 or extent < stride:
+                continue
+            try:
+                left = moved(trial, (n + low + high - extent) % stride - high)
+            except Undecided:
+                continue
+            losing = sizes.intersect(left.affine.ge_set(trial.formula(1)))
+            if not losing.is_empty():
+                yield Lost(_named(origin_of_equation(eqn), tap), losing)
+
+
+def _named(origin: Origin, tap: str) -> Origin:
+    return origin if origin.path or origin.layer else replace(origin, layer=tap)
 
 
 def _windows(eqn: core.JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:

@@ -1,5 +1,6 @@
 """What a proof found, as people and programs read it."""
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +80,17 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.status}: accepts {self.accepts}, returns {self.outputs}"]
+        lines = [f"{self.status}: accepts {_short(self.accepts)}, returns {_short(self.outputs)}"]
         lines += [f"  fails {failure}" for failure in self.failures]
         if not self.untried.is_empty():
-            lines.append(f"  not known for {self.untried}")
+            lines.append(f"  not known for {_short(self.untried)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """What has many cases, or many parts, as far as it fits on two lines."""
+    return textwrap.shorten(str(value), 200, placeholder=" ...")
 
 
 @dataclass(frozen=True)
