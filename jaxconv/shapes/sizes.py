@@ -790,10 +790,15 @@ def _agree(sizes: isl.Set, a: Size, b: Size) -> bool:
     return exact and sizes.is_subset(condition)
 
 
+def _by_name(text: str) -> tuple[str, str]:
+    """The order of factors: by their first name, ``b*(h//2)``."""
+    return text.lstrip("(-0123456789*"), text
+
+
 def _size_text(size: Size) -> str:
     parts = []
     for factors, k in size.products.items():
-        texts = sorted(factor_text(factor.affine) for factor in factors)
+        texts = sorted((factor_text(f.affine) for f in factors), key=_by_name)
         parts.append("*".join([str(k)] * (k != 1) + texts))
     if _constant(size.affine) != 0:
         parts.append(formula_text(size.affine))
