@@ -136,19 +136,26 @@ STYLES = {"text": as_text, "github": as_github}
 def _check(options: argparse.Namespace) -> int:
     named = options.spec is not None or is_object(options.target)
     found = [claim(options.target, options.spec)] if named else claims(options.target)
-    verdicts = [_proven(one, options) for one in found]
-    proven = sum(verdict.ok for verdict in verdicts)
+    verdicts = [(one.name, verdict) for one in found if (verdict := _proven(one, options))]
+    proven = sum(verdict.ok for _, verdict in verdicts)
     if options.json:
-        pairs = zip(found, verdicts, strict=True)
-        print(json.dumps([as_json(one.name, verdict) for one, verdict in pairs], indent=2))
+        print(json.dumps([as_json(*entry) for entry in verdicts], indent=2))
     elif len(found) > 1 or options.format == "github":
         print(f"{proven} of {len(found)} proven.")
-    return 0 if proven == len(found) else 1
+    return 2 if len(verdicts) < len(found) else int(proven < len(found))
 
 
-def _proven(one: Claim, options: argparse.Namespace) -> Verdict:
-    """Prove one claim and print the verdict at once, since the next may take a while."""
-    verdict = one.prove(options.where)
+def _proven(one: Claim, options: argparse.Namespace) -> Verdict | None:
+    """Prove one claim and print the verdict at once, since the next may take a while.
+
+    What does not let a proof begin is told, and does not keep the others from theirs.
+    """
+    try:
+        verdict = one.prove(options.where)
+    except (ShapeError, TargetError) as error:
+        said = str(error).removeprefix("check: ")
+        print(f"jaxconv check: {said}", file=sys.stderr)
+        return None
     if not options.json:
         text = STYLES[options.format](one.name, one.origin, verdict)
         print(text, end="\n" if text else "", flush=True)

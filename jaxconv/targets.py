@@ -270,6 +270,12 @@ def _needs_self(owner: Any, name: str) -> bool:
 
 def _method(owner: type, name: str, fix: str | None = None) -> Any:
     """A method of a model: one that its contract gives, or its module has, or that is made."""
+    if hasattr(getattr(owner, name), "method_handler_wrapped"):
+        raise TargetError(
+            f"{owner.__name__} is a module of Linen and keeps no parameters.\n"
+            "  Fix: put the contract on a function of them, as in "
+            "@contract(..., variables=lambda: net.init(key, image)) above def apply(variables, x)."
+        )
     contract = contract_of(getattr(owner, name))
     there = vars(sys.modules[owner.__module__]).values()
     given = contract.given.get("self") if contract else None

@@ -243,7 +243,7 @@ def test_what_a_target_names_is_proven(project, capsys, target, spec, returns):
 def test_a_refuted_claim_has_status_1(project, capsys):
     assert main(["check", "nets:padded"]) == 1
     assert capsys.readouterr().out == (
-        "nets:padded: refuted: accepts no size, returns None\n"
+        "nets:padded: refuted: accepts no size\n"
         "  fails at nets.py:29: for w = 1 the function returns 3 columns, the contract says 2 "
         "(axis 2 is w + 2, not w+1).\n"
         "    for every size; first for b = 1, h = 1, w = 1, c = 1\n"
@@ -254,6 +254,35 @@ def test_a_refuted_claim_has_status_1(project, capsys):
 def test_what_could_only_be_tested_has_status_1(project, capsys):
     assert main(["check", "nets:number", "b"]) == 1
     assert capsys.readouterr().out.startswith("nets:number: tested: accepts ")
+
+
+LINEN = """
+import flax.linen as nn
+import jaxconv as jc
+
+
+class Net(nn.Module):
+    @jc.contract("b h w 3 -> b h w 9")
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(8, (3, 3))(x)
+
+
+@jc.contract("b -> b")
+def fine(x):
+    return x
+"""
+
+
+def test_a_contract_on_a_linen_module_is_not_passed_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / "linen_net.py").write_text(LINEN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["check", "linen_net.py"]) == 2
+    said = capsys.readouterr()
+    assert "Net is a module of Linen and keeps no parameters.\n  Fix: put the contract" in said.err
+    assert "linen_net:fine: proven" in said.out  # the others are proven all the same
+    assert "1 of 2 proven." in said.out
 
 
 def test_where_narrows_the_question(project, capsys):
@@ -290,7 +319,7 @@ def test_progress_goes_to_a_terminal(project, capsys, monkeypatch):
 def test_github_gets_an_annotation_for_each_failure(project, capsys):
     assert main(["check", "nets.py", "--format", "github"]) == 1
     assert capsys.readouterr().out == (
-        "::error file=nets.py,line=29,title=nets%3Apadded::nets.py:29: for w = 1 the function "
+        "::error file=nets.py,line=29,title=nets%3Apadded::at nets.py:29: for w = 1 the function "
         "returns 3 columns, the contract says 2 (axis 2 is w + 2, not w+1).%0A    for every size; "
         "first for b = 1, h = 1, w = 1, c = 1%0A    Fix: mend the function, or promise what it "
         "returns.\n"

@@ -181,7 +181,7 @@ def test_the_fixture_proves_or_prints_the_verdict(project):
     assert refuted == (
         f"{' test_refuted ':_^80}\n"
         "refuted: accepts c = 1, returns (b, c*h*w)\n"
-        "  fails at for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
+        "  fails: for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
         "(axis 1 is c*h*w, not h*w).\n"
         "    for c >= 2; first for b = 1, h = 1, w = 1, c = 2\n"
         "    Fix: promise c*h*w there, or mend the function.\n"

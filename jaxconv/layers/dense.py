@@ -103,8 +103,8 @@ def _width_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
     if (maps := _square_maps(have, want)) is None:
         return [Fact(wrong, f"pass a kernel of shape ({have}, {kernel.shape[1]}).")]
     got, expected = maps
-    hint = f"As flattened maps, {have} is {got} and {want} is {expected}."
-    fix = f"resize the images so that the map is {expected}, "
+    hint = f"As flattened maps, {have} may be {got} and {want} {expected}."
+    fix = "resize the images to those that kernel was made for, "
     fix += f"or pass a kernel of shape ({have}, {kernel.shape[1]})."
     return [Fact(wrong, fix, hint)]
 

@@ -9,7 +9,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
@@ -51,11 +51,13 @@ class Origin:
         path: of the file; empty where none is known.
         line: its number.
         layer: the layer that was called there, such as "block1.conv2"; may be empty.
+        caller: the user's line that called the function around it; may be empty.
     """
 
     path: str = ""
     line: int = 0
     layer: str = ""
+    caller: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{Path(self.path).name}:{self.line}" if self.path else ""
@@ -72,8 +74,9 @@ def origin(steps: Iterable[Step]) -> Origin:
         return Origin()
     called = (_called(code, instruction) for code, instruction in own)
     layers = [text.removeprefix("self.") for text in called if text.startswith("self.")]
-    code, instruction = own[-1]
-    return Origin(code.co_filename, _positions(code, instruction)[0] or 0, ".".join(layers))
+    places = [(code.co_filename, _positions(code, place)[0] or 0) for code, place in own]
+    caller = f"{Path(places[-2][0]).name}:{places[-2][1]}" if own[1:] else ""
+    return Origin(*places[-1], ".".join(layers), caller)
 
 
 def definition(fn: Any) -> Origin:
@@ -102,7 +105,7 @@ def origin_of_error(error: BaseException) -> Origin:
     while step is not None:
         layer = _own_name(step.tb_frame.f_locals.get("self")) or layer
         step = step.tb_next
-    return Origin(found.path, found.line, layer) if layer else found
+    return replace(found, layer=layer) if layer else found
 
 
 def _own_name(module: Any) -> str:
@@ -135,7 +138,9 @@ def origin_of_equation(eqn: Any) -> Origin:
     """The user's line behind an equation; its layer is that of Linen, Haiku or a named scope."""
     found = origin(steps_of_equation(eqn))
     scope = _scope(str(eqn.source_info.name_stack))
-    return Origin(found.path, found.line, scope) if scope else found
+    # Equinox names the class of a layer only; the line says which layer it is.
+    named = scope and not (found.layer and "eqx." in scope)
+    return replace(found, layer=scope) if named else found
 
 
 TRANSFORMATIONS = r"\b(jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\b|[()]"

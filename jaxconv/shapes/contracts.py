@@ -98,7 +98,7 @@ JITS = ("PjitFunction", "JitWrapped", "_JitWrapper")
 
 def contract_of(fn: Any) -> Contract | None:
     """The contract of a function, a method or a model; None where it has none."""
-    while type(fn).__name__ in JITS:
+    while type(fn).__name__ in JITS or hasattr(fn, "method_handler_wrapped"):  # as Linen marks it
         fn = fn.__wrapped__
     if callable(fn) and not inspect.isroutine(fn):
         fn = type(fn).__call__

@@ -240,7 +240,7 @@ def _channel_remedy(x: Shape, kernel: Shape, groups: int, order: Layout) -> tupl
             f"{groups} does not divide {have}.",
         )
     other = order.other
-    if x[other.channel] == want:
+    if x[other.channel] == want and not _is_square([x[axis] for axis in order.spatial]):
         move = tuple(other.name.index(letter) for letter in order.name)
         hint = f"Axis {other.channel} of x has size {want}: this looks like an {other.name} image."
         return f'pass layout="{other.name}", or transpose x with {move}.', hint
@@ -249,6 +249,11 @@ def _channel_remedy(x: Shape, kernel: Shape, groups: int, order: Layout) -> tupl
         return f"transpose kernel with {move}.", f"kernel looks like {there} weights."
     fitting = ", ".join(map(str, (*kernel[:-2], have // groups, kernel[-1])))
     return f"pass a kernel of shape ({fitting}), or an x of {want} channels.", ""
+
+
+def _is_square(sides: Sequence[Any]) -> bool:
+    """Tell whether axes surely are those of an image: several, all alike."""
+    return len(sides) > 1 and all(side == sides[0] for side in sides[1:])
 
 
 def _from_oi(order: Layout) -> tuple[str, Shape]:

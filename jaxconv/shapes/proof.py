@@ -1,25 +1,21 @@
 """Prove for all sizes at once what a function accepts and returns."""
 
+import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import islpy as isl
 import jax
 from flax import nnx
 
-from jaxconv.shapes.blame import (
-    definition,
-)
+from jaxconv.shapes.blame import definition
 from jaxconv.shapes.contracts import arguments_of, contract_of
 from jaxconv.shapes.errors import Fact, named, refuse_if
 from jaxconv.shapes.search import Search, is_spec
 from jaxconv.shapes.sizes import Trial, domain_of
 from jaxconv.shapes.specs import ANY, REST, Formula, Spec, SpecError, parse_spec
-from jaxconv.shapes.traced import (
-    dtype_of,
-    not_empty,
-)
+from jaxconv.shapes.traced import dtype_of, not_empty
 from jaxconv.shapes.verdict import Verdict
 
 
@@ -64,6 +60,8 @@ def explore(
     if agreed and not args:
         args = tuple(arguments_of(fn, agreed))
         where = ", ".join(filter(None, (agreed.agreement.where, where)))
+    refuse_no_function(fn)
+    refuse_no_call(fn, args)
     fn, args = _pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)
@@ -84,7 +82,6 @@ def explore(
 
 def _pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
     """Make a Flax module's state an argument: it may be abstract, and change while tracing."""
-    refuse_no_function(fn)
     model, call = getattr(fn, "__self__", fn), getattr(fn, "__func__", type(fn).__call__)
     if not isinstance(model, nnx.Module):
         return fn, args
@@ -97,11 +94,28 @@ def refuse_no_function(fn: object) -> None:
     """Refuse what cannot be called as it is, with the remedy."""
     linen: Any = sys.modules.get("flax.linen")
     unbound = linen is not None and isinstance(fn, linen.Module)
+    if isinstance(fn, type):
+        wrong = f"{fn.__name__} is a class."
+        refuse_if([Fact(wrong, f"make a model of it first, as {fn.__name__}(...) does.")])
     if unbound or not callable(fn):
         why = "has no parameters of its own" if unbound else "is no function"
         wrong = f"what is to be checked is of type {type(fn).__name__}, which {why}."
         fix = "pass its apply, and the parameters as the first argument."
         refuse_if([Fact(wrong, fix if hasattr(fn, "apply") else "pass a function or a model.")])
+
+
+@named("check")
+def refuse_no_call(fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Refuse arguments that a function does not take."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # those in C need not have one
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        wrong = f"the function takes {signature}, and it is given {len(args)} arguments: {error}."
+        refuse_if([Fact(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
 
 
 def _read(leaf: Any) -> Any:

@@ -82,15 +82,21 @@ class _Refused:
     origin: Origin
     finding: Finding
 
+    def _fix(self, accepts: SizeSet, untried: SizeSet) -> str:
+        if accepts.is_empty() and self.finding.otherwise:
+            return self.finding.fix or self.finding.otherwise
+        return self.finding.fix or remedy(accepts, untried, self.smallest)
+
     def failure(self, accepts: SizeSet, untried: SizeSet) -> Failure:
         return Failure(
             self.sizes,
             self.smallest,
             str(self.origin),
             self.finding.tell(self.smallest),
-            self.finding.fix or remedy(accepts, untried, self.smallest),
+            self._fix(accepts, untried),
             self.origin.layer,
             self.origin.path,
+            self.origin.caller,
         )
 
 
@@ -462,7 +468,31 @@ def _finding_of(error: Exception, sizes: isl.Set) -> Finding:
         line.strip().removeprefix("Fix: ") for line in lines if line.strip().startswith("Fix:")
     ]
     nowhere = isl.Set.empty(sizes.space)
-    return Finding(nowhere, re.sub(r"\(.*|\d+", "", kind + lines[0]), message, " ".join(fixes))
+    return Finding(
+        nowhere,
+        re.sub(r"\(.*|\d+", "", kind + lines[0]),
+        message,
+        " ".join(fixes),
+        _remedy_of(lines[0]),
+    )
+
+
+# What to do where an operation of JAX refuses every size, by what its message says.
+REMEDIES = (
+    (
+        r"dot_general requires contracting .* got \((.*?),?\) and \((.*?),?\)",
+        "make the weights of this layer for {0} features, or feed it {1}.",
+    ),
+    (
+        r"lhs feature dimension size .* but (.+) // (.+) != (.+)\.",
+        "make the kernel of this layer for {0} channels in {1} group(s), or feed it {2} a group.",
+    ),
+)
+
+
+def _remedy_of(message: str) -> str:
+    found = ((re.search(pattern, message), fix) for pattern, fix in REMEDIES)
+    return next((fix.format(*match.groups()) for match, fix in found if match), "")
 
 
 def _within(error: Exception) -> list[Step]:

@@ -261,7 +261,22 @@ def _line(points: isl.Set, name: str, within: isl.Set) -> list[str]:
             return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
         if (found := _residue(area.subtract(points), area, name)) and found[1] == 0:
             return [*bound, f"{{}} no multiple of {found[0]}"]
+    if found := _residues(points, hull, name):
+        step, rest = found
+        return [*convex, f"{{}} % {step} in {tuple(rest)}"]
     return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
+
+
+def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]] | None:
+    """The step and the remainders of the values of a name, if they are what says what is in."""
+    steps = [int(n) for n in re.findall(r"(?:mod |/)(\d+)", str(points))]
+    for step in sorted({n for n in steps if n <= 64}):
+        classes = [_condition(points, f"{name} mod {step} = {rest}") for rest in range(step)]
+        whole = [hull.intersect(one) for one in classes]
+        inside = [rest for rest in range(step) if whole[rest].is_subset(points)]
+        if points.is_equal(functools.reduce(isl.Set.union, [whole[rest] for rest in inside])):
+            return step, inside
+    return None
 
 
 def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | None:

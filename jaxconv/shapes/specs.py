@@ -142,7 +142,8 @@ def parse_contract(text: str, where: str = "") -> Agreement:
     """
     arrow = text.find("->")
     if arrow < 0 or "->" in text[arrow + 2 :]:
-        raise _error(text, max(text.rfind("->"), 0), "one -> must stand before what is returned")
+        wrong = "one -> must stand before what is returned"
+        raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
     takes = tuple(_spec(text, *part) for part in _parts(text, 0, arrow))
     gives = tuple(_spec(text, *part) for part in _parts(text, arrow + 2, len(text)))
     conditions = tuple(parse_condition(where)) if where else ()
@@ -218,17 +219,19 @@ def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         at = min(max((getattr(error, "offset", 1) or 1) - 1, 0), max(len(text) - 1, 0))
-        raise _error(text, at, "this is no condition") from None
+        raise _error(text, at, "this is no condition", CONDITION) from None
     found = []
     for part in _conjuncts(tree):
         if not isinstance(part, ast.Compare):
-            raise _error(text, part.col_offset, "a comparison, such as h >= 32, must stand here")
+            wrong = "a comparison, such as h >= 32, must stand here"
+            raise _error(text, part.col_offset, wrong, CONDITION)
         sides = [part.left, *part.comparators]
         for left, sign, right in zip(sides, part.ops, sides[1:], strict=False):
             for side in (left, right):
                 _allow(side, text, 0)
             if type(sign) not in COMPARISONS:
-                raise _error(text, part.col_offset, "only < <= == >= > compare sizes")
+                wrong = "only < <= == >= > compare sizes"
+                raise _error(text, part.col_offset, wrong, CONDITION)
             found.append((Formula(text, left), COMPARISONS[type(sign)], Formula(text, right)))
     return found
 
@@ -301,8 +304,13 @@ def extreme(name: str, a: Any, b: Any) -> Any:
     return min(a, b) if name == "min" else max(a, b)
 
 
-def _error(text: str, place: int, wrong: str) -> SpecError:
+SPEC = "write a word without spaces for each axis, such as b h w 3, h//2 or ((h+1)//2)"
+CONDITION = 'write comparisons joined by "and", such as h >= 32 and h % 4 == 0'
+ARROW = "write it as b h w 3 -> b 10, arguments and results separated by commas"
+
+
+def _error(text: str, place: int, wrong: str, fix: str = SPEC) -> SpecError:
+    what = "condition" if fix == CONDITION else "spec"
     return SpecError(
-        f"The spec cannot be read: {wrong}.\n  {text}\n  {' ' * place}^\n"
-        "  Fix: write a word without spaces for each axis, such as b h w 3, h//2 or ((h+1)//2)."
+        f"The {what} cannot be read: {wrong}.\n  {text}\n  {' ' * place}^\n  Fix: {fix}."
     )

@@ -31,12 +31,14 @@ class Finding(NamedTuple):
         kind: of the failure; those of one kind and line are one.
         tell: the sentence, given the smallest sizes that fail.
         fix: the remedy; empty where other sizes are the remedy.
+        otherwise: the remedy where no sizes are one.
     """
 
     holds: isl.Set
     kind: str
     tell: Callable[[Mapping[str, int]], str]
     fix: str = ""
+    otherwise: str = ""
 
 
 def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:

@@ -19,6 +19,7 @@ class Failure:
         fix: the remedy, an imperative sentence.
         layer: the layer called there, such as ``block1.conv2``; empty where it has no name.
         path: of the user's file; empty where no line is known.
+        caller: the user's line that called the function around it; may be empty.
     """
 
     sizes: SizeSet
@@ -28,10 +29,12 @@ class Failure:
     fix: str
     layer: str = ""
     path: str = ""
+    caller: str = ""
 
     def __str__(self) -> str:
         layer = f"{self.layer}: " if self.layer else ""
-        place = f"at {self.where}: " if self.where else ""
+        called = f", called at {self.caller}" if self.caller else ""
+        place = f"at {self.where}{called}: " if self.where else ""
         smallest = f"; first for {point_text(self.smallest)}" if self.smallest else ""
         return f"{place}{layer}{self.message}\n    for {self.sizes}{smallest}\n    Fix: {self.fix}"
 
@@ -80,8 +83,9 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.status}: accepts {_short(self.accepts)}, returns {_short(self.outputs)}"]
-        lines += [f"  fails {failure}" for failure in self.failures]
+        returns = "" if self.outputs is None else f", returns {_short(self.outputs)}"
+        lines = [f"{self.status}: accepts {_short(self.accepts)}{returns}"]
+        lines += [f"  fails{' ' if f.where else ': '}{f}" for f in self.failures]
         if not self.untried.is_empty():
             lines.append(f"  not known for {_short(self.untried)}")
         lines += [f"  note: {note}" for note in self.notes]

@@ -1,5 +1,7 @@
 """Models of every library, under every transformation, and functions that behave badly."""
 
+import inspect
+
 import equinox as eqx
 import flax.linen as nn
 import haiku as hk
@@ -166,7 +168,6 @@ BAD = {
     "its own error": (raises, "refuted", "RuntimeError: broken (on purpose)"),
     "a text": (lambda x: "text", "refuted", "which is not a valid JAX type"),
     "a number of a size": (lambda x: x * float(x.shape[1]), "tested", "not decided: "),
-    "too few arguments": (lambda: 0, "refuted", "takes 0 positional arguments but 1 was given"),
     "a failed assertion": (lambda x: 1 / 0, "refuted", "ZeroDivisionError: division by zero"),
 }
 
@@ -178,6 +179,37 @@ def test_bad_functions_get_an_honest_verdict(name):
     assert verdict.status == status
     assert text in str(verdict)
     assert not verdict.ok
+
+
+def test_arguments_that_a_function_does_not_take_are_refused():
+    with pytest.raises(jc.ShapeError) as error:
+        jc.check(lambda x, y: x, "b h")
+    assert str(error.value) == (
+        "check: the function takes (x, y), and it is given 1 arguments: missing a required "
+        "argument: 'y'.\n  Fix: pass a spec, such as \"b h w 3\", or a value for each."
+    )
+    with pytest.raises(jc.ShapeError, match=r"Nnx is a class.\n  Fix: make a model of it first"):
+        jc.check(Nnx, "b h w 2")
+
+
+def test_channels_that_fit_no_size_get_the_fix():
+    kernel, weights = jnp.ones((3, 3, 4, 8)), jnp.ones((12, 5))
+    order = ("NHWC", "HWIO", "NHWC")
+
+    def helper(x):
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=order)
+
+    def network(x):
+        return helper(x)
+
+    (failure,) = jc.check(network, "b h w 3").failures
+    fix = "make the kernel of this layer for 3 channels in 1 group(s), or feed it 4 a group."
+    assert failure.fix == fix
+    first = inspect.getsourcelines(network)[1]
+    assert failure.caller == f"test_libraries.py:{first + 1}"
+    assert f"at {failure.where}, called at {failure.caller}: ValueError: conv" in str(failure)
+    (failure,) = jc.check(lambda x: x @ weights, "b 7").failures
+    assert failure.fix == "make the weights of this layer for 7 features, or feed it 12."
 
 
 def test_what_returns_no_array_is_fine():

@@ -154,6 +154,7 @@ SETS = {
         "h >= 4 and h mod 2 = 0 or w mod 2 = 1",
         "(h >= 4, h a multiple of 2) or w odd",
     ),
+    "remainders": ("h mod 4 != 3 and w >= 2", "h % 4 in (0, 1, 2), w >= 2"),
     "two areas": ("h <= 3 and w = 2 or h = 2 and w >= 7", "(h <= 3, w = 2) or (h = 2, w >= 7)"),
 }
 
@@ -167,7 +168,7 @@ def test_sets_print_as_a_person_would_write_them(name):
 @pytest.mark.parametrize("name", SETS)
 def test_sets_contain_what_their_condition_says(name):
     condition, _ = SETS[name]
-    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"  # isl's notation
+    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
     found = jc.SizeSet.parse("h w", condition)
     for point in POINTS:
         assert found.contains(**point) == eval(python, dict(point))
