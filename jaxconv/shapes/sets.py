@@ -5,6 +5,7 @@ remainders of names, compared and joined by "and" and "or" (Verdoolaege, "isl: A
 library for the polyhedral model", 2010).
 """
 
+import contextlib
 import functools
 import operator
 import re
@@ -172,8 +173,29 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
     )
 
 
+OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
+
+
 def _set_text(sizes: SizeSet) -> str:
-    """Write a set as a person would: one condition a name, or several sets joined by "or"."""
+    """Write a set as a person would, or, where that takes too long, as isl has it."""
+    with contextlib.suppress(isl.Error), _bounded(isl.DEFAULT_CONTEXT):
+        return _readable(sizes)
+    return _inside(sizes.points)
+
+
+@contextlib.contextmanager
+def _bounded(context: isl.Context) -> Iterator[None]:
+    context.reset_operations()
+    context.set_max_operations(OPERATIONS)
+    try:
+        yield
+    finally:
+        context.set_max_operations(0)  # which is no bound
+        context.reset_operations()
+
+
+def _readable(sizes: SizeSet) -> str:
+    """One condition a name, or several sets joined by "or"."""
     every = SizeSet.parse(sizes.names)
     points = (sizes & every).points
     if points.is_empty() or not sizes.names:
@@ -187,11 +209,11 @@ def _set_text(sizes: SizeSet) -> str:
     hull = SizeSet(functools.reduce(isl.Set.intersect, (_hull(points, n) for n in sizes.names)))
     if (lines := _lines(hull.points.subtract(points))) is not None:
         either = _gather(list(_outside(lines, hull.points)), " or ")
-        return either if hull == every else f"{hull}, and {either}"
+        return either if hull == every else f"{_readable(hull)}, and {either}"
     parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
     if len(parts) > 1:
         parts.sort(key=lambda part: tuple(part.smallest().values()))
-        return " or ".join(f"({part})" for part in parts)
+        return " or ".join(f"({_readable(part)})" for part in parts)
     return _conditions_text(points)
 
 
@@ -293,7 +315,12 @@ def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | Non
 
 
 def _conditions_text(points: isl.Set) -> str:
-    """What isl writes of a set, without its frame, and without what is always true."""
-    text = str(points.gist(SizeSet.parse(names_of(points)).points))
+    """What isl writes of a set, without what is always true."""
+    return _inside(points.gist(SizeSet.parse(names_of(points)).points))
+
+
+def _inside(points: isl.Set) -> str:
+    """What isl writes of a set, without its frame."""
+    text = str(points)
     inside = text[text.index("{") + 1 : text.rindex("}")].strip().removeprefix(":").strip()
     return inside.replace(" and ", ", ")

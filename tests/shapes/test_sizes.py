@@ -165,6 +165,14 @@ def test_sets_print_as_a_person_would_write_them(name):
     assert str(jc.SizeSet.parse("h w", condition)) == text
 
 
+def test_a_set_that_takes_too_long_is_written_as_isl_has_it(monkeypatch):
+    some = jc.SizeSet.parse("h w", "h mod 4 = 0 and w >= 3")
+    monkeypatch.setattr("jaxconv.shapes.sets.OPERATIONS", 1)
+    assert str(some) == "(h) mod 4 = 0, h > 0, w >= 3"
+    monkeypatch.undo()
+    assert str(some) == "h a multiple of 4, w >= 3"
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_sets_contain_what_their_condition_says(name):
     condition, _ = SETS[name]
