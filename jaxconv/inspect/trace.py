@@ -1,10 +1,12 @@
 """Read jaxprs: the equations of a function, those of inner calls included."""
 
 import itertools
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from typing import Any
 
 from jax.extend import core
+
+from jaxconv.shapes.traced import inside
 
 # Calls that stand for their body, so that it can be read or run in place, by their parameter.
 CALLS = {
@@ -29,15 +31,7 @@ def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
 def names(jaxpr: core.Jaxpr) -> set[str]:
     """All names given with ``checkpoint_name``, at any depth, in loops and branches too."""
     found = {eqn.params["name"] for eqn in jaxpr.eqns if eqn.primitive.name == "name"}
-    return found.union(*(names(inner) for eqn in jaxpr.eqns for inner in _inside(eqn)))
-
-
-def _inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    for value in eqn.params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(part, "jaxpr", part)
-            if isinstance(inner, core.Jaxpr):
-                yield inner
+    return found.union(*(names(inner) for eqn in jaxpr.eqns for inner in inside(eqn)))
 
 
 def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
