@@ -7,6 +7,7 @@ empty, reshapes that do not fit and promises about the result are sets of sizes,
 What comes out is confirmed with numbers at a few points before it counts.
 """
 
+import contextlib
 import functools
 import re
 import time
@@ -28,7 +29,7 @@ from jaxconv.shapes.blame import (
     steps_of_error,
 )
 from jaxconv.shapes.errors import ShapeError
-from jaxconv.shapes.sets import SizeSet
+from jaxconv.shapes.sets import SizeSet, bounded
 from jaxconv.shapes.sizes import Asked, Split, Trial, Undecided, unite
 from jaxconv.shapes.specs import Formula, Spec
 from jaxconv.shapes.traced import (
@@ -46,6 +47,7 @@ from jaxconv.shapes.verdict import Cases, Failure, Verdict, remedy
 
 RUNS = 500  # traces after which the rest is tested, not proven
 SECONDS = 60  # after which it is, too
+OPERATIONS = 5_000_000  # of isl in one trace, after which it is, too
 SAMPLES = 12  # sizes tried where nothing can be proven
 CONFIRMED = 4  # sizes at which equalities that were answered False are confirmed with numbers
 
@@ -164,7 +166,8 @@ class Search:
             return self.fn(*jax.tree.unflatten(tree, found))
 
         try:
-            return jax.make_jaxpr(call, return_shape=True)(*varying)
+            with bounded(OPERATIONS):
+                return jax.make_jaxpr(call, return_shape=True)(*varying)
         finally:
             if trial.split is not None:
                 raise Split(trial.split)
@@ -343,6 +346,10 @@ class Search:
         if self.tried:
             yield f"tried {len(self.tried)} sizes one by one"
             return
+        with contextlib.suppress(isl.Error), bounded(OPERATIONS):  # no note is worth long work
+            yield from list(self._remarks(accepts))
+
+    def _remarks(self, accepts: SizeSet) -> Iterator[str]:
         yield from filter(None, (accident(asked, accepts) for asked in self.asked))
         lost = [
             found

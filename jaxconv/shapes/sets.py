@@ -178,19 +178,22 @@ OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; abou
 
 def _set_text(sizes: SizeSet) -> str:
     """Write a set as a person would, or, where that takes too long, as isl has it."""
-    with contextlib.suppress(isl.Error), _bounded(isl.DEFAULT_CONTEXT):
+    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
         return _readable(sizes)
     return _inside(sizes.points)
 
 
 @contextlib.contextmanager
-def _bounded(context: isl.Context) -> Iterator[None]:
+def bounded(operations: int) -> Iterator[None]:
+    """Let isl raise its error where it takes too long; its operations cannot be interrupted."""
+    context = isl.DEFAULT_CONTEXT
+    before = context.get_max_operations()
     context.reset_operations()
-    context.set_max_operations(OPERATIONS)
+    context.set_max_operations(operations)
     try:
         yield
     finally:
-        context.set_max_operations(0)  # which is no bound
+        context.set_max_operations(before)  # 0 is no bound
         context.reset_operations()
 
 
