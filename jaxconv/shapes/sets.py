@@ -299,7 +299,8 @@ def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]
         classes = [_condition(points, f"{name} mod {step} = {rest}") for rest in range(step)]
         whole = [hull.intersect(one) for one in classes]
         inside = [rest for rest in range(step) if whole[rest].is_subset(points)]
-        if points.is_equal(functools.reduce(isl.Set.union, [whole[rest] for rest in inside])):
+        nothing = isl.Set.empty(points.space)
+        if points.is_equal(functools.reduce(isl.Set.union, [whole[r] for r in inside], nothing)):
             return step, inside
     return None
 

@@ -688,6 +688,8 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
     Raises:
         SpecError: a condition that cannot be read, or names other sizes.
     """
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise SpecError(f"The size {twice[0]} is there twice.\n  Fix: name each size once.")
     for name in names:
         if not _is_name(name):
             raise SpecError(f"{name!r} cannot name a size.\n  Fix: call it h, height or h2.")

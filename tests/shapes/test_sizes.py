@@ -91,6 +91,12 @@ def test_formulas_print_short(text):
     assert str(eval(text, {"b": b, "h": h, "w": w})) == PRINTED[text]
 
 
+def test_a_set_of_no_whole_classes_is_written():
+    assert "h >= 9" in str(jc.SizeSet.parse("h", "h mod 4 = 0 or h >= 9"))
+    with pytest.raises(jc.SpecError, match="The size h is there twice"):
+        jc.sizes("h h")
+
+
 def test_what_is_decided_and_what_is_not():
     b, h, w = jc.sizes("b h w", where="h >= 32 and w == h")
     assert w == h
