@@ -296,10 +296,14 @@ def test_where_narrows_the_question(project, capsys):
 def test_json_is_a_list_of_verdicts(project, capsys):
     assert main(["check", "nets.py", "--json"]) == 1
     said = capsys.readouterr()
-    assert json.loads(said.out) == [
+    wanted = [
         {"name": "nets:Net.__call__", **jc.check(resolve("nets:Net")).to_json()},
         {"name": "nets:padded", **jc.check(resolve("nets:padded")).to_json()},
     ]
+    found = json.loads(said.out)
+    for entry in (*found, *wanted):
+        assert entry.pop("runs") >= 1  # what JAX has cached is not asked for again
+    assert found == wanted
     assert said.err == ""
 
 
