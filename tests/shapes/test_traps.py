@@ -130,3 +130,13 @@ def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
     assert verdict.status == "tested"
     assert any(note.startswith("gave up after ") for note in verdict.notes)
     assert verdict.accepts.contains(h=3)
+
+
+def test_a_trace_that_takes_isl_too_long_is_left_undecided(monkeypatch):
+    halve = lambda x: jc.max_pool(x, 2)  # noqa: E731
+    assert jc.check(halve, "b h w 3", where="h >= 2 and w >= 2").ok
+    monkeypatch.setattr("jaxconv.shapes.search.OPERATIONS", 1)
+    verdict = jc.check(halve, "b h w 3", where="h >= 2 and w >= 2")
+    assert not verdict.ok
+    assert not verdict.failures
+    assert any("maximal number of operations" in note for note in verdict.notes), verdict.notes
