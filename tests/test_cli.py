@@ -85,7 +85,7 @@ def test_maps_writes_other_formats(folder, random_weights, suffix):
 def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch):
     """What is drawn are the model's maps of the photo, prepared as the weights say."""
     import jaxconv as jc
-    from jaxconv import cli
+    from jaxconv.commands import maps as command
     from jaxconv.inspect.photos import open_photo
 
     drawn = {}
@@ -94,8 +94,8 @@ def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch)
         drawn.update(maps, photo=photo)
         return figure(photo, maps, show)
 
-    figure = cli.maps_figure
-    monkeypatch.setattr(cli, "maps_figure", spy)
+    figure = command.maps_figure
+    monkeypatch.setattr(command, "maps_figure", spy)
     assert run("maps", "photo.jpg", "--weights", random_weights, "--layer", "conv3_2") == 0
     photo = open_photo("photo.jpg")
     model = jc.vgg16(weights=random_weights, head=None)
@@ -215,9 +215,9 @@ BAD_MAPS = {
         lambda folder, good: [(folder / "dir.png").mkdir() or "photo.jpg", "--out", "dir.png"],
         "dir.png cannot be written: it is a folder.",
     ),
-    "no picture's name": (
+    "of no known format": (
         lambda *_: ["photo.jpg", "--out", "maps.txt"],
-        "maps.txt is no picture's name. Fix: end it in .png, .jpg, .svg, .pdf.",
+        "maps.txt is of no known format. Fix: end it in .png, .jpg, .svg, .pdf.",
     ),
     "the photo as output": (
         lambda *_: ["photo.jpg", "--out", "./photo.jpg"],
@@ -257,7 +257,7 @@ def test_bad_input_to_maps_is_a_sentence_and_leaves_nothing(folder, capsys, rand
 
 
 def test_a_photo_too_large_for_the_machine_is_a_sentence(folder, capsys, monkeypatch):
-    monkeypatch.setattr("jaxconv.cli._memory", lambda: 3e6)
+    monkeypatch.setattr("jaxconv.commands.maps._memory", lambda: 3e6)
     assert run("maps", "photo.jpg") == 2
     assert capsys.readouterr().err == (
         "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, and this "

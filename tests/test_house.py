@@ -14,7 +14,8 @@ MAY_IMPORT = {
     "targets": {"models", "shapes"},
     "report": {"shapes"},
     "pytest_plugin": {"targets", "shapes"},
-    "cli": {"cli", "targets", "report", "models", "inspect", "layers", "shapes"},
+    "commands": {"commands", "targets", "report", "models", "inspect", "layers", "shapes"},
+    "cli": {"commands", "targets", "models", "inspect", "shapes"},
     "__init__": {"models", "inspect", "layers", "shapes"},
 }
 HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs"}
