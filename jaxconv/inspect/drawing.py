@@ -126,7 +126,10 @@ def drawing(summary: Summary, title: str = "network") -> Drawing:
     numbers = summary.numbers or _numbered(summary.rows, point)
     maps = _Maps(numbers)
     shown = numbers if summary.at else summary.rows
-    nodes, edges = _nodes(shown, numbers, maps)
+    inputs = {
+        n: _input(n, shape, bool(summary.at), point, maps) for n, shape in summary.inputs.items()
+    }
+    nodes, edges = _nodes(shown, numbers, maps, inputs)
     spread = places([node.room() for node in nodes], edges)
     if spread.omitted:
         nodes = _counted(nodes, spread.omitted)
@@ -196,18 +199,20 @@ def _numbered(rows: Sequence[Row], point: Mapping[str, int]) -> tuple[Row, ...]:
     known: dict[str, int] = {}
 
     def number(size: Any) -> Any:
-        if not isinstance(size, Size):
-            return size
         text = str(size)
         if text not in known:
-            known[text] = size.at(**point)
+            known[text] = _number(size, point)
         return known[text]
 
     return tuple(replace(row, output=tuple(map(number, row.output))) for row in rows)
 
 
+def _number(size: Any, point: Mapping[str, int]) -> Any:
+    return size.at(**point) if isinstance(size, Size) else size
+
+
 def _nodes(
-    shown: Sequence[Row], numbers: Sequence[Row], maps: _Maps
+    shown: Sequence[Row], numbers: Sequence[Row], maps: _Maps, inputs: Mapping[str, _Node]
 ) -> tuple[list[_Node], list[Edge]]:
     """The inputs and the layers, and which feeds which.
 
@@ -220,7 +225,7 @@ def _nodes(
             if name not in above:
                 given.setdefault(name, len(given))
         above.add(row.name)
-    nodes = [_input(fresh(name, above)) for name in given]
+    nodes = [replace(inputs[name], name=fresh(name, above)) for name in given]
     edges, place = [], dict(given)
     for row, number in zip(shown, numbers, strict=True):
         edges += [(place[name], len(nodes)) for name in dict.fromkeys(row.inputs)]
@@ -229,10 +234,14 @@ def _nodes(
     return nodes, edges
 
 
-def _input(name: str) -> _Node:
-    return _Node(
-        name, "input", Solid(THICK[0], 14.0, 14.0), tuple(_named(name)), (), f"{name}: an input"
-    )
+def _input(
+    name: str, shape: Sequence[Any], concrete: bool, point: Mapping[str, int], maps: _Maps
+) -> _Node:
+    numbers = [_number(size, point) for size in shape]
+    sizes = [str(size) for size in maps.sides(numbers if concrete else shape)]
+    told = f"{name}: an input, {shape_text(numbers if concrete else shape)}"
+    lines = tuple(_wrapped(sizes))
+    return _Node(name, "input", maps.solid(numbers), tuple(_named(name)), lines, told)
 
 
 def _node(row: Row, maps: _Maps, solid: Solid) -> _Node:

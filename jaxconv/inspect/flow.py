@@ -278,11 +278,11 @@ def read(closed: core.ClosedJaxpr, template: Any) -> Network:
         template: its arguments, with specs as leaves.
     """
     values: list[Value] = []
-    inputs: list[core.Var] = []
+    inputs: dict[str, core.Var] = {}
     for role, variable in zip(_roles(template), closed.jaxpr.invars, strict=True):
         if role is None:
-            inputs.append(variable)
-            name = "input" if len(inputs) == 1 else f"input {len(inputs)}"
+            name = f"input {len(inputs) + 1}" if inputs else "input"
+            inputs[name] = variable
             values.append(Value((Layer("input", name, output=variable.aval),)))
         else:
             learnt = role and jnp.issubdtype(variable.aval.dtype, jnp.inexact)

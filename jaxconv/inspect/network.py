@@ -1,6 +1,6 @@
 """A traced function as a network: its layers and named values, and where they stand."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -123,7 +123,7 @@ class Network:
         layers: in the order of computation, with their branches.
         rows: those of all branches, each under a name of its own.
         taps: the named values, each under a name of its own.
-        inputs: variables of the trace that are inputs, not parameters.
+        inputs: by name, the variables of the trace that are inputs, not parameters.
         unused: parameters that no layer uses.
     """
 
@@ -132,7 +132,7 @@ class Network:
         closed: core.ClosedJaxpr,
         layers: Layers,
         taps: dict[str, Tap],
-        inputs: Sequence[core.Var],
+        inputs: Mapping[str, core.Var],
         unused: Iterable[Parameter],
     ) -> None:
         self.closed = closed
@@ -152,7 +152,8 @@ class Network:
             Mismatch: the function takes no input.
         """
         refuse_if([] if self.inputs else [Fact("the function takes no image.", "pass one.")])
-        return next((v for v in self.inputs if len(shape_of(v)) > 2), self.inputs[0])
+        inputs = list(self.inputs.values())
+        return next((var for var in inputs if len(shape_of(var)) > 2), inputs[0])
 
     def maps(self) -> dict[str, Spot]:
         """Where each feature map stands: the named values, and the layers without such a name."""

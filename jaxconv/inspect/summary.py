@@ -17,6 +17,7 @@ from jaxconv.shapes.errors import Fact, Mismatch, door, refuse_if
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.sizes import Size
 from jaxconv.shapes.specs import extreme
+from jaxconv.shapes.traced import shape_of
 from jaxconv.shapes.verdict import Verdict, point_text
 
 Fields = Mapping[str, ReceptiveField]
@@ -87,7 +88,7 @@ def summary(
     refuse_if([] if point is None else _no_point(point, found.verdict))
     fields = _fields(found, layout)
     rows, totals = _joined(found, cases, fields)
-    table = Summary(rows, *totals, found.verdict.accepts, padded_taps)
+    table = Summary(rows, _inputs(found), *totals, found.verdict.accepts, padded_taps)
     if point is None:
         return table
     numbers, sums = _numbers(cases, point, fields)
@@ -149,6 +150,18 @@ def _count(layer: Layer, here: Here, padded_taps: bool) -> _Counts:
     learnt = any(layer.fixed[product.kernels])
     macs = if_known(lambda: product.macs(eqn, here, padded_taps))
     return _Counts(output, times, macs, product.weights(eqn, here) if learnt else None)
+
+
+def _inputs(found: Study) -> dict[str, tuple[Any, ...]]:
+    """The shapes of the inputs, by name."""
+    shapes = [
+        {name: tuple(map(case.here, shape_of(var))) for name, var in case.network.inputs.items()}
+        for case in found.cases
+    ]
+    return {
+        name: tuple(found.unite(*sizes) for sizes in zip(*(s[name] for s in shapes), strict=True))
+        for name in shapes[0]
+    }
 
 
 def _fields(found: Study, layout: str | None) -> Mapping[str, ReceptiveField]:

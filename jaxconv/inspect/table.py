@@ -1,6 +1,6 @@
 """The table of a model's layers: rows and totals, as text, as a table for rich, and as data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,6 +61,7 @@ class Summary:
 
     Attributes:
         rows: the layers in the order of computation.
+        inputs: the shape of each input, by name.
         parameters: of the whole model, those that no row uses too.
         macs: of all rows; an int, a formula, or None where it is unknown.
         activation_bytes: of all rows; likewise.
@@ -72,6 +73,7 @@ class Summary:
     """
 
     rows: tuple[Row, ...]
+    inputs: Mapping[str, tuple[Any, ...]]
     parameters: int
     macs: Any
     activation_bytes: Any
@@ -91,6 +93,7 @@ class Summary:
         found = {
             "sizes": str(self.sizes) if self.sizes.names else "",
             "padded_taps": self.padded_taps,
+            "inputs": {name: [*map(_plain, shape)] for name, shape in self.inputs.items()},
             "rows": rows,
             "parameters": self.parameters,
             "macs": _plain(self.macs),
