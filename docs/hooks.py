@@ -103,7 +103,14 @@ def _taken(action: argparse.Action) -> str:
 
 
 def _told(action: argparse.Action) -> str:
-    return (action.help or "").replace("|", "\\|")
+    """What an option is, and what it is where it is not given."""
+    more = "required" if action.required and action.option_strings else _default(action.default)
+    return "; ".join(filter(None, (action.help, more))).replace("|", "\\|")
+
+
+def _default(value: Any) -> str:
+    plain = value[0] if isinstance(value, tuple) else value
+    return f"default: `{plain}`" if isinstance(plain, str | int) and plain is not False else ""
 
 
 DIRECTIVES = {"readme": _readme, "command": _command}
