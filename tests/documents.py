@@ -59,7 +59,7 @@ class Page:
     def _printed(self, block: re.Match[str], names: dict[str, object]) -> str:
         above = "\n" * self.text.count("\n", 0, block.start(1))  # so that errors name the line
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(above + block[1], self.path.name, "exec"), names)
+            exec(compile(above + block[1], str(self.path), "exec"), names)
         return printed.getvalue()
 
     def problems(self) -> Iterator[str]:
