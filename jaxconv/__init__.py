@@ -1,6 +1,7 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.receptive import ReceptiveField, receptive_field
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
@@ -16,6 +17,7 @@ from jaxconv.shapes.specs import SpecError
 
 __all__ = [
     "VGG",
+    "ReceptiveField",
     "ShapeError",
     "Size",
     "SizeSet",
@@ -35,6 +37,7 @@ __all__ = [
     "global_avg_pool",
     "max_pool",
     "pool_shape",
+    "receptive_field",
     "sizes",
     "summary",
     "vgg11",

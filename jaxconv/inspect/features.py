@@ -13,6 +13,7 @@ from jaxconv.inspect.flow import read
 from jaxconv.inspect.network import Network, Spot
 from jaxconv.inspect.trace import body, carried, value_of
 from jaxconv.shapes.errors import Fact, named, refuse_if
+from jaxconv.shapes.proof import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 Calls = tuple[core.JaxprEqn, ...]
@@ -61,10 +62,11 @@ def feature_maps(
     wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
-        closed = jax.make_jaxpr(fn)(*args, **kwargs)
-        network = read(closed, (*args, *(kwargs[name] for name in sorted(kwargs))))
+        call, given = pure(fn, args)
+        closed = jax.make_jaxpr(call)(*given, **kwargs)
+        network = read(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
         spots = _chosen(network, wanted)
-        found = values_at(network, spots, jax.tree.leaves((args, kwargs)))
+        found = values_at(network, spots, jax.tree.leaves((given, kwargs)))
         return found if wanted is None else OrderedDict((name, found[name]) for name in spots)
 
     return mapped
