@@ -89,9 +89,12 @@ class Page:
             folder = Path(name)
             outputs = iter(self.run(folder))
             text = BLOCK.sub(lambda block: _block(block[1], next(outputs)), self.text)
-            self.path.write_text(text)
             for picture in _pictures(folder):
                 _keep(folder / picture, self.path.parent / picture)
+        moved = text.count("\n") != self.text.count("\n")
+        self.path.write_text(text)
+        if moved:  # what it prints may name its lines
+            self.write()
 
 
 def pages() -> list[Page]:

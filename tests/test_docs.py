@@ -98,6 +98,14 @@ def test_writing_mends_what_is_printed(page):
     assert page.text == PAGE
 
 
+def test_writing_ends_where_the_code_names_its_lines(page):
+    line = "```python\nimport sys\nprint(sys._getframe().f_lineno)\n```\n"
+    page.path.write_text(PAGE.replace("\n```text\n42\n```\n", "") + line)
+    page.write()
+    assert page.text == PAGE + line + "\n```text\n19\n```\n"
+    assert not [*page.problems()]
+
+
 def test_pictures_may_differ_by_what_no_reader_sees(tmp_path):
     for name, red in {"one": 100, "near": 104, "far": 110}.items():
         Image.new("RGB", (8, 4), (red, 0, 0)).save(tmp_path / f"{name}.png")
