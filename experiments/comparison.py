@@ -348,7 +348,7 @@ a dense layer for sizes that fit, too.
 
 {right}
 
-# The messages
+## The messages
 """
 
 
@@ -396,10 +396,9 @@ def _count_text(
 
 
 def _cell_text(cell: Cell) -> str:
-    if cell.accepts:
-        return f"accepts {cell.sizes}"
     line = cell.line if len(cell.line) <= SHORT else cell.line[: SHORT - 3] + "..."
-    return f"refuses: {line}".replace("|", "\\|").replace("<", "&lt;")
+    text = f"accepts {cell.sizes}" if cell.accepts else f"refuses: {line}"
+    return re.sub(r"[|*_\[\]]", r"\\\g<0>", text).replace("<", "&lt;")  # as it is, in Markdown
 
 
 def _details(case: Case, row: Mapping[str, Cell]) -> str:
@@ -413,7 +412,7 @@ def _details(case: Case, row: Mapping[str, Cell]) -> str:
         ),
         "sizes of one run": ", ".join(f"{name} = {size}" for name, size in case.at.items()),
     }
-    lines = [f"## {case.name[0].upper()}{case.name[1:]}", ""]
+    lines = [f"### {case.name[0].upper()}{case.name[1:]}", ""]
     lines += [f"- {fact}: `{text}`" for fact, text in facts.items() if text]
     for tool, cell in row.items():
         lines += ["", f"{tool}:", "", "```text", cell.message, "```"]
@@ -440,7 +439,7 @@ def main() -> None:
     options = parser.parse_args()
     text = page(compare())
     options.out.write_text(text)
-    print(text.partition("# The messages")[0])
+    print(text.partition("## The messages")[0])
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ def add(commands: Any) -> None:
         description="Print the shape, the formula and the weights of one convolution.",
     )
     command.add_argument("image", help="HEIGHTxWIDTHxCHANNELS, such as 128x128x3")
-    command.add_argument("--filters", type=positive, required=True, metavar="N")
+    command.add_argument("--filters", type=positive, required=True, metavar="N", help="how many")
     command.add_argument("--kernel", type=sizes, required=True, metavar="K", help="3 or 3x5")
     command.add_argument("--padding", default="SAME", help="SAME, VALID, ... or pixels")
     for option in ("stride", "dilation"):
         command.add_argument(f"--{option}", type=sizes, default=(1,), metavar="N", help="2 or 2x1")
-    command.add_argument("--groups", type=positive, default=1, metavar="N")
+    command.add_argument("--groups", type=positive, default=1, metavar="N", help="of channels")
     command.set_defaults(run=run)
 
 

@@ -16,6 +16,7 @@ COLUMNS = 8
 WIDTH = 12.0  # inches
 TITLE = 0.55  # inches above each block
 LABEL = 0.2  # inches above each map
+BELOW = 0.1  # inches below each block, into which the bar's last number reaches
 PHOTO = 3.6  # inches, at most, of the photo's height
 BRIGHTEST = 99.9  # percentile of the values shown at which the colours end
 CAPTION = (
@@ -70,7 +71,7 @@ def _rows(values: np.ndarray, show: int) -> int:
 
 
 def _block_height(values: np.ndarray, show: int) -> float:
-    return TITLE + _rows(values, show) * (_cell(values)[1] + LABEL)
+    return TITLE + _rows(values, show) * (_cell(values)[1] + LABEL) + BELOW
 
 
 def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:

@@ -85,7 +85,7 @@ class VGG(nnx.Module):
     """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 max pool, then a head.
 
     Every feature map after its ReLU is named with ``jax.ad_checkpoint.checkpoint_name``:
-    conv1_1, conv1_2, pool1, ... and fc6, fc7 in the head; ``jaxconv.feature_maps`` returns them.
+    conv1_1, conv1_2, pool1, ... and fc6, fc7 in the head; :func:`feature_maps` returns them.
 
     A new model is in evaluation mode, so that it is a pure function under ``jax.jit``;
     ``model.train()`` turns dropout and batch statistics on (then use ``nnx.jit``), ``model.eval()``

@@ -40,7 +40,7 @@ def contract(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Hold a function to the shapes it takes and returns, whenever it is called or traced.
 
-    ``jaxconv.check(fn)``, ``jaxconv check FILE.py`` and ``pytest --contracts PACKAGE`` prove the
+    :func:`check`, ``jaxconv check FILE.py`` and ``pytest --contracts PACKAGE`` prove the
     contract for every size at once.
 
     Args:

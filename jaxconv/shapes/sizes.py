@@ -213,7 +213,10 @@ def _swapped(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any],
 
 
 class Size:
-    """An integer of at least one size, known as a formula: ``h``, ``(h + 7)//8``, ``512*h*w``."""
+    """An integer of at least one size, known as a formula: ``h``, ``(h + 7)//8``, ``512*h*w``.
+
+    :func:`sizes` makes them. They add, multiply, divide and compare as ints do.
+    """
 
     __slots__ = ("affine", "products", "trial")
     __array_priority__ = 1000  # so that NumPy leaves the arithmetic to us
