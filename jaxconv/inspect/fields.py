@@ -10,6 +10,7 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -176,7 +177,7 @@ def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callabl
     return {
         var: functools.partial(np.asarray, const)
         for var, const in pairs
-        if np.issubdtype(jax.numpy.result_type(const), np.integer)
+        if jnp.issubdtype(getattr(const, "dtype", float), jnp.integer)
     }
 
 

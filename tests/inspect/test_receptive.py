@@ -279,6 +279,12 @@ def test_a_neuron_that_sees_only_padding_sees_nothing():
     assert (field.box(0, 3), field.box(3, 3)) == (((0, 0), (0, 0)), ((0, 1), (2, 5)))
 
 
+def test_a_function_may_draw_random_numbers():
+    key = jax.random.key(0)
+    fn = lambda x: jc.conv(x, jax.random.normal(key, (3, 3, 1, 1)))  # noqa: E731
+    assert jc.receptive_field(fn, "1 6 6 1", layer=1).box(2, 2) == ((1, 4), (1, 4))
+
+
 def plain(x, kernel):
     return checkpoint_name(jc.conv(x, kernel), "map") + kernel.sum()
 
