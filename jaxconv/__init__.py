@@ -1,6 +1,7 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.neuron import Neuron, neuron
 from jaxconv.inspect.receptive import ReceptiveField, receptive_field
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
@@ -17,6 +18,7 @@ from jaxconv.shapes.specs import SpecError
 
 __all__ = [
     "VGG",
+    "Neuron",
     "ReceptiveField",
     "ShapeError",
     "Size",
@@ -36,6 +38,7 @@ __all__ = [
     "flatten",
     "global_avg_pool",
     "max_pool",
+    "neuron",
     "pool_shape",
     "receptive_field",
     "sizes",
