@@ -2,6 +2,7 @@
 
 from jaxconv.inspect.effective import EffectiveField, effective_receptive_field
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.neuron import Neuron, neuron
 from jaxconv.inspect.receptive import ReceptiveField, receptive_field
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
@@ -19,6 +20,7 @@ from jaxconv.shapes.specs import SpecError
 __all__ = [
     "VGG",
     "EffectiveField",
+    "Neuron",
     "ReceptiveField",
     "ShapeError",
     "Size",
@@ -39,6 +41,7 @@ __all__ = [
     "flatten",
     "global_avg_pool",
     "max_pool",
+    "neuron",
     "pool_shape",
     "receptive_field",
     "sizes",

@@ -90,9 +90,9 @@ def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch)
 
     drawn = {}
 
-    def spy(photo, maps, show):
+    def spy(photo, maps, *options):
         drawn.update(maps, photo=photo)
-        return figure(photo, maps, show)
+        return figure(photo, maps, *options)
 
     figure = command.maps_figure
     monkeypatch.setattr(command, "maps_figure", spy)
@@ -257,7 +257,7 @@ def test_bad_input_to_maps_is_a_sentence_and_leaves_nothing(folder, capsys, rand
 
 
 def test_a_photo_too_large_for_the_machine_is_a_sentence(folder, capsys, monkeypatch):
-    monkeypatch.setattr("jaxconv.commands.maps._memory", lambda: 3e6)
+    monkeypatch.setattr("jaxconv.commands.subject._memory", lambda: 3e6)
     assert run("maps", "photo.jpg") == 2
     assert capsys.readouterr().err == (
         "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, and this "

@@ -1,6 +1,7 @@
 """Pictures of feature maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from jaxconv.inspect.effective import EffectiveField
 
 COLUMNS = 8
+LARGE = 4  # columns at most of maps that were asked for by number
 WIDTH = 12.0  # inches
 TITLE = 0.55  # inches above each block
 LABEL = 0.2  # inches above each map
@@ -26,7 +28,12 @@ CAPTION = (
 )
 
 
-def maps_figure(photo: np.ndarray, maps: Mapping[str, np.ndarray], show: int = 24) -> "Figure":
+def maps_figure(
+    photo: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    show: int = 24,
+    channels: Sequence[int] = (),
+) -> "Figure":
     """Draw a photo and the strongest feature maps of some layers below it.
 
     Within a layer all maps share one colour scale, so that a dark map is a weak one. It runs from
@@ -37,21 +44,22 @@ def maps_figure(photo: np.ndarray, maps: Mapping[str, np.ndarray], show: int = 2
         photo: uint8 (h, w, 3), as the network sees it.
         maps: by layer, arrays (h, w, c) of values after the activation.
         show: how many maps of each layer at most.
+        channels: draw these maps of each layer instead, large.
 
     Returns:
         A matplotlib figure, laid out for any number of layers.
     """
     from matplotlib.figure import Figure
 
-    blocks = {name: np.asarray(values, np.float32) for name, values in maps.items()}
+    blocks = [_block(name, np.asarray(v, np.float32), show, channels) for name, v in maps.items()]
     wide = photo.shape[1] / photo.shape[0]
     heights = [min(PHOTO, WIDTH * 0.9 / wide) + TITLE]
-    heights += [_block_height(values, show) for values in blocks.values()]
+    heights += [block.height for block in blocks]
     figure = Figure(figsize=(WIDTH, sum(heights)), facecolor="white")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_photo(parts[0], photo, heights[0])
-    for part, height, (name, values) in zip(parts[1:], heights[1:], blocks.items(), strict=True):
-        _draw_block(part, height, name, values, show)
+    for part, block in zip(parts[1:], blocks, strict=True):
+        _draw_block(part, block)
     return figure
 
 
@@ -60,18 +68,43 @@ def strongest(values: np.ndarray) -> np.ndarray:
     return np.argsort(-values.mean((0, 1)), kind="stable")
 
 
-def _cell(values: np.ndarray) -> tuple[float, float]:
-    """Width and height of one map in inches; very long maps are drawn in a limited cell."""
-    width = WIDTH * 0.9 / COLUMNS
-    return width, float(np.clip(width * values.shape[0] / values.shape[1], 0.2, 2 * width))
+@dataclass(frozen=True)
+class Block:
+    """The maps of one layer that are drawn.
+
+    Attributes:
+        title: above them.
+        values: (h, w, c) of the whole layer.
+        order: the channels drawn.
+        columns: maps beside each other.
+    """
+
+    title: str
+    values: np.ndarray
+    order: Sequence[int]
+    columns: int = COLUMNS
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Width and height of one map in inches; very long maps are drawn in a limited cell."""
+        width, (rows, columns) = WIDTH * 0.9 / self.columns, self.values.shape[:2]
+        return width, float(np.clip(width * rows / columns, 0.2, 2 * width))
+
+    @property
+    def height(self) -> float:
+        """Inches of all, with the title."""
+        return TITLE + -(-len(self.order) // self.columns) * (self.cell[1] + LABEL) + BELOW
 
 
-def _rows(values: np.ndarray, show: int) -> int:
-    return -(-min(show, values.shape[-1]) // COLUMNS)
-
-
-def _block_height(values: np.ndarray, show: int) -> float:
-    return TITLE + _rows(values, show) * (_cell(values)[1] + LABEL) + BELOW
+def _block(name: str, values: np.ndarray, show: int, channels: Sequence[int]) -> Block:
+    rows, columns, count = values.shape
+    size = f"{name}:  {count} maps of {columns} x {rows}"
+    if channels:
+        title = f"{size},  channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))}"
+        return Block(title, values, channels, min(max(len(channels), 2), LARGE))
+    order = strongest(values)[:show].tolist()
+    which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
+    return Block(f"{size},  {which}", values, order)
 
 
 def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
@@ -88,30 +121,28 @@ def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
         part.text(beside, 1 - TITLE / height, CAPTION, fontsize=11, va="top", linespacing=1.6)
 
 
-def _draw_block(part: "SubFigure", height: float, name: str, values: np.ndarray, show: int) -> None:
-    rows, columns, count = values.shape
-    order = strongest(values)[:show]
-    which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
-    title = f"{name}:  {count} maps of {columns} x {rows},  {which}"
-    part.text(0.02, 1 - 0.35 / height, title, fontsize=13, weight="bold")
-    wide, tall = _cell(values)
-    look = {"cmap": "magma", "norm": _colours(values[..., order])}
-    for place, channel in enumerate(order):
-        row, column = divmod(place, COLUMNS)
+def _draw_block(part: "SubFigure", block: Block) -> None:
+    height, (wide, tall) = block.height, block.cell
+    part.text(0.02, 1 - 0.35 / height, block.title, fontsize=13, weight="bold")
+    look = {"cmap": "magma", "norm": colours(block.values[..., block.order])}
+    for place, channel in enumerate(block.order):
+        row, column = divmod(place, block.columns)
         left = 0.02 + column * wide / WIDTH
         bottom = 1 - (TITLE + (row + 1) * (tall + LABEL)) / height
         axes = part.add_axes((left, bottom, wide * 0.96 / WIDTH, tall * 0.98 / height))
-        axes.imshow(values[..., channel], interpolation="antialiased", **look)
+        axes.imshow(block.values[..., channel], interpolation="antialiased", **look)
         axes.set_axis_off()
         axes.set_title(f"{channel}", fontsize=8, pad=2)
-    bar = part.add_axes((0.93, 1 - (TITLE + LABEL + tall) / height, 0.012, tall / height))
+    long = min(tall, 2.5)
+    bar = part.add_axes((0.93, 1 - (TITLE + LABEL + long) / height, 0.012, long / height))
     _draw_bar(part, bar, look)
 
 
-def _colours(values: np.ndarray) -> "PowerNorm":
+def colours(values: np.ndarray) -> "PowerNorm":
+    """The scale of maps: from 0 by the square root, up to what one pixel in a thousand exceeds."""
     from matplotlib.colors import PowerNorm
 
-    top = float(np.percentile(values, BRIGHTEST)) or float(values.max()) or 1.0
+    top = max(float(np.percentile(values, BRIGHTEST)), 0.0) or max(float(values.max()), 0.0) or 1.0
     return PowerNorm(0.5, vmin=0, vmax=top)
 
 
