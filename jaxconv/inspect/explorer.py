@@ -1,0 +1,235 @@
+"""One page in which a reader explores what a network makes of a photo.
+
+The page asks nothing of anyone: its policy (CSP) lets it run its own script, use its own style and
+show its own pictures, no more. Its sources lie in ``page/``.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from jaxconv.inspect.figures import BRIGHTEST, strongest
+from jaxconv.inspect.packing import Packed, packed_evenly, packed_maps
+from jaxconv.shapes.windows import Window
+
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("unpacking", "layers", "pictures", "neuron", "panel", "viewer", "explorer")
+)
+PALETTES = {"positive": "magma", "signed": "berlin"}  # both are black at 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A layer as the page shows it.
+
+    Attributes:
+        name: of the layer; any text.
+        kind: such as "convolution" or "pool".
+        values: its maps after the activation, float32 (h, w, c).
+        rows: for each neuron row the half-open range of photo rows that it sees, int (h, 2).
+        columns: the same of columns, int (w, 2).
+        size: rows and columns of the receptive field, before the photo's border cuts it.
+        stride: rows and columns of the photo between two neighbours.
+        source: the layer whose maps its filter reads; None where that is not shown.
+        windows: how the filter slides over the source's rows and columns; None without source.
+        weights: (kh, kw, c_in, c_out), where c_in divides the maps of the source; None of a pool.
+        bias: (c_out,); None where it has none.
+    """
+
+    name: str
+    kind: str
+    values: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    source: str | None = None
+    windows: tuple[Window, Window] | None = None
+    weights: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+
+def page(
+    photo: np.ndarray,
+    photo_name: str,
+    model_name: str,
+    network_svg: str,
+    layers: Sequence[Shown],
+    *,
+    weights_of: int = 24,
+    command: str = "jaxconv neuron",
+) -> str:
+    """Write the page.
+
+    Maps of few numbers are exact, larger ones rounded to 8 bits, and the page says which. It
+    computes w.p + b from what it has, and bounds what the rounding may do to it.
+
+    Args:
+        photo: uint8 (h, w, 3), as the network sees it.
+        photo_name: what to call it; any text.
+        model_name: the network; any text.
+        network_svg: a drawing with a group ``class="layer" data-layer="NAME"`` for each layer;
+            empty for none.
+        layers: at least one, in the order of computation, with names that differ.
+        weights_of: for how many filters of each layer, those of the strongest maps, the weights
+            are in the page.
+        command: the beginning of a command line that tells about any neuron, to which the page
+            adds ``--layer NAME --channel N --at Y,X``.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    blocks: dict[str, Packed] = {}
+    described = [_described(layer, weights_of, blocks) for layer in layers]
+    data = {
+        "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
+        "model": model_name,
+        "command": command,
+        "palettes": _palettes(),
+        "layers": described,
+    }
+    drawing, styles = _drawing(network_svg)
+    script, style = "\n".join(map(_source, SCRIPTS)), _source("explorer.css")
+    return _filled(
+        _source("explorer.html"),
+        {
+            "policy": _policy([script], [style, *styles]),
+            "title": html.escape(f"{model_name} on {photo_name}"),
+            "photo": _photo(photo),
+            "drawing": drawing,
+            "data": json.dumps(data).replace("<", "\\u003c"),
+            "blocks": "\n".join(f'<script type="text/plain" id="{i}">{b.text}</script>'
+                                for i, b in blocks.items()),
+            "style": style,
+            "script": script,
+        },
+    )  # fmt: skip
+
+
+def _described(layer: Shown, weights_of: int, blocks: dict[str, Packed]) -> dict[str, Any]:
+    """A layer as data; its large arrays go into ``blocks``."""
+    finite = np.isfinite(layer.values)
+    values = np.where(finite, layer.values, 0).astype(np.float32)
+    means = values.mean((0, 1), dtype=np.float64)
+    top = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
+    number = len(blocks)
+    blocks[f"maps-{number}"] = packed = packed_maps(np.moveaxis(values, -1, 0))
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "maps": packed.form | {"block": f"maps-{number}"},
+        "means": [float(f"{mean:.6g}") for mean in means],
+        "order": strongest(values).tolist(),
+        "top": float(top),
+        "signed": bool((values < 0).any()),
+        "unknown": int((~finite).sum()),
+        "rows": layer.rows.tolist(),
+        "columns": layer.columns.tolist(),
+        "size": layer.size,
+        "stride": layer.stride,
+        "source": layer.source,
+        "windows": layer.windows and [_window(window) for window in layer.windows],
+        "filters": _filters(layer, strongest(values)[:weights_of], blocks),
+    }
+
+
+def _window(window: Window) -> dict[str, int]:
+    names = ("kernel", "stride", "dilation", "low")
+    return {name: int(getattr(window, name)) for name in names}
+
+
+def _filters(layer: Shown, chosen: np.ndarray, blocks: dict[str, Packed]) -> dict[str, Any] | None:
+    """The weights of the chosen filters, and all biases."""
+    if layer.weights is None:
+        return None
+    block, count = f"weights-{len(blocks)}", layer.weights.shape[-1]
+    kernels = np.moveaxis(layer.weights[..., chosen], (3, 2), (0, 1))
+    blocks[block] = packed = packed_evenly(kernels)
+    bias = np.zeros(count) if layer.bias is None else layer.bias
+    return {
+        **packed.form,
+        "block": block,
+        "of": chosen.tolist(),
+        "count": count,
+        "bias": np.float32(bias).astype(float).tolist(),
+        "biased": layer.bias is not None,
+    }
+
+
+def _palettes() -> dict[str, list[list[int]]]:
+    """The colours of each scale, 256 of red, green and blue."""
+    from matplotlib import colormaps
+
+    steps = np.linspace(0, 1, 256)
+    return {
+        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
+        for use, name in PALETTES.items()
+    }
+
+
+def _photo(photo: np.ndarray) -> str:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(photo).save(content, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _drawing(svg: str) -> tuple[str, list[str]]:
+    """A drawing as markup that the page's policy lets through, and the styles in it.
+
+    Attributes named "style" become attributes of their own; scripts and handlers are left out.
+    """
+    if not svg:
+        return "", []
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        for child in [*element]:
+            if child.tag.endswith(("}script", "}foreignObject")):
+                element.remove(child)
+        for name in [name for name in element.attrib if name.startswith("on")]:
+            del element.attrib[name]
+        for part in filter(None, element.attrib.pop("style", "").split(";")):
+            name, _, value = part.partition(":")
+            element.set(name.strip(), value.strip())
+    styles = [e.text or "" for e in root.iter() if e.tag.endswith("}style")]
+    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+    return ElementTree.tostring(root, encoding="unicode"), styles
+
+
+def _source(name: str) -> str:
+    return resources.files("jaxconv.inspect").joinpath("page", name).read_text("utf-8")
+
+
+def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    rules = {
+        "default-src": ["'none'"],
+        "script-src": [*_hashes(scripts)],
+        "style-src": [*_hashes(styles)],
+        "img-src": ["data:", "blob:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    }
+    return "; ".join(" ".join([name, *allowed]) for name, allowed in rules.items())
+
+
+def _hashes(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        digest = hashlib.sha256(text.encode()).digest()
+        yield f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """Put each part in its ``{{place}}``, once: what a part contains is never filled again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

@@ -1,0 +1,134 @@
+// The page as a whole: the drawn network, the photo, one viewer or two, and the panel.
+
+const viewers = [];
+let active; // the viewer whose neuron the panel tells of
+let telling = 0, saying;
+
+/** A viewer shows another neuron: the photo, the other viewer and the panel follow. */
+function moved(viewer) {
+  active = viewer;
+  const seen = middle(field(viewer.layer, viewer.y, viewer.x));
+  for (const other of viewers)
+    if (other !== viewer && other.layer) {
+      const {y, x} = looking(other.layer, seen);
+      other.point(y, x);
+    }
+  markPhoto();
+  markDrawing();
+  $(".held").hidden = !viewer.held;
+  tell(viewer);
+}
+
+function markPhoto() {
+  const {height, width} = DATA.photo;
+  const boxes = viewers.filter(({layer}) => layer).map((viewer) => (
+    {...field(viewer.layer, viewer.y, viewer.x), kind: viewer.letter}));
+  mark($("#photo .marks"), height, width, boxes);
+}
+
+async function tell(viewer) {
+  const turn = ++telling;
+  const found = await neuron(viewer.layer, viewer.channel, viewer.y, viewer.x);
+  if (turn !== telling) return; // it moved on meanwhile
+  const inputs = await inputsOf(found, (channel) => viewer.choose(viewer.layer.source, channel));
+  if (turn !== telling) return;
+  tellPlace(found);
+  tellSums(found);
+  $("#inputs").replaceChildren(...inputs);
+  clearTimeout(saying);
+  saying = setTimeout(() => ($("#said").textContent = sentence(found)), 400);
+  document.documentElement.dataset.ready = "";
+}
+
+/** Layers of the drawing are buttons. */
+function drawn() {
+  return [...document.querySelectorAll("#network [data-layer]")]
+    .filter((group) => LAYERS.has(group.dataset.layer));
+}
+
+function wireDrawing() {
+  $("#network").hidden = !$("#network").firstElementChild;
+  for (const group of drawn()) {
+    group.setAttribute("role", "button");
+    group.setAttribute("tabindex", "0");
+    group.setAttribute("aria-label", `Show ${group.dataset.layer}`);
+    group.addEventListener("click", () => active.choose(group.dataset.layer));
+    group.addEventListener("keydown", pressDrawing);
+  }
+}
+
+function pressDrawing(event) {
+  const groups = drawn(), at = groups.indexOf(event.currentTarget);
+  const next = {ArrowLeft: groups[at - 1], ArrowRight: groups[at + 1]}[event.key];
+  if (next) next.focus();
+  const chosen = event.key === "Enter" || event.key === " ";
+  if (chosen) active.choose(event.currentTarget.dataset.layer);
+  if (next || chosen) event.preventDefault();
+}
+
+function markDrawing() {
+  for (const group of drawn()) {
+    const shown = viewers.find(({layer}) => layer && layer.name === group.dataset.layer);
+    group.setAttribute("aria-pressed", Boolean(shown));
+    group.dataset.shown = shown ? shown.letter : "";
+  }
+}
+
+/** Pointing at the photo finds the neuron that looks there. */
+function pointAtPhoto(event, hold) {
+  if (!active.layer || (!hold && (active.held || event.pointerType === "touch"))) return;
+  const box = $("#photo img").getBoundingClientRect(), {height, width} = DATA.photo;
+  const {y, x} = looking(active.layer, {
+    row: ((event.clientY - box.top) / box.height) * height,
+    column: ((event.clientX - box.left) / box.width) * width,
+  });
+  active.held ||= hold;
+  active.move(y, x);
+}
+
+function wirePhoto() {
+  const {name, height, width} = DATA.photo;
+  shape($("#photo"), height, width);
+  $("#photo").classList.toggle("small", width < 160);
+  $("#photo img").alt = `The photo ${name}`;
+  $("#photo-size").textContent = `${height} \u00d7 ${width} pixels (height \u00d7 width)`;
+  $("#photo").addEventListener("pointermove", (event) => pointAtPhoto(event, false));
+  $("#photo").addEventListener("click", (event) => pointAtPhoto(event, true));
+}
+
+function letGo() {
+  viewers.forEach((viewer) => viewer.letGo());
+  $(".held").hidden = true;
+}
+
+/** A second viewer beside the first, or no longer. */
+function compare() {
+  if (viewers.length > 1) viewers.pop().root.remove();
+  else add("B").choose(viewers[0].layer.name);
+  active = viewers[0];
+  $("main").classList.toggle("comparing", viewers.length > 1);
+  moved(active);
+}
+
+function add(letter) {
+  const viewer = new Viewer(letter, {moved, compare});
+  viewer.comparePart.textContent = letter === "A" ? "Compare" : "Close";
+  viewers.push(viewer);
+  $("#viewers").append(viewer.root);
+  if (viewers[0].layer && viewer !== viewers[0])
+    Object.assign(viewer, {layer: viewers[0].layer, y: viewers[0].y, x: viewers[0].x});
+  return viewer;
+}
+
+function start() {
+  $("#model-name").textContent = DATA.model;
+  $("#photo-name").textContent = DATA.photo.name;
+  active = add("A");
+  wireDrawing();
+  wirePhoto();
+  $("#let-go").addEventListener("click", letGo);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && letGo());
+  return active.choose(DATA.layers[Math.floor(DATA.layers.length / 2)].name);
+}
+
+$("#photo img").decode().then(start);
