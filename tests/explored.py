@@ -42,7 +42,7 @@ def network(rng, height=36, width=44):
     h, w, c = pooled.shape
     pooled = pooled.reshape(h // 2, 2, w // 2, 2, c).max((1, 3))
     pool = _seen(first, POOL, "pool", "pool", pooled)
-    return photo, [given, first, pool, _convolution(rng, HOSTILE, pool, SECOND, 8, GROUPS)]
+    return photo, [given, first, pool, _convolution(rng, HOSTILE, pool, SECOND, 4, GROUPS)]
 
 
 def _convolution(rng, name, source, slide, filters, groups):

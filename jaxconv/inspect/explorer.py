@@ -18,8 +18,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from jaxconv.inspect import packing
 from jaxconv.inspect.figures import BRIGHTEST, strongest
-from jaxconv.inspect.packing import Packed, packed_evenly, packed_maps
+from jaxconv.inspect.packing import Packed, packed_evenly
 from jaxconv.shapes.windows import Window
 
 SCRIPTS = tuple(
@@ -91,7 +92,8 @@ def page(
         HTML that needs no other file.
     """
     blocks: dict[str, Packed] = {}
-    described = [_described(layer, weights_of, blocks) for layer in layers]
+    by_name = {layer.name: layer for layer in layers}
+    described = [_described(layer, by_name, weights_of, blocks) for layer in layers]
     data = {
         "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
         "model": model_name,
@@ -117,31 +119,64 @@ def page(
     )  # fmt: skip
 
 
-def _described(layer: Shown, weights_of: int, blocks: dict[str, Packed]) -> dict[str, Any]:
+def _described(
+    layer: Shown, layers: Mapping[str, Shown], weights_of: int, blocks: dict[str, Packed]
+) -> dict[str, Any]:
     """A layer as data; its large arrays go into ``blocks``."""
-    finite = np.isfinite(layer.values)
-    values = np.where(finite, layer.values, 0).astype(np.float32)
-    means = values.mean((0, 1), dtype=np.float64)
+    values = _finite(layer)
+    order = strongest(values)
     top = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
-    number = len(blocks)
-    blocks[f"maps-{number}"] = packed = packed_maps(np.moveaxis(values, -1, 0))
     return {
         "name": layer.name,
         "kind": layer.kind,
-        "maps": packed.form | {"block": f"maps-{number}"},
-        "means": [float(f"{mean:.6g}") for mean in means],
-        "order": strongest(values).tolist(),
+        "maps": _maps(layer, layers, blocks),
+        "means": [float(f"{mean:.6g}") for mean in values.mean((0, 1), dtype=np.float64)],
+        "order": order.tolist(),
         "top": float(top),
         "signed": bool((values < 0).any()),
-        "unknown": int((~finite).sum()),
+        "unknown": int((~np.isfinite(layer.values)).sum()),
         "rows": layer.rows.tolist(),
         "columns": layer.columns.tolist(),
         "size": layer.size,
         "stride": layer.stride,
         "source": layer.source,
         "windows": layer.windows and [_window(window) for window in layer.windows],
-        "filters": _filters(layer, strongest(values)[:weights_of], blocks),
+        "filters": _filters(layer, order[:weights_of], blocks),
     }
+
+
+def _finite(layer: Shown) -> np.ndarray:
+    return np.nan_to_num(layer.values, nan=0, posinf=0, neginf=0).astype(np.float32)
+
+
+def _maps(layer: Shown, layers: Mapping[str, Shown], blocks: dict[str, Packed]) -> dict[str, Any]:
+    """The form of a layer's maps; those that the page can make out of the source's have no block.
+
+    Rounding keeps the order of numbers, so that the largest of rounded ones is the rounded largest.
+    """
+    planes = np.moveaxis(_finite(layer), -1, 0)
+    if planes.size > packing.EXACT and layer.source and _is_largest(layer, layers[layer.source]):
+        return {"coding": "largest", "shape": planes.shape}
+    block = f"maps-{len(blocks)}"
+    blocks[block] = packed = packing.packed_maps(planes)
+    return packed.form | {"block": block}
+
+
+def _is_largest(layer: Shown, source: Shown) -> bool:
+    """Whether each number of a layer is the largest of its window on the source, as in a pool."""
+    if layer.weights is not None or layer.windows is None:
+        return False
+    pads = [window.pads for window in layer.windows]
+    framed = np.pad(_finite(source), [*pads, (0, 0)], constant_values=-np.inf)
+    found = framed
+    for axis, window in enumerate(layer.windows):
+        views = np.lib.stride_tricks.sliding_window_view(found, window.extent, axis)
+        found = (
+            views[..., :: window.dilation]
+            .max(-1)
+            .take(np.arange(0, views.shape[axis], window.stride), axis)
+        )
+    return np.array_equal(found, _finite(layer))
 
 
 def _window(window: Window) -> dict[str, int]:

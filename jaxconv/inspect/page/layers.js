@@ -14,6 +14,50 @@ function plane(layer, values, channel) {
   return values.subarray(channel * height * width, (channel + 1) * height * width);
 }
 
+const pooled = new Map();
+
+/** A promise of the numbers of all maps of a layer. */
+function maps(layer) {
+  if (layer.maps.coding !== "largest") return numbers(layer.maps);
+  if (!pooled.has(layer)) {
+    const source = LAYERS.get(layer.source);
+    pooled.set(layer, maps(source).then((values) => largestInWindows(layer, source, values)));
+  }
+  return pooled.get(layer);
+}
+
+/** How far the true number may be from that of a map. */
+function mapError(layer, value) {
+  const {coding} = layer.maps;
+  return coding === "largest" ? mapError(LAYERS.get(layer.source), value) : error(layer.maps, value);
+}
+
+function isExact(layer) {
+  return mapError(layer, 1) === 0;
+}
+
+/** The places of a source's axis that each place of a layer's axis looks at. */
+function taps({kernel, stride, dilation, low}, count, size) {
+  return Array.from({length: count}, (_, at) =>
+    Array.from({length: kernel}, (_, tap) => at * stride - low + tap * dilation)
+      .filter((place) => place >= 0 && place < size));
+}
+
+/** The largest number of each window on the source. */
+function largestInWindows(layer, source, values) {
+  const {count, height, width} = sides(layer), from = sides(source);
+  const down = taps(layer.windows[0], height, from.height);
+  const across = taps(layer.windows[1], width, from.width);
+  const found = new Float32Array(count * height * width).fill(-Infinity);
+  for (let i = 0; i < found.length; i++) {
+    const start = Math.floor(i / (height * width)) * from.height * from.width;
+    for (const row of down[Math.floor(i / width) % height])
+      for (const column of across[i % width])
+        found[i] = Math.max(found[i], values[start + row * from.width + column]);
+  }
+  return found;
+}
+
 /** The pixels of the photo that a neuron sees, half-open. */
 function field(layer, y, x) {
   const [top, bottom] = layer.rows[y];

@@ -28,7 +28,7 @@ function contribution(layer, source, seen, weights) {
   let sum = 0, bound = 0;
   for (let i = 0; i < seen.length; i++) {
     if (Number.isNaN(seen[i])) continue;
-    const [p, w] = [error(source.maps, seen[i]), error(layer.filters, weights[i])];
+    const [p, w] = [mapError(source, seen[i]), error(layer.filters, weights[i])];
     sum += weights[i] * seen[i];
     bound += Math.abs(weights[i]) * p + Math.abs(seen[i]) * w + p * w;
   }
@@ -38,11 +38,11 @@ function contribution(layer, source, seen, weights) {
 /** What each map of the source adds to w.p. */
 async function contributions(layer, channel, y, x) {
   const source = LAYERS.get(layer.source);
-  const [maps, kernels] = await Promise.all([numbers(source.maps), numbers(layer.filters)]);
+  const [values, kernels] = await Promise.all([maps(source), numbers(layer.filters)]);
   const taps = layer.filters.shape[2] * layer.filters.shape[3];
   const first = layer.filters.of.indexOf(channel) * layer.filters.shape[1];
   return read(layer, source, channel).map((from, i) => {
-    const seen = patch(layer, source, plane(source, maps, from), y, x);
+    const seen = patch(layer, source, plane(source, values, from), y, x);
     const weights = kernels.subarray((first + i) * taps, (first + i + 1) * taps);
     return {from, seen, weights, ...contribution(layer, source, seen, weights)};
   });
@@ -55,9 +55,9 @@ function isKnown(layer, channel) {
 
 /** All that is known of a neuron: its value, and w.p + b where the weights are in the page. */
 async function neuron(layer, channel, y, x) {
-  const maps = await numbers(layer.maps);
-  const value = plane(layer, maps, channel)[y * sides(layer).width + x];
-  const found = {layer, channel, y, x, value, valueError: error(layer.maps, value)};
+  const values = await maps(layer);
+  const value = plane(layer, values, channel)[y * sides(layer).width + x];
+  const found = {layer, channel, y, x, value, valueError: mapError(layer, value)};
   if (!isKnown(layer, channel)) return found;
   const parts = await contributions(layer, channel, y, x);
   const product = parts.reduce((sum, part) => sum + part.sum, 0);
@@ -68,7 +68,7 @@ async function neuron(layer, channel, y, x) {
 /** What a layer without weights sees: the window on the map with the same number. */
 async function windowOf(layer, channel, y, x) {
   const source = LAYERS.get(layer.source);
-  return patch(layer, source, plane(source, await numbers(source.maps), channel), y, x);
+  return patch(layer, source, plane(source, await maps(source), channel), y, x);
 }
 
 /** A command line's argument, quoted where a shell needs it. */

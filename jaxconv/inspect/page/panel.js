@@ -72,11 +72,11 @@ function roundingOf({layer, parts, valueError}) {
   const said = [valueError
     ? `${value} is read off the map, whose numbers are rounded to 8 bits in this page.`
     : `${value} is read off the map, whose numbers are exact in this page.`];
-  const coding = parts && LAYERS.get(layer.source).maps.coding;
-  if (coding === "root8")
+  const source = LAYERS.get(layer.source);
+  if (parts && !isExact(source))
     said.push(`w\u00b7p is computed here from ${layer.source}, rounded likewise; ` +
       "\u00b1 is the most that the rounding can change.");
-  if (coding === "float32") said.push(`w\u00b7p is computed here from exact numbers of ${layer.source}.`);
+  if (parts && isExact(source)) said.push(`w\u00b7p is computed here from exact numbers of ${layer.source}.`);
   if (layer.unknown) said.push(`${layer.unknown} numbers of this layer are NaN or infinite, shown as 0.`);
   return said.join(" ");
 }

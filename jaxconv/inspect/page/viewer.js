@@ -36,7 +36,7 @@ class Viewer {
     const layer = LAYERS.get(name), turn = ++this.asked;
     this.layerPart.value = name;
     this.root.setAttribute("aria-busy", "true");
-    const values = await numbers(layer.maps);
+    const values = await maps(layer);
     if (turn !== this.asked) return; // another layer was chosen meanwhile
     const seen = this.layer && middle(field(this.layer, this.y, this.x));
     [this.layer, this.values] = [layer, values];
