@@ -1,41 +1,53 @@
-"""Feature maps of any function, by the names that its values bear."""
+"""Feature maps of any function: its named values, and its layers without a name."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend import core
+from jax.interpreters.partial_eval import dce_jaxpr
 
-from jaxconv.inspect.trace import body, fresh, names, value_of
-from jaxconv.shapes.errors import ShapeError, choice, message
+from jaxconv.inspect.flow import read
+from jaxconv.inspect.network import Network, Spot
+from jaxconv.inspect.trace import body, carried, value_of
+from jaxconv.shapes.errors import Fact, named, refuse_if
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
+Calls = tuple[core.JaxprEqn, ...]
+Found = dict[Spot, Any]
+Wanted = Mapping[Spot, str]
+UNSURE = ("while", "cond")  # what is inside has no one value
 
 
 def feature_maps(
-    fn: Callable[..., Any], layers: str | Iterable[str] | None = None
+    fn: Callable[..., Any], layers: str | int | Iterable[str | int] | None = None
 ) -> Callable[..., Maps]:
     """Turn a function into one that returns its feature maps.
 
-    A feature map is any value that the function names with
-    ``jax.ad_checkpoint.checkpoint_name(value, name)``, which costs nothing at run time. The
-    models here name every map after its activation; your own functions may do the same.
+    A feature map is the output of a layer after its activation: of a convolution, matrix product,
+    pool, reduction or join of branches, the rows of :func:`summary`, under the same names. So is
+    any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
+    costs nothing at run time; a layer that is so named bears this name. Other layers bear that
+    of their module, their parameters, or their source line, such as ``net.py:12``.
+
+    Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
+    loop or one branch of a ``lax.cond`` have no one value, and are left out.
 
     Args:
         fn: any JAX function or model; pure, that is, not drawing dropout.
-        layers: the name or names to return, or None for all. Under ``jax.jit`` what only the
-            others need is not computed.
+        layers: the name or number (from 1, as in :func:`summary`) of the map or maps to return,
+            or None for all. What only the others need is neither computed nor kept.
 
     Returns:
         A pure function of the arguments of ``fn`` that returns a dict from name to feature map,
         in the order of computation; a name used again gets ``#2``, ``#3`` ... It runs under
-        ``jax.jit``, ``jax.vmap`` and ``jax.grad``.
+        ``jax.jit``, ``jax.vmap``, ``jax.grad`` and ``jax.lax.scan``.
 
     Raises:
-        ShapeError: when called: a name in ``layers`` that no value bears, or that stands inside a
-            loop or a branch.
+        ShapeError: when called: a layer that is none, or that stands inside a while loop or a
+            branch.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -46,48 +58,115 @@ def feature_maps(
         {'conv1_1': (32, 32, 8), 'conv1_2': (32, 32, 8), 'pool1': (16, 16, 8),
          'conv2_1': (16, 16, 16), 'pool2': (8, 8, 16)}
     """
-    wanted = [layers] if isinstance(layers, str) else None if layers is None else [*layers]
+    wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
         closed = jax.make_jaxpr(fn)(*args, **kwargs)
-        found: Maps = OrderedDict()
-        _run(closed.jaxpr, closed.consts, jax.tree.leaves((args, kwargs)), found)
-        return found if wanted is None else _pick(wanted, found, closed.jaxpr)
+        network = read(closed, (*args, *(kwargs[name] for name in sorted(kwargs))))
+        spots = _chosen(network, wanted)
+        found = values_at(network, spots, jax.tree.leaves((args, kwargs)))
+        return found if wanted is None else OrderedDict((name, found[name]) for name in spots)
 
     return mapped
 
 
-def _pick(wanted: Sequence[str], found: Maps, jaxpr: core.Jaxpr) -> Maps:
-    unknown = [name for name in wanted if name not in found]
-    if not unknown:
-        return OrderedDict((name, found[name]) for name in wanted)
-    if unknown[0] in names(jaxpr):
-        raise ShapeError(
-            f"feature_maps: {unknown[0]!r} is named inside a loop or a branch, where it has no one "
-            "value.\n  Fix: return it from there, and name it outside."
-        )
-    raise ShapeError(message("feature_maps", [choice("layers", unknown[0], found)]))
+@named("feature_maps")
+def _chosen(network: Network, wanted: Sequence[str | int] | None) -> dict[str, Spot]:
+    """Where the maps stand that are asked for."""
+    maps = network.maps()
+    if wanted is None:
+        return {name: spot for name, spot in maps.items() if not _inside(spot)}
+    chosen = {name: maps[name] for name in (network.name(one, "layers") for one in wanted)}
+    refuse_if(_no_values(name for name, spot in chosen.items() if _inside(spot)))
+    return chosen
 
 
-def _run(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], found: Maps) -> list[Any]:
-    """Evaluate a jaxpr and put each named value into ``found``."""
+def _inside(spot: Spot) -> bool:
+    return any(call.primitive.name in UNSURE for call in spot.calls)
+
+
+def _no_values(names: Iterable[str]) -> Iterable[Fact]:
+    for name in names:
+        wrong = f"{name!r} is inside a while loop or a branch, where it has no one value."
+        yield Fact(wrong, "return it from there, and name it outside.")
+
+
+def values_at(network: Network, spots: Mapping[str, Spot], leaves: Sequence[Any]) -> Maps:
+    """Compute values inside a network and what they need, but nothing else.
+
+    Args:
+        network: read of a trace.
+        spots: by name, where they stand; not inside while loops and branches.
+        leaves: the arrays that the trace takes.
+
+    Returns:
+        The values by name, in the order of computation.
+    """
+    names = {spot: name for name, spot in spots.items()}
+    order: list[str] = []
+
+    def tapped(*leaves: Any) -> list[Any]:
+        jaxpr, consts = network.closed.jaxpr, network.closed.consts
+        _, found = _run(jaxpr, consts, leaves, (), names)
+        order[:] = [names[spot] for spot in found]
+        return [*found.values()]
+
+    closed = jax.make_jaxpr(tapped)(*leaves)
+    needed, _ = dce_jaxpr(closed.jaxpr, [True] * len(order), instantiate=True)
+    values = core.jaxpr_as_fun(core.ClosedJaxpr(needed, closed.consts))(*leaves)
+    return OrderedDict(zip(order, map(jnp.asarray, values), strict=True))
+
+
+def _run(
+    jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], calls: Calls, wanted: Wanted
+) -> tuple[list[Any], Found]:
+    """Evaluate a jaxpr; its results, and the wanted values inside it."""
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    found: Found = {}
     for eqn in jaxpr.eqns:
         inputs = [value_of(atom, values) for atom in eqn.invars]
-        if eqn.primitive.name == "name":
-            found[fresh(eqn.params["name"], found)] = jnp.asarray(inputs[0])
-        values.update(zip(eqn.outvars, _apply(eqn, inputs, found), strict=True))
-    return [value_of(atom, values) for atom in jaxpr.outvars]
+        outputs, inside = _apply(eqn, inputs, calls, wanted)
+        values.update(zip(eqn.outvars, outputs, strict=True))
+        found |= inside
+        here = {Spot(calls, var): value for var, value in zip(eqn.outvars, outputs, strict=True)}
+        found |= {spot: value for spot, value in here.items() if spot in wanted}
+    return [value_of(atom, values) for atom in jaxpr.outvars], found
 
 
-def _apply(eqn: core.JaxprEqn, inputs: list[Any], found: Maps) -> list[Any]:
-    inner = body(eqn)
-    # A call without names inside is bound as it is, which keeps its own gradient and its jit.
-    if inner is not None and names(inner[0]):
-        outputs = _run(*inner, inputs, found)
+def _apply(
+    eqn: core.JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
+) -> tuple[list[Any], Found]:
+    within, found = (*calls, eqn), {}
+    # A call with nothing wanted inside is bound as it is, which keeps its own gradient and its jit.
+    if any(spot.calls[: len(within)] == within for spot in wanted):
+        if eqn.primitive.name == "scan":
+            return _scan(eqn, inputs, within, wanted)
+        inner = body(eqn)
+        assert inner is not None, eqn.primitive
+        outputs, found = _run(*inner, inputs, within, wanted)
         if not eqn.primitive.name.startswith("custom_"):
-            return outputs
+            return outputs, found
         # Its values are those just computed; its own gradient is kept by the call itself.
     params = eqn.primitive.get_bind_params(eqn.params)
     outputs = eqn.primitive.bind(*inputs, **params)
-    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+    return list(outputs) if eqn.primitive.multiple_results else [outputs], found
+
+
+def _scan(
+    eqn: core.JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
+) -> tuple[list[Any], Found]:
+    """A scan that returns the wanted values of each step, stacked, as well."""
+    closed, options = eqn.params["jaxpr"], ("length", "reverse", "unroll")
+    first, last = carried(eqn)
+    spots: list[Spot] = []
+
+    def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], Any]:
+        args = [*inputs[:first], *carry, *xs]
+        outputs, found = _run(closed.jaxpr, closed.consts, args, calls, wanted)
+        spots[:] = found
+        count = last - first
+        return outputs[:count], (outputs[count:], [*found.values()])
+
+    settings = {name: eqn.params[name] for name in options}
+    carry, (ys, maps) = jax.lax.scan(step, inputs[first:last], inputs[last:], **settings)
+    return [*carry, *ys], dict(zip(spots, maps, strict=True))

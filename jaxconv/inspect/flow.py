@@ -19,96 +19,15 @@ from flax import nnx
 from jax.extend import core
 
 from jaxconv.inspect.macs import PRODUCTS
+from jaxconv.inspect.network import Fork, Layer, Layers, Network, Parameter, Spot, Tap
 from jaxconv.inspect.receptive import IN_PLACE
-from jaxconv.inspect.trace import body
+from jaxconv.inspect.trace import body, fresh
 from jaxconv.shapes.blame import origin_of_equation
 from jaxconv.shapes.specs import Spec
 from jaxconv.shapes.traced import equations, inside, shape_of
 
 # Matrix products that no rule counts.
 UNCOUNTED = frozenset({"ragged_dot", "ragged_dot_general"})
-
-
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """An array of weights: where it stands among the arguments, and how many numbers it has."""
-
-    path: tuple[str, ...]
-    count: int
-
-
-@dataclass(eq=False)
-class Layer:
-    """One layer of a trace.
-
-    Attributes:
-        kind: "convolution", "product", "pool", "reduction", "join", "unknown" or "input".
-        name: of the user's layer, its parameters, its source line, or its primitive.
-        eqn: what computes it; None for an input.
-        sources: the layers whose maps it takes.
-        times: how often it runs, as the body of a scan does.
-        output: shape and dtype after the activation.
-        parameters: those that no layer before it used.
-        fixed: for each operand whether it is the same for all inputs, as weights are.
-        part_of: the layer that it normalises.
-        named: whether its name was given with ``checkpoint_name``.
-    """
-
-    kind: str
-    name: str
-    eqn: core.JaxprEqn | None = None
-    sources: tuple["Layer", ...] = ()
-    times: tuple[Any, ...] = ()
-    output: Any = None
-    parameters: list[Parameter] = field(default_factory=list)
-    fixed: tuple[bool, ...] = ()
-    part_of: "Layer | None" = None
-    named: bool = False
-
-    def whole(self) -> "Layer":
-        """The layer itself, or the one it is a part of."""
-        return self if self.part_of is None else self.part_of.whole()
-
-    def feeding(self) -> tuple["Layer", ...]:
-        """The layers whose maps it takes, each once."""
-        return tuple(dict.fromkeys(source.whole() for source in self.sources))
-
-    def rests_on(self, root: "Layer") -> bool:
-        """Whether it is ``root`` or made of statistics of it alone."""
-        layer = self.whole()
-        if layer is root:
-            return True
-        statistic = layer.kind in ("reduction", "join")
-        return statistic and all(source.rests_on(root) for source in layer.sources)
-
-    def join_to(self, root: "Layer") -> None:
-        """Become a part of the layer that this and all it is made of rest on."""
-        layer = self.whole()
-        if layer is root:
-            return
-        layer.part_of = root
-        root.parameters += layer.parameters
-        for source in layer.sources:
-            source.join_to(root)
-
-
-@dataclass(eq=False)
-class Fork:
-    """Branches of which one runs."""
-
-    branches: list[list["Layer | Fork"]]
-
-
-Layers = list[Layer | Fork]
-
-
-def flat(layers: Layers) -> Iterator[Layer]:
-    """All layers, those of every branch too, that are not parts of others."""
-    for entry in layers:
-        if isinstance(entry, Fork):
-            yield from chain.from_iterable(map(flat, entry.branches))
-        elif entry.part_of is None:
-            yield entry
 
 
 @dataclass(frozen=True)
@@ -171,6 +90,7 @@ class Reader:
     """Reads the equations of one trace in order, and keeps what belongs to which layer."""
 
     claimed: set[Parameter] = field(default_factory=set)
+    taps: dict[str, Tap] = field(default_factory=dict)
     constants: dict[int, Value] = field(default_factory=dict)
 
     def walk(
@@ -219,6 +139,7 @@ class Reader:
             kind,
             place.name(eqn, chain.from_iterable(v.parameters for v in inputs if not v.layers)),
             eqn,
+            Spot(place.calls, eqn.outvars[0]),
             tuple(chain.from_iterable(value.layers for value in inputs)),
             place.times,
             eqn.outvars[0].aval,
@@ -240,6 +161,22 @@ class Reader:
         within = (step.primitive.name for sub in inside(eqn) for step in equations(sub))
         if eqn.primitive.name in UNCOUNTED or any(name in PRODUCTS for name in within):
             return self._layer("unknown", eqn, inputs, place)
+        output = self._follow(eqn, inputs, place)
+        if eqn.primitive.name == "name":
+            self._tap(eqn, output, place)
+        return output
+
+    def _tap(self, eqn: core.JaxprEqn, value: Value, place: Place) -> None:
+        """Take down a named value; its layer bears the name from now on."""
+        name = fresh(eqn.params["name"], self.taps)
+        alone = value.is_whole() and len(value.layers) == 1 and value.layers[0].kind != "input"
+        layer = value.layers[0] if alone else None
+        self.taps[name] = Tap(Spot(place.calls, eqn.outvars[0]), layer)
+        if layer is not None:
+            layer.name, layer.named = name, True
+
+    def _follow(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> Value:
+        """A value of the layers that feed it; a join where they are several."""
         parameters = tuple(dict.fromkeys(chain.from_iterable(v.parameters for v in inputs)))
         if getattr(eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
             return Value((), parameters, whole=False)
@@ -255,8 +192,7 @@ class Reader:
         whole = name in MOVES | KEEPS and any(map(Value.is_whole, feeding))
         for layer in layers if whole and name in KEEPS else ():  # not after a flatten
             layer.output = eqn.outvars[0].aval
-        if name == "name" and len(layers) == 1 and not layers[0].named:
-            layers[0].name, layers[0].named = eqn.params["name"], True
+            layer.spot = Spot(place.calls, eqn.outvars[0])
         return Value(layers, (), whole)
 
     def _scan(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
@@ -335,15 +271,12 @@ LOOPS: dict[str, Callable[..., list[Value]]] = {
 }
 
 
-def read(closed: core.ClosedJaxpr, template: Any) -> tuple[Layers, list[Parameter]]:
-    """Read a trace as layers.
+def read(closed: core.ClosedJaxpr, template: Any) -> Network:
+    """Read a trace as a network.
 
     Args:
         closed: the trace.
         template: its arguments, with specs as leaves.
-
-    Returns:
-        The layers in the order of computation, and the parameters that none of them uses.
     """
     values, inputs = [], 0
     for role, variable in zip(_roles(template), closed.jaxpr.invars, strict=True):
@@ -358,26 +291,31 @@ def read(closed: core.ClosedJaxpr, template: Any) -> tuple[Layers, list[Paramete
     reader, layers = Reader(), []
     reader.walk(closed.jaxpr, closed.consts, values, Place(layers))
     known = chain(values, reader.constants.values())
-    unused = [p for value in known for p in value.parameters if p not in reader.claimed]
-    return layers, unused
+    unused = (p for value in known for p in value.parameters if p not in reader.claimed)
+    return Network(closed, layers, reader.taps, unused)
 
 
 def _roles(template: Any) -> Iterator[tuple[str, ...] | None]:
     """For each array among the arguments: its path if it is a parameter, None if an input.
 
-    An empty path is that of state. Without any spec the last argument is the input; beside an
-    NNX module all are.
+    An empty path is that of state. Without any spec the last argument with an array of some axes
+    is the input; beside an NNX module all are.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_leaf)
     specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
     module = isinstance(template[0], nnx.State) if template else False
+    arrays = [] if specs else [_key(path[0]) for path, leaf in leaves if _has_axes(leaf)]
+    images = arrays[-1] if arrays else None
     for path, leaf in leaves:
         argument, *steps = (_key(step) for step in path)
-        last = not specs and int(argument) == len(template) - 1
-        given = isinstance(leaf, Spec) or last or (module and argument != "0")
+        given = isinstance(leaf, Spec) or argument == images or (module and argument != "0")
         count = 1 if isinstance(leaf, Spec) else len(jax.tree.leaves(leaf))
         for _ in range(count):
             yield None if given else _path(template[int(argument)], leaf, argument, steps)
+
+
+def _has_axes(leaf: Any) -> bool:
+    return any(map(jnp.ndim, jax.tree.leaves(leaf)))
 
 
 def _is_leaf(value: Any) -> bool:

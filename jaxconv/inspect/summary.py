@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
-from jaxconv.inspect.flow import Fork, Layer, Layers, flat, read
+from jaxconv.inspect.flow import read
 from jaxconv.inspect.macs import PRODUCTS, Here
+from jaxconv.inspect.network import Fork, Layer, Layers, Network
 from jaxconv.inspect.table import SUMMED, Row, Summary, Totals
-from jaxconv.inspect.trace import fresh
 from jaxconv.shapes.errors import Fact, door, refuse_if
 from jaxconv.shapes.proof import explore
 from jaxconv.shapes.search import Piece, Search
@@ -123,28 +123,23 @@ class _Case(NamedTuple):
 
     Attributes:
         piece: the sizes, and their trace.
-        layers: read off it.
-        names: of those that are rows, each another one.
+        network: read off it.
+        names: of the layers that are rows, each another one.
         counts: of them, in the same order.
-        unused: how many parameters no row uses.
     """
 
     piece: Piece
-    layers: Layers
+    network: Network
     names: dict[Layer, str]
     counts: list[_Counts]
-    unused: int
 
 
 def _case(search: Search, piece: Piece, padded_taps: bool) -> _Case:
     here = _bring_to(Trial(piece.sizes.coalesce(), searching=False))
-    layers, unused = read(piece.closed, search.template)
-    names: dict[str, Layer] = {}
-    for layer in flat(layers):
-        names[fresh(layer.name, names)] = layer
-    counts = [_count(layer, here, padded_taps) for layer in names.values()]
-    known = {layer: name for name, layer in names.items()}
-    return _Case(piece, layers, known, counts, sum(parameter.count for parameter in unused))
+    network = read(piece.closed, search.template)
+    counts = [_count(layer, here, padded_taps) for layer in network.rows.values()]
+    names = {layer: name for name, layer in network.rows.items()}
+    return _Case(piece, network, names, counts)
 
 
 def _bring_to(home: Trial) -> Here:
@@ -210,8 +205,9 @@ def _rows(case: _Case, counts: Iterable[_Counts]) -> tuple[tuple[Row, ...], Tota
         layer: _row(layer, case.names, count)
         for layer, count in zip(case.names, counts, strict=True)
     }
-    parameters = case.unused + sum(row.parameters for row in rows.values())
-    sums = (_total(case.layers, rows, name) for name in SUMMED)
+    unused = sum(parameter.count for parameter in case.network.unused)
+    parameters = unused + sum(row.parameters for row in rows.values())
+    sums = (_total(case.network.layers, rows, name) for name in SUMMED)
     return tuple(rows.values()), Totals(parameters, *sums)
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from jax.extend import core
 
-from jaxconv.shapes.traced import inside
-
 # Calls that stand for their body, so that it can be read or run in place, by their parameter.
 CALLS = {
     "jit": "jaxpr",
@@ -28,12 +26,6 @@ def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", [])
 
 
-def names(jaxpr: core.Jaxpr) -> set[str]:
-    """All names given with ``checkpoint_name``, at any depth, in loops and branches too."""
-    found = {eqn.params["name"] for eqn in jaxpr.eqns if eqn.primitive.name == "name"}
-    return found.union(*(names(inner) for eqn in jaxpr.eqns for inner in inside(eqn)))
-
-
 def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
     """What an equation's input stands for: a literal's number, or a variable's entry."""
     return atom.val if isinstance(atom, core.Literal) else values[atom]
@@ -43,3 +35,21 @@ def fresh(name: str, taken: Container[str]) -> str:
     """The name, or ``name#2``, ``name#3`` where it was given before."""
     candidates = itertools.chain([name], (f"{name}#{count}" for count in itertools.count(2)))
     return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def carried(scan: core.JaxprEqn) -> tuple[int, int]:
+    """Where the carry begins and ends among the operands of a scan.
+
+    Before it stand the constants, after it the arrays that are sliced, which have an axis more
+    than the body sees of them; so have the stacked results. (Versions of JAX differ in how their
+    parameters count these.)
+    """
+    jaxpr = scan.params["jaxpr"].jaxpr
+    sliced = sum(map(_has_more_axes, scan.invars, jaxpr.invars))
+    stacked = sum(map(_has_more_axes, scan.outvars, jaxpr.outvars))
+    last = len(scan.invars) - sliced
+    return last - (len(scan.outvars) - stacked), last
+
+
+def _has_more_axes(outer: Any, inner: Any) -> bool:
+    return len(outer.aval.shape) > len(inner.aval.shape)

@@ -117,12 +117,145 @@ def test_an_unknown_name_is_refused_with_the_known_ones_nearest_first(model):
     )
 
 
-def test_a_name_inside_a_loop_is_refused():
-    def loop(x):
-        return jax.lax.fori_loop(0, 3, lambda _, x: checkpoint_name(x + 1, "inside"), x)
+def test_maps_of_a_scan_are_stacked():
+    """As those of a loop over the layers, and with their gradient."""
+    kernels = noise(3, 3, 3, 2, 2)
 
-    with pytest.raises(jc.ShapeError, match="'inside' is named inside a loop"):
-        jc.feature_maps(loop, ["inside"])(1.0)
+    def scanned(x):
+        def step(x, kernel):
+            return checkpoint_name(jnp.tanh(jc.conv(x, kernel)), "block"), (x * 2, kernel[0])
+
+        x, _ = jax.lax.scan(step, x, kernels)
+        return checkpoint_name(jc.conv(x, kernels[0]), "last")
+
+    def looped(x):
+        each = []
+        for kernel in kernels:
+            x = jnp.tanh(jc.conv(x, kernel))
+            each.append(x)
+        return {"block": jnp.stack(each), "last": jc.conv(x, kernels[0])}
+
+    x = noise(1, 5, 6, 2)
+    same(jc.feature_maps(scanned)(x), looped(x))
+    first = lambda maps: (maps["block"][0] * maps["last"]).sum()  # noqa: E731
+    got = jax.jit(jax.grad(lambda x: first(jc.feature_maps(scanned)(x))))(x)
+    np.testing.assert_allclose(got, jax.grad(lambda x: first(looped(x)))(x), atol=1e-4)
+
+
+def test_maps_inside_a_scan_inside_a_scan_that_runs_backwards():
+    def outer(x):
+        def inner(total, y):
+            return checkpoint_name(total + y, "sum"), total
+
+        def step(total, row):
+            total, _ = jax.lax.scan(inner, total, row, reverse=True)
+            return total * 2, total
+
+        return jax.lax.scan(step, 0.0, x)
+
+    x = noise(3, 4)
+    want, total = np.zeros((3, 4)), 0.0
+    for i in range(3):
+        for j in reversed(range(4)):
+            want[i, j] = total = total + x[i, j]
+        total *= 2
+    same(jc.feature_maps(outer)(x), {"sum": want})
+
+
+def test_the_maps_of_a_scanned_function():
+    """feature_maps may itself be the body of a scan."""
+    images = noise(4, 1, 5, 6, 3)
+    kernel = noise(3, 3, 3, 2)
+    maps = jc.feature_maps(lambda x: checkpoint_name(jc.conv(x, kernel), "map"))
+    _, got = jax.lax.scan(lambda carry, x: (carry, maps(x)), 0, images)
+    want = {"map": jnp.stack([jc.conv(x, kernel) for x in images])}
+    same(got, want)
+
+
+@pytest.mark.parametrize("kind", ["while", "cond"])
+def test_a_name_without_one_value_is_refused(kind):
+    step = lambda x: checkpoint_name(x + 1, "inside")  # noqa: E731
+    functions = {
+        "while": lambda x: jax.lax.while_loop(lambda x: x < 9, step, x),
+        "cond": lambda x: jax.lax.cond(x > 3, step, lambda x: x, x),
+    }
+    outside = lambda x: checkpoint_name(functions[kind](x), "outside")  # noqa: E731
+    with pytest.raises(jc.ShapeError) as error:
+        jc.feature_maps(outside, ["inside"])(1.0)
+    assert str(error.value) == (
+        "feature_maps: 'inside' is inside a while loop or a branch, where it has no one value.\n"
+        "  Fix: return it from there, and name it outside."
+    )
+    same(jc.feature_maps(outside)(2.0), {"outside": functions[kind](2.0)})
+
+
+class Plain(nnx.Module):
+    """A network of nnx that names nothing."""
+
+    def __init__(self, rngs):
+        self.stem = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        self.head = nnx.Linear(4, 5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(nnx.relu(self.norm(self.stem(x))).mean((1, 2)))
+
+
+def test_layers_without_names_are_maps_too():
+    model = Plain(nnx.Rngs(3))
+    x = noise(2, 6, 7, 3)
+    stem = nnx.relu(model.norm(model.stem(x)))
+    maps = jc.feature_maps(model)(x)
+    assert [*maps] == [row.name for row in jc.summary(model, "b h w 3").rows]
+    reduction = [*maps][1]
+    assert reduction.startswith("test_features.py:")
+    same(maps, {"stem": stem, reduction: stem.mean((1, 2)), "head": model(x)})
+    same(jc.feature_maps(model, [3, "stem", 1])(x), {"head": model(x), "stem": stem})
+
+
+def test_functions_of_parameters_and_of_keywords():
+    params = {"kernel": noise(3, 3, 3, 2), "bias": noise(2)}
+
+    def network(params, x, *, slope, training=False):
+        y = jc.conv(x, params["kernel"], params["bias"])
+        return jnp.where(y > 0, y, slope * y), training
+
+    x = noise(1, 5, 6, 3)
+    for given in ((params, x, False), (params, x)):
+        maps = jc.feature_maps(lambda p, x, t=True: network(p, x, slope=0.1, training=t))(*given)
+        (got,) = maps.values()
+        np.testing.assert_allclose(got, network(params, x, slope=0.1)[0], atol=1e-5)
+    (got,) = jc.feature_maps(network)(params, x, slope=0.3).values()
+    np.testing.assert_allclose(got, network(params, x, slope=0.3)[0], atol=1e-5)
+
+
+def test_what_is_not_asked_for_is_not_computed_without_jit_either():
+    computed = []
+
+    def late(x):
+        computed.append(1)
+        return x
+
+    def network(x):
+        x = checkpoint_name(x + 1, "early")
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return checkpoint_name(jax.pure_callback(late, shape, x), "late")
+
+    x = noise(3)
+    same(jc.feature_maps(network, "early")(x), {"early": x + 1})
+    assert not computed
+    same(jc.feature_maps(network, "late")(x), {"late": x + 1})
+    assert computed == [1]
+
+
+@pytest.mark.parametrize("row", [0, 6, -2])
+def test_a_number_of_no_layer_is_refused(model, row):
+    with pytest.raises(jc.ShapeError) as error:
+        jc.feature_maps(model, row)(noise(1, 8, 8, 3))
+    assert str(error.value) == (
+        f"feature_maps: layers is {row}, which is no layer.\n"
+        "  Fix: pass its name, or its number, 1 to 5."
+    )
 
 
 def test_a_call_with_names_inside_keeps_its_own_gradient():
