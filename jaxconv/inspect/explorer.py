@@ -27,6 +27,7 @@ SCRIPTS = tuple(
     f"{name}.js"
     for name in ("unpacking", "layers", "pictures", "neuron", "panel", "viewer", "explorer")
 )
+REFUSED = ("script", "foreignObject")  # in a drawing
 PALETTES = {"positive": "magma", "signed": "berlin"}  # both are black at 0
 
 
@@ -229,18 +230,24 @@ def _drawing(svg: str) -> tuple[str, list[str]]:
     if not svg:
         return "", []
     root = ElementTree.fromstring(svg)
+    root.attrib.pop("role", None)  # of an image one would not hear the layers inside
     for element in root.iter():
-        for child in [*element]:
-            if child.tag.endswith(("}script", "}foreignObject")):
-                element.remove(child)
-        for name in [name for name in element.attrib if name.startswith("on")]:
-            del element.attrib[name]
-        for part in filter(None, element.attrib.pop("style", "").split(";")):
-            name, _, value = part.partition(":")
-            element.set(name.strip(), value.strip())
-    styles = [e.text or "" for e in root.iter() if e.tag.endswith("}style")]
-    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
-    return ElementTree.tostring(root, encoding="unicode"), styles
+        element.tag = _plain(element.tag)
+        for child in [child for child in element if _plain(child.tag) in REFUSED]:
+            element.remove(child)
+        styled = element.attrib.pop("style", "")
+        named = {_plain(name): value for name, value in element.attrib.items()}
+        kept = {name: value for name, value in named.items() if not name.startswith("on")}
+        parts = (part.partition(":") for part in styled.split(";") if part.strip())
+        element.attrib.clear()
+        element.attrib |= kept | {name.strip(): value.strip() for name, _, value in parts}
+    styles = [element.text or "" for element in root.iter("style")]
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False), styles
+
+
+def _plain(name: str) -> str:
+    """A name without its namespace, which HTML knows from ``<svg>``."""
+    return name.rpartition("}")[2]
 
 
 def _source(name: str) -> str:

@@ -12,10 +12,11 @@ from jaxconv.inspect.explorer import page
 from tests.explored import HOSTILE, HOSTILE_PHOTO, network, product
 
 SVG = (
-    '<svg xmlns="http://www.w3.org/FEW/svg" width="900" height="60"><style>text {{}}</style>'
+    '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="60" role="img">'
+    "<style>text { opacity: 1 }</style>"
     '<g class="layer" data-layer="a" style="fill: teal"><rect width="50" height="40"/></g>'
-    '<g class="layer" data-layer="pool"><rect x="80" width="50" height="30"/></g></svg>'
-).replace("{{}}", "{}")
+    '<g class="layer" data-layer="pool"><rect x="800" width="50" height="30"/></g></svg>'
+)
 WEIGHTS = 3
 FEW = 900  # numbers; the input and "a" have more, and so has the pool
 
@@ -207,6 +208,9 @@ def pixels(tab, canvas):
 def test_keys_do_all_that_a_pointer_does(visit, explored):
     layers, tab = explored[0], visit()
     drawn = tab.locator('#network [data-layer="a"]')
+    tab.select_option("select.layer", "a")
+    tab.wait_for_selector('#network [data-layer="a"][tabindex="0"]')
+    assert tab.locator("#network [tabindex='0']").count() == 1
     drawn.focus()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Enter")
@@ -262,6 +266,12 @@ def test_tapping_on_a_phone(visit, explored):
     layer = explored[0]["a"]
     tab = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert tab.evaluate("document.documentElement.scrollWidth") == 360
+    drawn = tab.locator('#network [data-layer="pool"]')
+    choose(tab, "a", strong(layer)[1])
+    assert drawn.bounding_box()["x"] + drawn.bounding_box()["width"] > 360
+    tab.select_option("select.layer", "pool")
+    tab.wait_for_selector('#network [data-layer="pool"][data-shown="A"]')
+    assert drawn.bounding_box()["x"] + drawn.bounding_box()["width"] < 360
     choose(tab, "a", strong(layer)[1])
     frame = tab.locator(".map")
     frame.scroll_into_view_if_needed()

@@ -40,18 +40,32 @@ async function tell(viewer) {
   document.documentElement.dataset.ready = "";
 }
 
-/** Layers of the drawing are buttons. */
+/** Layers of the drawing are buttons; arrows lead from one to the next. */
 function drawn() {
   return [...document.querySelectorAll("#network [data-layer]")]
     .filter((group) => LAYERS.has(group.dataset.layer));
 }
 
+/** Show of the drawing what lies around its layers, without title and small print. */
+function crop(svg) {
+  const boxes = drawn().map((group) => group.getBBox()), border = 8;
+  if (!boxes.length) return;
+  const left = Math.min(...boxes.map(({x}) => x)), top = Math.min(...boxes.map(({y}) => y));
+  const right = Math.max(...boxes.map(({x, width}) => x + width));
+  const bottom = Math.max(...boxes.map(({y, height}) => y + height));
+  const size = [right - left + 2 * border, bottom - top + 2 * border];
+  svg.setAttribute("viewBox", [left - border, top - border, ...size].join(" "));
+  svg.removeAttribute("height");
+  svg.style.setProperty("--width", size[0]);
+}
+
 function wireDrawing() {
-  $("#network").hidden = !$("#network").firstElementChild;
+  const svg = $("#network svg");
+  $("#network").hidden = !svg;
+  if (svg) crop(svg);
   for (const group of drawn()) {
     group.setAttribute("role", "button");
-    group.setAttribute("tabindex", "0");
-    group.setAttribute("aria-label", `Show ${group.dataset.layer}`);
+    group.setAttribute("aria-label", `Show ${group.getAttribute("aria-label") ?? group.dataset.layer}`);
     group.addEventListener("click", () => active.choose(group.dataset.layer));
     group.addEventListener("keydown", pressDrawing);
   }
@@ -67,11 +81,21 @@ function pressDrawing(event) {
 }
 
 function markDrawing() {
-  for (const group of drawn()) {
-    const shown = viewers.find(({layer}) => layer && layer.name === group.dataset.layer);
+  const groups = drawn(), of = ({layer}) => groups.find((group) => layer?.name === group.dataset.layer);
+  for (const group of groups) {
+    const shown = viewers.find((viewer) => of(viewer) === group);
     group.setAttribute("aria-pressed", Boolean(shown));
+    group.setAttribute("tabindex", group === (of(active) ?? groups[0]) ? "0" : "-1"); // one stop
     group.dataset.shown = shown ? shown.letter : "";
   }
+  if (of(active)) reveal(of(active));
+}
+
+/** Scroll the drawing sideways until a layer is in sight. */
+function reveal(group) {
+  const part = $("#network"), [inner, outer] = [group, part].map((one) => one.getBoundingClientRect());
+  if (inner.left < outer.left) part.scrollLeft -= outer.left - inner.left + 40;
+  if (inner.right > outer.right) part.scrollLeft += inner.right - outer.right + 40;
 }
 
 /** Pointing at the photo finds the neuron that looks there. */

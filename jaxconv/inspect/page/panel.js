@@ -156,10 +156,12 @@ function tellInputs(found, choose) {
 
 /** What is said where the weights are not in the page. */
 function tellMissing(found) {
-  const {filters} = found.layer;
-  if (!filters || !found.layer.source) return [];
-  const text = `The weights of filter ${found.channel} are not in this page, which has those of ` +
-    `the ${filters.of.length} strongest maps of this layer. This command tells them:`;
+  const {filters, source} = found.layer;
+  if (!filters) return [];
+  const text = source
+    ? `The weights of filter ${found.channel} are not in this page, which has those of the ` +
+      `${filters.of.length} strongest maps of this layer. This command tells them:`
+    : "What this filter reads is no map of this page. This command tells it:";
   return [make("p", {text}), make("code", {text: commandFor(found), name: "command"})];
 }
 
