@@ -1,6 +1,7 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
 from jaxconv.inspect.features import feature_maps
+from jaxconv.inspect.neuron import Neuron, neuron
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
@@ -16,6 +17,7 @@ from jaxconv.shapes.specs import SpecError
 
 __all__ = [
     "VGG",
+    "Neuron",
     "ShapeError",
     "Size",
     "SizeSet",
@@ -34,6 +36,7 @@ __all__ = [
     "flatten",
     "global_avg_pool",
     "max_pool",
+    "neuron",
     "pool_shape",
     "sizes",
     "summary",

@@ -13,11 +13,12 @@ from jaxconv.inspect.flow import read
 from jaxconv.inspect.network import Network, Spot
 from jaxconv.inspect.trace import body, carried, value_of
 from jaxconv.shapes.errors import Fact, named, refuse_if
+from jaxconv.shapes.proof import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 Calls = tuple[core.JaxprEqn, ...]
 Found = dict[Spot, Any]
-Wanted = Mapping[Spot, str]
+Wanted = Mapping[Spot, Any]  # what to put in the place of a value; None keeps it
 UNSURE = ("while", "cond")  # what is inside has no one value
 
 
@@ -61,10 +62,11 @@ def feature_maps(
     wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
-        closed = jax.make_jaxpr(fn)(*args, **kwargs)
-        network = read(closed, (*args, *(kwargs[name] for name in sorted(kwargs))))
+        call, given = pure(fn, args)
+        closed = jax.make_jaxpr(call)(*given, **kwargs)
+        network = read(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
         spots = _chosen(network, wanted)
-        found = values_at(network, spots, jax.tree.leaves((args, kwargs)))
+        found = values_at(network, spots, jax.tree.leaves((given, kwargs)))
         return found if wanted is None else OrderedDict((name, found[name]) for name in spots)
 
     return mapped
@@ -91,25 +93,33 @@ def _no_values(names: Iterable[str]) -> Iterable[Fact]:
         yield Fact(wrong, "return it from there, and name it outside.")
 
 
-def values_at(network: Network, spots: Mapping[str, Spot], leaves: Sequence[Any]) -> Maps:
+def values_at(
+    network: Network,
+    spots: Mapping[str, Spot],
+    leaves: Sequence[Any],
+    instead: Mapping[Spot, Any] | None = None,
+) -> Maps:
     """Compute values inside a network and what they need, but nothing else.
 
     Args:
         network: read of a trace.
         spots: by name, where they stand; not inside while loops and branches.
         leaves: the arrays that the trace takes.
+        instead: values to go on with in the place of those computed there.
 
     Returns:
         The values by name, in the order of computation.
     """
     names = {spot: name for name, spot in spots.items()}
+    wanted: Wanted = dict.fromkeys(names) | dict(instead or {})
     order: list[str] = []
 
     def tapped(*leaves: Any) -> list[Any]:
         jaxpr, consts = network.closed.jaxpr, network.closed.consts
-        _, found = _run(jaxpr, consts, leaves, (), names)
-        order[:] = [names[spot] for spot in found]
-        return [*found.values()]
+        _, found = _run(jaxpr, consts, leaves, (), wanted)
+        kept = {names[spot]: value for spot, value in found.items() if spot in names}
+        order[:] = kept
+        return [*kept.values()]
 
     closed = jax.make_jaxpr(tapped)(*leaves)
     needed, _ = dce_jaxpr(closed.jaxpr, [True] * len(order), instantiate=True)
@@ -121,15 +131,22 @@ def _run(
     jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], calls: Calls, wanted: Wanted
 ) -> tuple[list[Any], Found]:
     """Evaluate a jaxpr; its results, and the wanted values inside it."""
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    values: dict[core.Var, Any] = {}
     found: Found = {}
+
+    def keep(variables: Iterable[core.Var], results: Iterable[Any]) -> None:
+        for variable, result in zip(variables, results, strict=True):
+            instead = wanted.get(spot := Spot(calls, variable))
+            values[variable] = result if instead is None else instead
+            if spot in wanted:
+                found[spot] = values[variable]
+
+    keep((*jaxpr.constvars, *jaxpr.invars), (*consts, *args))
     for eqn in jaxpr.eqns:
         inputs = [value_of(atom, values) for atom in eqn.invars]
         outputs, inside = _apply(eqn, inputs, calls, wanted)
-        values.update(zip(eqn.outvars, outputs, strict=True))
-        found |= inside
-        here = {Spot(calls, var): value for var, value in zip(eqn.outvars, outputs, strict=True)}
-        found |= {spot: value for spot, value in here.items() if spot in wanted}
+        found.update(inside)
+        keep(eqn.outvars, outputs)
     return [value_of(atom, values) for atom in jaxpr.outvars], found
 
 
@@ -144,7 +161,8 @@ def _apply(
         inner = body(eqn)
         assert inner is not None, eqn.primitive
         outputs, found = _run(*inner, inputs, within, wanted)
-        if not eqn.primitive.name.startswith("custom_"):
+        changed = any(wanted[spot] is not None for spot in found)
+        if changed or not eqn.primitive.name.startswith("custom_"):
             return outputs, found
         # Its values are those just computed; its own gradient is kept by the call itself.
     params = eqn.primitive.get_bind_params(eqn.params)

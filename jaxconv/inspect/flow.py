@@ -144,6 +144,7 @@ class Reader:
             place.times,
             eqn.outvars[0].aval,
             fixed=tuple(not value.layers for value in inputs),
+            calls=place.calls,
         )
         self._claim(layer, inputs)
         place.into.append(layer)

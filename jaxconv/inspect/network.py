@@ -39,6 +39,7 @@ class Layer:
         kind: "convolution", "product", "pool", "reduction", "join", "unknown" or "input".
         name: of the user's layer, its parameters, its source line, or its primitive.
         eqn: what computes it; None for an input.
+        calls: those around ``eqn``, the outermost first.
         spot: its value after the activation; None for an input.
         sources: the layers whose maps it takes.
         times: how often it runs, as the body of a scan does.
@@ -60,6 +61,7 @@ class Layer:
     fixed: tuple[bool, ...] = ()
     part_of: "Layer | None" = None
     named: bool = False
+    calls: tuple[core.JaxprEqn, ...] = ()
 
     def whole(self) -> "Layer":
         """The layer itself, or the one it is a part of."""

@@ -62,7 +62,7 @@ def explore(
         where = ", ".join(filter(None, (agreed.agreement.where, where)))
     refuse_no_function(fn)
     refuse_no_call(fn, args)
-    fn, args = _pure(fn, args)
+    fn, args = pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)
     promise = None if returns is None else jax.tree.map(_promise, returns)
@@ -80,13 +80,20 @@ def explore(
     return search
 
 
-def _pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
-    """Make a Flax module's state an argument: it may be abstract, and change while tracing."""
+def pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
+    """Make a Flax module's state an argument: it may be abstract, and change while tracing.
+
+    Returns:
+        The function and its arguments; of anything but an NNX module the same.
+    """
     model, call = getattr(fn, "__self__", fn), getattr(fn, "__func__", type(fn).__call__)
     if not isinstance(model, nnx.Module):
         return fn, args
     graph, state = nnx.split(model)
-    return lambda state, *args: call(nnx.merge(graph, state), *args), (state, *args)
+    return lambda state, *args, **named: call(nnx.merge(graph, state), *args, **named), (
+        state,
+        *args,
+    )
 
 
 @named("check")

@@ -1,0 +1,150 @@
+"""Follow one number of a layer from the equation that sums it to the feature map."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from jax.extend import core
+
+from jaxconv.inspect.network import Spot
+from jaxconv.inspect.receptive import IN_PLACE
+from jaxconv.inspect.trace import body
+from jaxconv.shapes.traced import shape_of
+
+Index = tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """An equation that passes the number on.
+
+    Attributes:
+        eqn: the equation.
+        spot: what it gives.
+        place: where the number stands in that.
+        fixed: its operand that is not made of the layer, where it has one.
+    """
+
+    eqn: core.JaxprEqn
+    spot: Spot
+    place: Index
+    fixed: core.Var | core.Literal | None
+
+
+def follow(jaxpr: core.Jaxpr, first: Step, end: Spot) -> list[Step]:
+    """The steps from a number to a value, both included.
+
+    Args:
+        jaxpr: of the whole trace.
+        first: what computes the number.
+        end: a value that has it, perhaps elsewhere.
+    """
+    trail = Trail({first.spot: first.place}, [first])
+    trail.walk(jaxpr)
+    spots = [step.spot for step in trail.steps]
+    return trail.steps[: spots.index(end) + 1]
+
+
+@dataclass
+class Trail:
+    """Walks a trace from a number on.
+
+    Attributes:
+        places: where the number stands in each value made of it; None where it cannot be told.
+        steps: in the order of computation.
+    """
+
+    places: dict[Spot, Index | None]
+    steps: list[Step]
+
+    def walk(self, jaxpr: core.Jaxpr, calls: tuple[core.JaxprEqn, ...] = ()) -> None:
+        """Take every step of a jaxpr, those inside calls that stand for their body too."""
+        for eqn in jaxpr.eqns:
+            inner = body(eqn)
+            if inner is None:
+                self._step(eqn, calls)
+                continue
+            within = (*calls, eqn)
+            self._hand(eqn.invars, calls, inner[0].invars, within)
+            self.walk(inner[0], within)
+            self._hand(inner[0].outvars, within, eqn.outvars, calls)
+
+    def _hand(
+        self,
+        here: Sequence[Any],
+        calls: tuple[core.JaxprEqn, ...],
+        there: Sequence[Any],
+        within: tuple[core.JaxprEqn, ...],
+    ) -> None:
+        """Give the values at the border of a call their other names."""
+        for atom, variable in zip(here, there, strict=True):
+            if self._known(atom, calls):
+                self.places[Spot(within, variable)] = self.places[Spot(calls, atom)]
+
+    def _known(self, atom: Any, calls: tuple[core.JaxprEqn, ...]) -> bool:
+        return not isinstance(atom, core.Literal) and Spot(calls, atom) in self.places
+
+    def _step(self, eqn: core.JaxprEqn, calls: tuple[core.JaxprEqn, ...]) -> None:
+        ours = [atom for atom in eqn.invars if self._known(atom, calls)]
+        seen = [self.places[Spot(calls, cast(core.Var, atom))] for atom in ours]
+        place = next((place for place in seen if place is not None), None)
+        move = MOVES.get(eqn.primitive.name)
+        if not ours:
+            return
+        spots = [Spot(calls, variable) for variable in eqn.outvars]
+        self.places |= dict.fromkeys(spots)
+        if place is not None and move is not None:
+            self.places[spots[0]] = there = tuple(map(int, move(place, eqn)))
+            fixed = next((atom for atom in eqn.invars if atom not in ours), None)
+            self.steps.append(Step(eqn, spots[0], there, fixed))
+
+
+def sum_of(steps: Sequence[Step]) -> Step | None:
+    """The addition of a bias: the first step that does more than move or cast the number."""
+    first = next((step for step in steps if step.eqn.primitive.name not in ASIDE), None)
+    added = first is not None and first.eqn.primitive.name in ("add", "add_any")
+    return first if first and added and first.fixed is not None else None
+
+
+def names(steps: Sequence[Step], outside: int) -> tuple[str, ...]:
+    """What steps do, each run of equal names once: that of the function called, or the operation.
+
+    Args:
+        steps: some of a trail.
+        outside: how many calls stand around all of them.
+    """
+    doing = [step for step in steps if step.eqn.primitive.name not in ASIDE]
+    return tuple(name for name, _ in groupby(_names(doing, outside)))
+
+
+def _names(steps: Sequence[Step], outside: int) -> Iterator[str]:
+    for step in steps:
+        around = [call.params.get("name") for call in step.spot.calls[outside:]]
+        called = next((str(name).strip("_") for name in around if name), "")
+        yield called or step.eqn.primitive.name
+
+
+def _squeezed(place: Index, eqn: core.JaxprEqn) -> Iterator[int]:
+    return (n for axis, n in enumerate(place) if axis not in eqn.params["dimensions"])
+
+
+def _reversed(place: Index, eqn: core.JaxprEqn) -> Iterator[int]:
+    for axis, (n, side) in enumerate(zip(place, shape_of(eqn.outvars[0]), strict=True)):
+        yield side - 1 - n if axis in eqn.params["dimensions"] else n
+
+
+def _reshaped(place: Index, eqn: core.JaxprEqn) -> Iterable[Any]:
+    number = np.ravel_multi_index(place, shape_of(eqn.invars[0])) if place else 0
+    return np.unravel_index(number, shape_of(eqn.outvars[0]))
+
+
+# Where an operation puts the number that stood at a place.
+MOVES: dict[str, Callable[[Index, core.JaxprEqn], Any]] = {
+    **dict.fromkeys(IN_PLACE, lambda place, _: place),
+    "reshape": _reshaped,
+    "rev": _reversed,
+    "squeeze": _squeezed,
+    "transpose": lambda place, eqn: (place[axis] for axis in eqn.params["permutation"]),
+}
+ASIDE = frozenset("convert_element_type copy name reshape rev squeeze transpose".split())  # noqa: SIM905
