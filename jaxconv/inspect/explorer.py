@@ -11,7 +11,6 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +20,7 @@ import numpy as np
 from jaxconv.inspect import packing
 from jaxconv.inspect.figures import BRIGHTEST, strongest
 from jaxconv.inspect.packing import Packed, packed_evenly
+from jaxconv.inspect.shown import Shown
 from jaxconv.shapes.windows import Window
 
 SCRIPTS = tuple(
@@ -29,37 +29,6 @@ SCRIPTS = tuple(
 )
 REFUSED = ("script", "foreignObject")  # in a drawing
 PALETTES = {"positive": "magma", "signed": "berlin"}  # both are black at 0
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A layer as the page shows it.
-
-    Attributes:
-        name: of the layer; any text.
-        kind: such as "convolution" or "pool".
-        values: its maps after the activation, float32 (h, w, c).
-        rows: for each neuron row the half-open range of photo rows that it sees, int (h, 2).
-        columns: the same of columns, int (w, 2).
-        size: rows and columns of the receptive field, before the photo's border cuts it.
-        stride: rows and columns of the photo between two neighbours.
-        source: the layer whose maps its filter reads; None where that is not shown.
-        windows: how the filter slides over the source's rows and columns; None without source.
-        weights: (kh, kw, c_in, c_out), where c_in divides the maps of the source; None of a pool.
-        bias: (c_out,); None where it has none.
-    """
-
-    name: str
-    kind: str
-    values: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    source: str | None = None
-    windows: tuple[Window, Window] | None = None
-    weights: np.ndarray | None = None
-    bias: np.ndarray | None = None
 
 
 def page(

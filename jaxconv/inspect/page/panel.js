@@ -1,5 +1,6 @@
 // The panel that tells of one neuron.
 
+const NEURONS = ["convolution", "product", "pool"]; // the kinds that can be taken apart
 const LISTED = 6; // the maps that add most to w.p
 const $ = (selector, root = document) => root.querySelector(selector);
 
@@ -156,12 +157,12 @@ function tellInputs(found, choose) {
 
 /** What is said where the weights are not in the page. */
 function tellMissing(found) {
-  const {filters, source} = found.layer;
-  if (!filters) return [];
-  const text = source
+  const {filters, kind} = found.layer;
+  if (!NEURONS.includes(kind)) return [];
+  const text = filters
     ? `The weights of filter ${found.channel} are not in this page, which has those of the ` +
       `${filters.of.length} strongest maps of this layer. This command tells them:`
-    : "What this filter reads is no map of this page. This command tells it:";
+    : "What it reads is no map of this page. This command tells it:";
   return [make("p", {text}), make("code", {text: commandFor(found), name: "command"})];
 }
 
