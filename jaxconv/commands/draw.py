@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         found = summary(model, *specs, where=options.where, at=at)
     except ShapeError as error:
-        raise UsageError(str(error).removeprefix("summary: ")) from None
+        raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
     picture = drawing(found, options.model)
     save(picture.to_png() if out.suffix.lower() == ".png" else picture.to_svg().encode(), out)
 

@@ -9,7 +9,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 from math import log, sqrt
 from typing import Any, NamedTuple
 
@@ -69,13 +69,14 @@ class _Node:
     name: str
     kind: str
     solid: Solid
-    label: tuple[str, ...]
+    heading: tuple[str, ...]
+    sizes: tuple[str, ...]
     told: str
 
     def texts(self) -> Iterator[tuple[str, float, bool]]:
         """The lines below it, each with its size, and whether it is bold."""
-        for i, line in enumerate(self.label):
-            yield line, (NAME if i == 0 else SMALL), i == 0
+        yield from ((line, NAME, True) for line in self.heading)
+        yield from ((line, SMALL, False) for line in self.sizes)
 
     def room(self) -> Room:
         """What it needs, with its label below."""
@@ -84,7 +85,13 @@ class _Node:
         left, (right, up) = (width - wide) / 2, self.solid.rise()
         front = max(0.0, up - tall / 2) * right / up  # of a very wide face the edge is its slope
         leave = left + self.solid.thick + right / 2
-        return Room(width, tall / 2, tall / 2 + 5 + LINE * len(self.label), left + front - 1, leave)
+        return Room(
+            width,
+            tall / 2,
+            tall / 2 + 5 + LINE * (len(self.heading) + len(self.sizes)),
+            left + front - 1,
+            leave,
+        )
 
 
 @named("draw")
@@ -216,37 +223,47 @@ def _nodes(
     nodes = [_input(fresh(name, above)) for name in given]
     edges, place = [], dict(given)
     for row, number in zip(shown, numbers, strict=True):
-        edges += [(place[name], len(nodes)) for name in row.inputs]
+        edges += [(place[name], len(nodes)) for name in dict.fromkeys(row.inputs)]
         place[row.name] = len(nodes)
         nodes.append(_node(row, maps, maps.solid(number.output)))
     return nodes, edges
 
 
 def _input(name: str) -> _Node:
-    return _Node(name, "input", Solid(THICK[0], 14.0, 14.0), (_short(name),), f"{name}: an input")
+    return _Node(
+        name, "input", Solid(THICK[0], 14.0, 14.0), tuple(_named(name)), (), f"{name}: an input"
+    )
 
 
 def _node(row: Row, maps: _Maps, solid: Solid) -> _Node:
     sizes = ["?" if n is None else str(n) for n in maps.sides(row.output)]
-    sizes = [f"({size})" if " " in size and len(sizes) > 1 else size for size in sizes]
     times = f" x {row.times}" if row.times != 1 else ""
-    label = (_short(row.name) + times, *_wrapped(sizes))
+    heading = tuple(_named(row.name + times))
     fed = f", fed by {', '.join(row.inputs)}" if row.inputs else ""
     shape = shape_text(["?" if n is None else n for n in row.output])
     told = f"{row.name}{times}: {row.kind}, {shape}, {row.parameters:,} parameters{fed}"
-    return _Node(row.name, row.kind, solid, label, told)
+    return _Node(row.name, row.kind, solid, heading, tuple(_wrapped(sizes)), told)
 
 
-def _short(name: str) -> str:
-    """A name, or its end, which tells most."""
-    return name if len(name) <= WIDEST_NAME else f"\u2026{name[1 - WIDEST_NAME :]}"
+def _named(name: str) -> list[str]:
+    """A name in two lines at most, broken after dots and slashes; of a longer one the end."""
+    lines = [""]
+    for part in re.findall(r"[^./]*[./]?", name)[:-1]:
+        if lines[-1] and len(lines[-1]) + len(part) > WIDEST_NAME:
+            lines.append("")
+        lines[-1] += part
+    cut = [
+        f"\u2026{line[1 - WIDEST_NAME :]}" if len(line) > WIDEST_NAME else line for line in lines
+    ]
+    return cut if len(cut) <= 2 else [f"\u2026{cut[-2][1 - WIDEST_NAME :]}", cut[-1]]
 
 
 def _wrapped(sizes: Sequence[str]) -> list[str]:
     """Sizes with an x between them, in short lines."""
     lines: list[str] = []
     for i, size in enumerate(sizes):
-        text = size if len(size) <= LONGEST else f"{size[: LONGEST - 1]}\u2026"
+        text = f"({size})" if len(sizes) > 1 and _is_sum(size) else size
+        text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026"
         text = f"x {text}" if i else text
         if lines and len(lines[-1]) + 1 + len(text) <= WIDEST_SIZE:
             lines[-1] += f" {text}"
@@ -255,11 +272,17 @@ def _wrapped(sizes: Sequence[str]) -> list[str]:
     return lines or ["1 number"]
 
 
+def _is_sum(formula: str) -> bool:
+    """Whether a formula has spaces outside its brackets."""
+    depths = accumulate((sign == "(") - (sign == ")") for sign in formula)
+    return any(sign == " " and not depth for sign, depth in zip(formula, depths, strict=True))
+
+
 def _counted(nodes: Sequence[_Node], omitted: Iterable[Edge]) -> list[_Node]:
     """The nodes, with how many of their inputs are too far away to be drawn."""
     far = Counter(target for _, target in omitted)
     return [
-        replace(node, label=(*node.label, f"+ {far[i]} from afar")) if far[i] else node
+        replace(node, sizes=(*node.sizes, f"+ {far[i]} from afar")) if far[i] else node
         for i, node in enumerate(nodes)
     ]
 
@@ -267,7 +290,8 @@ def _counted(nodes: Sequence[_Node], omitted: Iterable[Edge]) -> list[_Node]:
 def _notes(summary: Summary, point: dict[str, int], maps: _Maps) -> Iterator[str]:
     """The small print."""
     if maps.batched:
-        yield f"Labels leave out the first axis, {summary.rows[0].output[0]}: the batch."
+        batch = next(row.output[0] for row in summary.rows if row.output)
+        yield f"Labels leave out the first axis, {batch}: the batch."
     if summary.at:
         yield f"Sizes are those for {point_text(point)}."
     elif point:

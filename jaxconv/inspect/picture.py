@@ -110,7 +110,7 @@ class Drawing:
 
         Each layer is a ``<g class="layer" data-layer="NAME" data-kind="KIND">`` with a title, each
         arrow a ``<g class="edge" data-from="NAME" data-to="NAME">``. Colours are attributes, so
-        that a page's style sheet wins: texts and arrows have the ``color`` of the ``<svg>``, and
+        that a page's style sheet wins: texts have the ``color`` of the ``<svg>``, and
         ``.background`` is the white paper.
         """
         size = {"width": _number(self.width), "height": _number(self.height)}
@@ -171,13 +171,18 @@ class Drawing:
             yield Area(shape.points, closed=True, linewidth=0.8, **look)
         for line in self.lines:
             points = [line.path.start, *(point for step in line.path.steps for point in step)]
-            codes = [code for step in line.path.steps for code in (CODES[len(step)],) * len(step)]
-            curve = Curve(points, [Curve.MOVETO, *codes])
+            codes = [CODES[len(step)] for step in line.path.steps for _ in step]
+            curve = Curve(points, [MOVE, *codes])
             yield PathPatch(curve, facecolor="none", edgecolor=EDGE, linewidth=1.2)
             yield Area(_head(line.path), closed=True, color=EDGE, linewidth=0)
 
 
-CODES = {1: 2, 3: 4}  # matplotlib's LINETO and CURVE4
+WIDTHS = {  # in ems, of letters that are not 0.66 wide
+    0.43: " .,:;|!'()[]/iljtfrI",
+    0.78: "ABCDEFGHJKLNOPQRSTUVXYZ",
+    1.0: "mwMW%@+=<>#",
+}
+MOVE, CODES = 1, {1: 2, 3: 4}  # as matplotlib numbers MOVETO, LINETO and CURVE4
 
 
 def clean(text: str) -> str:
@@ -187,11 +192,14 @@ def clean(text: str) -> str:
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """The width of a line of text in the widest of the fonts, roughly and rather too wide."""
-    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
-    narrow = sum(sign in " .,:;|!'()[]/iljtfr1I" for sign in text)
-    thick = sum(sign in "mwMW%@+=<>#" for sign in text)
-    ems = 0.43 * narrow + 0.65 * (len(text) - narrow - wide - thick) + 0.98 * thick + 1.05 * wide
+    ems = sum(map(_ems, text))
     return size * ems * (1.1 if bold else 1.0)
+
+
+def _ems(sign: str) -> float:
+    if unicodedata.east_asian_width(sign) in "WF":
+        return 1.05
+    return next((width for width, signs in WIDTHS.items() if sign in signs), 0.66)
 
 
 def _number(value: float) -> str:
@@ -218,12 +226,12 @@ def _add_polygon(home: ElementTree.Element, shape: Polygon) -> None:
 
 def _add_line(svg: ElementTree.Element, line: Line) -> None:
     ends = {"data-from": clean(line.source), "data-to": clean(line.target)}
-    look = {"class": "edge", "aria-hidden": "true", "opacity": "0.65"}
+    look = {"class": "edge", "aria-hidden": "true"}
     group = ElementTree.SubElement(svg, "g", look | ends)
     steps = [("L" if len(step) == 1 else "C") + _points(step) for step in line.path.steps]
     way = {"d": " ".join([f"M{_points([line.path.start])}", *steps]), "fill": "none"}
-    ElementTree.SubElement(group, "path", way | {"stroke": "currentColor", "stroke-width": "1.2"})
-    head = {"points": _points(_head(line.path)), "fill": "currentColor"}
+    ElementTree.SubElement(group, "path", way | {"stroke": EDGE, "stroke-width": "1.2"})
+    head = {"points": _points(_head(line.path)), "fill": EDGE}
     ElementTree.SubElement(group, "polygon", head)
 
 

@@ -11,9 +11,9 @@ from jaxconv.inspect.layered import Edge, Layered, layered
 GAP = 26.0  # between columns, at least
 APART = 16.0  # between what stands in one column
 LANE = 5.0  # half of the room of a passing line
-GUTTER = 40.0  # between lines of blocks
-MARGIN = 26.0  # left and right of lines that go on
-NARROW = 1900.0  # a line is at least this wide before it is broken
+GUTTER = 46.0  # between lines of blocks
+MARGIN = 40.0  # left and right of lines that go on
+NARROW = 1900.0  # a line of blocks that may be broken is about as wide, or wider
 RATIO = 1.7  # of the width to the height of several lines
 Point = tuple[float, float]
 
@@ -92,7 +92,7 @@ class _Sheet:
         self.widths = [max(self.room(v).width for v in column) for column in graph.columns]
         self.spaces = [self._space(gap) for gap in self.gaps]
         self.column = {v: i for i, column in enumerate(graph.columns) for v in column}
-        self.lines = list(self._lines())
+        self.lines = self._lines()
         self.line = {i: number for number, line in enumerate(self.lines) for i in line}
         self.lefts = [x for line in self.lines for x in self._lefts(line)]
         self.tops, self.height = self._stack()
@@ -107,21 +107,29 @@ class _Sheet:
         rise = max((abs(self.heights[a] - self.heights[b]) for a, b in gap), default=0.0)
         return GAP + min(0.16 * rise, 40.0)
 
-    def _lines(self) -> Iterator[range]:
-        """The columns of each line: as long as may be, and broken where one map goes on."""
-        whole = sum(self.widths) + sum(self.spaces)
-        tall = max((h + self.room(v).below for v, h in enumerate(self.heights)), default=0.0)
-        limit = max(NARROW, sqrt(whole * (tall + GUTTER) * RATIO))
-        first, last, x = 0, None, 0.0
-        for i, width in enumerate(self.widths):
-            if x + width > limit and last is not None:
-                yield range(first, last + 1)
-                x -= sum(self.widths[first : last + 1]) + sum(self.spaces[first : last + 1])
-                first, last = last + 1, None
-            x += width + (self.spaces[i] if i < len(self.spaces) else 0.0)
-            if i < len(self.gaps) and len({start for start, _ in self.gaps[i]}) == 1:
-                last = i
-        yield range(first, len(self.widths))
+    def _lines(self) -> list[range]:
+        """The columns of each line, broken where one map goes on so that all are alike in length.
+
+        Lines as long as those that cannot be broken, or as make the whole no long ribbon, are best.
+        """
+        count = len(self.widths)
+        single = [i for i, gap in enumerate(self.gaps, 1) if len({a for a, _ in gap}) == 1]
+        breaks = [0, *single, count]
+        ends = [
+            0.0,
+            *itertools.accumulate(map(sum, zip(self.widths, [*self.spaces, 0.0], strict=True))),
+        ]
+        tall = max(height + self.room(v).below for v, height in enumerate(self.heights))
+        pieces = (ends[b] - ends[a] for a, b in itertools.pairwise(breaks))
+        best = max(NARROW, sqrt(ends[-1] * (tall + GUTTER) * RATIO), *pieces)
+        found: list[tuple[float, int]] = [(0.0, 0)]
+        for i, end in enumerate(breaks[1:], 1):
+            costs = ((ends[end] - ends[start]) / best - 1 for start in breaks[:i])
+            found.append(min((found[j][0] + cost**2, j) for j, cost in enumerate(costs)))
+        cuts = [len(breaks) - 1]
+        while cuts[-1]:
+            cuts.append(found[cuts[-1]][1])
+        return [range(breaks[a], breaks[b]) for a, b in itertools.pairwise(cuts[::-1])]
 
     def _lefts(self, line: range) -> Iterator[float]:
         x = MARGIN if len(self.lines) > 1 else 0.0
