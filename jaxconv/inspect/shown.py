@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
 from jaxconv.inspect.features import values_at
@@ -82,8 +83,9 @@ def explore(
     """
     call, given = pure(fn, args)
     network = read(jax.make_jaxpr(call)(*given), given)
-    fields = {row.name: row.field for row in rows(call, *given) if row.field}
-    maps = {name: spot for name, spot in network.maps().items() if _has_map(name, spot, fields)}
+    maps = {name: spot for name, spot in network.maps().items() if _has_map(spot)}
+    fields = _fields(network, maps, jax.tree.leaves(given))
+    maps = {name: spot for name, spot in maps.items() if name in fields}
     chosen = [network.name(layer, "layers") for layer in (maps if layers is None else layers)]
     refuse_if(_not_shown(chosen, maps))
     filters = {name: found for name in maps if (found := _filter(network, name))}
@@ -97,14 +99,27 @@ def explore(
     return _kept(found, chosen)
 
 
-def _has_map(name: str, spot: Spot, fields: Mapping[str, Field]) -> bool:
+def _has_map(spot: Spot) -> bool:
     inside = any(call.primitive.name in LOOPS for call in spot.calls)
-    return name in fields and not inside and len(shape_of(spot.var)) in FRAMES
+    return not inside and len(shape_of(spot.var)) in FRAMES
+
+
+def _fields(network: Network, maps: Mapping[str, Spot], leaves: Sequence[Any]) -> dict[str, Field]:
+    """What the neurons of each map see; nothing for those of which that is not known."""
+    ours = {f"{number} of the explored": name for number, name in enumerate(maps)}
+
+    def tapped(image: Any) -> list[Any]:
+        values = values_at(network, maps, [*leaves[:-1], image])
+        return [checkpoint_name(values[name], tap) for tap, name in ours.items()]
+
+    found = {row.name: row.field for row in rows(tapped, leaves[-1])}
+    return {name: field for tap, name in ours.items() if (field := found[tap])}
 
 
 def _not_shown(chosen: Collection[str], maps: Collection[str]) -> Iterator[Fact]:
     if not chosen:
-        yield Fact("there is no layer to show.", "name a function that has a convolution.")
+        wrong = "there is no layer to show: none has maps, or what they see is not known."
+        yield Fact(wrong, "name a function with a convolution that takes images (b, h, w, c).")
     for name in chosen:
         if name not in maps:
             wrong = f"{name!r} cannot be shown: it is in a loop, or what it sees is not known."

@@ -38,6 +38,12 @@ def explored(request, tmp_path_factory):
 
 
 @pytest.fixture
+def rounded(request):
+    """Whether the page rounds what has many numbers."""
+    return request.node.callspec.params["explored"] == FEW
+
+
+@pytest.fixture
 def visit(chromium, explored):
     """Open the page; at the end nothing was complained about, and nothing asked for."""
     contexts, complaints = [], []
@@ -119,41 +125,33 @@ def strong(layer):
 
 
 @pytest.mark.parametrize("name", ["a", HOSTILE])
-def test_the_numbers_are_those_of_numpy(visit, explored, name):
+def test_the_numbers_are_those_of_numpy(visit, explored, rounded, name):
     layers, tab = explored[0], visit()
     layer = layers[name]
-    source = layers[layer.source]
     h, w, _ = layer.values.shape
-    for channel, (y, x) in zip(
-        strong(layer), [(0, 0), (h - 1, w - 2), (h // 2, w // 3)], strict=True
-    ):
+    places = [(0, 0), (h - 1, w - 2), (h // 2, w // 3)]
+    for channel, (y, x) in zip(strong(layer), places, strict=True):
         choose(tab, name, channel)
         point(tab, layer, y, x)
         assert tab.locator("#place dd").first.inner_text() == f"y {y}, x {x}"
-        total, added = product(layer, source, channel, y, x)
-        near = lambda want: pytest.approx(want, rel=1e-4, abs=1e-3)  # noqa: E731 - 5 digits
-        assert (
-            number(tab, "product") == near(total)
-            or abs(number(tab, "product") - total) <= bound(tab, "product") * 1.05
-        )
-        assert number(tab, "bias") == near(float(layer.bias[channel]))
-        assert number(tab, "pre") == near(number(tab, "product") + number(tab, "bias"))
-        value = float(layer.values[y, x, channel])
-        assert abs(number(tab, "value") - value) <= bound(tab, "value") * 1.05 + 1e-4 * abs(value)
-        listed = dict(
-            zip(
-                map(int, tab.locator(".inputs .from").all_inner_texts()),
-                map(read, tab.locator(".inputs tr:not(.rest) .number").all_inner_texts()),
-                strict=True,
-            )
-        )
-        exact = source.values.size <= FEW or tab.locator(".error", has_text="±").count() == 0
+        total, added = product(layer, layers[layer.source], channel, y, x)
+        bias, value = float(layer.bias[channel]), float(layer.values[y, x, channel])
+        off = {key: 1.05 * bound(tab, key) for key in ("product", "pre", "value")}  # of 2 digits
+        assert [n > 0 for n in off.values()] == [rounded, rounded, rounded and name == "a"]
+        assert number(tab, "product") == pytest.approx(total, rel=1e-4, abs=off["product"] + 1e-3)
+        assert number(tab, "bias") == pytest.approx(bias, rel=1e-4)
+        assert number(tab, "pre") == pytest.approx(total + bias, rel=1e-4, abs=off["pre"] + 1e-3)
+        assert number(tab, "value") == pytest.approx(value, rel=1e-4, abs=off["value"] + 1e-6)
+        names = map(int, tab.locator(".inputs .from").all_inner_texts())
+        parts = map(read, tab.locator(".inputs tr:not(.rest) .number").all_inner_texts())
+        listed = dict(zip(names, parts, strict=True))
         assert len(listed) == min(6, len(added))
-        for from_, part in listed.items():
-            slack = 0 if exact else bound(tab, "product")
-            assert part == pytest.approx(added[from_], rel=1e-3, abs=slack + 1e-3)
+        for source, part in listed.items():
+            assert part == pytest.approx(added[source], rel=1e-4, abs=off["product"] + 1e-3)
         said = tab.locator("#rounding").inner_text()
-        assert ("rounded to 8 bits" in said) == (layer.values.size > FEW and not exact)
+        assert ("whose numbers are exact" in said) == (off["value"] == 0)
+        assert ("exact numbers of" in said) == (not rounded)
+        assert ("exact weights" in said) == (not rounded or name == HOSTILE)  # which has few
 
 
 def test_hovering_draws_the_field_and_a_click_holds_it(visit, explored):

@@ -135,7 +135,31 @@ def test_chosen_layers_come_with_what_they_read():
     assert [*by_name(vgg(), layers=[1, "pool2"])] == ["input", "conv1_1", "conv2_1", "pool2"]
 
 
-def test_layers_without_a_name_of_their_own_are_left_out_where_nothing_is_known():
+def test_layers_without_names_are_shown_under_those_of_the_summary():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.stem = nnx.Conv(3, 5, (3, 3), strides=2, use_bias=False, rngs=rngs)
+            self.next = nnx.Conv(5, 5, (3, 3), rngs=rngs)
+            self.norm = nnx.BatchNorm(5, use_running_average=True, rngs=rngs)
+
+        def __call__(self, x):
+            x = nnx.relu(self.stem(x))
+            return nnx.relu(x + self.norm(self.next(x)))
+
+    net = Net(nnx.Rngs(2))
+    found = by_name(net)
+    stem, following, join = [row.name for row in jc.summary(net, PHOTO).rows]
+    assert [*found] == ["input", stem, following, join]
+    assert [found[name].source for name in (stem, following, join)] == ["input", stem, None]
+    assert found[stem].bias is None
+    assert found[join].kind == "join"
+    assert found[join].size == (7, 7)
+    total, _ = product(found[following], found[stem], 3, 4, 5)
+    want = jc.neuron(net, PHOTO, layer=following, at=(4, 5), channel=3)
+    assert total + found[following].bias[3] == pytest.approx(want.pre, rel=1e-4)
+
+
+def test_layers_are_left_out_where_what_they_see_is_not_known():
     net = eqx.nn.Sequential([eqx.nn.Conv2d(3, 4, 3, key=KEYS[7])])
 
     def network(x):

@@ -46,9 +46,10 @@ function drawn() {
     .filter((group) => LAYERS.has(group.dataset.layer));
 }
 
-/** Show of the drawing what lies around its layers, without title and small print. */
+/** Show the layers and arrows of the drawing, without title and small print. */
 function crop(svg) {
-  const boxes = drawn().map((group) => group.getBBox()), border = 8;
+  const boxes = [...svg.querySelectorAll("[data-layer], .edge")].map((group) => group.getBBox());
+  const border = 8;
   if (!boxes.length) return;
   const left = Math.min(...boxes.map(({x}) => x)), top = Math.min(...boxes.map(({y}) => y));
   const right = Math.max(...boxes.map(({x, width}) => x + width));

@@ -68,16 +68,18 @@ function tellSums(found) {
 }
 
 /** What the numbers rest on, in a sentence or two. */
-function roundingOf({layer, parts, valueError}) {
+function roundingOf({layer, parts, valueError, bound}) {
   const value = layer.filters ? "f(w\u00b7p + b)" : "The value";
   const said = [valueError
     ? `${value} is read off the map, whose numbers are rounded to 8 bits in this page.`
     : `${value} is read off the map, whose numbers are exact in this page.`];
   const source = LAYERS.get(layer.source);
-  if (parts && !isExact(source))
-    said.push(`w\u00b7p is computed here from ${layer.source}, rounded likewise; ` +
-      "\u00b1 is the most that the rounding can change.");
-  if (parts && isExact(source)) said.push(`w\u00b7p is computed here from exact numbers of ${layer.source}.`);
+  if (parts) {
+    const p = isExact(source) ? "exact numbers" : "numbers rounded to 8 bits";
+    const w = layer.filters.coding === "float32" ? "exact weights" : "weights rounded to 16 bits";
+    said.push(`w\u00b7p is computed here from ${p} of ${layer.source} and ${w}.`);
+  }
+  if (valueError || bound) said.push("\u00b1 is the most that the rounding can change.");
   if (layer.unknown) said.push(`${layer.unknown} numbers of this layer are NaN or infinite, shown as 0.`);
   return said.join(" ");
 }
