@@ -2,6 +2,7 @@
 
 from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.neuron import Neuron, neuron
+from jaxconv.inspect.receptive import ReceptiveField, receptive_field
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
@@ -18,6 +19,7 @@ from jaxconv.shapes.specs import SpecError
 __all__ = [
     "VGG",
     "Neuron",
+    "ReceptiveField",
     "ShapeError",
     "Size",
     "SizeSet",
@@ -38,6 +40,7 @@ __all__ = [
     "max_pool",
     "neuron",
     "pool_shape",
+    "receptive_field",
     "sizes",
     "summary",
     "vgg11",

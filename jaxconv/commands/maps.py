@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -15,7 +14,8 @@ from jaxconv.commands.arguments import PICTURES, UsageError, check_writable, dra
 from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.figures import maps_figure
 from jaxconv.inspect.photos import open_photo
-from jaxconv.inspect.receptive import Row, rows
+from jaxconv.inspect.summary import summary
+from jaxconv.inspect.table import Row
 from jaxconv.models.vgg import VGG, vgg16
 from jaxconv.shapes.errors import ShapeError, choice, message
 
@@ -69,10 +69,10 @@ def _default_photo() -> Path:
     return Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
 
 
-def _table(photo: np.ndarray) -> list[Row]:
+def _table(photo: np.ndarray) -> Sequence[Row]:
     """The layers for a photo of this size, before any weights are there."""
     model = nnx.eval_shape(lambda: vgg16(head=None))
-    return rows(_call, model, jax.ShapeDtypeStruct((1, *photo.shape), jnp.float32))
+    return summary(model, f"1 {photo.shape[0]} {photo.shape[1]} 3").rows
 
 
 def _print_table(name: str, photo: np.ndarray, table: Sequence[Row]) -> None:
@@ -84,13 +84,12 @@ def _print_table(name: str, photo: np.ndarray, table: Sequence[Row]) -> None:
     title = f"VGG16 on {escape(name)}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
     shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     shown.add_column("layer")
-    for heading in ("map size", "maps", "weights per neuron", "receptive field"):
+    for heading in ("map size", "maps", "weights per neuron", "field / stride"):
         shown.add_column(heading, justify="right")
     for row in table:
-        _, height, width, count = row.shape
-        weights = row.field.weights if row.field else None
-        size = f"{width} x {height}"
-        shown.add_row(row.name, size, f"{count}", f"{weights or '-'}", f"{row.field or '?'}")
+        _, height, width, count = row.output
+        seen = row.field.short() if row.field else "?"
+        shown.add_row(row.name, f"{width} x {height}", f"{count}", f"{row.weights or '-'}", seen)
     Console().print(shown)
 
 

@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
     command.add_argument("--where", metavar="CONDITION", help='such as "h >= 32, w == h"')
     command.add_argument("--at", metavar="SIZES", help="show numbers too, for b=1,h=224,w=224")
     command.add_argument("--without-padding", action="store_true", help="count no taps on padding")
+    command.add_argument("--layout", help="of the image, such as NCHW; default: channels last")
     command.add_argument("--json", action="store_true", help="print data")
     command.set_defaults(run=run)
 
@@ -31,7 +32,12 @@ def run(options: argparse.Namespace) -> None:
     at = None if options.at is None else point(options.at)
     padded = not options.without_padding
     found = summary(
-        resolve(options.model), *options.specs, where=options.where, at=at, padded_taps=padded
+        resolve(options.model),
+        *options.specs,
+        where=options.where,
+        at=at,
+        padded_taps=padded,
+        layout=options.layout,
     )
     if options.json:
         print(json.dumps(found.to_json(), indent=2))

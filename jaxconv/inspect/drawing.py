@@ -116,7 +116,7 @@ def drawing(summary: Summary, title: str = "network") -> Drawing:
         >>> import jax, jaxconv as jc
         >>> from jaxconv.inspect.drawing import drawing
         >>> table = jc.summary(lambda x: jc.max_pool(x), "b h w 3")
-        >>> [text.text for text in drawing(table).texts if text.layer][1:]
+        >>> [text.text for text in drawing(table).texts][-2:]
         ['h//2 x w//2', 'x 3']
     """
     nothing = "there is no layer to draw: no convolution, product, pool, reduction or join."
@@ -296,16 +296,13 @@ def _notes(summary: Summary, point: dict[str, int], maps: _Maps) -> Iterator[str
         yield f"Sizes are those for {point_text(point)}."
     elif point:
         yield f"Formulas hold for {summary.sizes}. Proportions are those of {point_text(point)}."
-    yield (
-        "The face of a block is its map, its thickness the number of channels; both grow with the "
-        "square root of the sizes."
-    )
+    yield "A block's face is its map, its thickness the channels; both grow with the square root."
 
 
 def _drawn(nodes: Sequence[_Node], spread: Places, title: str, notes: Sequence[str]) -> Drawing:
     """Everything at its place: the title, the legend, the network, the small print."""
     legend, wide = _legend(dict.fromkeys(node.kind for node in nodes))
-    width = max(spread.width, wide, text_width(title, TITLE, bold=True), 460.0)
+    width = max(spread.width, wide, text_width(title, TITLE, bold=True), 600.0)
     top = BORDER + TITLE + 40.0
     left = BORDER + (width - spread.width) / 2
     found = [
@@ -316,7 +313,7 @@ def _drawn(nodes: Sequence[_Node], spread: Places, title: str, notes: Sequence[s
         for (a, b), path in spread.paths.items()
     ]
     y = top + spread.height + 28.0
-    fits = int(width / text_width("x", SMALL))
+    fits = int(width / text_width("x", SMALL) * 1.1)
     small = [line for note in notes for line in textwrap.wrap(clean(note), fits)]
     texts = [Text(BORDER, BORDER + TITLE * 0.8, title, TITLE, bold=True)]
     texts += [Text(BORDER, y + i * LINE, line, SMALL) for i, line in enumerate(small)]

@@ -20,8 +20,7 @@ from jax.extend import core
 
 from jaxconv.inspect.macs import PRODUCTS
 from jaxconv.inspect.network import Fork, Layer, Layers, Network, Parameter, Spot, Tap
-from jaxconv.inspect.receptive import IN_PLACE
-from jaxconv.inspect.trace import body, fresh
+from jaxconv.inspect.trace import IN_PLACE, body, fresh
 from jaxconv.shapes.blame import origin_of_equation
 from jaxconv.shapes.specs import Spec
 from jaxconv.shapes.traced import equations, inside, shape_of
@@ -262,7 +261,7 @@ KINDS = {
         "reduction",
     ),
 }
-ALWAYS = ("convolution", "product")  # of weights alone, too: they cost as much
+ALWAYS = ("convolution", "product", "pool")  # of weights alone, too: they cost as much
 MOVES = frozenset(("reshape", "transpose", "rev"))
 KEEPS = IN_PLACE | {"squeeze"}  # what may stand between a layer and its output
 LOOPS: dict[str, Callable[..., list[Value]]] = {
@@ -279,11 +278,12 @@ def read(closed: core.ClosedJaxpr, template: Any) -> Network:
         closed: the trace.
         template: its arguments, with specs as leaves.
     """
-    values, inputs = [], 0
+    values: list[Value] = []
+    inputs: list[core.Var] = []
     for role, variable in zip(_roles(template), closed.jaxpr.invars, strict=True):
         if role is None:
-            inputs += 1
-            name = "input" if inputs == 1 else f"input {inputs}"
+            inputs.append(variable)
+            name = "input" if len(inputs) == 1 else f"input {len(inputs)}"
             values.append(Value((Layer("input", name, output=variable.aval),)))
         else:
             learnt = role and jnp.issubdtype(variable.aval.dtype, jnp.inexact)
@@ -293,7 +293,7 @@ def read(closed: core.ClosedJaxpr, template: Any) -> Network:
     reader.walk(closed.jaxpr, closed.consts, values, Place(layers))
     known = chain(values, reader.constants.values())
     unused = (p for value in known for p in value.parameters if p not in reader.claimed)
-    return Network(closed, layers, reader.taps, unused)
+    return Network(closed, layers, reader.taps, inputs, unused)
 
 
 def _roles(template: Any) -> Iterator[tuple[str, ...] | None]:

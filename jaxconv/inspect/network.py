@@ -1,6 +1,6 @@
 """A traced function as a network: its layers and named values, and where they stand."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from jax.extend import core
 
 from jaxconv.inspect.trace import fresh
 from jaxconv.shapes.errors import Fact, choice, refuse_if
+from jaxconv.shapes.traced import shape_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +125,7 @@ class Network:
         layers: in the order of computation, with their branches.
         rows: those of all branches, each under a name of its own.
         taps: the named values, each under a name of its own.
+        inputs: variables of the trace that are inputs, not parameters.
         unused: parameters that no layer uses.
     """
 
@@ -132,16 +134,27 @@ class Network:
         closed: core.ClosedJaxpr,
         layers: Layers,
         taps: dict[str, Tap],
+        inputs: Sequence[core.Var],
         unused: Iterable[Parameter],
     ) -> None:
         self.closed = closed
         self.layers = layers
         self.taps = taps
+        self.inputs = inputs
         self.unused = list(unused)
         self.rows: dict[str, Layer] = {}
         for layer in flat(layers):
             name = layer.name if layer.named else fresh(layer.name, {**taps, **self.rows})
             self.rows[name] = layer
+
+    def image(self) -> core.Var:
+        """The first input that may be a batch of images, or the first of all.
+
+        Raises:
+            Mismatch: the function takes no input.
+        """
+        refuse_if([] if self.inputs else [Fact("the function takes no image.", "pass one.")])
+        return next((v for v in self.inputs if len(shape_of(v)) > 2), self.inputs[0])
 
     def maps(self) -> dict[str, Spot]:
         """Where each feature map stands: the named values, and the layers without such a name."""

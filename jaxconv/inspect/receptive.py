@@ -1,209 +1,293 @@
-"""Receptive fields: which pixels of the image a neuron of each feature map looks at.
+"""Receptive fields: which pixels of the image a neuron of a layer looks at.
 
-Along each axis the first neuron sees ``size`` pixels from pixel ``start`` on, and every next
-neuron sees as many, ``stride`` pixels further. A window of extent e, stride s and low padding p
-turns (start, size, stride) into (start - p*stride, size + (e - 1)*stride, stride*s) (Araujo,
-Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019).
+Sizes, strides and offsets follow Araujo, Norris and Sim, "Computing receptive fields of
+convolutional neural networks", Distill, 2019: a window of extent e, stride s and low padding p
+turns (offset, size, stride) into (offset - p*stride, size + (e - 1)*stride, stride*s). What is
+beyond that paper (skips, holes, borders, any other operation) is done with intervals.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
-import jax
-from jax.extend import core
+from jaxconv.inspect.fields import Follower, whole_numbers
+from jaxconv.inspect.reach import FAR, Field, Interval, Reach, Span
+from jaxconv.inspect.study import Case, Study, study
+from jaxconv.shapes.errors import Fact, Mismatch, door, refuse_if
+from jaxconv.shapes.sizes import Size
+from jaxconv.shapes.specs import extreme
+from jaxconv.shapes.traced import shape_of, shape_text
 
-from jaxconv.inspect.trace import body, fresh
-from jaxconv.shapes.windows import Window
-
-
-@dataclass(frozen=True)
-class Span:
-    """What neurons see along one axis of the image, in pixels."""
-
-    start: int = 0
-    size: int = 1
-    stride: int = 1
-
-    def slide(self, window: Window) -> "Span":
-        """Look through a window at neurons that see this."""
-        start = self.start - window.low * self.stride
-        size = self.size + (window.extent - 1) * self.stride
-        return Span(start, size, self.stride * window.stride)
-
-    def join(self, other: "Span") -> "Span":
-        """Cover both, of the same stride."""
-        start = min(self.start, other.start)
-        end = max(self.start + self.size, other.start + other.size)
-        return Span(start, end - start, self.stride)
+Pixels = int | Size | Fraction | None
+ORDERS = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
 
 
 @dataclass(frozen=True)
-class Field:
-    """What the neurons of one value see of the images.
+class ReceptiveField:
+    """What the neurons of a layer see of the image, along each of its axes that has pixels.
 
     Attributes:
-        spans: for each axis of that value its span; None where it is no axis of the image.
-        weights: of one neuron of the last layer with weights; None after a pool.
-        whole: the field is the whole image, as behind a flatten.
+        layer: its name.
+        size: pixels that a neuron sees if no border is near; None where that is not known.
+        stride: pixels from a neuron to the next, on average (a Fraction after upsampling); 0 along
+            an axis that the layer's map has no more, where all neurons see the same.
+        offset: first pixel that the first neuron would see; negative if it begins in padding.
+        exact: whether each box ends with pixels that its neuron does see; else none is outside.
+        map: neurons along each axis of the map along which they see different pixels. One for each
+            axis of the image, but for one that is summed up, or two that are flattened into one.
+        image: pixels along each axis.
     """
 
-    spans: tuple[Span | None, ...]
-    weights: int | None = None
-    whole: bool = False
+    layer: str
+    size: tuple[Pixels, ...]
+    stride: tuple[Pixels, ...]
+    offset: tuple[Pixels, ...]
+    exact: bool
+    map: tuple[Any, ...]
+    image: tuple[Any, ...]
+    _field: Field = field(repr=False, compare=False)
+
+    @door
+    def box(self, *at: int, clip: bool = True) -> tuple[Interval, ...]:
+        """The pixels that one neuron sees: for each axis the first, and the first behind them.
+
+        Args:
+            *at: the neuron's place along each axis of ``map``: y, x.
+            clip: leave out what is outside the image, and what the neuron sees through padding of
+                maps between; False goes on as if image and maps had no border.
+
+        Returns:
+            ``((top, bottom), (left, right))`` for an image of height and width: the neuron sees
+            no pixel outside ``image[top:bottom, left:right]``. Formulas where sizes are; they are
+            cut at the border of the image, not at those of the maps between. A neuron that sees
+            nothing has ``(0, 0)`` along each axis.
+
+        Raises:
+            ShapeError: a place outside the map, or a box that is not known.
+        """
+        refuse_if(_no_place(self.layer, at, self.map))
+        places = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
+        found = [
+            _interval(reach, places[reach.axis], size if clip else None)
+            for reach, size in zip(self._field, self.image, strict=True)
+        ]
+        refuse_if([_unknown(self.layer)] if None in found else [])
+        box = tuple(interval for interval in found if interval is not None)
+        return ((0, 0),) * len(box) if (0, 0) in box else box
+
+    def short(self) -> str:
+        """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
+        if not self.map and all(reach.axis is None for reach in self._field):
+            return "whole image"
+        size, stride = (_alike(numbers) for numbers in (self.size, self.stride))
+        return f"{'' if self.exact else '<='}{size}/{stride}"
 
     def __str__(self) -> str:
-        sizes = (str(span.size) for span in self.spans if span is not None)
-        return "whole image" if self.whole else "x".join(sizes)
+        size, stride = (" x ".join(map(_text, numbers)) for numbers in (self.size, self.stride))
+        offset = ", ".join(map(_text, self.offset))
+        about = "" if self.exact else "at most "
+        return f"{self.layer}: {about}{size} pixels, stride {stride}, from {offset}"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One named feature map: its shape, and what its neurons see; None where that is unknown."""
+@door
+def receptive_field(
+    fn: Callable[..., Any],
+    *args: Any,
+    layer: str | int,
+    layout: str | None = None,
+    where: str | None = None,
+) -> ReceptiveField:
+    """Say which pixels of the image the neurons of a layer look at.
 
-    name: str
-    shape: tuple[int, ...]
-    field: Field | None
-
-
-def rows(fn: Callable[..., Any], *args: Any, spatial: Sequence[int] = (1, 2)) -> list[Row]:
-    """List the named feature maps of a function in the order of computation.
+    The function is traced, never run. What one neuron sees is followed through every operation:
+    convolutions and pools with any stride, padding, dilation and groups, transposed convolutions,
+    skips and concatenations (the union), resizing, reshapes, reductions, attention (everything),
+    scans and branches. Weights count as any numbers; an activation counts as seeing what goes in.
 
     Args:
-        fn: any JAX function; its last argument is the images.
-        *args: arrays or ShapeDtypeStructs.
-        spatial: axes of the images that have pixels.
+        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        *args: its arguments, as :func:`summary` takes them: specs such as ``"b h w 3"``, arrays,
+            ShapeDtypeStructs and pytrees of them. The image is the first spec, or without any the
+            last array. With formulas as sizes, offsets are formulas: under SAME padding they
+            depend on the size.
+        layer: the name or number (from 1) of a row of :func:`summary`, or a name given with
+            ``checkpoint_name``. Of a layer inside a loop, its last turn.
+        layout: what the axes of the image are, such as ``"NCHW"`` or ``"CHW"``: N and C have no
+            pixels, every other letter has. Default: channels last, and a batch before.
+        where: the sizes asked about, such as ``"h >= 32"``.
 
     Returns:
-        A row for each value named with ``checkpoint_name``; its field is None where it comes out
-        of an operation whose field is not known here, such as a transposed convolution.
+        Size, stride and offset along each axis with pixels, and the box of every neuron.
+
+    Raises:
+        ShapeError: an unknown layer, one that does not depend on the image, no size is accepted,
+            or another layout than the image has.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> def network(x, kernel):
+        ...     x = jc.max_pool(jax.nn.relu(jc.conv(x, kernel)))
+        ...     return jc.conv(x, kernel, stride=2)
+        >>>
+        >>> kernel = jax.ShapeDtypeStruct((3, 3, 1, 1), float)
+        >>> last = jc.receptive_field(network, "1 32 32 1", kernel, layer=3)
+        >>> print(last.size, last.stride, last.offset, last.box(0, 7))
+        (8, 8) (4, 4) (-1, -1) ((0, 7), (27, 32))
+        >>> jc.receptive_field(network, "b h w 1", kernel, layer=2).stride
+        (2, 2)
     """
-    jaxpr = jax.make_jaxpr(fn)(*args).jaxpr
-    images = jaxpr.invars[-1]
-    rank = len(_shape(images))
-    pixels = {axis % rank for axis in spatial}
-    spans = tuple(Span() if axis in pixels else None for axis in range(rank))
-    found: dict[str, Row] = {}
-    _follow(jaxpr, {images: Field(spans)}, found)
-    return list(found.values())
+    return look(fn, *args, layout=layout, where=where).field(layer)
 
 
-UNKNOWN = "unknown"  # depends on the images in a way that no rule describes
+class Look:
+    """A function through which the image was followed, for all sizes of a study."""
+
+    def __init__(self, found: Study, layout: str | None = None) -> None:
+        self.study = found
+        self._fields = [_followed(case, layout) for case in found.cases]
+        image = self._united([_image(case) for case in found.cases])
+        letters = zip(image, _order(layout, image), strict=True)
+        self._image = tuple(size for size, letter in letters if letter not in "NC")
+
+    def names(self) -> list[str]:
+        """The layers, and named values, that see something of the image, in all cases."""
+        maps = self.study.cases[0].network.maps()
+        return [name for name in maps if all(name in fields for fields in self._fields)]
+
+    def field(self, layer: str | int) -> ReceptiveField:
+        """The receptive field of one layer.
+
+        Raises:
+            Mismatch: an unknown layer, or one that does not depend on the image.
+        """
+        name = self.study.cases[0].network.name(layer)
+        refuse_if([] if name in self.names() else [_blind(name)])
+        each = [fields[name] for fields in self._fields]
+        reaches = tuple(self._reach(ways) for ways in zip(*each, strict=True))
+        shapes = [_shape(case, name) for case in self.study.cases]
+        shape = self._united(shapes) if len(set(map(len, shapes))) == 1 else ()
+        return ReceptiveField(
+            name,
+            tuple(reach.span and reach.span.size for reach in reaches),
+            tuple(reach.span and reach.span.stride for reach in reaches),
+            tuple(reach.span and reach.span.offset for reach in reaches),
+            all(reach.exact for reach in reaches),
+            tuple(shape[axis] for axis in _axes(reaches)),
+            self._image,
+            reaches,
+        )
+
+    def _reach(self, ways: Sequence[Reach]) -> Reach:
+        """What neurons see, out of what they see in each case."""
+        first, exact = ways[0], all(way.exact for way in ways)
+        if len({way.axis for way in ways}) > 1:
+            return Reach(None, None, None, exact=False)
+        ends = first.ends if len(ways) == 1 else None
+        spans = [way.span for way in ways if way.span is not None]
+        known = len(spans) == len(ways) and len({span.pattern for span in spans}) == 1
+        return Reach(first.axis, self._span(spans) if known else None, ends, exact)
+
+    def _span(self, spans: Sequence[Span]) -> Span | None:
+        numbers = self._united([span.numbers for span in spans])
+        return None if None in numbers else spans[0].with_numbers(numbers)
+
+    def _united(self, ways: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+        return tuple(self.study.unite(*sizes) for sizes in zip(*ways, strict=True))
 
 
-def _follow(jaxpr: core.Jaxpr, fields: dict[Any, Any], found: dict[str, Row]) -> list[Any]:
-    """Carry fields through the equations; what depends on no image has none."""
-
-    def field(atom: Any) -> Any:
-        return None if isinstance(atom, core.Literal) else fields.get(atom)
-
-    for eqn in jaxpr.eqns:
-        inputs = [field(atom) for atom in eqn.invars]
-        inner = body(eqn)
-        if inner is not None:
-            outputs = _follow(inner[0], dict(zip(inner[0].invars, inputs, strict=True)), found)
-        else:
-            outputs = [_rule(eqn, inputs)] * len(eqn.outvars)
-        fields.update(zip(eqn.outvars, outputs, strict=True))
-        if eqn.primitive.name == "name":
-            name, known = fresh(eqn.params["name"], found), outputs[0]
-            known = known if isinstance(known, Field) else None
-            found[name] = Row(name, _shape(eqn.outvars[0]), known)
-    return [field(atom) for atom in jaxpr.outvars]
+def _axes(reaches: Field) -> list[int]:
+    """The axes of a map along which its neurons see different pixels."""
+    return list(dict.fromkeys(reach.axis for reach in reaches if reach.axis is not None))
 
 
-def _rule(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
-    """The field of an equation's results: a Field, UNKNOWN, or None without any image."""
-    if not any(inputs):
+def look(
+    fn: Callable[..., Any], *args: Any, layout: str | None = None, where: str | None = None
+) -> Look:
+    """Follow the image through a function, for all sizes.
+
+    Raises:
+        Mismatch: no size is accepted, or another layout than the image has.
+    """
+    return Look(study(fn, *args, where=where), layout)
+
+
+def _image(case: Case) -> tuple[Any, ...]:
+    """The shape of the image: the first input that may be one."""
+    return tuple(map(case.here, shape_of(case.network.image())))
+
+
+def _shape(case: Case, name: str) -> tuple[Any, ...]:
+    return tuple(map(case.here, shape_of(case.network.maps()[name].var)))
+
+
+def _followed(case: Case, layout: str | None) -> dict[str, Field]:
+    """What each layer sees in one case."""
+    closed, image, shape = case.network.closed, case.network.image(), _image(case)
+    order = _order(layout, shape)
+    pixels = [axis for axis, letter in enumerate(order) if letter not in "NC"]
+    field = tuple(Reach.of_image(axis, shape[axis]) for axis in pixels)
+    fields = [field if var is image else None for var in closed.jaxpr.invars]
+    follower = Follower(case.here)
+    follower.walk(closed.jaxpr, fields, whole_numbers(closed.jaxpr, closed.consts))
+    maps = case.network.maps().items()
+    return {name: follower.found[spot] for name, spot in maps if spot in follower.found}
+
+
+def _order(layout: str | None, shape: Sequence[Any]) -> str:
+    """The layout of an image; a letter for each axis."""
+    order = ORDERS.get(len(shape)) if layout is None else layout
+    if order and len(order) == len(shape) and {*order} - {*"NC"}:
+        return order
+    said = "" if layout is None else f", not {layout!r}"
+    wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{said}."
+    fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"
+    raise Mismatch([Fact(wrong, f"{fix}, such as 'HWC'.")])
+
+
+def _interval(reach: Reach, place: int, image: Any) -> Interval | None:
+    """What one neuron sees along one axis, cut at the image if that is given."""
+    if image is not None and reach.ends is not None:
+        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in reach.ends)
+        return (0, 0) if first == FAR else (first, end)
+    if reach.span is None:
         return None
-    if UNKNOWN in inputs:
-        return UNKNOWN
-    return RULES.get(eqn.primitive.name, _in_place)(eqn, inputs)
+    first, end = reach.span.at(place) or (0, 0)
+    return (first, end) if image is None else (extreme("max", first, 0), extreme("min", end, image))
 
 
-def _convolution(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
-    x, kernel = inputs
-    if x is None or kernel is not None or set(eqn.params["lhs_dilation"]) != {1}:
-        return UNKNOWN
-    numbers, shape = eqn.params["dimension_numbers"], _shape(eqn.invars[1])
-    if any(x.spans[axis] is not None for axis in numbers.lhs_spec[:2]):
-        return UNKNOWN
-    options = ("window_strides", "rhs_dilation", "padding")
-    taps = [shape[axis] for axis in numbers.rhs_spec[2:]]
-    moved: dict[int, Span | None] = dict.fromkeys(numbers.out_spec[:2])
-    settings = zip(taps, *(eqn.params[name] for name in options), strict=True)
-    axes = zip(numbers.lhs_spec[2:], numbers.out_spec[2:], _windows(settings), strict=True)
-    for here, there, window in axes:
-        span = x.spans[here]
-        moved[there] = span and span.slide(window)
-    weights = prod(shape) // shape[numbers.rhs_spec[0]]
-    return Field(tuple(moved[axis] for axis in sorted(moved)), weights, x.whole)
+def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[Fact]:
+    """What is wrong with the place of a neuron."""
+    text = " x ".join(map(str, sizes))
+    fits = len(at) == len(sizes) and all(
+        isinstance(n, int) and n >= 0 and not (isinstance(size, int) and n >= size)
+        for n, size in zip(at, sizes, strict=True)
+    )
+    if fits:
+        return
+    if not sizes:
+        yield Fact(f"{layer} has no places: each neuron sees the same.", "call box() without any.")
+        return
+    most = [str(size - 1) for size in sizes]
+    ranges = f"0 to {most[0]}" if len(set(most)) == 1 else ", ".join(f"0 to {n}" for n in most)
+    wrong = f"{', '.join(map(str, at)) or 'nothing'} is no place in {layer}, whose map is {text}."
+    yield Fact(wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}.")
 
 
-def _pool(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
-    if inputs[0] is None or set(eqn.params["base_dilation"]) != {1}:
-        return UNKNOWN
-    options = ("window_dimensions", "window_strides", "window_dilation", "padding")
-    settings = zip(*(eqn.params[name] for name in options), strict=True)
-    slid = zip(inputs[0].spans, _windows(settings), strict=True)
-    return Field(tuple(span and span.slide(w) for span, w in slid), None, inputs[0].whole)
+def _unknown(layer: str) -> Fact:
+    wrong = f"what a neuron of {layer} sees follows no pattern that is known."
+    return Fact(wrong, "pass numbers as sizes of the image, and leave clip=True.")
 
 
-def _windows(settings: Iterable[tuple[Any, ...]]) -> list[Window]:
-    return [Window(k, s, d, int(low), int(high)) for k, s, d, (low, high) in settings]
+def _blind(layer: str) -> Fact:
+    return Fact(f"{layer} does not depend on the image.", "name a layer that does.")
 
 
-def _reshape(eqn: core.JaxprEqn, inputs: list[Any]) -> Field:
-    """Any number may come from any pixel."""
-    return Field((None,) * len(_shape(eqn.outvars[0])), inputs[0].weights, whole=True)
+def _alike(numbers: Sequence[Pixels]) -> str:
+    """One number where all are the same."""
+    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _text(n) for n in numbers]
+    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
-def _product(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
-    """A product with a matrix of weights; contracted over pixels, it sees the whole image."""
-    x, kernel = inputs
-    if x is None or kernel is not None:
-        return UNKNOWN
-    (summed, contracted), (batch, _) = eqn.params["dimension_numbers"]
-    weights = prod(_shape(eqn.invars[1])[axis] for axis in contracted)
-    rank = len(_shape(eqn.outvars[0]))
-    if any(x.spans[axis] is not None for axis in summed):
-        return Field((None,) * rank, weights, whole=True)
-    kept = [*batch, *(a for a in range(len(x.spans)) if a not in {*summed, *batch})]
-    spans = [x.spans[axis] for axis in kept]
-    return Field((*spans, *[None] * (rank - len(spans))), weights, x.whole)
-
-
-def _in_place(eqn: core.JaxprEqn, inputs: list[Any]) -> Any:
-    """Operations that keep every number in its place; whatever may move numbers is unknown."""
-    shape = _shape(eqn.outvars[0])
-    seen = [(field, atom) for field, atom in zip(inputs, eqn.invars, strict=True) if field]
-    if eqn.primitive.name not in IN_PLACE or any(_shape(atom) != shape for _, atom in seen):
-        return UNKNOWN
-    joined = seen[0][0]
-    for field, _ in seen[1:]:
-        pairs = [*zip(joined.spans, field.spans, strict=True)]
-        if any((a and a.stride) != (b and b.stride) for a, b in pairs):
-            return UNKNOWN
-        spans = tuple(a and b and a.join(b) for a, b in pairs)
-        weights = joined.weights if field.weights is None else field.weights
-        joined = Field(spans, weights, joined.whole or field.whole)
-    return joined
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return atom.aval.shape
-
-
-IN_PLACE = frozenset(
-    """abs add add_any clamp convert_element_type copy div erf exp integer_pow log logistic max min
-    mul name neg pow rsqrt select_n sign sqrt square stop_gradient sub tanh""".split()  # noqa: SIM905
-)
-RULES: dict[str, Callable[[core.JaxprEqn, list[Any]], Any]] = {
-    "conv_general_dilated": _convolution,
-    "reduce_window": _pool,
-    "reduce_window_max": _pool,
-    "reduce_window_sum": _pool,
-    "reshape": _reshape,
-    "dot_general": _product,
-}
+def _text(number: Pixels) -> str:
+    return "?" if number is None else str(number)

@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
-from jaxconv.inspect.flow import read
 from jaxconv.inspect.macs import PRODUCTS, Here
-from jaxconv.inspect.network import Fork, Layer, Layers, Network
+from jaxconv.inspect.network import Fork, Layer, Layers
+from jaxconv.inspect.receptive import Look, ReceptiveField
+from jaxconv.inspect.study import Case, Study, if_known, study
 from jaxconv.inspect.table import SUMMED, Row, Summary, Totals
-from jaxconv.shapes.errors import Fact, door, refuse_if
-from jaxconv.shapes.proof import explore
-from jaxconv.shapes.search import Piece, Search
+from jaxconv.shapes.errors import Fact, Mismatch, door, refuse_if
 from jaxconv.shapes.sets import SizeSet
-from jaxconv.shapes.sizes import Size, Trial, Undecided, moved, unite
+from jaxconv.shapes.sizes import Size
 from jaxconv.shapes.specs import extreme
 from jaxconv.shapes.verdict import Verdict, point_text
+
+Fields = Mapping[str, ReceptiveField]
 
 
 @door
@@ -28,6 +29,7 @@ def summary(
     where: str | None = None,
     at: Mapping[str, int] | None = None,
     padded_taps: bool = True,
+    layout: str | None = None,
 ) -> Summary:
     """List the layers of a function: shape, parameters, multiply-accumulates and memory of each.
 
@@ -57,6 +59,7 @@ def summary(
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to see numbers
             beside the formulas.
         padded_taps: whether taps on padding count.
+        layout: of the image whose pixels the rows see, as :func:`receptive_field` takes it.
 
     Returns:
         The table. ``print`` it, give it to rich, or take its ``rows`` and totals.
@@ -77,19 +80,18 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
-    search = explore(fn, *args, where=where)
-    verdict = search.verdict()
-    refuse_if(_not_traced(search, verdict))
-    cases = [_case(search, piece, padded_taps) for piece in search.pieces]
+    found = study(fn, *args, where=where)
+    cases = [_case(case, padded_taps) for case in found.cases]
     refuse_if(_different(cases))
     point = None if at is None else dict(at)
-    refuse_if([] if point is None else _no_point(point, verdict))
-    rows, totals = _joined(cases)
-    found = Summary(rows, *totals, verdict.accepts, padded_taps)
+    refuse_if([] if point is None else _no_point(point, found.verdict))
+    fields = _fields(found, layout)
+    rows, totals = _joined(found, cases, fields)
+    table = Summary(rows, *totals, found.verdict.accepts, padded_taps)
     if point is None:
-        return found
-    numbers, sums = _numbers(cases, point)
-    return replace(found, at=point, numbers=numbers, totals=sums)
+        return table
+    numbers, sums = _numbers(cases, point, fields)
+    return replace(table, at=point, numbers=numbers, totals=sums)
 
 
 class _Counts(NamedTuple):
@@ -122,36 +124,19 @@ class _Case(NamedTuple):
     """What one piece of the sizes shows.
 
     Attributes:
-        piece: the sizes, and their trace.
-        network: read off it.
+        found: the sizes, their trace, and the network.
         names: of the layers that are rows, each another one.
         counts: of them, in the same order.
     """
 
-    piece: Piece
-    network: Network
+    found: Case
     names: dict[Layer, str]
     counts: list[_Counts]
 
 
-def _case(search: Search, piece: Piece, padded_taps: bool) -> _Case:
-    here = _bring_to(Trial(piece.sizes.coalesce(), searching=False))
-    network = read(piece.closed, search.template)
-    counts = [_count(layer, here, padded_taps) for layer in network.rows.values()]
-    names = {layer: name for name, layer in network.rows.items()}
-    return _Case(piece, network, names, counts)
-
-
-def _bring_to(home: Trial) -> Here:
-    """A function that brings sizes of other traces to this one."""
-
-    def here(size: Any) -> Any:
-        if not isinstance(size, Size):
-            return size
-        same = moved(home, size)
-        return home.make(same.affine, same.products)
-
-    return here
+def _case(case: Case, padded_taps: bool) -> _Case:
+    counts = [_count(layer, case.here, padded_taps) for layer in case.network.rows.values()]
+    return _Case(case, {layer: name for name, layer in case.network.rows.items()}, counts)
 
 
 def _count(layer: Layer, here: Here, padded_taps: bool) -> _Counts:
@@ -162,56 +147,54 @@ def _count(layer: Layer, here: Here, padded_taps: bool) -> _Counts:
     if product is None:
         return _Counts(output, times, None if layer.kind == "unknown" else (0,), None)
     learnt = any(layer.fixed[product.kernels])
-    macs = _if_known(lambda: product.macs(eqn, here, padded_taps))
+    macs = if_known(lambda: product.macs(eqn, here, padded_taps))
     return _Counts(output, times, macs, product.weights(eqn, here) if learnt else None)
 
 
-def _if_known(compute: Callable[[], Any]) -> Any:
-    """A number or a formula; None where it is not decided."""
+def _fields(found: Study, layout: str | None) -> Mapping[str, ReceptiveField]:
+    """What the rows see of the image; nothing if the input is none, and nobody says it is."""
     try:
-        return compute()
-    except Undecided:
-        return None
+        looked = Look(found, layout)
+    except Mismatch:
+        if layout is None:
+            return {}
+        raise
+    rows = found.cases[0].network.rows
+    return {name: looked.field(name) for name in looked.names() if name in rows}
 
 
-def _joined(cases: Sequence[_Case]) -> tuple[tuple[Row, ...], Totals]:
+def _joined(found: Study, cases: Sequence[_Case], fields: Fields) -> tuple[tuple[Row, ...], Totals]:
     """The rows of all cases as one, with formulas that hold in each.
 
     Factors are united, then multiplied: ``(h + 1)//2`` covers even and odd h, a product of two
     such formulas for either cannot be found from those for both.
     """
-    every = functools.reduce(isl.Set.union, (case.piece.sizes for case in cases))
-    here = _bring_to(Trial(every.coalesce(), searching=False))
-
-    def join(*sizes: Any) -> Any:
-        if all(isinstance(size, int) and size == sizes[0] for size in sizes):
-            return sizes[0]
-        parts = [(c.piece.trial, c.piece.sizes, n) for c, n in zip(cases, sizes, strict=True)]
-        return _if_known(lambda: here(unite(parts)))
-
-    counts = zip(*(case.counts for case in cases), strict=True)
-    return _rows(cases[0], [first.mapped(join, *others) for first, *others in counts])
+    ways = zip(*(case.counts for case in cases), strict=True)
+    counts = [first.mapped(found.unite, *others) for first, *others in ways]
+    return _rows(cases[0], counts, fields)
 
 
-def _numbers(cases: Sequence[_Case], point: Mapping[str, int]) -> tuple[tuple[Row, ...], Totals]:
+def _numbers(
+    cases: Sequence[_Case], point: Mapping[str, int], fields: Fields
+) -> tuple[tuple[Row, ...], Totals]:
     """The rows of the case that a point belongs to, with numbers."""
-    case = next(case for case in cases if SizeSet(case.piece.sizes).contains(**point))
+    case = next(case for case in cases if SizeSet(case.found.piece.sizes).contains(**point))
     number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
-    return _rows(case, [counts.mapped(number) for counts in case.counts])
+    return _rows(case, [counts.mapped(number) for counts in case.counts], fields)
 
 
-def _rows(case: _Case, counts: Iterable[_Counts]) -> tuple[tuple[Row, ...], Totals]:
+def _rows(case: _Case, counts: Iterable[_Counts], fields: Fields) -> tuple[tuple[Row, ...], Totals]:
     rows = {
-        layer: _row(layer, case.names, count)
+        layer: _row(layer, case.names, count, fields)
         for layer, count in zip(case.names, counts, strict=True)
     }
-    unused = sum(parameter.count for parameter in case.network.unused)
+    unused = sum(parameter.count for parameter in case.found.network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())
-    sums = (_total(case.network.layers, rows, name) for name in SUMMED)
+    sums = (_total(case.found.network.layers, rows, name) for name in SUMMED)
     return tuple(rows.values()), Totals(parameters, *sums)
 
 
-def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts) -> Row:
+def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts, fields: Fields) -> Row:
     size = layer.output.dtype.itemsize
     return Row(
         names[layer],
@@ -222,6 +205,7 @@ def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts) -> Row:
         _product(counts.times),
         sum(parameter.count for parameter in layer.parameters),
         _product(counts.weights),
+        fields.get(names[layer]),
         _product(counts.macs, counts.times),
         _product((size,), counts.output, counts.times),
     )
@@ -230,7 +214,7 @@ def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts) -> Row:
 def _product(*factors: tuple[Any, ...] | None) -> Any:
     """The product of all factors; None where one is unknown."""
     known: list[Any] = [n for some in factors for n in ((None,) if some is None else some)]
-    return None if any(n is None for n in known) else _if_known(lambda: prod(known))
+    return None if any(n is None for n in known) else if_known(lambda: prod(known))
 
 
 def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
@@ -247,21 +231,7 @@ def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
 def _largest(counts: Sequence[Any]) -> Any:
     if any(count is None for count in counts):
         return None
-    return _if_known(lambda: functools.reduce(functools.partial(extreme, "max"), counts))
-
-
-def _not_traced(search: Search, verdict: Verdict) -> Iterator[Fact]:
-    """Why there are no formulas: every size fails, or sizes are needed as numbers."""
-    fix = 'pass numbers, such as "1 224 224 3".'
-    if search.open:
-        notes = "; ".join(search.notes)
-        yield Fact(f"the sizes cannot be traced as formulas: {notes}.", fix)
-    elif not search.pieces and verdict.failures:
-        failure = verdict.failures[0]
-        place = ": ".join(filter(None, (failure.where, failure.layer)))
-        yield Fact(
-            f"no size is accepted. {f'{place}: ' * bool(place)}{failure.message}", failure.fix
-        )
+    return if_known(lambda: functools.reduce(functools.partial(extreme, "max"), counts))
 
 
 def _different(cases: Sequence[_Case]) -> Iterator[Fact]:
@@ -277,7 +247,9 @@ def _different(cases: Sequence[_Case]) -> Iterator[Fact]:
             )
             for (layer, name), counts in zip(case.names.items(), case.counts, strict=True)
         )
-        found[key] = found.get(key, isl.Set.empty(case.piece.sizes.space)).union(case.piece.sizes)
+        found[key] = found.get(key, isl.Set.empty(case.found.piece.sizes.space)).union(
+            case.found.piece.sizes
+        )
     if len(found) > 1:
         texts = sorted(f"{len(key)} for {SizeSet(sizes)}" for key, sizes in found.items())
         wrong = f"the layers differ from case to case: there are {', or '.join(texts)}."

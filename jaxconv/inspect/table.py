@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxconv.inspect.receptive import ReceptiveField
 from jaxconv.shapes.sets import SizeSet
 from jaxconv.shapes.traced import shape_text
 from jaxconv.shapes.verdict import point_text
@@ -28,6 +29,7 @@ class Row:
         times: how often it runs, in a scan.
         parameters: numbers in the arrays that no row above uses.
         weights: those of one neuron; None where it has none.
+        field: which pixels of the image its neurons see; None if that is unknown, or it sees none.
         macs: multiply-accumulates, all times together.
         activation_bytes: of the output, all times together.
     """
@@ -40,6 +42,7 @@ class Row:
     times: Any
     parameters: int
     weights: Any
+    field: ReceptiveField | None
     macs: Any
     activation_bytes: Any
 
@@ -145,10 +148,11 @@ class Summary:
         bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
         yield f"activation bytes: {bytes_}"
         taps = "counted" if self.padded_taps else "left out"
+        yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
         yield f"A MAC is one multiply-accumulate; taps on padding are {taps}."
 
 
-HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "MACs", "bytes")
+HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")
 WORDS = ("layer", "from", "output")
 SUMMED = ("macs", "activation_bytes")
 COUNTED = ("convolution", "product", "unknown")
@@ -163,6 +167,7 @@ def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
         _shape_cell(row.output, numbers and numbers.output),
         f"{row.parameters:,}" if row.parameters else "-",
         "-" if row.weights is None else _cell(row.weights, None),
+        "-" if row.field is None else row.field.short(),
         macs if row.kind in COUNTED else "-",
         kept,
     )
@@ -191,9 +196,17 @@ def _shape_cell(shape: Sequence[Any], numbers: Sequence[Any] | None) -> str:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    found = {name: _plain(value) for name, value in vars(row).items()}
-    return found | {"inputs": list(row.inputs), "output": [_plain(n) for n in row.output]}
+    found = {name: _plain(value) for name, value in vars(row).items() if name != "field"}
+    lists = {"inputs": list(row.inputs), "output": [_plain(n) for n in row.output]}
+    return found | lists | {"field": row.field and _field_json(row.field)}
 
 
-def _plain(formula: Any) -> int | str | None:
-    return formula if formula is None or isinstance(formula, int) else str(formula)
+def _field_json(field: ReceptiveField) -> dict[str, Any]:
+    names = ("size", "stride", "offset")
+    found = {name: [_plain(n) for n in getattr(field, name)] for name in names}
+    return found | {"exact": field.exact}
+
+
+def _plain(number: Any) -> int | str | None:
+    """A number as it is; a formula or a fraction, such as 1/2, as text."""
+    return number if number is None or isinstance(number, int) else str(number)

@@ -83,7 +83,7 @@ TABLES = {
     "inception": lambda: jc.summary(inception, "b h w 3"),
     "dense": lambda: jc.summary(dense(7), "b h w 3"),
     "two inputs": lambda: jc.summary(two_inputs, "b h w 3", "b h//2 w//2 1"),
-    "a long chain": lambda: jc.summary(zoo.chain(90), "b h w 3"),
+    "a long chain": lambda: jc.summary(zoo.chain(60), "b h w 3"),
     "1-D": lambda: jc.summary(chain(1, "NWC"), "b n 2"),
     "3-D": lambda: jc.summary(chain(3, "NDHWC"), "b d h w 1"),
     "channels first": lambda: jc.summary(chain(2, "NCHW"), "2 3 40 48"),
@@ -240,8 +240,13 @@ def test_long_sides_are_those_of_long_axes():
     (name,) = [row.name for row in narrow.rows]
     _, tall, wide = sides(drawing(narrow), name)
     assert wide > rules.SLANT[0] * tall * 3
-    first = sides(drawn("channels first"), table("channels first").rows[0].name)
-    assert first[0] < first[1] < first[2] / rules.SLANT[0]
+
+
+def test_channels_first_and_last_look_alike():
+    first, last = drawn("channels first"), jc.summary(chain(2, "NHWC"), "2 40 48 3")
+    pairs = zip(table("channels first").rows, last.rows, strict=True)
+    for one, other in pairs:
+        assert sides(first, one.name) == pytest.approx(sides(drawing(last), other.name))
 
 
 def label(name, row):
@@ -390,7 +395,7 @@ def test_very_long_pictures_are_coarser():
         assert max(image.size) <= 16_000
 
 
-@pytest.mark.parametrize("dice", range(40))
+@pytest.mark.parametrize("dice", range(30))
 def test_random_networks(dice):
     network = networks.network(dice)
     try:

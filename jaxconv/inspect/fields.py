@@ -1,0 +1,184 @@
+"""What the neurons of every value in a trace see of the image: equation by equation.
+
+A field has a :class:`Reach` for each axis of the image that has pixels. Where no rule says better,
+every neuron of a result sees what any neuron of the operands sees: more than it may, never less.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from jaxconv.inspect.network import Spot
+from jaxconv.inspect.reach import Field, Fields, Reach, joined
+from jaxconv.inspect.rules import ELEMENTWISE, LOOPS, RULES
+from jaxconv.inspect.trace import body
+
+Here = Callable[[Any], Any]
+LARGEST = 1 << 22  # numbers of a constant that is computed
+
+
+class Follower:
+    """Carries fields through the equations of a trace.
+
+    Attributes:
+        found: the field of each value, the last one where it is computed several times.
+        here: brings sizes of the trace to where they can be computed with.
+    """
+
+    def __init__(self, here: Here) -> None:
+        self.found: dict[Spot, Field] = {}
+        self.here = here
+
+    def shape(self, atom: Any) -> tuple[Any, ...]:
+        """The shape of a value."""
+        return tuple(map(self.here, getattr(atom.aval, "shape", ())))
+
+    def walk(
+        self,
+        jaxpr: core.Jaxpr,
+        fields: Sequence[Field | None],
+        known: Mapping[Any, Callable[[], Any]],
+        calls: tuple[core.JaxprEqn, ...] = (),
+    ) -> Fields:
+        """Follow a jaxpr; the fields of its results.
+
+        Args:
+            jaxpr: its equations.
+            fields: of its operands.
+            known: functions that compute those of its operands that are constants.
+            calls: the equations around it.
+        """
+        values = dict(zip(jaxpr.invars, fields, strict=True))
+        known = dict(known)
+
+        def field(atom: Any) -> Field | None:
+            return None if isinstance(atom, core.Literal) else values.get(atom)
+
+        for eqn in jaxpr.eqns:
+            step = Step(self, eqn, [field(atom) for atom in eqn.invars], known, (*calls, eqn))
+            outputs = step.outputs()
+            values.update(zip(eqn.outvars, outputs, strict=True))
+            known |= step.constants()
+            found = zip(eqn.outvars, outputs, strict=True)
+            self.found |= {Spot(calls, var): one for var, one in found if one is not None}
+        return [field(atom) for atom in jaxpr.outvars]
+
+
+class Step:
+    """One equation, and what its operands see."""
+
+    def __init__(
+        self,
+        home: Follower,
+        eqn: core.JaxprEqn,
+        fields: Fields,
+        known: Mapping[Any, Callable[[], Any]],
+        calls: tuple[core.JaxprEqn, ...],
+    ) -> None:
+        self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
+        self.shapes = [home.shape(atom) for atom in eqn.invars]
+        self.params = eqn.params
+
+    def outputs(self) -> Fields:
+        """The field of each result."""
+        inner, name = body(self.eqn), self.eqn.primitive.name
+        if not any(self.fields):
+            return [None] * len(self.eqn.outvars)
+        if inner is not None:
+            known = zip(inner[0].invars, map(self.constant, self.eqn.invars), strict=True)
+            constants = {var: compute for var, compute in known if compute}
+            constants |= whole_numbers(*inner)
+            return self.home.walk(inner[0], self.fields, constants, self.calls)
+        if name in LOOPS:
+            return LOOPS[name](self)
+        if name in RULES:
+            return [RULES[name](self)] * len(self.eqn.outvars)
+        if name in ELEMENTWISE:
+            return [self.joined()] * len(self.eqn.outvars)
+        return [self.anything()] * len(self.eqn.outvars)
+
+    def out(self) -> tuple[Any, ...]:
+        """The shape of the first result."""
+        return self.home.shape(self.eqn.outvars[0])
+
+    def size(self, name: str) -> list[Any]:
+        """A parameter that is a list of sizes."""
+        return [self.home.here(size) for size in self.params[name]]
+
+    def axes(self, name: str) -> tuple[int, ...]:
+        """A parameter that is a list of axes."""
+        return tuple(map(int, self.params[name]))
+
+    def anything(self, exact: bool = False) -> Field:
+        """Every neuron sees what any operand sees."""
+        return joined([self.flat(index, exact) for index in self.seeing()], self.out())
+
+    def flat(self, index: int, exact: bool) -> Field:
+        """What all neurons of an operand see together."""
+        found = self.fields[index]
+        assert found is not None
+        return tuple(reach.collapse_in(self.shapes[index], exact) for reach in found)
+
+    def seeing(self) -> list[int]:
+        """Which operands see something of the image."""
+        return [index for index, field in enumerate(self.fields) if field is not None]
+
+    def joined(self) -> Field:
+        """Each neuron sees what those in its place see; a scalar is the same in every place."""
+        out = self.out()
+        same = (
+            field if len(self.shapes[index]) == len(out) else self.flat(index, True)
+            for index, field in enumerate(self.fields)
+            if field is not None
+        )
+        return joined([*same], out)
+
+    def mapped(self, change: Callable[[Reach, int], Reach]) -> Field:
+        """Change each reach of the first operand, given its axis; what sees all stays."""
+        found, *others = self.fields
+        if found is None or any(others):
+            return self.anything()
+        return tuple(reach if reach.axis is None else change(reach, reach.axis) for reach in found)
+
+    def constant(self, atom: Any) -> Callable[[], Any] | None:
+        """A function that computes an operand, if it is a constant of the trace."""
+        if isinstance(atom, core.Literal):
+            return lambda: atom.val
+        return self.known.get(atom)
+
+    def constants(self) -> dict[Any, Callable[[], Any]]:
+        """Functions that compute the results, where they rest on constants alone and are small."""
+        computed = [self.constant(atom) for atom in self.eqn.invars]
+        shapes = [getattr(var.aval, "shape", ()) for var in self.eqn.outvars]
+        small = all(all(isinstance(n, int) for n in s) and prod(s) <= LARGEST for s in shapes)
+        if None in computed or not small or self.eqn.effects:
+            return {}
+
+        @functools.cache
+        def results() -> Sequence[Any]:
+            with jax.ensure_compile_time_eval():
+                params = self.eqn.primitive.get_bind_params(self.params)
+                found = self.eqn.primitive.bind(*(c() for c in computed if c), **params)
+            return found if self.eqn.primitive.multiple_results else [found]
+
+        number = enumerate(self.eqn.outvars)
+        return {var: functools.partial(_nth, results, index) for index, var in number}
+
+
+def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
+    """The closed-over arrays that may be indices; weights count as any numbers."""
+    pairs = zip(jaxpr.constvars, consts, strict=True)
+    return {
+        var: functools.partial(np.asarray, const)
+        for var, const in pairs
+        if np.issubdtype(jax.numpy.result_type(const), np.integer)
+    }
+
+
+def _nth(results: Callable[[], Sequence[Any]], index: int) -> np.ndarray:
+    return np.asarray(results()[index])

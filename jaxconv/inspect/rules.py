@@ -1,0 +1,508 @@
+"""What the neurons of a result see, one rule for each primitive of JAX."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxconv.inspect.reach import FAR, Field, Fields, Reach, blended, joined, picked
+from jaxconv.inspect.trace import IN_PLACE, carried
+from jaxconv.shapes.sizes import Undecided
+
+if TYPE_CHECKING:
+    from jaxconv.inspect.fields import Step
+
+TURNS = 100  # of a loop, until its field is taken for all that there is
+
+
+def _convolution(step: "Step") -> Field:
+    numbers = step.params["dimension_numbers"]
+    if step.params["batch_group_count"] > 1:
+        return step.anything()
+    (taps, shape), out = step.shapes[1::-1], step.out()
+    here = {axis: place for place, axis in enumerate(numbers.lhs_spec[2:])}
+    names = ("window_strides", "rhs_dilation", "lhs_dilation")
+    strides, dilations, holes = map(step.size, names)
+    lows = [step.home.here(low) for low, _ in step.params["padding"]]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if axis == numbers.lhs_spec[0]:
+            return reach.move(numbers.out_spec[0])
+        if axis not in here:
+            return reach.collapse(shape[axis])
+        place = here[axis]
+        there = numbers.out_spec[2 + place]
+        window = (taps[numbers.rhs_spec[2 + place]], strides[place], dilations[place], lows[place])
+        return reach.dilate(holes[place]).window(out[there], *window).move(there)
+
+    found = step.mapped(change)
+    return picked(found) if step.params["feature_group_count"] > 1 else blended(found)
+
+
+def _pool(step: "Step") -> Field:
+    out = step.out()
+    names = ("window_dimensions", "window_strides", "window_dilation", "base_dilation")
+    sizes = [step.size(name) for name in names]
+    lows = [step.home.here(low) for low, _ in step.params["padding"]]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        taps, stride, dilation, holes = (size[axis] for size in sizes)
+        return reach.dilate(holes).window(out[axis], taps, stride, dilation, lows[axis])
+
+    return step.mapped(change)
+
+
+def _reduced(step: "Step") -> Field:
+    gone, shape = set(step.axes("axes")), step.shapes[0]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if axis in gone:
+            return reach.collapse(shape[axis])
+        return reach.move(axis - sum(other < axis for other in gone))
+
+    return step.mapped(change)
+
+
+def _squeezed(step: "Step") -> Field:
+    gone, shape = set(step.axes("dimensions")), step.shapes[0]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        kept = reach.move(axis - sum(other < axis for other in gone))
+        return reach.collapse(shape[axis]) if axis in gone else kept
+
+    return step.mapped(change)
+
+
+def _broadcast(step: "Step") -> Field:
+    there, shape, out = step.axes("broadcast_dimensions"), step.shapes[0], step.out()
+
+    def change(reach: Reach, axis: int) -> Reach:
+        grows = _is(shape[axis], 1) and not _is(out[there[axis]], 1)
+        return reach.collapse(1) if grows else reach.move(there[axis])
+
+    return step.mapped(change)
+
+
+def _transposed(step: "Step") -> Field:
+    order = step.axes("permutation")
+    return step.mapped(lambda reach, axis: reach.move(order.index(axis)))
+
+
+def _reversed(step: "Step") -> Field:
+    turned, shape = step.axes("dimensions"), step.shapes[0]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        n = shape[axis]
+        return reach.window(n, 1, -1, 1, 1 - n) if axis in turned else reach
+
+    return step.mapped(change)
+
+
+def _sliced(step: "Step") -> Field:
+    out, begins = step.out(), step.size("start_indices")
+    strides = step.size("strides") if step.params["strides"] else [1] * len(begins)
+
+    def change(reach: Reach, axis: int) -> Reach:
+        return reach.window(out[axis], 1, strides[axis], 1, -begins[axis])
+
+    return _shortened(step, step.mapped(change))
+
+
+def _shortened(step: "Step", found: Field) -> Field:
+    """A part of a map; where not all channels are in it, each may see less than all together."""
+    axes, pairs = {reach.axis for reach in found}, zip(step.shapes[0], step.out(), strict=True)
+    kept = all(axis in axes or _is(n, m) for axis, (n, m) in enumerate(pairs))
+    return found if kept else picked(found)
+
+
+def _dynamically_sliced(step: "Step") -> Field:
+    """Where it begins may be a constant; it is moved so that the slice fits."""
+    out, shape = step.out(), step.shapes[0]
+    if any(step.fields[1:]):
+        return step.anything()
+    begins = [step.constant(atom) for atom in step.eqn.invars[1:]]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if _is(out[axis], shape[axis]):
+            return reach
+        begin = begins[axis]
+        if begin is None or not isinstance(shape[axis], int):
+            return reach.collapse(shape[axis], exact=False)
+        first = int(np.clip(int(begin()), 0, shape[axis] - out[axis]))
+        return reach.window(out[axis], 1, 1, 1, -first)
+
+    return _shortened(step, step.mapped(change))
+
+
+def _padded(step: "Step") -> Field:
+    out, sizes = step.out(), step.params["padding_config"]
+    if step.fields[1] is not None:
+        return step.anything()
+
+    def change(reach: Reach, axis: int) -> Reach:
+        low, _, holes = map(step.home.here, sizes[axis])
+        return reach.dilate(holes + 1).window(out[axis], 1, 1, 1, low)
+
+    found = step.mapped(change)
+    axes = {reach.axis for reach in found}
+    channels = any(any(sizes[a]) for a in range(len(sizes)) if a not in axes)
+    return tuple(replace(reach, mixed=True) for reach in found) if channels else found
+
+
+def _concatenated(step: "Step") -> Field:
+    """Along pixels the parts stand one behind the other; else each neuron may be of any part."""
+    along, out = int(step.params["dimension"]), step.out()
+    sizes = [shape[along] for shape in step.shapes]
+    parts = [step.fields[index] for index in step.seeing()]
+    found = []
+    for reaches in zip(*(part for part in parts if part), strict=True):
+        if any(reach.axis == along for reach in reaches):
+            inner = iter(reaches)
+            found.append(_chained([field and next(inner) for field in step.fields], sizes, along))
+        else:
+            (reach,) = joined([(reach,) for reach in reaches], out)
+            alike = len(parts) == len(sizes) and all(map(reaches[0].same, reaches))
+            found.append(reach if alike else replace(reach, mixed=True))
+    return tuple(found)
+
+
+def _chained(parts: Sequence[Any], sizes: Sequence[Any], along: int) -> Reach:
+    """One part behind the other; the pattern is that of the longest.
+
+    So it is in a map that is padded with its own numbers.
+    """
+    begin, longest, ends, span = 0, 0, [], None
+    exact = all(part is None or (part.exact and part.axis in (None, along)) for part in parts)
+    for part, size in zip(parts, sizes, strict=True):
+        if part is not None and part.axis == along and _is_more(size, longest):
+            longest, span = size, part.window(size, 1, 1, 1, begin).span
+        ends.append(_ends_of(part, size, along))
+        begin += size
+    if any(one is None for one in ends):
+        return Reach(along, span, None, exact)
+    firsts, behind = zip(*ends, strict=True)
+    return Reach(along, span, (np.concatenate(firsts), np.concatenate(behind)), exact)
+
+
+def _ends_of(part: Reach | None, size: Any, along: int) -> Any:
+    if not isinstance(size, int):
+        return None
+    if part is None:
+        return np.full(size, FAR), np.full(size, -FAR)
+    if part.axis != along and part.ends is not None:
+        return np.full(size, part.ends[0].min()), np.full(size, part.ends[1].max())
+    return part.ends
+
+
+def _is_more(size: Any, other: Any) -> bool:
+    try:
+        return bool(size > other)
+    except Undecided:
+        return False
+
+
+def _is(size: Any, other: Any) -> bool:
+    """Whether two sizes are known to be equal."""
+    try:
+        return bool(size == other)
+    except Undecided:
+        return False
+
+
+def _reshaped(step: "Step") -> Field:
+    shape, out = step.shapes[0], step.out()
+    if step.params["dimensions"] is not None:
+        return step.anything()
+    blocks = list(_blocks(shape, out))
+
+    def change(reach: Reach, axis: int) -> Reach:
+        ins, outs = next((b for b in blocks if axis in b[0]), ([axis], []))
+        ins, outs = (
+            [a for a in axes if not _is(sizes[a], 1)] for axes, sizes in ((ins, shape), (outs, out))
+        )
+        if axis not in ins:
+            return reach.collapse(1)
+        if len(outs) == 1:
+            outer, inner = ins[: ins.index(axis)], ins[ins.index(axis) + 1 :]
+            before, after = (prod(shape[a] for a in axes) for axes in (outer, inner))
+            return _merged(reach, shape[axis], before, after).move(outs[0])
+        if len(ins) == 1 and outs:  # what the axes inside say more is left open
+            inner = prod(out[a] for a in outs[1:])
+            return replace(reach.window(out[outs[0]], inner, inner), exact=False).move(outs[0])
+        return reach.collapse(shape[axis], exact=False)
+
+    return step.mapped(change)
+
+
+def _merged(reach: Reach, size: Any, before: Any, after: Any) -> Reach:
+    """Have an axis of some size between ``before`` outer and ``after`` inner places."""
+    inner = reach if _is(after, 1) else reach.repeat(after)
+    return inner if _is(before, 1) else inner.tile(size * after, before)
+
+
+def _blocks(ins: Sequence[Any], outs: Sequence[Any]) -> Iterator[tuple[list[int], list[int]]]:
+    """Axes before and after a reshape that hold the same numbers, the smallest groups first."""
+    i = j = 0
+    while i < len(ins) and j < len(outs):
+        counts = itertools.product(range(1, len(ins) - i + 1), range(1, len(outs) - j + 1))
+        sized = (
+            (a, b) for a, b in sorted(counts, key=sum) if _equal(ins[i : i + a], outs[j : j + b])
+        )
+        a, b = next(sized, (len(ins) - i, len(outs) - j))
+        yield [*range(i, i + a)], [*range(j, j + b)]
+        i, j = i + a, j + b
+
+
+def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return _is(prod(some), prod(others))
+
+
+def _product(step: "Step") -> Field:
+    return joined([_factor(step, index) for index in step.seeing()], step.out())
+
+
+def _factor(step: "Step", index: int) -> Field:
+    """One operand of a matrix product, moved to where the result has its axes."""
+    contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
+    free = [_free(step, operand) for operand in (0, 1)]
+    shape, begin = step.shapes[index], len(batch) + index * len(free[0])
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if axis in batch:
+            return reach.move(batch.index(axis))
+        if axis in free[index]:
+            return reach.move(begin + free[index].index(axis))
+        table = _table(step, 1 - index) if len(contracted) == 1 else None
+        if table is None:
+            return reach.collapse(shape[axis])
+        return reach.reads(table).move(len(batch) + (1 - index) * len(free[0]))
+
+    found = step.fields[index]
+    assert found is not None
+    moved = tuple(r if r.axis is None else change(r, r.axis) for r in found)
+    return blended(moved) if contracted else moved
+
+
+def _free(step: "Step", index: int) -> list[int]:
+    contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
+    taken = {*contracted, *batch}
+    return [axis for axis in range(len(step.shapes[index])) if axis not in taken]
+
+
+def _table(step: "Step", index: int) -> np.ndarray | None:
+    """Which numbers of a constant matrix are not 0: (free, contracted); None if it is none.
+
+    An image is resized by such a product.
+    """
+    compute, free = step.constant(step.eqn.invars[index]), _free(step, index)
+    if compute is None or len(step.shapes[index]) != 2 or len(free) != 1:
+        return None
+    matrix = np.asarray(compute()) != 0
+    return matrix if free[0] == 0 else matrix.T
+
+
+def _gathered(step: "Step") -> Field:
+    numbers, shape, out = step.params["dimension_numbers"], step.shapes[0], step.out()
+    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    kept = [axis for axis in range(len(shape)) if axis not in gone]
+    slices = step.size("slice_sizes")
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if axis in kept and _is(slices[axis], shape[axis]):
+            return reach.move(int(numbers.offset_dims[kept.index(axis)]))
+        found = _indices(step, axis) if axis in numbers.collapsed_slice_dims else None
+        if found is None:
+            return reach.collapse(shape[axis], exact=False)
+        along, places = found
+        there = [a for a in range(len(out)) if a not in numbers.offset_dims][along]
+        return reach.reads(places[:, None] == np.arange(shape[axis])).move(there)
+
+    found = step.mapped(change)
+    axes = {reach.axis for reach in step.fields[0] or ()}
+    pairs = zip(slices, shape, strict=True)
+    whole = all(axis in axes or _is(n, m) for axis, (n, m) in enumerate(pairs))
+    return found if whole else picked(found)
+
+
+def _indices(step: "Step", axis: int) -> tuple[int, np.ndarray] | None:
+    """Along which axis of the indices an axis is looked up, and where; None if not known.
+
+    Indices that are outside read nothing, or the nearest number: its own place, then.
+    """
+    compute = step.constant(step.eqn.invars[1])
+    if compute is None or not isinstance(step.shapes[0][axis], int):
+        return None
+    places = np.asarray(compute())[
+        ..., step.params["dimension_numbers"].start_index_map.index(axis)
+    ]
+    places = places.clip(0, step.shapes[0][axis] - 1)
+    for along in range(places.ndim):
+        line = np.moveaxis(places, along, -1)
+        if (line == line[(0,) * (places.ndim - 1)]).all():
+            return along, line[(0,) * (places.ndim - 1)]
+    return None
+
+
+def _accumulated(step: "Step") -> Field:
+    shape, along, backwards = step.shapes[0], step.params["axis"], step.params["reverse"]
+
+    def change(reach: Reach, axis: int) -> Reach:
+        if axis != along:
+            return reach
+        if not isinstance(shape[axis], int):
+            return reach.collapse(shape[axis], exact=False)
+        table = np.tri(shape[axis], dtype=bool)
+        return reach.reads(table.T if backwards else table)
+
+    return step.mapped(change)
+
+
+def _split(step: "Step") -> Fields:
+    along, begin, found = step.params["axis"], 0, []
+    for size in step.size("sizes"):
+        low = -begin
+        part = functools.partial(_part, along=along, size=size, low=low)
+        field = step.mapped(part)
+        found.append(field if any(r.axis == along for r in field) else picked(field))
+        begin = begin + size
+    return found
+
+
+def _part(reach: Reach, axis: int, along: int, size: Any, low: Any) -> Reach:
+    return reach.window(size, 1, 1, 1, low) if axis == along else reach
+
+
+def _scan(step: "Step") -> Fields:
+    """The body as often as it runs; of what is stacked, each step sees what any of them does."""
+    closed, length = step.params["jaxpr"], step.home.here(step.params["length"])
+    first, last = carried(step.eqn)
+    fixed, carry = step.fields[:first], step.fields[first:last]
+    taken = zip(step.fields[last:], step.shapes[last:], strict=True)
+    slices = [field and _unstacked(field, shape) for field, shape in taken]
+    turns = length if isinstance(length, int) and length <= TURNS else TURNS
+    stacked: Fields = [None] * (len(step.eqn.outvars) - len(carry))
+    for _ in range(turns):
+        outputs = step.home.walk(closed.jaxpr, [*fixed, *carry, *slices], {}, step.calls)
+        after = outputs[: len(carry)]
+        shapes = map(step.home.shape, closed.jaxpr.outvars[len(carry) :])
+        stacked = list(map(_either, stacked, outputs[len(carry) :], shapes))
+        if settled := _alike(carry, after):
+            break
+        carry = after
+    else:
+        settled = turns == length
+    if not settled:
+        return [step.anything()] * len(step.eqn.outvars)
+    return [*carry, *(field and tuple(_deeper(reach) for reach in field) for field in stacked)]
+
+
+def _unstacked(field: Field, shape: Sequence[Any]) -> Field:
+    return tuple(
+        reach if reach.axis is None
+        else reach.collapse(shape[0], exact=False) if reach.axis == 0
+        else reach.move(reach.axis - 1)
+        for reach in field
+    )  # fmt: skip
+
+
+def _deeper(reach: Reach) -> Reach:
+    return reach if reach.axis is None else reach.move(reach.axis + 1)
+
+
+def _either(one: Field | None, other: Field | None, shape: Sequence[Any]) -> Field | None:
+    """What is seen in either case."""
+    if one is None or other is None or _alike([one], [other]):
+        return other if one is None else one
+    return tuple(replace(reach, exact=False) for reach in joined([one, other], shape))
+
+
+def _alike(some: Fields, others: Fields) -> bool:
+    """Whether maps see the same."""
+    return all(
+        a is b or (a is not None and b is not None and all(map(Reach.same, a, b)))
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def _while(step: "Step") -> Fields:
+    """As often as it takes until nothing more is seen."""
+    doing, first = step.params["body_jaxpr"], step.params["cond_nconsts"]
+    last = first + step.params["body_nconsts"]
+    fixed, carry, shapes = step.fields[first:last], step.fields[last:], step.shapes[last:]
+    for _ in range(TURNS):
+        after = step.home.walk(doing.jaxpr, [*fixed, *carry], {}, step.calls)
+        after = list(map(_either, carry, after, shapes))
+        if _alike(carry, after):
+            return carry
+        carry = after
+    return [step.anything()] * len(step.eqn.outvars)
+
+
+def _cond(step: "Step") -> Fields:
+    """What any branch sees, and what decides between them."""
+    found, *others = (
+        step.home.walk(branch.jaxpr, step.fields[1:], {}, step.calls)
+        for branch in step.params["branches"]
+    )
+    shapes = [step.home.shape(var) for var in step.eqn.outvars]
+    if step.fields[0] is not None:
+        others.append([step.flat(0, exact=False)] * len(shapes))
+    for other in others:
+        found = list(map(_either, found, other, shapes))
+    return found
+
+
+def _sorted(step: "Step") -> Field:
+    """Along one axis any number may come to any place."""
+    shape, name = step.shapes[0], step.eqn.primitive.name
+    along = step.params["dimension" if name == "sort" else "axis"] % len(shape)
+    found = (
+        tuple(r.collapse(shape[along], exact=False) if r.axis == along else r for r in field)
+        for field in step.fields
+        if field is not None
+    )
+    return joined([*found], shape)
+
+
+LOOPS: dict[str, Callable[["Step"], Fields]] = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "split": _split,
+    "optimization_barrier": lambda step: step.fields,
+}
+RULES: dict[str, Callable[["Step"], Field]] = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _product,
+    "reshape": _reshaped,
+    "broadcast_in_dim": _broadcast,
+    "transpose": _transposed,
+    "squeeze": _squeezed,
+    "rev": _reversed,
+    "slice": _sliced,
+    "dynamic_slice": _dynamically_sliced,
+    "pad": _padded,
+    "concatenate": _concatenated,
+    "gather": _gathered,
+    "sort": _sorted,
+    **dict.fromkeys("cumsum cumprod cummax cummin cumlogsumexp".split(), _accumulated),  # noqa: SIM905
+    **dict.fromkeys(
+        """reduce_window reduce_window_max reduce_window_min reduce_window_sum""".split(),  # noqa: SIM905
+        _pool,
+    ),
+    **dict.fromkeys(
+        """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax
+        argmin""".split(),  # noqa: SIM905
+        _reduced,
+    ),
+}
+ELEMENTWISE = IN_PLACE | frozenset(
+    """acos acosh and asin asinh atan atan2 atanh cbrt ceil cos cosh digamma eq erf_inv erfc exp2
+    expm1 floor ge gt imag is_finite le lgamma log1p lt ne nextafter not or pow real
+    reduce_precision rem round sharding_constraint shift_left shift_right_arithmetic
+    shift_right_logical sin sinh tan xor""".split()  # noqa: SIM905
+)
