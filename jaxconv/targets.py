@@ -67,6 +67,26 @@ class Claim:
             return check(self.find(), *self.takes, returns=self.returns, where=where)
 
 
+Build = Callable[[Callable[[], Any]], Any]  # calls what makes a model
+
+
+def _abstract(make: Callable[[], Any]) -> Any:
+    """A model of Flax NNX without its weights, anything else as it is made.
+
+    Where shapes alone do not do, the plain call does, or fails as the user knows it.
+    """
+    try:
+        found = nnx.eval_shape(make)
+    except Exception:
+        found = None
+    return found if isinstance(found, nnx.Module) else make()
+
+
+def _plain(make: Callable[[], Any]) -> Any:
+    """A model with its weights."""
+    return make()
+
+
 def claim(text: str, spec: str | None) -> Claim:
     """What is to be proven of a function or model: shapes, or the contract that it has.
 
@@ -128,7 +148,7 @@ def is_object(text: str) -> bool:
     return ":" in text or _without_call(text) in STAGES
 
 
-def resolve(text: str) -> Callable[..., Any]:
+def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
     """The function or model that a text names.
 
     A class is made without arguments. Random streams, ``rngs`` or ``key``, need not be given. A
@@ -137,6 +157,7 @@ def resolve(text: str) -> Callable[..., Any]:
     Args:
         text: ``module:name``, ``module:Class.method``, ``module:make(classes=10)``, with FILE.py
             in place of the module if you like; or vgg11, vgg13, vgg16, vgg19 for those of jaxconv.
+        abstract: False makes models of Flax NNX with their weights.
 
     Raises:
         TargetError: a name that leads nowhere, or user's code that fails.
@@ -153,8 +174,9 @@ def resolve(text: str) -> Callable[..., Any]:
             f"{text} names no function and no model.\n"
             f"  Fix: write module:name, such as models:Net, or one of {', '.join(STAGES)}."
         )
-    found = _value(_imported(module), _expression(inside))
-    return _made(found) if isinstance(found, type) else found
+    build = _abstract if abstract else _plain
+    found = _value(_imported(module), _expression(inside), build)
+    return _made(found, build=build) if isinstance(found, type) else found
 
 
 def _without_call(text: str) -> str:
@@ -226,18 +248,19 @@ def _unreadable(text: str) -> TargetError:
     return TargetError(f"{text!r} cannot be read.\n  Fix: {form}.")
 
 
-def _value(module: ModuleType, tree: ast.expr) -> Any:
+def _value(module: ModuleType, tree: ast.expr, build: Build) -> Any:
     """What an expression of names, attributes and calls with literals stands for."""
     match tree:
         case ast.Name(id=name):
             return _member(module, name)
         case ast.Attribute(value=inner, attr=name):
-            owner = _value(module, inner)
+            owner = _value(module, inner, build)
             found = _member(owner, name)
-            return _method(owner, name) if _needs_self(owner, name) else found
+            return _method(owner, name, build=build) if _needs_self(owner, name) else found
         case ast.Call(func=callee, args=args, keywords=words) if all(word.arg for word in words):
             options = {str(word.arg): _literal(word.value) for word in words}
-            return _made(_value(module, callee), [_literal(arg) for arg in args], options)
+            values = [_literal(arg) for arg in args]
+            return _made(_value(module, callee, build), values, options, build=build)
     raise _unreadable(ast.unparse(tree))
 
 
@@ -268,7 +291,7 @@ def _needs_self(owner: Any, name: str) -> bool:
     return not isinstance(static, staticmethod | classmethod | type)
 
 
-def _method(owner: type, name: str, fix: str | None = None) -> Any:
+def _method(owner: type, name: str, fix: str | None = None, build: Build = _abstract) -> Any:
     """A method of a model: one that its contract gives, or its module has, or that is made."""
     if hasattr(getattr(owner, name), "method_handler_wrapped"):
         raise TargetError(
@@ -282,10 +305,12 @@ def _method(owner: type, name: str, fix: str | None = None) -> Any:
     model = next((value for value in there if type(value) is owner), None)
     if inspect.isroutine(given):
         with users_code(f"making self of {owner.__name__}.{name}"):
-            model = _abstract(given)
+            model = build(given)
     elif given is not None:
         model = given
-    return getattr(_made(owner, fix=fix or AS_LITERALS) if model is None else model, name)
+    if model is None:
+        model = _made(owner, fix=fix or AS_LITERALS, build=build)
+    return getattr(model, name)
 
 
 RANDOM: dict[str, Callable[[], Any]] = {
@@ -300,6 +325,7 @@ def _made(
     args: Sequence[Any] = (),
     options: Mapping[str, Any] | None = None,
     fix: str = AS_LITERALS,
+    build: Build = _abstract,
 ) -> Any:
     """Call a class or a factory; what makes random numbers is given where it is not."""
     name = getattr(callee, "__name__", type(callee).__name__)
@@ -313,7 +339,7 @@ def _made(
         return callee(*args, **given, **{stream: RANDOM[stream]() for stream in drawn})
 
     with users_code(f"calling {name}"):
-        return _abstract(make)
+        return build(make)
 
 
 def _wants(callee: Callable[..., Any], stream: str) -> bool:
@@ -339,18 +365,6 @@ def _refuse_misfit(
         signature.bind(*args, **options)
     except TypeError as error:
         raise TargetError(f"{name}{signature}: {error}.\n  Fix: {fix}.") from None
-
-
-def _abstract(make: Callable[[], Any]) -> Any:
-    """A model of Flax NNX without its weights, anything else as it is made.
-
-    Where shapes alone do not do, the plain call does, or fails as the user knows it.
-    """
-    try:
-        found = nnx.eval_shape(make)
-    except Exception:
-        found = None
-    return found if isinstance(found, nnx.Module) else make()
 
 
 def _modules(module: ModuleType) -> Iterator[ModuleType]:

@@ -27,20 +27,20 @@ class Slide(NamedTuple):
 
 FIRST = Slide((5, 3), (2, 1), (1, 2), ((1, 2), (2, 2)))
 SECOND = Slide((3, 3), (1, 1), (1, 1), ((1, 1), (0, 1)))
-POOL = Slide((2, 2), (2, 2), (1, 1), ((0, 0), (0, 0)))
+POOL = Slide((3, 2), (2, 2), (1, 1), ((1, 0), (0, 1)))
 GROUPS = 2
 
 
 def network(rng, height=36, width=44):
     """A photo, and layers: the input, a convolution, a pool, and a grouped convolution."""
-    photo = rng.integers(0, 256, (height, width, 3), np.uint8)
+    smooth = rng.normal(size=(height, width, 3)).cumsum(0).cumsum(1)  # as photos are
+    photo = ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
     image = photo.astype(np.float32) - rng.uniform(100, 130, 3).astype(np.float32)
     pixels = [np.stack([np.arange(n), np.arange(n) + 1], 1) for n in (height, width)]
     given = Shown("input", "input", image, *pixels, (1, 1), (1, 1))
     first = _convolution(rng, "a", given, FIRST, 6, 1)
-    pooled = first.values[: first.values.shape[0] // 2 * 2, : first.values.shape[1] // 2 * 2]
-    h, w, c = pooled.shape
-    pooled = pooled.reshape(h // 2, 2, w // 2, 2, c).max((1, 3))
+    options = {"window": POOL.kernel, "stride": POOL.stride, "padding": POOL.padding}
+    pooled = reference.pool(first.values[None], "max", **options)[0]
     pool = _seen(first, POOL, "pool", "pool", pooled)
     return photo, [given, first, pool, _convolution(rng, HOSTILE, pool, SECOND, 4, GROUPS)]
 
@@ -66,7 +66,18 @@ def _seen(source, slide, name, kind, values, weights=None, bias=None):
     stride = tuple(a * b for a, b in zip(source.stride, slide.stride, strict=True))
     size = tuple(int(np.diff(seen).max()) for seen in (rows, columns))
     return Shown(
-        name, kind, values, rows, columns, size, stride, source.name, slide.windows(), weights, bias
+        name,
+        kind,
+        values,
+        rows,
+        columns,
+        size,
+        stride,
+        True,
+        source.name,
+        slide.windows(),
+        weights,
+        bias,
     )
 
 

@@ -107,12 +107,17 @@ def _described(
         "unknown": int((~np.isfinite(layer.values)).sum()),
         "rows": layer.rows.tolist(),
         "columns": layer.columns.tolist(),
-        "size": layer.size,
-        "stride": layer.stride,
+        "size": [_pixels(n) for n in layer.size],
+        "stride": [_pixels(n) for n in layer.stride],
+        "exact": layer.exact,
         "source": layer.source,
         "windows": layer.windows and [_window(window) for window in layer.windows],
         "filters": _filters(layer, order[:weights_of], blocks),
     }
+
+
+def _pixels(number: Any) -> str:
+    return "?" if number is None else str(number if isinstance(number, int) else float(number))
 
 
 def _finite(layer: Shown) -> np.ndarray:

@@ -7,14 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
 from jaxconv.inspect.features import values_at
 from jaxconv.inspect.flow import read
 from jaxconv.inspect.network import Network, Spot
 from jaxconv.inspect.patches import Convolution, Frame, Pool, Product, Reading, reader
-from jaxconv.inspect.receptive import Field, Span, rows
+from jaxconv.inspect.receptive import Look, Pixels, ReceptiveField, look
 from jaxconv.inspect.trail import Step, follow, sum_of
 from jaxconv.shapes.errors import Fact, door, refuse_if
 from jaxconv.shapes.proof import pure
@@ -32,8 +31,10 @@ class Shown:
         values: its maps after the activation, float32 (h, w, c).
         rows: for each neuron row the half-open range of photo rows that it sees, int (h, 2).
         columns: the same of columns, int (w, 2).
-        size: rows and columns of the receptive field, before the photo's border cuts it.
-        stride: rows and columns of the photo between two neighbours.
+        size: rows and columns of the receptive field, before the photo's border cuts it; None where
+            that is not known.
+        stride: rows and columns of the photo between two neighbours, on average.
+        exact: whether each range ends with pixels that its neurons do see; else none is outside.
         source: the layer whose maps its filter reads; None where that is not shown.
         windows: how the filter slides over the source's rows and columns; None without source.
         weights: (kh, kw, c_in, c_out), where c_in divides the maps of the source; None of a pool.
@@ -45,8 +46,9 @@ class Shown:
     values: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
-    size: tuple[int, int]
-    stride: tuple[int, int]
+    size: tuple[Pixels, ...]
+    stride: tuple[Pixels, ...]
+    exact: bool = True
     source: str | None = None
     windows: tuple[Window, Window] | None = None
     weights: np.ndarray | None = None
@@ -83,9 +85,9 @@ def explore(
     """
     call, given = pure(fn, args)
     network = read(jax.make_jaxpr(call)(*given), given)
-    maps = {name: spot for name, spot in network.maps().items() if _has_map(spot)}
-    fields = _fields(network, maps, jax.tree.leaves(given))
-    maps = {name: spot for name, spot in maps.items() if name in fields}
+    fields = _fields(look(fn, *args))
+    maps = {name: spot for name, spot in network.maps().items() if name in fields}
+    maps = {name: spot for name, spot in maps.items() if _has_map(spot)}
     chosen = [network.name(layer, "layers") for layer in (maps if layers is None else layers)]
     refuse_if(_not_shown(chosen, maps))
     filters = {name: found for name in maps if (found := _filter(network, name))}
@@ -93,7 +95,7 @@ def explore(
     values = _values(network, spots, jax.tree.leaves(given))
     found = {IMAGE: _image(np.asarray(given[-1][0], np.float32))}
     for name, spot in maps.items():
-        found[name] = _shown(network, name, values[spot], fields[name], found[IMAGE])
+        found[name] = _shown(network, name, values[spot], fields[name])
         if name in filters:
             found[name] = replace(found[name], **filters[name].read(values, found))
     return _kept(found, chosen)
@@ -104,16 +106,10 @@ def _has_map(spot: Spot) -> bool:
     return not inside and len(shape_of(spot.var)) in FRAMES
 
 
-def _fields(network: Network, maps: Mapping[str, Spot], leaves: Sequence[Any]) -> dict[str, Field]:
-    """What the neurons of each map see; nothing for those of which that is not known."""
-    ours = {f"{number} of the explored": name for number, name in enumerate(maps)}
-
-    def tapped(image: Any) -> list[Any]:
-        values = values_at(network, maps, [*leaves[:-1], image])
-        return [checkpoint_name(values[name], tap) for tap, name in ours.items()]
-
-    found = {row.name: row.field for row in rows(tapped, leaves[-1])}
-    return {name: field for tap, name in ours.items() if (field := found[tap])}
+def _fields(seen: Look) -> dict[str, ReceptiveField]:
+    """What the neurons of each layer see, where each sees one box of its own, or all the same."""
+    fields = {name: seen.field(name) for name in seen.names()}
+    return {name: field for name, field in fields.items() if len(field.map) in (0, 2)}
 
 
 def _not_shown(chosen: Collection[str], maps: Collection[str]) -> Iterator[Fact]:
@@ -144,35 +140,35 @@ FRAMES = {4: Frame((0,), (1, 2), (3,)), 2: Frame((0,), (), (1,))}
 
 
 def _image(values: np.ndarray) -> Shown:
-    rows, columns = (_ranges(Span(), n, n) for n in values.shape[:2])
+    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in values.shape[:2])
     return Shown(IMAGE, "input", values, rows, columns, (1, 1), (1, 1))
 
 
-def _shown(network: Network, name: str, values: np.ndarray, field: Field, image: Shown) -> Shown:
+def _shown(network: Network, name: str, values: np.ndarray, field: ReceptiveField) -> Shown:
     """A layer, without what its filters read."""
     layer, frame = network.layer(name), FRAMES[values.ndim]
     reading = layer and reader(layer)
     if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
         frame = reading.frame
-    height, width = image.values.shape[:2]
-    spans = [field.spans[axis] for axis in frame.pixels] or [None, None]
-    down, across = spans[0] or Span(0, height, height), spans[1] or Span(0, width, width)
     planes = _planes(values, frame)
     return Shown(
         name,
         layer.kind if layer else "named value",
         planes,
-        _ranges(down, planes.shape[0], height),
-        _ranges(across, planes.shape[1], width),
-        (down.size, across.size),
-        (down.stride, across.stride),
+        _ranges(field, 0, planes.shape[0]),
+        _ranges(field, 1, planes.shape[1]),
+        field.size,
+        field.stride,
+        field.exact,
     )
 
 
-def _ranges(span: Span, count: int, pixels: int) -> np.ndarray:
-    """What neurons see along an axis, cut at the photo's border."""
-    first = span.start + span.stride * np.arange(count)
-    return np.stack([first, first + span.size], 1).clip(0, pixels)
+def _ranges(field: ReceptiveField, axis: int, count: int) -> np.ndarray:
+    """What each neuron along an axis sees of that axis of the photo."""
+    if not field.map:
+        return np.array([field.box()[axis]] * count)
+    places = ((n, 0) if axis == 0 else (0, n) for n in range(count))
+    return np.array([field.box(*place)[axis] for place in places])
 
 
 def _planes(values: np.ndarray, frame: Frame) -> np.ndarray:

@@ -9,8 +9,7 @@ import numpy as np
 from jax.extend import core
 
 from jaxconv.inspect.network import Spot
-from jaxconv.inspect.receptive import IN_PLACE
-from jaxconv.inspect.trace import body
+from jaxconv.inspect.trace import IN_PLACE, body
 from jaxconv.shapes.traced import shape_of
 
 Index = tuple[int, ...]

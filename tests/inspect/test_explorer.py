@@ -61,6 +61,7 @@ def test_maps_and_weights_are_those_of_the_network(made):
     data = json.loads(read.texts["data"])
     assert [entry["name"] for entry in data["layers"]] == ["input", "a", "pool", HOSTILE]
     codings = []
+    assert data["layers"][0]["maps"]["predicted"]
     for layer, entry in zip(layers, data["layers"], strict=True):
         codings.append(entry["maps"]["coding"])
         if codings[-1] == "largest":

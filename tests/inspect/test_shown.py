@@ -1,6 +1,5 @@
 """What the explorer shows of a network is what the network computes, and its filters read."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,32 +16,35 @@ KEYS = jax.random.split(jax.random.key(3), 8)
 PHOTO = jax.random.normal(KEYS[0], (1, 40, 33, 3))
 
 
+SHAPES = [(5, 3, 3, 8), (3, 2, 4, 6), (1, 1, 6, 4)]
+KERNELS = [jax.random.normal(key, shape) for key, shape in zip(KEYS[1:], SHAPES, strict=False)]
+
+
 def vgg(head=None):
     return jc.VGG([(8, 6), (10,)], head=head, classes=7, rngs=nnx.Rngs(1))
 
 
 def odd(x):
     """Strides, dilations, groups, uneven padding, an average pool, and a bias of its own."""
-    kernels = [jax.random.normal(key, shape) for key, shape in zip(KEYS[1:], [
-        (5, 3, 3, 8), (3, 2, 4, 6), (1, 1, 6, 4)], strict=False)]  # fmt: skip
-    x = jc.conv(x, kernels[0], stride=(2, 1), padding=((1, 2), (0, 1)))
+    x = jc.conv(x, KERNELS[0], stride=(2, 1), padding=((1, 2), (0, 1)))
     x = checkpoint_name(jnp.tanh(x), "first")
-    x = jc.conv(x, kernels[1], jnp.arange(6.0) - 2, groups=2, dilation=(1, 2), padding="SAME")
+    x = jc.conv(x, KERNELS[1], jnp.arange(6.0) - 2, groups=2, dilation=(1, 2), padding="SAME")
     x = checkpoint_name(jax.nn.relu(x), "second")
     x = checkpoint_name(jc.avg_pool(x, 3, stride=2), "mean")
-    return checkpoint_name(jc.conv(x, kernels[2]) + jnp.arange(4.0), "last")
+    return checkpoint_name(jc.conv(x, KERNELS[2]) + jnp.arange(4.0), "last")
 
 
-def linen(x):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = checkpoint_name(nn.relu(nn.Conv(4, (3, 3), (2, 2))(x)), "conv")
-            x = checkpoint_name(nn.relu(nn.Dense(9)(x.reshape(1, -1))), "dense")
-            return checkpoint_name(nn.Dense(5)(x), "out")
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = checkpoint_name(nn.relu(nn.Conv(4, (3, 3), (2, 2))(x)), "conv")
+        x = checkpoint_name(nn.relu(nn.Dense(9)(x.reshape(1, -1))), "dense")
+        return checkpoint_name(nn.Dense(5)(x), "out")
 
-    variables = jax.tree.map(jnp.copy, Net().init(KEYS[5], x))
-    return Net().apply(variables, x)
+
+def linen():
+    variables = Net().init(KEYS[5], PHOTO)
+    return lambda x: Net().apply(variables, x)
 
 
 def by_name(fn, **options):
@@ -101,15 +103,16 @@ def _before(fn, name, image):
 
 
 def test_a_head_reads_all_numbers_of_a_map():
-    found = by_name(linen)
-    maps = jc.feature_maps(linen)(PHOTO)
+    network = linen()
+    found = by_name(network)
+    maps = jc.feature_maps(network)(PHOTO)
     dense, out = found["dense"], found["out"]
     assert (dense.source, dense.values.shape) == ("conv", (1, 1, 9))
     assert dense.weights.shape == (20, 17, 4, 9)
     assert (dense.rows.tolist(), dense.columns.tolist()) == ([[0, 40]], [[0, 33]])
     for layer in (dense, out):
         total, _ = product(layer, found[layer.source], 2, 0, 0)
-        want = jc.neuron(linen, PHOTO, layer=layer.name, at=(), channel=2).pre
+        want = jc.neuron(network, PHOTO, layer=layer.name, at=(), channel=2).pre
         assert total + layer.bias[2] == pytest.approx(want, rel=1e-4, abs=1e-4)
         np.testing.assert_allclose(layer.values[0, 0], maps[layer.name][0], rtol=1e-5)
 
@@ -119,15 +122,13 @@ def test_what_reads_no_map_as_it_is_has_no_source():
 
     def network(x):
         x = checkpoint_name(jc.conv(x, kernel), "first")
-        return checkpoint_name(jc.conv(2 * x[..., :1], kernel[:, :, :1]), "second")
+        y = checkpoint_name(jc.conv(x[..., :1], kernel[:, :, :1]), "some")
+        return checkpoint_name(jc.conv(2 * x, kernel[:, :, :2]), "doubled") + y
 
-    def doubled(x):
-        x = checkpoint_name(jc.conv(x, kernel), "first")
-        return checkpoint_name(jc.conv(2 * x, kernel[:, :, :2]), "second")
-
-    assert [layer.name for layer in explore(network, PHOTO)] == ["input", "first"]
-    second = by_name(doubled)["second"]
-    assert (second.source, second.weights) == (None, None)
+    found = by_name(network)
+    assert [*found][:4] == ["input", "first", "some", "doubled"]
+    for name in ("some", "doubled"):
+        assert (found[name].source, found[name].weights) == (None, None)
 
 
 def test_chosen_layers_come_with_what_they_read():
@@ -159,14 +160,16 @@ def test_layers_without_names_are_shown_under_those_of_the_summary():
     assert total + found[following].bias[3] == pytest.approx(want.pre, rel=1e-4)
 
 
-def test_layers_are_left_out_where_what_they_see_is_not_known():
-    net = eqx.nn.Sequential([eqx.nn.Conv2d(3, 4, 3, key=KEYS[7])])
+def test_layers_in_a_loop_are_left_out():
+    kernel = jax.random.normal(KEYS[7], (3, 3, 3, 3))
 
     def network(x):
-        return jax.vmap(net)(jnp.moveaxis(x, -1, 1))
+        return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: jc.conv(x, kernel), x)
 
     with pytest.raises(jc.ShapeError, match="there is no layer to show"):
         explore(network, PHOTO)
+    with pytest.raises(jc.ShapeError, match=r"cannot be shown: it is in a loop"):
+        explore(lambda x: network(jc.max_pool(x)), PHOTO, layers=[3])
 
 
 def test_an_unknown_layer_is_a_sentence():

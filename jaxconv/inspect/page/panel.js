@@ -29,7 +29,7 @@ function tellPlace({layer, channel, y, x}) {
     ["at", `y ${y}, x ${x}`],
     ["sees", `${extent(box)} pixels: rows ${box.top} to ${box.bottom - 1}, ` +
       `columns ${box.left} to ${box.right - 1}`],
-    ["field", `${layer.size.join(" \u00d7 ")}, stride ${layer.stride.join(" \u00d7 ")}`],
+    ["field", `${layer.exact ? "" : "at most "}${layer.size.join(" \u00d7 ")}, stride ${layer.stride.join(" \u00d7 ")}`],
   ]);
   tellCrop(box);
 }
