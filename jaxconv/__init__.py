@@ -1,5 +1,6 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
+from jaxconv.inspect.effective import EffectiveField, effective_receptive_field
 from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.neuron import Neuron, neuron
 from jaxconv.inspect.receptive import ReceptiveField, receptive_field
@@ -19,6 +20,7 @@ from jaxconv.shapes.specs import SpecError
 __all__ = [
     "VGG",
     "Neuron",
+    "EffectiveField",
     "ReceptiveField",
     "ShapeError",
     "Size",
@@ -34,6 +36,7 @@ __all__ = [
     "conv_shape",
     "conv_transpose",
     "dense",
+    "effective_receptive_field",
     "feature_maps",
     "flatten",
     "global_avg_pool",

@@ -64,7 +64,7 @@ def test_maps_prints_the_table_and_draws_the_maps(folder, capsys, random_weights
     assert run("maps", "photo.jpg", "--weights", random_weights, *chosen, "--show", 5) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["conv2_1", "32", "x", "37", "128", "576", "10/2"] in lines
-    assert ["pool5", "2", "x", "2", "512", "-", "212x212"] in lines
+    assert ["pool5", "2", "x", "2", "512", "-", "212/32"] in lines
     assert lines[-1] == ["wrote", "photo-maps.png"]
     with Image.open("photo-maps.png") as picture:
         assert picture.size[0] == 1320

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure, SubFigure
 
+    from jaxconv.inspect.effective import EffectiveField
+
 COLUMNS = 8
 WIDTH = 12.0  # inches
 TITLE = 0.55  # inches above each block
@@ -121,3 +123,33 @@ def _draw_bar(part: "SubFigure", axes: "Axes", look: dict[str, Any]) -> None:
     bar.set_ticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
     bar.ax.tick_params(labelsize=8)
     bar.minorticks_off()
+
+
+def field_figure(field: "EffectiveField") -> "Figure":
+    """Draw how much each pixel counts for a neuron, and the box of those that may count at all.
+
+    Args:
+        field: of an image with two axes.
+
+    Returns:
+        A matplotlib figure; colours go with the square root of the mean |gradient|.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    (top, bottom), (left, right) = field.box
+    rows, columns = field.values.shape
+    figure = Figure(figsize=(7.2, 1.2 + min(6.2 * rows / columns, 12)), layout="constrained")
+    axes = figure.add_subplot()
+    look = {"cmap": "magma", "norm": _colours(field.values)}
+    shown = axes.imshow(field.values, interpolation="nearest", **look)
+    size = (right - left, bottom - top)
+    outline = {"fill": False, "edgecolor": "#35d0ff", "linewidth": 2}
+    axes.add_patch(Rectangle((left - 0.5, top - 0.5), *size, **outline))
+    place = ", ".join(map(str, field.at))
+    axes.set_title(
+        f"{field.field.layer} at {place}: mean |gradient| of each pixel,\n"
+        f"and the receptive field: {size[0]} x {size[1]} pixels of the image (width x height)"
+    )
+    figure.colorbar(shown, ax=axes, shrink=0.8, format="%.1g")
+    return figure

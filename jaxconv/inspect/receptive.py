@@ -37,6 +37,7 @@ class ReceptiveField:
         map: neurons along each axis of the map along which they see different pixels. One for each
             axis of the image, but for one that is summed up, or two that are flattened into one.
         image: pixels along each axis.
+        pixels: which axes of the images these are.
     """
 
     layer: str
@@ -46,6 +47,7 @@ class ReceptiveField:
     exact: bool
     map: tuple[Any, ...]
     image: tuple[Any, ...]
+    pixels: tuple[int, ...]
     _field: Field = field(repr=False, compare=False)
 
     @door
@@ -75,6 +77,11 @@ class ReceptiveField:
         refuse_if([_unknown(self.layer)] if None in found else [])
         box = tuple(interval for interval in found if interval is not None)
         return ((0, 0),) * len(box) if (0, 0) in box else box
+
+    def neurons(self, values: Any, at: Sequence[int]) -> Any:
+        """What stands at one place in an array of the layer's map: all channels, all images."""
+        places = dict(zip(_axes(self._field), at, strict=True))
+        return values[tuple(places.get(axis, slice(None)) for axis in range(values.ndim))]
 
     def short(self) -> str:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
@@ -147,8 +154,8 @@ class Look:
         self.study = found
         self._fields = [_followed(case, layout) for case in found.cases]
         image = self._united([_image(case) for case in found.cases])
-        letters = zip(image, _order(layout, image), strict=True)
-        self._image = tuple(size for size, letter in letters if letter not in "NC")
+        self._pixels = _pixels(layout, image)
+        self._image = tuple(image[axis] for axis in self._pixels)
 
     def names(self) -> list[str]:
         """The layers, and named values, that see something of the image, in all cases."""
@@ -175,6 +182,7 @@ class Look:
             all(reach.exact for reach in reaches),
             tuple(shape[axis] for axis in _axes(reaches)),
             self._image,
+            self._pixels,
             reaches,
         )
 
@@ -224,9 +232,7 @@ def _shape(case: Case, name: str) -> tuple[Any, ...]:
 def _followed(case: Case, layout: str | None) -> dict[str, Field]:
     """What each layer sees in one case."""
     closed, image, shape = case.network.closed, case.network.image(), _image(case)
-    order = _order(layout, shape)
-    pixels = [axis for axis, letter in enumerate(order) if letter not in "NC"]
-    field = tuple(Reach.of_image(axis, shape[axis]) for axis in pixels)
+    field = tuple(Reach.of_image(axis, shape[axis]) for axis in _pixels(layout, shape))
     fields = [field if var is image else None for var in closed.jaxpr.invars]
     follower = Follower(case.here)
     follower.walk(closed.jaxpr, fields, whole_numbers(closed.jaxpr, closed.consts))
@@ -234,11 +240,11 @@ def _followed(case: Case, layout: str | None) -> dict[str, Field]:
     return {name: follower.found[spot] for name, spot in maps if spot in follower.found}
 
 
-def _order(layout: str | None, shape: Sequence[Any]) -> str:
-    """The layout of an image; a letter for each axis."""
+def _pixels(layout: str | None, shape: Sequence[Any]) -> tuple[int, ...]:
+    """The axes of an image that have pixels; its layout has a letter for each."""
     order = ORDERS.get(len(shape)) if layout is None else layout
     if order and len(order) == len(shape) and {*order} - {*"NC"}:
-        return order
+        return tuple(axis for axis, letter in enumerate(order) if letter not in "NC")
     said = "" if layout is None else f", not {layout!r}"
     wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{said}."
     fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"

@@ -21,7 +21,10 @@ TURNS = 100  # of a loop, until its field is taken for all that there is
 
 def _convolution(step: "Step") -> Field:
     numbers = step.params["dimension_numbers"]
-    if step.params["batch_group_count"] > 1:
+    groups, batches = (
+        step.home.here(step.params[f"{name}_group_count"]) for name in ("feature", "batch")
+    )
+    if not _is(batches, 1):
         return step.anything()
     (taps, shape), out = step.shapes[1::-1], step.out()
     here = {axis: place for place, axis in enumerate(numbers.lhs_spec[2:])}
@@ -40,7 +43,7 @@ def _convolution(step: "Step") -> Field:
         return reach.dilate(holes[place]).window(out[there], *window).move(there)
 
     found = step.mapped(change)
-    return picked(found) if step.params["feature_group_count"] > 1 else blended(found)
+    return blended(found) if _is(groups, 1) else picked(found)
 
 
 def _pool(step: "Step") -> Field:
