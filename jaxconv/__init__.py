@@ -19,8 +19,8 @@ from jaxconv.shapes.specs import SpecError
 
 __all__ = [
     "VGG",
-    "Neuron",
     "EffectiveField",
+    "Neuron",
     "ReceptiveField",
     "ShapeError",
     "Size",
