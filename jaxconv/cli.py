@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jaxconv.commands import check, draw, maps, neuron, shape, summary
+from jaxconv.commands import check, draw, explore, maps, neuron, shape, summary
 from jaxconv.commands.arguments import UsageError
 from jaxconv.inspect.photos import PhotoError
 from jaxconv.models.weights import WeightsError
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.targets import TargetError
 
-COMMANDS = (maps, neuron, shape, summary, draw, check)
+COMMANDS = (maps, neuron, explore, shape, summary, draw, check)
 INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 
 

@@ -1,6 +1,7 @@
 """Runtime type checks for the whole package, and the number of random configurations."""
 
 import os
+import shutil
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -23,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=200,
         help="random networks whose proofs are compared with tracing size by size",
+    )
+
+    parser.addoption(
+        "--browser",
+        action="store_true",
+        help="fail where there is no Chromium, rather than skip the tests of the page",
     )
 
 
@@ -67,3 +74,19 @@ def hopper():
     from matplotlib import cbook
 
     return Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+
+
+@pytest.fixture(scope="session")
+def chromium(request):
+    """A headless Chromium, the one that the system has."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if found is None:
+        reason = "there is no Chromium here; Debian's package is: apt-get install chromium"
+        (pytest.fail if request.config.getoption("--browser") else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    sandbox = [] if os.name == "nt" or os.geteuid() else ["--no-sandbox"]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=sandbox)
+        yield browser
+        browser.close()

@@ -173,7 +173,7 @@ def field_figure(field: "EffectiveField") -> "Figure":
     rows, columns = field.values.shape
     figure = Figure(figsize=(7.2, 1.2 + min(6.2 * rows / columns, 12)), layout="constrained")
     axes = figure.add_subplot()
-    look = {"cmap": "magma", "norm": _colours(field.values)}
+    look = {"cmap": "magma", "norm": colours(field.values)}
     shown = axes.imshow(field.values, interpolation="nearest", **look)
     size = (right - left, bottom - top)
     outline = {"fill": False, "edgecolor": "#35d0ff", "linewidth": 2}
