@@ -261,7 +261,7 @@ KINDS = {
         "reduction",
     ),
 }
-ALWAYS = ("convolution", "product", "pool")  # of weights alone, too: they cost as much
+ALWAYS = ("convolution", "product")  # of weights alone, too: they cost as much
 MOVES = frozenset(("reshape", "transpose", "rev"))
 KEEPS = IN_PLACE | {"squeeze"}  # what may stand between a layer and its output
 LOOPS: dict[str, Callable[..., list[Value]]] = {
