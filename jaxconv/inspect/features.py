@@ -31,7 +31,8 @@ def feature_maps(
     pool, reduction or join of branches, the rows of :func:`summary`, under the same names. So is
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer that is so named bears this name. Other layers bear that
-    of their module, their parameters, or their source line, such as ``net.py:12``.
+    of their module, their parameters, or their source line, such as ``net.py:12``. Where some maps
+    are named, a result without a name is left out unless it is asked for: logits are no map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
     loop or one branch of a ``lax.cond`` have no one value, and are left out.
@@ -77,7 +78,9 @@ def _chosen(network: Network, wanted: Sequence[str | int] | None) -> dict[str, S
     """Where the maps stand that are asked for."""
     maps = network.maps()
     if wanted is None:
-        return {name: spot for name, spot in maps.items() if not _inside(spot)}
+        results = network.results() if network.taps else set()
+        own = {name for name, spot in maps.items() if name not in network.taps and spot in results}
+        return {n: spot for n, spot in maps.items() if n not in own and not _inside(spot)}
     chosen = {name: maps[name] for name in (network.name(one, "layers") for one in wanted)}
     refuse_if(_no_values(name for name, spot in chosen.items() if _inside(spot)))
     return chosen

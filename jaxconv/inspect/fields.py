@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend import core
 
 from jaxconv.inspect.network import Spot
-from jaxconv.inspect.reach import Field, Fields, Reach, joined
+from jaxconv.inspect.reach import Field, Fields, Reach, aligned, changed, joined
 from jaxconv.inspect.rules import ELEMENTWISE, LOOPS, RULES
 from jaxconv.inspect.trace import body
 
@@ -123,7 +123,8 @@ class Step:
         """What all neurons of an operand see together."""
         found = self.fields[index]
         assert found is not None
-        return tuple(reach.collapse_in(self.shapes[index], exact) for reach in found)
+        every = (reach.collapse_in(self.shapes[index], exact) for reach in found)
+        return tuple(every if exact else map(Reach.loose, every))
 
     def seeing(self) -> list[int]:
         """Which operands see something of the image."""
@@ -139,12 +140,18 @@ class Step:
         )
         return joined([*same], out)
 
-    def mapped(self, change: Callable[[Reach, int], Reach]) -> Field:
+    def mapped(self, change: Callable[[Reach, int], Reach], result: int = 0) -> Field:
         """Change each reach of the first operand, given its axis; what sees all stays."""
-        found, *others = self.fields
-        if found is None or any(others):
+        if self.fields[0] is None or any(self.fields[1:]):
             return self.anything()
-        return tuple(reach if reach.axis is None else change(reach, reach.axis) for reach in found)
+        return self.moved(0, change, result)
+
+    def moved(self, index: int, change: Callable[[Reach, int], Reach], result: int = 0) -> Field:
+        """Change each reach of any operand; what comes out has the shape of one of the results."""
+        found, shape = self.fields[index], self.shapes[index]
+        assert found is not None
+        out = self.home.shape(self.eqn.outvars[result])
+        return aligned(tuple(changed(reach, change, shape, out) for reach in found))
 
     def constant(self, atom: Any) -> Callable[[], Any] | None:
         """A function that computes an operand, if it is a constant of the trace."""

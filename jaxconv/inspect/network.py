@@ -1,13 +1,13 @@
 """A traced function as a network: its layers and named values, and where they stand."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
 from jax.extend import core
 
-from jaxconv.inspect.trace import fresh
+from jaxconv.inspect.trace import body, fresh
 from jaxconv.shapes.errors import Fact, choice, refuse_if
 from jaxconv.shapes.traced import shape_of
 
@@ -163,6 +163,10 @@ class Network:
         unnamed = {name: layer for name, layer in self.rows.items() if not layer.named}
         return found | {name: layer.spot for name, layer in unnamed.items() if layer.spot}
 
+    def results(self) -> set[Spot]:
+        """Where the values stand that the function returns, in the calls that compute them too."""
+        return set(_returned(self.closed.jaxpr, self.closed.jaxpr.outvars, ()))
+
     def name(self, layer: str | int, argument: str = "layer") -> str:
         """Find what a user calls a layer: its name, or its number among the rows.
 
@@ -184,6 +188,18 @@ class Network:
     def layer(self, name: str) -> Layer | None:
         """The layer that a name belongs to; None where a named value is of none."""
         return self.taps[name].layer if name in self.taps else self.rows[name]
+
+
+def _returned(
+    jaxpr: core.Jaxpr, wanted: Sequence[Any], calls: tuple[core.JaxprEqn, ...]
+) -> Iterator[Spot]:
+    yield from (Spot(calls, var) for var in wanted)
+    for eqn in jaxpr.eqns:
+        inner = body(eqn)
+        if inner is not None:
+            pairs = zip(eqn.outvars, inner[0].outvars, strict=True)
+            within = [var for outer, var in pairs if outer in wanted]
+            yield from _returned(inner[0], within, (*calls, eqn))
 
 
 def _no_number(argument: str, layer: object, count: int) -> Fact:

@@ -128,14 +128,18 @@ class Reach:
         ends: in this image; None where sizes are formulas.
         exact: whether each neuron sees the first and the last pixel of what is said here; else it
             sees nothing outside.
-        mixed: whether this is the union of what different channels see, as behind a concatenation.
+        mixed: axis of the map, such as that of its channels, along which neighbours see different
+            parts of what is said here, as behind a concatenation; None if there is none.
+        everywhere: whether the pattern tells of each neuron all that it sees; a map that is padded
+            with its own numbers has neurons that see others.
     """
 
     axis: int | None
     span: Span | None
     ends: Ends | None
     exact: bool = True
-    mixed: bool = False
+    mixed: int | None = None
+    everywhere: bool = True
 
     @classmethod
     def of_image(cls, axis: int, size: Any) -> "Reach":
@@ -143,9 +147,13 @@ class Reach:
         places = np.arange(size) if isinstance(size, int) else None
         return cls(axis, Span(), None if places is None else (places, places + 1))
 
+    @property
+    def _marks(self) -> tuple[Any, ...]:
+        return self.exact, self.mixed, self.everywhere
+
     def same(self, other: "Reach") -> bool:
         """Whether another sees the same: of this image, where its size is known."""
-        if (self.axis, self.exact, self.mixed) != (other.axis, other.exact, other.mixed):
+        if (self.axis, *self._marks) != (other.axis, *other._marks):
             return False
         if self.ends is None or other.ends is None:
             return self.span == other.span
@@ -159,13 +167,16 @@ class Reach:
         """Have the same along another axis of the map."""
         return replace(self, axis=axis)
 
-    def blend(self) -> "Reach":
-        """Have every channel see what all of them see together, as behind a matrix product."""
-        return replace(self, mixed=False)
+    def mix(self, *axes: int | None) -> "Reach":
+        """Have neighbours along these axes of the map see different parts of this."""
+        mixed = {axis for axis in (self.mixed, *axes) if axis is not None}
+        if len(mixed) > 1:
+            return replace(self, mixed=None, exact=False)
+        return replace(self, mixed=next(iter(mixed), None))
 
-    def pick(self) -> "Reach":
-        """Take some of the channels."""
-        return replace(self, exact=self.exact and not self.mixed)
+    def loose(self) -> "Reach":
+        """Say no more than that nothing outside is seen."""
+        return replace(self, mixed=None, exact=False)
 
     def window(
         self, count: Any, taps: Any, stride: Any = 1, dilation: Any = 1, low: Any = 0
@@ -219,7 +230,26 @@ class Reach:
             return replace(self, span=None, exact=False)
         firsts = np.where(table, self.ends[0], FAR).min(1, initial=FAR)
         ends = np.where(table, self.ends[1], -FAR).max(1, initial=-FAR)
-        return replace(self, span=self.span and _fitted(self.span, table), ends=(firsts, ends))
+        return replace(self, span=self.span and _rows(self.span, table), ends=(firsts, ends))
+
+    def take(self, places: np.ndarray) -> "Reach":
+        """Let each neuron see what the neuron at one place of this map sees."""
+        if self.ends is None:
+            return replace(self, span=None, exact=False)
+        span = self.span and _fitted(self.span, places, places, len(self.ends[0]))
+        return replace(self, span=span, ends=(self.ends[0][places], self.ends[1][places]))
+
+    def accumulate(self, backwards: bool) -> "Reach":
+        """Let each neuron see what it and all before it see, or all behind it.
+
+        In an endless map none would be the first.
+        """
+        assert self.ends is not None
+        order = slice(None, None, -1 if backwards else 1)
+        firsts = np.minimum.accumulate(self.ends[0][order])[order]
+        return replace(
+            self, span=None, ends=(firsts, np.maximum.accumulate(self.ends[1][order])[order])
+        )
 
     def collapse(self, size: Any, exact: bool = True) -> "Reach":
         """Let every neuron see what all of them see.
@@ -236,8 +266,8 @@ class Reach:
             firsts, ends = self.ends
             both = firsts.min(initial=FAR), ends.max(initial=-FAR)
             ends_of_all = np.array([both[0]]), np.array([both[1]])
-            return Reach(None, span, ends_of_all, exact, self.mixed)
-        return Reach(None, span, None, exact, self.mixed)
+            return replace(self, axis=None, span=span, ends=ends_of_all, exact=exact)
+        return replace(self, axis=None, span=span, ends=None, exact=exact)
 
     def join(self, other: "Reach", shape: Sequence[Any]) -> "Reach":
         """See what both see, in maps of the same shape."""
@@ -254,7 +284,9 @@ class Reach:
             both = tuple(reach.collapse_in(shape) for reach in both)
             axes, exact = ([], False) if ends is None else (axes, exact)
         span = _if_known(lambda span: both[1].span and span.join(both[1].span), both[0].span)
-        return Reach(axes[0] if axes else None, span, ends, exact, self.mixed or other.mixed)
+        everywhere = self.everywhere and other.everywhere
+        found = Reach(axes[0] if axes else None, span, ends, exact, self.mixed, everywhere)
+        return found.mix(other.mixed)
 
     def collapse_in(self, shape: Sequence[Any], exact: bool = True) -> "Reach":
         """Let every neuron of a map of this shape see what all of them see."""
@@ -277,14 +309,55 @@ def joined(fields: Sequence[Field], shape: Sequence[Any]) -> Field:
     return tuple(replace(reach, exact=False) for reach in found) if blind else found
 
 
-def blended(field: Field) -> Field:
-    """What every channel sees that is made of all channels."""
-    return tuple(reach.blend() for reach in field)
+def changed(
+    reach: Reach, change: Callable[[Reach, int], Reach], shape: Sequence[Any], out: Sequence[Any]
+) -> Reach:
+    """Change a reach, given its axis; what is mixed along another axis stays so, if all is kept.
+
+    Args:
+        reach: of a map.
+        change: what an operation does along any axis.
+        shape: of the map.
+        out: shape of the map that comes out.
+    """
+    found = reach if reach.axis is None else change(reach, reach.axis)
+    if reach.mixed is None:
+        return found
+    along = change(Reach(reach.mixed, None, None), reach.mixed)
+    kept = along.axis is None or covers(out[along.axis], shape[reach.mixed])
+    return replace(found, mixed=along.axis) if along.exact and kept else found.loose()
 
 
-def picked(field: Field) -> Field:
-    """What some of the channels see."""
-    return tuple(reach.pick() for reach in field)
+def aligned(field: Field) -> Field:
+    """Neurons along one axis of a map that see different pixels of two axes of the image.
+
+    Those that see nothing along one of them see nothing along the other.
+    """
+    axes = [reach.axis for reach in field if reach.axis is not None and reach.ends is not None]
+    if len(set(axes)) == len(axes):
+        return field
+    return tuple(_without(reach, _blind(field, reach.axis)) for reach in field)
+
+
+def _blind(field: Field, axis: int | None) -> np.ndarray | bool:
+    """Which neurons along an axis see nothing along one of the axes of the image."""
+    there = [reach.ends for reach in field if reach.axis == axis and reach.ends is not None]
+    return reduce(np.logical_or, (firsts == FAR for firsts, _ in there), False)
+
+
+def _without(reach: Reach, blind: np.ndarray | bool) -> Reach:
+    if reach.ends is None:
+        return reach
+    firsts, behind = reach.ends
+    return replace(reach, ends=(np.where(blind, FAR, firsts), np.where(blind, -FAR, behind)))
+
+
+def covers(size: Any, other: Any) -> bool:
+    """Whether a size is known to be no smaller than another."""
+    try:
+        return bool(size >= other)
+    except Undecided:
+        return False
 
 
 def _if_known(change: Callable[[Span], Span | None], span: Span | None) -> Span | None:
@@ -324,21 +397,37 @@ def _dilated(ends: Ends, factor: int) -> Ends:
     return firsts, behind
 
 
-def _fitted(span: Span, table: np.ndarray) -> Span | None:
-    """The pattern in the middle of a table of reads, as that of an image that is resized."""
-    outputs, inputs = table.shape
+def _rows(span: Span, table: np.ndarray) -> Span | None:
+    """The pattern of a table of reads."""
+    inputs = table.shape[1]
     if not table.any(1).all():
         return None
-    firsts, lasts = table.argmax(1), inputs - 1 - table[:, ::-1].argmax(1)
+    return _fitted(span, table.argmax(1), inputs - 1 - table[:, ::-1].argmax(1), inputs)
+
+
+def _fitted(span: Span, firsts: np.ndarray, lasts: np.ndarray, inputs: int) -> Span | None:
+    """The pattern in the middle of a list of reads, as that of an image that is resized.
+
+    Args:
+        span: of what is read.
+        firsts: the first place that each neuron reads.
+        lasts: the last one.
+        inputs: how many places there are.
+    """
+    outputs = len(firsts)
+    if len(span.seen) > 1 or not outputs or not inputs:
+        return None
     ratio = Fraction(inputs, outputs)
     period, step = ratio.denominator, ratio.numerator
     middle = outputs // 2 // period
     rows = [*range(middle * period, (middle + 1) * period)]
-    inner = (firsts > 0) & (lasts < inputs - 1)
     shifted = (np.arange(outputs) // period - middle) * step
     phases = middle * period + np.arange(outputs) % period
-    same = (firsts == firsts[phases] + shifted) & (lasts == lasts[phases] + shifted)
-    if len(span.seen) > 1 or not same[inner].all():
+    same = (
+        np.array_equal(places, (places[phases] + shifted).clip(0, inputs - 1))
+        for places in (firsts, lasts)
+    )
+    if not all(same):
         return None
     places = [(firsts[row] - middle * step, lasts[row] - middle * step) for row in rows]
     seen = (hull(span.at(int(place)) for place in both) for both in places)

@@ -179,7 +179,7 @@ class Look:
             tuple(reach.span and reach.span.size for reach in reaches),
             tuple(reach.span and reach.span.stride for reach in reaches),
             tuple(reach.span and reach.span.offset for reach in reaches),
-            all(reach.exact for reach in reaches),
+            all(map(_is_exact, each)),
             tuple(shape[axis] for axis in _axes(reaches)),
             self._image,
             self._pixels,
@@ -191,10 +191,12 @@ class Look:
         first, exact = ways[0], all(way.exact for way in ways)
         if len({way.axis for way in ways}) > 1:
             return Reach(None, None, None, exact=False)
+        everywhere = all(way.everywhere for way in ways)
         ends = first.ends if len(ways) == 1 else None
         spans = [way.span for way in ways if way.span is not None]
         known = len(spans) == len(ways) and len({span.pattern for span in spans}) == 1
-        return Reach(first.axis, self._span(spans) if known else None, ends, exact)
+        span = self._span(spans) if known else None
+        return Reach(first.axis, span, ends, exact, everywhere=everywhere)
 
     def _span(self, spans: Sequence[Span]) -> Span | None:
         numbers = self._united([span.numbers for span in spans])
@@ -202,6 +204,12 @@ class Look:
 
     def _united(self, ways: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
         return tuple(self.study.unite(*sizes) for sizes in zip(*ways, strict=True))
+
+
+def _is_exact(reaches: Field) -> bool:
+    """Whether the neurons at each place, of all channels together, see all that is said."""
+    axes = _axes(reaches)
+    return all(reach.exact and reach.mixed not in axes for reach in reaches)
 
 
 def _axes(reaches: Field) -> list[int]:
@@ -256,10 +264,14 @@ def _interval(reach: Reach, place: int, image: Any) -> Interval | None:
     if image is not None and reach.ends is not None:
         first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in reach.ends)
         return (0, 0) if first == FAR else (first, end)
-    if reach.span is None:
+    if reach.span is None or not (image is None or reach.everywhere):
         return None
     first, end = reach.span.at(place) or (0, 0)
-    return (first, end) if image is None else (extreme("max", first, 0), extreme("min", end, image))
+    return (first, end) if image is None else (_within(first, image), _within(end, image))
+
+
+def _within(pixel: Any, image: Any) -> Any:
+    return extreme("min", extreme("max", pixel, 0), image)
 
 
 def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[Fact]:

@@ -8,8 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jax import lax
 
-from jaxconv.inspect.reach import FAR, Field, Fields, Reach, blended, joined, picked
+from jaxconv.inspect.reach import FAR, Field, Fields, Reach, changed, joined
 from jaxconv.inspect.trace import IN_PLACE, carried
 from jaxconv.shapes.sizes import Undecided
 
@@ -36,14 +37,15 @@ def _convolution(step: "Step") -> Field:
         if axis == numbers.lhs_spec[0]:
             return reach.move(numbers.out_spec[0])
         if axis not in here:
-            return reach.collapse(shape[axis])
+            return reach.collapse(shape[axis], exact=_is(groups, 1))
         place = here[axis]
         there = numbers.out_spec[2 + place]
         window = (taps[numbers.rhs_spec[2 + place]], strides[place], dilations[place], lows[place])
         return reach.dilate(holes[place]).window(out[there], *window).move(there)
 
     found = step.mapped(change)
-    return blended(found) if _is(groups, 1) else picked(found)
+    solid = _has_no_zero(step, step.eqn.invars[1])
+    return found if solid else tuple(map(Reach.loose, found))
 
 
 def _pool(step: "Step") -> Field:
@@ -112,14 +114,7 @@ def _sliced(step: "Step") -> Field:
     def change(reach: Reach, axis: int) -> Reach:
         return reach.window(out[axis], 1, strides[axis], 1, -begins[axis])
 
-    return _shortened(step, step.mapped(change))
-
-
-def _shortened(step: "Step", found: Field) -> Field:
-    """A part of a map; where not all channels are in it, each may see less than all together."""
-    axes, pairs = {reach.axis for reach in found}, zip(step.shapes[0], step.out(), strict=True)
-    kept = all(axis in axes or _is(n, m) for axis, (n, m) in enumerate(pairs))
-    return found if kept else picked(found)
+    return step.mapped(change)
 
 
 def _dynamically_sliced(step: "Step") -> Field:
@@ -138,7 +133,7 @@ def _dynamically_sliced(step: "Step") -> Field:
         first = int(np.clip(int(begin()), 0, shape[axis] - out[axis]))
         return reach.window(out[axis], 1, 1, 1, -first)
 
-    return _shortened(step, step.mapped(change))
+    return step.mapped(change)
 
 
 def _padded(step: "Step") -> Field:
@@ -151,16 +146,20 @@ def _padded(step: "Step") -> Field:
         return reach.dilate(holes + 1).window(out[axis], 1, 1, 1, low)
 
     found = step.mapped(change)
-    axes = {reach.axis for reach in found}
-    channels = any(any(sizes[a]) for a in range(len(sizes)) if a not in axes)
-    return tuple(replace(reach, mixed=True) for reach in found) if channels else found
+    pixels = {reach.axis for reach in found}
+    channels = [a for a, widths in enumerate(sizes) if any(widths) and a not in pixels]
+    return tuple(reach.mix(*channels) for reach in found)
 
 
 def _concatenated(step: "Step") -> Field:
-    """Along pixels the parts stand one behind the other; else each neuron may be of any part."""
+    """Along pixels the parts stand one behind the other; else each neuron may be of any part.
+
+    A part that is constant sees nothing, which its place among the pixels tells already.
+    """
     along, out = int(step.params["dimension"]), step.out()
     sizes = [shape[along] for shape in step.shapes]
     parts = [step.fields[index] for index in step.seeing()]
+    told = any(reach.axis == along for part in parts for reach in part or ())
     found = []
     for reaches in zip(*(part for part in parts if part), strict=True):
         if any(reach.axis == along for reach in reaches):
@@ -168,8 +167,8 @@ def _concatenated(step: "Step") -> Field:
             found.append(_chained([field and next(inner) for field in step.fields], sizes, along))
         else:
             (reach,) = joined([(reach,) for reach in reaches], out)
-            alike = len(parts) == len(sizes) and all(map(reaches[0].same, reaches))
-            found.append(reach if alike else replace(reach, mixed=True))
+            alike = (told or len(parts) == len(sizes)) and all(map(reaches[0].same, reaches))
+            found.append(reach if alike else reach.mix(along))
     return tuple(found)
 
 
@@ -185,10 +184,13 @@ def _chained(parts: Sequence[Any], sizes: Sequence[Any], along: int) -> Reach:
             longest, span = size, part.window(size, 1, 1, 1, begin).span
         ends.append(_ends_of(part, size, along))
         begin += size
-    if any(one is None for one in ends):
-        return Reach(along, span, None, exact)
-    firsts, behind = zip(*ends, strict=True)
-    return Reach(along, span, (np.concatenate(firsts), np.concatenate(behind)), exact)
+    known = all(one is not None for one in ends)
+    firsts, behind = map(np.concatenate, zip(*ends, strict=True)) if known else (None, None)
+    seeing = [part for part in parts if part is not None]
+    everywhere = len(seeing) == 1 and seeing[0].everywhere
+    joint = None if firsts is None or behind is None else (firsts, behind)
+    found = Reach(along, span, joint, exact, everywhere=everywhere)
+    return found.mix(*(part.mixed for part in seeing))
 
 
 def _ends_of(part: Reach | None, size: Any, along: int) -> Any:
@@ -273,6 +275,7 @@ def _factor(step: "Step", index: int) -> Field:
     contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
     free = [_free(step, operand) for operand in (0, 1)]
     shape, begin = step.shapes[index], len(batch) + index * len(free[0])
+    solid = _has_no_zero(step, step.eqn.invars[1 - index])
 
     def change(reach: Reach, axis: int) -> Reach:
         if axis in batch:
@@ -281,19 +284,38 @@ def _factor(step: "Step", index: int) -> Field:
             return reach.move(begin + free[index].index(axis))
         table = _table(step, 1 - index) if len(contracted) == 1 else None
         if table is None:
-            return reach.collapse(shape[axis])
+            return reach.collapse(shape[axis], exact=solid)
         return reach.reads(table).move(len(batch) + (1 - index) * len(free[0]))
 
-    found = step.fields[index]
-    assert found is not None
-    moved = tuple(r if r.axis is None else change(r, r.axis) for r in found)
-    return blended(moved) if contracted else moved
+    return step.moved(index, change)
 
 
 def _free(step: "Step", index: int) -> list[int]:
     contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
     taken = {*contracted, *batch}
     return [axis for axis in range(len(step.shapes[index])) if axis not in taken]
+
+
+def _selected(step: "Step") -> Field:
+    """Where a constant chooses, or the image between unlike things, each sees one of them."""
+    which, *cases = step.fields
+    seen = [case for case in cases if case is not None]
+    alike = all(_alike([seen[0]], [case]) for case in seen[1:]) if seen else True
+    constant = step.constant(step.eqn.invars[0]) is not None
+    sure = which is not None or (alike and (len(seen) == len(cases) or not constant))
+    return step.joined() if sure else tuple(map(Reach.loose, step.joined()))
+
+
+def _multiplied(step: "Step") -> Field:
+    """A constant lets nothing through where it is 0."""
+    whole = all(_has_no_zero(step, atom) for atom in step.eqn.invars)
+    return step.joined() if whole else tuple(map(Reach.loose, step.joined()))
+
+
+def _has_no_zero(step: "Step", atom: Any) -> bool:
+    """Whether an operand has no zeros that are known."""
+    compute = step.constant(atom)
+    return compute is None or bool(np.all(np.asarray(compute()) != 0))
 
 
 def _table(step: "Step", index: int) -> np.ndarray | None:
@@ -313,36 +335,32 @@ def _gathered(step: "Step") -> Field:
     gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
     kept = [axis for axis in range(len(shape)) if axis not in gone]
     slices = step.size("slice_sizes")
+    clipped = step.params["mode"] == lax.GatherScatterMode.CLIP  # else they read nothing
 
     def change(reach: Reach, axis: int) -> Reach:
         if axis in kept and _is(slices[axis], shape[axis]):
             return reach.move(int(numbers.offset_dims[kept.index(axis)]))
-        found = _indices(step, axis) if axis in numbers.collapsed_slice_dims else None
+        looked_up = {*numbers.collapsed_slice_dims} & {*numbers.start_index_map}
+        found = _indices(step, axis) if axis in looked_up else None
         if found is None:
             return reach.collapse(shape[axis], exact=False)
         along, places = found
         there = [a for a in range(len(out)) if a not in numbers.offset_dims][along]
-        return reach.reads(places[:, None] == np.arange(shape[axis])).move(there)
+        inside = places.clip(0, shape[axis] - 1)
+        read = reach.take(inside).move(there)
+        return read if clipped or (places == inside).all() else read.loose()
 
-    found = step.mapped(change)
-    axes = {reach.axis for reach in step.fields[0] or ()}
-    pairs = zip(slices, shape, strict=True)
-    whole = all(axis in axes or _is(n, m) for axis, (n, m) in enumerate(pairs))
-    return found if whole else picked(found)
+    return step.mapped(change)
 
 
 def _indices(step: "Step", axis: int) -> tuple[int, np.ndarray] | None:
-    """Along which axis of the indices an axis is looked up, and where; None if not known.
-
-    Indices that are outside read nothing, or the nearest number: its own place, then.
-    """
+    """Along which axis of the indices an axis is looked up, and where; None if not known."""
     compute = step.constant(step.eqn.invars[1])
     if compute is None or not isinstance(step.shapes[0][axis], int):
         return None
     places = np.asarray(compute())[
         ..., step.params["dimension_numbers"].start_index_map.index(axis)
     ]
-    places = places.clip(0, step.shapes[0][axis] - 1)
     for along in range(places.ndim):
         line = np.moveaxis(places, along, -1)
         if (line == line[(0,) * (places.ndim - 1)]).all():
@@ -356,21 +374,18 @@ def _accumulated(step: "Step") -> Field:
     def change(reach: Reach, axis: int) -> Reach:
         if axis != along:
             return reach
-        if not isinstance(shape[axis], int):
+        if reach.ends is None:
             return reach.collapse(shape[axis], exact=False)
-        table = np.tri(shape[axis], dtype=bool)
-        return reach.reads(table.T if backwards else table)
+        return reach.accumulate(backwards)
 
     return step.mapped(change)
 
 
 def _split(step: "Step") -> Fields:
     along, begin, found = step.params["axis"], 0, []
-    for size in step.size("sizes"):
-        low = -begin
-        part = functools.partial(_part, along=along, size=size, low=low)
-        field = step.mapped(part)
-        found.append(field if any(r.axis == along for r in field) else picked(field))
+    for index, size in enumerate(step.size("sizes")):
+        part = functools.partial(_part, along=along, size=size, low=-begin)
+        found.append(step.mapped(part, index))
         begin = begin + size
     return found
 
@@ -400,27 +415,29 @@ def _scan(step: "Step") -> Fields:
         settled = turns == length
     if not settled:
         return [step.anything()] * len(step.eqn.outvars)
-    return [*carry, *(field and tuple(_deeper(reach) for reach in field) for field in stacked)]
+    shapes = map(step.home.shape, step.eqn.outvars[len(carry) :])
+    return [*carry, *(f and _stacked(f, shape) for f, shape in zip(stacked, shapes, strict=True))]
 
 
 def _unstacked(field: Field, shape: Sequence[Any]) -> Field:
-    return tuple(
-        reach if reach.axis is None
-        else reach.collapse(shape[0], exact=False) if reach.axis == 0
-        else reach.move(reach.axis - 1)
-        for reach in field
-    )  # fmt: skip
+    def change(reach: Reach, axis: int) -> Reach:
+        return reach.move(axis - 1) if axis else reach.collapse(shape[0], exact=False)
+
+    return tuple(changed(reach, change, shape, shape[1:]) for reach in field)
 
 
-def _deeper(reach: Reach) -> Reach:
-    return reach if reach.axis is None else reach.move(reach.axis + 1)
+def _stacked(field: Field, shape: Sequence[Any]) -> Field:
+    def change(reach: Reach, axis: int) -> Reach:
+        return reach.move(axis + 1)
+
+    return tuple(changed(reach, change, shape[1:], shape) for reach in field)
 
 
 def _either(one: Field | None, other: Field | None, shape: Sequence[Any]) -> Field | None:
     """What is seen in either case."""
     if one is None or other is None or _alike([one], [other]):
         return other if one is None else one
-    return tuple(replace(reach, exact=False) for reach in joined([one, other], shape))
+    return tuple(map(Reach.loose, joined([one, other], shape)))
 
 
 def _alike(some: Fields, others: Fields) -> bool:
@@ -432,13 +449,17 @@ def _alike(some: Fields, others: Fields) -> bool:
 
 
 def _while(step: "Step") -> Fields:
-    """As often as it takes until nothing more is seen."""
-    doing, first = step.params["body_jaxpr"], step.params["cond_nconsts"]
+    """As often as it takes until nothing more is seen; what says how often is seen by all."""
+    asking, doing = step.params["cond_jaxpr"], step.params["body_jaxpr"]
+    first = step.params["cond_nconsts"]
     last = first + step.params["body_nconsts"]
-    fixed, carry, shapes = step.fields[first:last], step.fields[last:], step.shapes[last:]
+    asked, fixed, carry = step.fields[:first], step.fields[first:last], step.fields[last:]
     for _ in range(TURNS):
+        more = step.home.walk(asking.jaxpr, [*asked, *carry], {}, step.calls)
         after = step.home.walk(doing.jaxpr, [*fixed, *carry], {}, step.calls)
-        after = list(map(_either, carry, after, shapes))
+        after = list(map(_either, carry, after, step.shapes[last:]))
+        if any(more):
+            break
         if _alike(carry, after):
             return carry
         carry = after
@@ -480,6 +501,8 @@ LOOPS: dict[str, Callable[["Step"], Fields]] = {
 }
 RULES: dict[str, Callable[["Step"], Field]] = {
     "conv_general_dilated": _convolution,
+    "select_n": _selected,
+    **dict.fromkeys(("mul", "and"), _multiplied),
     "dot_general": _product,
     "reshape": _reshaped,
     "broadcast_in_dim": _broadcast,

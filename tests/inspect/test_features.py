@@ -213,6 +213,19 @@ def test_layers_without_names_are_maps_too():
     same(jc.feature_maps(model, [3, "stem", 1])(x), {"head": model(x), "stem": stem})
 
 
+@pytest.mark.parametrize("head", ["dense", "conv"])
+def test_a_result_without_a_name_is_no_map_unless_it_is_asked_for(head):
+    """As the logits of VGG, whose maps all have names."""
+    model = nnx.eval_shape(lambda: jc.vgg16(head=head))
+    graph, state = nnx.split(model)
+    call = lambda state, x: nnx.merge(graph, state)(x)  # noqa: E731
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    maps = jax.eval_shape(jc.feature_maps(call), state, image)
+    assert [*maps][-3:] == ["pool5", "fc6", "fc7"]
+    asked = jax.eval_shape(jc.feature_maps(call, ["fc8"]), state, image)
+    assert asked["fc8"].shape == {"dense": (1, 1000), "conv": (1, 1, 1, 1000)}[head]
+
+
 def test_functions_of_parameters_and_of_keywords():
     params = {"kernel": noise(3, 3, 3, 2), "bias": noise(2)}
 
