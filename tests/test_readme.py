@@ -6,7 +6,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 
 def test_it_has_code_that_is_run():
-    assert len(Page(ROOT / "README.md").blocks) == TEXT.count("```python") == 3
+    assert len(Page(ROOT / "README.md").blocks) == TEXT.count("```python") == 4
 
 
 def test_the_two_lines_are_there_once_each():
