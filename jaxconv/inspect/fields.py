@@ -20,6 +20,8 @@ from jaxconv.inspect.rules import ELEMENTWISE, LOOPS, RULES
 from jaxconv.inspect.trace import body
 
 Here = Callable[[Any], Any]
+Known = Mapping[Any, Callable[[], Any] | None]
+WHOLE = (np.integer, np.bool_)
 LARGEST = 1 << 22  # numbers of a constant that is computed
 
 
@@ -43,7 +45,7 @@ class Follower:
         self,
         jaxpr: core.Jaxpr,
         fields: Sequence[Field | None],
-        known: Mapping[Any, Callable[[], Any]],
+        known: Known,
         calls: tuple[core.JaxprEqn, ...] = (),
     ) -> Fields:
         """Follow a jaxpr; the fields of its results.
@@ -51,7 +53,8 @@ class Follower:
         Args:
             jaxpr: its equations.
             fields: of its operands.
-            known: functions that compute those of its operands that are constants.
+            known: functions that compute those of its operands that are constants; None for one
+                that is large or rests on sizes that are formulas.
             calls: the equations around it.
         """
         values = dict(zip(jaxpr.invars, fields, strict=True))
@@ -78,7 +81,7 @@ class Step:
         home: Follower,
         eqn: core.JaxprEqn,
         fields: Fields,
-        known: Mapping[Any, Callable[[], Any]],
+        known: Known,
         calls: tuple[core.JaxprEqn, ...],
     ) -> None:
         self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
@@ -91,8 +94,8 @@ class Step:
         if not any(self.fields):
             return [None] * len(self.eqn.outvars)
         if inner is not None:
-            known = zip(inner[0].invars, map(self.constant, self.eqn.invars), strict=True)
-            constants = {var: compute for var, compute in known if compute}
+            known = zip(inner[0].invars, self.eqn.invars, strict=True)
+            constants = {var: self.constant(atom) for var, atom in known if self.is_constant(atom)}
             constants |= whole_numbers(*inner)
             return self.home.walk(inner[0], self.fields, constants, self.calls)
         if name in LOOPS:
@@ -153,19 +156,29 @@ class Step:
         out = self.home.shape(self.eqn.outvars[result])
         return aligned(tuple(changed(reach, change, shape, out) for reach in found))
 
+    def is_constant(self, atom: Any) -> bool:
+        """Whether an operand rests on no input and no weights."""
+        return isinstance(atom, core.Literal) or atom in self.known
+
     def constant(self, atom: Any) -> Callable[[], Any] | None:
-        """A function that computes an operand, if it is a constant of the trace."""
+        """A function that computes an operand, if it is a constant that can be computed."""
         if isinstance(atom, core.Literal):
             return lambda: atom.val
         return self.known.get(atom)
 
-    def constants(self) -> dict[Any, Callable[[], Any]]:
-        """Functions that compute the results, where they rest on constants alone and are small."""
+    def constants(self) -> dict[Any, Callable[[], Any] | None]:
+        """Functions that compute the results, where they rest on constants alone.
+
+        A barrier stands before what is not known while tracing, such as the number of a size.
+        """
+        if not all(map(self.is_constant, self.eqn.invars)):
+            return {}
         computed = [self.constant(atom) for atom in self.eqn.invars]
         shapes = [getattr(var.aval, "shape", ()) for var in self.eqn.outvars]
         small = all(all(isinstance(n, int) for n in s) and prod(s) <= LARGEST for s in shapes)
-        if None in computed or not small or self.eqn.effects:
-            return {}
+        hidden = self.eqn.effects or self.eqn.primitive.name == "optimization_barrier"
+        if None in computed or not small or hidden:
+            return dict.fromkeys(self.eqn.outvars)
 
         @functools.cache
         def results() -> Sequence[Any]:
@@ -179,14 +192,14 @@ class Step:
 
 
 def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
-    """The closed-over arrays that may be indices; weights count as any numbers."""
+    """The closed-over arrays that may be indices or masks; weights count as any numbers."""
     pairs = zip(jaxpr.constvars, consts, strict=True)
     return {
         var: functools.partial(np.asarray, const)
         for var, const in pairs
-        if jnp.issubdtype(getattr(const, "dtype", float), jnp.integer)
+        if any(jnp.issubdtype(getattr(const, "dtype", float), kind) for kind in WHOLE)
     }
 
 
-def _nth(results: Callable[[], Sequence[Any]], index: int) -> np.ndarray:
-    return np.asarray(results()[index])
+def _nth(results: Callable[[], Sequence[Any]], index: int) -> Any:
+    return results()[index]

@@ -236,7 +236,11 @@ class Reach:
         """Let each neuron see what the neuron at one place of this map sees."""
         if self.ends is None:
             return replace(self, span=None, exact=False)
-        span = self.span and _fitted(self.span, places, places, len(self.ends[0]))
+        size, strides = len(self.ends[0]), {*np.diff(places).tolist()}
+        if len(strides) == 1:
+            span = self.span and self.span.window(1, strides.pop(), 1, -int(places[0]))
+        else:
+            span = self.span and _fitted(self.span, places, places, size)
         return replace(self, span=span, ends=(self.ends[0][places], self.ends[1][places]))
 
     def accumulate(self, backwards: bool) -> "Reach":

@@ -110,7 +110,8 @@ def receptive_field(
     The function is traced, never run. What one neuron sees is followed through every operation:
     convolutions and pools with any stride, padding, dilation and groups, transposed convolutions,
     skips and concatenations (the union), resizing, reshapes, reductions, attention (everything),
-    scans and branches. Weights count as any numbers; an activation counts as seeing what goes in.
+    scans and branches. Weights count as any numbers, also those that a mask sets to 0; an
+    activation counts as seeing what goes in.
 
     Args:
         fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.

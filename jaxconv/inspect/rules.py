@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import lax
 
-from jaxconv.inspect.reach import FAR, Field, Fields, Reach, changed, joined
+from jaxconv.inspect.reach import FAR, Field, Fields, Reach, Span, changed, covers, joined
 from jaxconv.inspect.trace import IN_PLACE, carried
 from jaxconv.shapes.sizes import Undecided
 
@@ -137,17 +137,19 @@ def _dynamically_sliced(step: "Step") -> Field:
 
 
 def _padded(step: "Step") -> Field:
-    out, sizes = step.out(), step.params["padding_config"]
+    out = step.out()
+    sizes = [tuple(map(step.home.here, widths)) for widths in step.params["padding_config"]]
     if step.fields[1] is not None:
         return step.anything()
 
     def change(reach: Reach, axis: int) -> Reach:
-        low, _, holes = map(step.home.here, sizes[axis])
+        low, _, holes = sizes[axis]
         return reach.dilate(holes + 1).window(out[axis], 1, 1, 1, low)
 
     found = step.mapped(change)
     pixels = {reach.axis for reach in found}
-    channels = [a for a, widths in enumerate(sizes) if any(widths) and a not in pixels]
+    padded = [a for a, widths in enumerate(sizes) if not all(_is(n, 0) for n in widths)]
+    channels = [a for a in padded if a not in pixels]
     return tuple(reach.mix(*channels) for reach in found)
 
 
@@ -177,20 +179,30 @@ def _chained(parts: Sequence[Any], sizes: Sequence[Any], along: int) -> Reach:
 
     So it is in a map that is padded with its own numbers.
     """
-    begin, longest, ends, span = 0, 0, [], None
     exact = all(part is None or (part.exact and part.axis in (None, along)) for part in parts)
-    for part, size in zip(parts, sizes, strict=True):
-        if part is not None and part.axis == along and _is_more(size, longest):
-            longest, span = size, part.window(size, 1, 1, 1, begin).span
-        ends.append(_ends_of(part, size, along))
-        begin += size
-    known = all(one is not None for one in ends)
-    firsts, behind = map(np.concatenate, zip(*ends, strict=True)) if known else (None, None)
+    ends = [_ends_of(part, size, along) for part, size in zip(parts, sizes, strict=True)]
+    joint = None
+    if all(one is not None for one in ends):
+        firsts, behind = zip(*ends, strict=True)
+        joint = np.concatenate(firsts), np.concatenate(behind)
     seeing = [part for part in parts if part is not None]
     everywhere = len(seeing) == 1 and seeing[0].everywhere
-    joint = None if firsts is None or behind is None else (firsts, behind)
-    found = Reach(along, span, joint, exact, everywhere=everywhere)
+    found = Reach(along, _longest(parts, sizes, along), joint, exact, everywhere=everywhere)
     return found.mix(*(part.mixed for part in seeing))
+
+
+def _longest(parts: Sequence[Any], sizes: Sequence[Any], along: int) -> Span | None:
+    """The pattern of the longest part; None where it is not decided which one that is."""
+    places = zip(parts, sizes, itertools.accumulate(sizes, initial=0), strict=False)
+    spans = [
+        (size, replace(part, ends=None).window(size, 1, 1, 1, begin).span)
+        for part, size, begin in places
+        if part is not None and part.axis == along
+    ]
+    try:
+        return max(spans, key=lambda pair: pair[0])[1]
+    except Undecided:
+        return None
 
 
 def _ends_of(part: Reach | None, size: Any, along: int) -> Any:
@@ -201,13 +213,6 @@ def _ends_of(part: Reach | None, size: Any, along: int) -> Any:
     if part.axis != along and part.ends is not None:
         return np.full(size, part.ends[0].min()), np.full(size, part.ends[1].max())
     return part.ends
-
-
-def _is_more(size: Any, other: Any) -> bool:
-    try:
-        return bool(size > other)
-    except Undecided:
-        return False
 
 
 def _is(size: Any, other: Any) -> bool:
@@ -297,12 +302,12 @@ def _free(step: "Step", index: int) -> list[int]:
 
 
 def _selected(step: "Step") -> Field:
-    """Where a constant chooses, or the image between unlike things, each sees one of them."""
+    """Where it is not the image that chooses, a neuron sees one case only, as behind a mask."""
     which, *cases = step.fields
     seen = [case for case in cases if case is not None]
     alike = all(_alike([seen[0]], [case]) for case in seen[1:]) if seen else True
-    constant = step.constant(step.eqn.invars[0]) is not None
-    sure = which is not None or (alike and (len(seen) == len(cases) or not constant))
+    mask = step.is_constant(step.eqn.invars[0]) and step.shapes[0]
+    sure = which is not None or (alike and (len(seen) == len(cases) or not mask))
     return step.joined() if sure else tuple(map(Reach.loose, step.joined()))
 
 
@@ -313,9 +318,11 @@ def _multiplied(step: "Step") -> Field:
 
 
 def _has_no_zero(step: "Step", atom: Any) -> bool:
-    """Whether an operand has no zeros that are known."""
+    """Whether an operand is weights, which count as any numbers, or a constant without zeros."""
     compute = step.constant(atom)
-    return compute is None or bool(np.all(np.asarray(compute()) != 0))
+    if compute is None:
+        return not step.is_constant(atom)
+    return bool(np.all(np.asarray(compute()) != 0))
 
 
 def _table(step: "Step", index: int) -> np.ndarray | None:
@@ -338,11 +345,14 @@ def _gathered(step: "Step") -> Field:
     clipped = step.params["mode"] == lax.GatherScatterMode.CLIP  # else they read nothing
 
     def change(reach: Reach, axis: int) -> Reach:
-        if axis in kept and _is(slices[axis], shape[axis]):
-            return reach.move(int(numbers.offset_dims[kept.index(axis)]))
-        looked_up = {*numbers.collapsed_slice_dims} & {*numbers.start_index_map}
-        found = _indices(step, axis) if axis in looked_up else None
-        if found is None:
+        if axis in kept:
+            begin = _begin(step, axis, shape[axis] - slices[axis])
+            if begin is None:
+                return reach.collapse(shape[axis], exact=False)
+            there = int(numbers.offset_dims[kept.index(axis)])
+            return reach.window(slices[axis], 1, 1, 1, -begin).move(there)
+        found = _indices(step, axis) if axis not in numbers.operand_batching_dims else None
+        if found is None or not isinstance(shape[axis], int):
             return reach.collapse(shape[axis], exact=False)
         along, places = found
         there = [a for a in range(len(out)) if a not in numbers.offset_dims][along]
@@ -353,14 +363,31 @@ def _gathered(step: "Step") -> Field:
     return step.mapped(change)
 
 
+def _begins(step: "Step", axis: int) -> np.ndarray | None:
+    """Where the slices begin along an axis; None if not known."""
+    order = step.params["dimension_numbers"].start_index_map
+    compute = step.constant(step.eqn.invars[1])
+    if axis not in order:
+        return np.zeros(1, int)
+    return None if compute is None else np.asarray(compute())[..., order.index(axis)]
+
+
+def _begin(step: "Step", axis: int, room: Any) -> int | None:
+    """Where all slices begin along an axis; None if not known, or if not all are inside."""
+    if _is(room, 0):
+        return 0
+    begins = _begins(step, axis)
+    if begins is None or not begins.size or (begins != begins.flat[0]).any():
+        return None
+    begin = int(begins.flat[0])
+    return begin if begin >= 0 and covers(room, begin) else None
+
+
 def _indices(step: "Step", axis: int) -> tuple[int, np.ndarray] | None:
     """Along which axis of the indices an axis is looked up, and where; None if not known."""
-    compute = step.constant(step.eqn.invars[1])
-    if compute is None or not isinstance(step.shapes[0][axis], int):
+    places = _begins(step, axis)
+    if places is None or axis not in step.params["dimension_numbers"].start_index_map:
         return None
-    places = np.asarray(compute())[
-        ..., step.params["dimension_numbers"].start_index_map.index(axis)
-    ]
     for along in range(places.ndim):
         line = np.moveaxis(places, along, -1)
         if (line == line[(0,) * (places.ndim - 1)]).all():
@@ -406,11 +433,14 @@ def _scan(step: "Step") -> Fields:
     for _ in range(turns):
         outputs = step.home.walk(closed.jaxpr, [*fixed, *carry, *slices], {}, step.calls)
         after = outputs[: len(carry)]
+        if turns != length:  # it may be over at any turn
+            after = list(map(_either, carry, after, step.shapes[first:last]))
         shapes = map(step.home.shape, closed.jaxpr.outvars[len(carry) :])
         stacked = list(map(_either, stacked, outputs[len(carry) :], shapes))
-        if settled := _alike(carry, after):
-            break
+        settled = _alike(carry, after) and (turns != length or _spans(carry) == _spans(after))
         carry = after
+        if settled:
+            break
     else:
         settled = turns == length
     if not settled:
@@ -435,8 +465,11 @@ def _stacked(field: Field, shape: Sequence[Any]) -> Field:
 
 def _either(one: Field | None, other: Field | None, shape: Sequence[Any]) -> Field | None:
     """What is seen in either case."""
-    if one is None or other is None or _alike([one], [other]):
+    if one is None or other is None:
         return other if one is None else one
+    if _alike([one], [other]):
+        pairs = zip(one, other, strict=True)
+        return tuple(a if a.span == b.span else replace(a, span=None) for a, b in pairs)
     return tuple(map(Reach.loose, joined([one, other], shape)))
 
 
@@ -446,6 +479,10 @@ def _alike(some: Fields, others: Fields) -> bool:
         a is b or (a is not None and b is not None and all(map(Reach.same, a, b)))
         for a, b in zip(some, others, strict=True)
     )
+
+
+def _spans(fields: Fields) -> list[Span | None]:
+    return [reach.span for field in fields for reach in field or ()]
 
 
 def _while(step: "Step") -> Fields:
@@ -461,7 +498,7 @@ def _while(step: "Step") -> Fields:
         if any(more):
             break
         if _alike(carry, after):
-            return carry
+            return after
         carry = after
     return [step.anything()] * len(step.eqn.outvars)
 
