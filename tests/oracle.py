@@ -21,14 +21,38 @@ def value(formula, point):
     return eval(formula, {"max": max, "min": min}, dict(point))
 
 
-def equations(jaxpr):
+def subjaxprs(eqn):
+    for param in eqn.params.values():
+        for part in param if isinstance(param, tuple | list) else (param,):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield inner
+
+
+def empty_maps(jaxpr):
+    """The empty values of a trace, but for pieces of a map that are only put beside another."""
+
+    def is_piece(eqn):
+        return eqn.primitive.name in PIECES
+
+    def is_free(var):
+        readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
+        others = [eqn for eqn in readers if eqn.primitive.name != "concatenate"]
+        wasted = all(is_piece(eqn) and all(map(is_free, eqn.outvars)) for eqn in others)
+        return bool(readers) and wasted and not any(var is out for out in jaxpr.outvars)
+
     for eqn in jaxpr.eqns:
-        yield eqn
-        for param in eqn.params.values():
-            for part in param if isinstance(param, tuple | list) else (param,):
-                inner = getattr(part, "jaxpr", part)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
+        for var in eqn.outvars:
+            if 0 in getattr(var.aval, "shape", ()) and not (is_piece(eqn) and is_free(var)):
+                yield var
+        for inner in subjaxprs(eqn):
+            yield from empty_maps(inner)
+
+
+PIECES = set(
+    """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
+    rev slice squeeze sub transpose""".split()  # noqa: SIM905
+)
 
 
 def outcome(network, point):
@@ -41,8 +65,7 @@ def outcome(network, point):
         closed, result = jax.make_jaxpr(network.fn, return_shape=True)(*args)
     except Exception:
         return None
-    made = [getattr(v.aval, "shape", ()) for e in equations(closed.jaxpr) for v in e.outvars]
-    if any(0 in shape for shape in made):
+    if any(empty_maps(closed.jaxpr)):
         return None
     shapes = jax.tree.map(lambda leaf: leaf.shape, result)
     kept = network.returns is None or keeps(network.returns, shapes, point)

@@ -42,6 +42,7 @@ from jaxconv.shapes.traced import (
     lost_text,
     not_empty,
     promised,
+    scraps,
 )
 from jaxconv.shapes.verdict import Cases, Failure, Verdict, remedy
 
@@ -312,9 +313,9 @@ class Search:
         self, trial: Trial, closed: core.ClosedJaxpr, result: Any
     ) -> Iterator[tuple[Finding, Callable[[], Origin]]]:
         """What must hold of a finished trace, and where that is seen."""
-        sizes = trial.domain
+        sizes, free = trial.domain, scraps(closed.jaxpr)
         for eqn in equations(closed.jaxpr):
-            for finding in findings(Trial(sizes), eqn):
+            for finding in findings(Trial(sizes), eqn, free):
                 yield finding, lambda eqn=eqn: origin_of_equation(eqn)
                 sizes = sizes.intersect(finding.holds)
         if self.promise is not None:

@@ -7,7 +7,7 @@ domain of the trace.
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -58,10 +58,48 @@ def inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
                 yield inner
 
 
-def findings(trial: Trial, eqn: core.JaxprEqn) -> Iterator[Finding]:
-    """What must hold of one equation."""
+# What cuts and moves a map, and computes nothing of it.
+MOVES = frozenset(
+    """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
+    rev slice squeeze sub transpose""".split()  # noqa: SIM905
+)
+
+
+def scraps(jaxpr: core.Jaxpr) -> set[core.Var]:
+    """Values that may be empty: cut out of a map, only to be joined to something.
+
+    So ``jnp.pad`` with its mode "edge" joins nothing to the sides that it leaves as they are.
+    """
+    found: set[core.Var] = set()
+    users: dict[core.Var, list[core.JaxprEqn]] = {}
+    for eqn in reversed(jaxpr.eqns):
+        for inner in inside(eqn):
+            found |= scraps(inner)
+        for var in eqn.outvars:
+            taken = users.get(var, [])
+            if taken and eqn.primitive.name in MOVES and all(_is_join(u, found) for u in taken):
+                found.add(var)
+        for atom in eqn.invars:
+            if isinstance(atom, core.Var):
+                users.setdefault(atom, []).append(eqn)
+    return found.difference(var for var in jaxpr.outvars if isinstance(var, core.Var))
+
+
+def _is_join(eqn: core.JaxprEqn, found: set[core.Var]) -> bool:
+    name = eqn.primitive.name
+    return name == "concatenate" or (name in MOVES and found.issuperset(eqn.outvars))
+
+
+def findings(trial: Trial, eqn: core.JaxprEqn, free: Container[core.Var]) -> Iterator[Finding]:
+    """What must hold of one equation.
+
+    Args:
+        trial: the run.
+        eqn: the equation.
+        free: values that may be empty.
+    """
     for atom in eqn.outvars:
-        for size in shape_of(atom):
+        for size in () if atom in free else shape_of(atom):
             yield not_empty(trial, size)
     if eqn.primitive.name == "reshape":
         yield _all_numbers(trial, eqn)

@@ -405,3 +405,33 @@ def test_a_pixel_that_is_noted_as_lost_has_no_gradient_and_others_have():
 
 def test_a_window_over_a_flattened_map_is_no_error():
     assert jc.check(tokens, "h w", where="h >= 2").status == "tested"
+
+
+@pytest.mark.parametrize("mode", ["edge", "mean", "maximum", "reflect"])
+def test_nothing_may_be_joined_to_a_map(mode):
+    """jnp.pad joins an empty piece to each side that it does not pad."""
+    verdict = jc.check(
+        lambda x: jnp.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)), mode),
+        "b h w 3",
+        returns="b h+2 w+2 3",
+        where="h >= 2 and w >= 3",
+    )
+    assert verdict.ok, verdict
+    assert jc.check(lambda x: jnp.roll(x, 0, 1), "b h w 3", returns="b h w 3").ok
+
+
+@pytest.mark.parametrize("end", ["joined", "summed", "returned"])
+def test_an_empty_map_is_a_failure_wherever_it_goes(end):
+    kernel = jnp.ones((3, 1, 3, 3))
+    ends = {
+        "joined": lambda x, y: jnp.concatenate([x, y], 1),
+        "summed": lambda x, y: jnp.concatenate([x, y.sum((1, 2), keepdims=True) + x], 1),
+        "returned": lambda x, y: (x, y),
+    }
+    with_map = lambda x: ends[end](x, lax.conv_general_dilated(  # noqa: E731
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    ))  # fmt: skip
+    verdict = jc.check(with_map, "b h w 3")
+    assert str(verdict.accepts) == "h >= 3"
+    cut = jc.check(lambda x: x[:, 3:].sum(), "b h w 3")
+    assert str(cut.accepts) == "h >= 4"
