@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from jaxconv.commands import check, draw, explore, maps, neuron, shape, summary
 from jaxconv.commands.arguments import UsageError
-from jaxconv.inspect.photos import PhotoError
 from jaxconv.models.weights import WeightsError
+from jaxconv.pictures.photos import PhotoError
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.targets import TargetError
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxconv.inspect.shown import Shown
+from jaxconv.pictures.shown import Shown
 from jaxconv.shapes.windows import Window
 from tests import reference
 

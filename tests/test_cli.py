@@ -86,7 +86,7 @@ def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch)
     """What is drawn are the model's maps of the photo, prepared as the weights say."""
     import jaxconv as jc
     from jaxconv.commands import maps as command
-    from jaxconv.inspect.photos import open_photo
+    from jaxconv.pictures.photos import open_photo
 
     drawn = {}
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 import jaxconv as jc
 from jaxconv.cli import main
-from jaxconv.inspect.photos import open_photo
+from jaxconv.pictures.photos import open_photo
 from tests.explored import HOSTILE_PHOTO
-from tests.inspect.test_explorer import Reader
+from tests.pictures.test_explorer import Reader
 
 NET = """
 from flax import nnx

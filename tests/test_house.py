@@ -10,12 +10,13 @@ MAY_IMPORT = {
     "shapes": {"shapes"},
     "layers": {"layers", "shapes"},
     "inspect": {"inspect", "shapes"},
+    "pictures": {"pictures", "inspect", "shapes"},
     "models": {"models", "layers", "shapes"},
     "targets": {"models", "shapes"},
     "report": {"shapes"},
     "pytest_plugin": {"targets", "shapes"},
-    "commands": {"commands", "targets", "report", "models", "inspect", "layers", "shapes"},
-    "cli": {"commands", "targets", "models", "inspect", "shapes"},
+    "commands": {"commands", "targets", "report", "models", "pictures", "inspect", "shapes"},
+    "cli": {"commands", "targets", "models", "pictures", "shapes"},
     "__init__": {"models", "inspect", "layers", "shapes"},
 }
 HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs"}

@@ -8,9 +8,9 @@ from PIL import Image
 
 import jaxconv as jc
 from jaxconv.cli import main
-from jaxconv.inspect.peaks import peaks
-from jaxconv.inspect.photos import open_photo
 from jaxconv.models import weights
+from jaxconv.pictures.peaks import peaks
+from jaxconv.pictures.photos import open_photo
 
 NETS = """
 import equinox as eqx, jax, jax.numpy as jnp, jaxconv as jc

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxconv.commands.arguments import UsageError, check_writable, point, save
-from jaxconv.inspect.drawing import drawing
 from jaxconv.inspect.summary import summary
+from jaxconv.pictures.drawing import drawing
 from jaxconv.shapes.contracts import contract_of
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.targets import resolve

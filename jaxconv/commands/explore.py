@@ -17,10 +17,10 @@ from jaxconv.commands.subject import (
     photo_of,
     prepared,
 )
-from jaxconv.inspect.drawing import drawing
-from jaxconv.inspect.explorer import page
-from jaxconv.inspect.shown import explore
 from jaxconv.inspect.summary import summary
+from jaxconv.pictures.drawing import drawing
+from jaxconv.pictures.explorer import page
+from jaxconv.pictures.shown import explore
 
 SIZE = 224  # pixels of the shorter side: the maps of VGG16 are 15 million numbers then
 

@@ -20,15 +20,15 @@ from jaxconv.commands.subject import (
     photo_of,
     prepared,
 )
-from jaxconv.inspect.figures import maps_figure
-from jaxconv.inspect.galleries import filters_figure, peaks_figure
-from jaxconv.inspect.peaks import Peak, peaks
-from jaxconv.inspect.photos import PhotoError, open_photo
-from jaxconv.inspect.pictures import Pictures
 from jaxconv.inspect.receptive import receptive_field
 from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Row
 from jaxconv.models.vgg import STAGES
+from jaxconv.pictures.figures import maps_figure
+from jaxconv.pictures.galleries import filters_figure, peaks_figure
+from jaxconv.pictures.peaks import Peak, peaks
+from jaxconv.pictures.photos import PhotoError, open_photo
+from jaxconv.pictures.planes import Pictures
 
 
 def add(commands: Any) -> None:

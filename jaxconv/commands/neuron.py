@@ -17,7 +17,7 @@ from jaxconv.commands.subject import (
     prepared,
 )
 from jaxconv.inspect.neuron import Neuron, neuron
-from jaxconv.inspect.portrait import neuron_figure
+from jaxconv.pictures.portrait import neuron_figure
 
 
 def add(commands: Any) -> None:

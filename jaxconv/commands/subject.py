@@ -11,8 +11,8 @@ import numpy as np
 from flax import nnx
 
 from jaxconv.commands.arguments import UsageError, positive
-from jaxconv.inspect.photos import open_photo
 from jaxconv.models import vgg
+from jaxconv.pictures.photos import open_photo
 from jaxconv.shapes.proof import pure
 from jaxconv.targets import resolve, users_code
 

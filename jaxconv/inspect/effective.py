@@ -66,7 +66,7 @@ def effective_receptive_field(
         layout: of the image.
 
     Returns:
-        The mean for each pixel. :func:`jaxconv.inspect.figures.field_figure` draws it.
+        The mean for each pixel. :func:`jaxconv.pictures.figures.field_figure` draws it.
 
     Raises:
         ShapeError: an unknown layer, a place outside its map, sizes that are formulas.

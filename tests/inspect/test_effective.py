@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import jaxconv as jc
-from jaxconv.inspect.figures import field_figure
+from jaxconv.pictures.figures import field_figure
 
 
 def noise(*shape, seed=0):

@@ -16,8 +16,8 @@ from flax import nnx
 from safetensors.numpy import save, save_file
 
 import jaxconv as jc
-from jaxconv.inspect.photos import open_photo
 from jaxconv.models import weights
+from jaxconv.pictures.photos import open_photo
 
 SMALL = [(4,), (6, 6), (8,)]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxconv.inspect.photos import PhotoError, open_photo
+from jaxconv.pictures.photos import PhotoError, open_photo
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from jaxconv.inspect import packing
+from jaxconv.pictures import packing
 
 
 def unpacked(packed):

@@ -13,11 +13,11 @@ from itertools import accumulate, chain
 from math import log, sqrt
 from typing import Any, NamedTuple
 
-from jaxconv.inspect.layered import Edge
-from jaxconv.inspect.picture import Block, Drawing, Line, Polygon, Text, clean, text_width
-from jaxconv.inspect.places import Path, Places, Point, Room, places
 from jaxconv.inspect.table import Row, Summary
 from jaxconv.inspect.trace import fresh
+from jaxconv.pictures.layered import Edge
+from jaxconv.pictures.picture import Block, Drawing, Line, Polygon, Text, clean, text_width
+from jaxconv.pictures.places import Path, Places, Point, Room, places
 from jaxconv.shapes.errors import Fact, named, refuse_if
 from jaxconv.shapes.sizes import Size
 from jaxconv.shapes.traced import shape_text
@@ -114,7 +114,7 @@ def drawing(summary: Summary, title: str = "network") -> Drawing:
 
     Example:
         >>> import jax, jaxconv as jc
-        >>> from jaxconv.inspect.drawing import drawing
+        >>> from jaxconv.pictures.drawing import drawing
         >>> table = jc.summary(lambda x: jc.max_pool(x), "b h w 3")
         >>> [text.text for text in drawing(table).texts][-2:]
         ['h//2 x w//2', 'x 3']

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from jaxconv.inspect import packing
-from jaxconv.inspect.explorer import page
+from jaxconv.pictures import packing
+from jaxconv.pictures.explorer import page
 from tests.explored import HOSTILE, HOSTILE_PHOTO, network, product
 
 SVG = (

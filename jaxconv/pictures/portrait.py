@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxconv.inspect.figures import colours
 from jaxconv.inspect.neuron import Neuron
+from jaxconv.pictures.figures import colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from jaxconv.inspect.places import Path, Point
+from jaxconv.pictures.places import Path, Point
 
 FONTS = ("DejaVu Sans", "Verdana", "Helvetica", "Arial", "sans-serif")
 INK, PAPER, EDGE = "#1f2328", "#ffffff", "#6e7781"

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
-from jaxconv.inspect.shown import explore
+from jaxconv.pictures.shown import explore
 from tests.explored import product
 
 KEYS = jax.random.split(jax.random.key(3), 8)

@@ -17,10 +17,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from jaxconv.inspect import packing
-from jaxconv.inspect.figures import BRIGHTEST, strongest
-from jaxconv.inspect.packing import Packed, packed_evenly
-from jaxconv.inspect.shown import Shown
+from jaxconv.pictures import packing
+from jaxconv.pictures.figures import BRIGHTEST, strongest
+from jaxconv.pictures.packing import Packed, packed_evenly
+from jaxconv.pictures.shown import Shown
 from jaxconv.shapes.windows import Window
 
 SCRIPTS = tuple(
@@ -225,7 +225,7 @@ def _plain(name: str) -> str:
 
 
 def _source(name: str) -> str:
-    return resources.files("jaxconv.inspect").joinpath("page", name).read_text("utf-8")
+    return resources.files("jaxconv.pictures").joinpath("page", name).read_text("utf-8")
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jaxconv.inspect import packing
-from jaxconv.inspect.explorer import SCRIPTS, page
-from jaxconv.inspect.packing import Packed
+from jaxconv.pictures import packing
+from jaxconv.pictures.explorer import SCRIPTS, page
+from jaxconv.pictures.packing import Packed
 from tests.explored import HOSTILE, HOSTILE_PHOTO, network
-from tests.inspect.test_packing import unpacked
+from tests.pictures.test_packing import unpacked
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" onload="alert(1)">'

@@ -1,5 +1,5 @@
 "use strict";
-// Arrays out of the page's text blocks, as jaxconv/inspect/packing.py wrote them.
+// Arrays out of the page's text blocks, as jaxconv/pictures/packing.py wrote them.
 
 /** The bytes of a block. */
 async function inflated(id) {

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jaxconv.inspect.peaks import Peak
+from jaxconv.pictures.peaks import Peak
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

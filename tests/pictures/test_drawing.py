@@ -16,11 +16,11 @@ from PIL import Image
 
 import jaxconv as jc
 from experiments import zoo
-from jaxconv.inspect import drawing as rules
-from jaxconv.inspect.drawing import drawing
-from jaxconv.inspect.layered import MOST, crossings, layered
-from jaxconv.inspect.picture import text_width
-from jaxconv.inspect.places import Room, places
+from jaxconv.pictures import drawing as rules
+from jaxconv.pictures.drawing import drawing
+from jaxconv.pictures.layered import MOST, crossings, layered
+from jaxconv.pictures.picture import text_width
+from jaxconv.pictures.places import Room, places
 from tests import networks
 
 AT = {"b": 1, "h": 224, "w": 224}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from jaxconv.inspect.layered import Edge, Layered, layered
+from jaxconv.pictures.layered import Edge, Layered, layered
 
 GAP = 26.0  # between columns, at least
 APART = 16.0  # between what stands in one column
