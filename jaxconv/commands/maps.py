@@ -39,7 +39,12 @@ def add(commands: Any) -> None:
         description="Print a model's layers and draw the feature maps of a photo.",
     )
     add_subject(command)
-    command.add_argument("--layer", action="append", metavar="NAME", help="draw it; repeatable")
+    command.add_argument(
+        "--layer",
+        action="append",
+        metavar="NAME",
+        help="draw it; repeatable; default: about five layers",
+    )
     command.add_argument("--channel", action="append", type=channel, metavar="C",
                          help="draw this map only, large; repeatable")  # fmt: skip
     command.add_argument("--show", type=positive, default=24, metavar="N", help="maps per layer")
@@ -64,6 +69,8 @@ def run(options: argparse.Namespace) -> None:
     if options.strongest:
         _draw_strongest(options)
         return
+    if options.photo and Path(options.photo).is_dir():
+        raise UsageError(f"{options.photo} is a folder. Fix: pass a photo, or add --strongest N.")
     path, photo = photo_of(options)
     out = options.out or Path(f"{path.stem}-{'filters' if options.filters else 'maps'}.png")
     check_writable(out, PICTURES, path)
@@ -129,6 +136,8 @@ def _draw_strongest(options: argparse.Namespace) -> None:
         raise UsageError(f"no neuron of {layer}, channel {channel} is above 0. Fix: pass another.")
     for peak in best:
         print(f"{peak.value:10.5g} at {peak.at[0]},{peak.at[1]} in {peak.photo}")
+    if len(best) < options.strongest:
+        print("There are no more: all other neurons are weaker neighbours of these, or 0.")
     title = f"{layer}, channel {channel}:  what excites it most in {_count(photos)}"
     save(drawn(peaks_figure(title, best), out), out)
 

@@ -29,7 +29,9 @@ def add(commands: Any) -> None:
     )
     add_subject(command)
     command.add_argument("--layer", required=True, metavar="NAME", help="or its number, from 1")
-    command.add_argument("--at", default="", metavar="Y,X", help="the neuron's place in the map")
+    command.add_argument(
+        "--at", default="", metavar="Y,X", help="its place in the map; none for a dense layer"
+    )
     command.add_argument("--channel", type=int, required=True, metavar="C", help="its feature map")
     command.add_argument("--out", type=Path, metavar="FILE", help="default: PHOTO-neuron.png, here")
     command.set_defaults(run=run)

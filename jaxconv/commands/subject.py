@@ -22,7 +22,12 @@ Model = Callable[..., Any]
 def add_subject(command: argparse.ArgumentParser) -> None:
     """Say which options name a photo and a model."""
     command.add_argument("photo", nargs="?", help="default: Grace Hopper, which matplotlib ships")
-    command.add_argument("--size", type=positive, metavar="N", help="pixels of the shorter side")
+    command.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="pixels of the shorter side; default: %(default)s",
+    )
     command.add_argument(
         "--model", default="vgg16", metavar="NAME", help="pkg.module:name; default: vgg16"
     )

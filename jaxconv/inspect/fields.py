@@ -59,6 +59,7 @@ class Follower:
         """
         values = dict(zip(jaxpr.invars, fields, strict=True))
         known = dict(known)
+        self._note(calls, jaxpr.invars, fields)
 
         def field(atom: Any) -> Field | None:
             return None if isinstance(atom, core.Literal) else values.get(atom)
@@ -68,9 +69,14 @@ class Follower:
             outputs = step.outputs()
             values.update(zip(eqn.outvars, outputs, strict=True))
             known |= step.constants()
-            found = zip(eqn.outvars, outputs, strict=True)
-            self.found |= {Spot(calls, var): one for var, one in found if one is not None}
+            self._note(calls, eqn.outvars, outputs)
         return [field(atom) for atom in jaxpr.outvars]
+
+    def _note(
+        self, calls: tuple[core.JaxprEqn, ...], atoms: Sequence[Any], fields: Sequence[Field | None]
+    ) -> None:
+        pairs = zip(atoms, fields, strict=True)
+        self.found |= {Spot(calls, var): field for var, field in pairs if field is not None}
 
 
 class Step:

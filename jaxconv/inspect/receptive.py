@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from jax.extend import core
+
 from jaxconv.inspect.fields import Follower, whole_numbers
+from jaxconv.inspect.network import Spot
 from jaxconv.inspect.reach import FAR, Field, Interval, Reach, Span
 from jaxconv.inspect.study import Case, Study, study
 from jaxconv.shapes.errors import Fact, Mismatch, door, refuse_if
@@ -91,6 +94,8 @@ class ReceptiveField:
         return f"{'' if self.exact else '<='}{size}/{stride}"
 
     def __str__(self) -> str:
+        if not self.map:
+            return f"{self.layer}: {self.short()}, the same for each neuron"
         size, stride = (" x ".join(map(_text, numbers)) for numbers in (self.size, self.stride))
         offset = ", ".join(map(_text, self.offset))
         about = "" if self.exact else "at most "
@@ -122,7 +127,8 @@ def receptive_field(
         layer: the name or number (from 1) of a row of :func:`summary`, or a name given with
             ``checkpoint_name``. Of a layer inside a loop, its last turn.
         layout: what the axes of the image are, such as ``"NCHW"`` or ``"CHW"``: N and C have no
-            pixels, every other letter has. Default: channels last, and a batch before.
+            pixels, every other letter has. Default: as the first convolution reads it; channels
+            last, and a batch before, where there is none.
         where: the sizes asked about, such as ``"h >= 32"``.
 
     Returns:
@@ -153,9 +159,9 @@ class Look:
 
     def __init__(self, found: Study, layout: str | None = None) -> None:
         self.study = found
-        self._fields = [_followed(case, layout) for case in found.cases]
+        self._pixels = _pixels(layout, found.cases[0])
+        self._fields = [_fields(case, self._pixels) for case in found.cases]
         image = self._united([_image(case) for case in found.cases])
-        self._pixels = _pixels(layout, image)
         self._image = tuple(image[axis] for axis in self._pixels)
 
     def names(self) -> list[str]:
@@ -238,19 +244,40 @@ def _shape(case: Case, name: str) -> tuple[Any, ...]:
     return tuple(map(case.here, shape_of(case.network.maps()[name].var)))
 
 
-def _followed(case: Case, layout: str | None) -> dict[str, Field]:
+def _fields(case: Case, pixels: Sequence[int]) -> dict[str, Field]:
     """What each layer sees in one case."""
+    found, maps = _followed(case, pixels), case.network.maps().items()
+    return {name: found[spot] for name, spot in maps if spot in found}
+
+
+def _followed(case: Case, pixels: Sequence[int]) -> dict[Spot, Field]:
+    """What each value sees along some axes of the image."""
     closed, image, shape = case.network.closed, case.network.image(), _image(case)
-    field = tuple(Reach.of_image(axis, shape[axis]) for axis in _pixels(layout, shape))
+    field = tuple(Reach.of_image(axis, shape[axis]) for axis in pixels)
     fields = [field if var is image else None for var in closed.jaxpr.invars]
     follower = Follower(case.here)
     follower.walk(closed.jaxpr, fields, whole_numbers(closed.jaxpr, closed.consts))
-    maps = case.network.maps().items()
-    return {name: follower.found[spot] for name, spot in maps if spot in follower.found}
+    return follower.found
 
 
-def _pixels(layout: str | None, shape: Sequence[Any]) -> tuple[int, ...]:
+def _slid_over(case: Case) -> tuple[int, ...]:
+    """The axes of the image over which the first convolution slides; none if that is not known."""
+    found = _followed(case, range(len(_image(case))))
+    layers = (layer for layer in case.network.rows.values() if layer.kind == "convolution")
+    for calls, eqn in ((layer.calls, layer.eqn) for layer in layers if layer.eqn):
+        operand, spatial = eqn.invars[0], eqn.params["dimension_numbers"].lhs_spec[2:]
+        spot = None if isinstance(operand, core.Literal) else Spot(calls, operand)
+        if spot is not None and spot in found:
+            axes = tuple(axis for axis, reach in enumerate(found[spot]) if reach.axis in spatial)
+            return axes if len(axes) == len(spatial) else ()
+    return ()
+
+
+def _pixels(layout: str | None, case: Case) -> tuple[int, ...]:
     """The axes of an image that have pixels; its layout has a letter for each."""
+    shape = _image(case)
+    if layout is None and (slid := _slid_over(case)):
+        return slid
     order = ORDERS.get(len(shape)) if layout is None else layout
     if order and len(order) == len(shape) and {*order} - {*"NC"}:
         return tuple(axis for axis, letter in enumerate(order) if letter not in "NC")
