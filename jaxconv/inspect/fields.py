@@ -5,24 +5,20 @@ every neuron of a result sees what any neuron of the operands sees: more than it
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
 from jaxconv.inspect.network import Spot
-from jaxconv.inspect.reach import Field, Fields, Reach, aligned, changed, joined
+from jaxconv.inspect.reach import Field, Fields
 from jaxconv.inspect.rules import ELEMENTWISE, LOOPS, RULES
+from jaxconv.inspect.step import Here, Known, Step
 from jaxconv.inspect.trace import body
 
-Here = Callable[[Any], Any]
-Known = Mapping[Any, Callable[[], Any] | None]
 WHOLE = (np.integer, np.bool_)
-LARGEST = 1 << 22  # numbers of a constant that is computed
 
 
 class Follower:
@@ -66,7 +62,7 @@ class Follower:
 
         for eqn in jaxpr.eqns:
             step = Step(self, eqn, [field(atom) for atom in eqn.invars], known, (*calls, eqn))
-            outputs = step.outputs()
+            outputs = self._outputs(step)
             values.update(zip(eqn.outvars, outputs, strict=True))
             known |= step.constants()
             self._note(calls, eqn.outvars, outputs)
@@ -78,123 +74,23 @@ class Follower:
         pairs = zip(atoms, fields, strict=True)
         self.found |= {Spot(calls, var): field for var, field in pairs if field is not None}
 
-
-class Step:
-    """One equation, and what its operands see."""
-
-    def __init__(
-        self,
-        home: Follower,
-        eqn: core.JaxprEqn,
-        fields: Fields,
-        known: Known,
-        calls: tuple[core.JaxprEqn, ...],
-    ) -> None:
-        self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
-        self.shapes = [home.shape(atom) for atom in eqn.invars]
-        self.params = eqn.params
-
-    def outputs(self) -> Fields:
-        """The field of each result."""
-        inner, name = body(self.eqn), self.eqn.primitive.name
-        if not any(self.fields):
-            return [None] * len(self.eqn.outvars)
+    def _outputs(self, step: Step) -> Fields:
+        """The field of each result of an equation."""
+        inner, name = body(step.eqn), step.eqn.primitive.name
+        if not any(step.fields):
+            return [None] * len(step.eqn.outvars)
         if inner is not None:
-            known = zip(inner[0].invars, self.eqn.invars, strict=True)
-            constants = {var: self.constant(atom) for var, atom in known if self.is_constant(atom)}
+            known = zip(inner[0].invars, step.eqn.invars, strict=True)
+            constants = {var: step.constant(atom) for var, atom in known if step.is_constant(atom)}
             constants |= whole_numbers(*inner)
-            return self.home.walk(inner[0], self.fields, constants, self.calls)
+            return self.walk(inner[0], step.fields, constants, step.calls)
         if name in LOOPS:
-            return LOOPS[name](self)
+            return LOOPS[name](step)
         if name in RULES:
-            return [RULES[name](self)] * len(self.eqn.outvars)
+            return [RULES[name](step)] * len(step.eqn.outvars)
         if name in ELEMENTWISE:
-            return [self.joined()] * len(self.eqn.outvars)
-        return [self.anything()] * len(self.eqn.outvars)
-
-    def out(self) -> tuple[Any, ...]:
-        """The shape of the first result."""
-        return self.home.shape(self.eqn.outvars[0])
-
-    def size(self, name: str) -> list[Any]:
-        """A parameter that is a list of sizes."""
-        return [self.home.here(size) for size in self.params[name]]
-
-    def axes(self, name: str) -> tuple[int, ...]:
-        """A parameter that is a list of axes."""
-        return tuple(map(int, self.params[name]))
-
-    def anything(self, exact: bool = False) -> Field:
-        """Every neuron sees what any operand sees."""
-        return joined([self.flat(index, exact) for index in self.seeing()], self.out())
-
-    def flat(self, index: int, exact: bool) -> Field:
-        """What all neurons of an operand see together."""
-        found = self.fields[index]
-        assert found is not None
-        every = (reach.collapse_in(self.shapes[index], exact) for reach in found)
-        return tuple(every if exact else map(Reach.loose, every))
-
-    def seeing(self) -> list[int]:
-        """Which operands see something of the image."""
-        return [index for index, field in enumerate(self.fields) if field is not None]
-
-    def joined(self) -> Field:
-        """Each neuron sees what those in its place see; a scalar is the same in every place."""
-        out = self.out()
-        same = (
-            field if len(self.shapes[index]) == len(out) else self.flat(index, True)
-            for index, field in enumerate(self.fields)
-            if field is not None
-        )
-        return joined([*same], out)
-
-    def mapped(self, change: Callable[[Reach, int], Reach], result: int = 0) -> Field:
-        """Change each reach of the first operand, given its axis; what sees all stays."""
-        if self.fields[0] is None or any(self.fields[1:]):
-            return self.anything()
-        return self.moved(0, change, result)
-
-    def moved(self, index: int, change: Callable[[Reach, int], Reach], result: int = 0) -> Field:
-        """Change each reach of any operand; what comes out has the shape of one of the results."""
-        found, shape = self.fields[index], self.shapes[index]
-        assert found is not None
-        out = self.home.shape(self.eqn.outvars[result])
-        return aligned(tuple(changed(reach, change, shape, out) for reach in found))
-
-    def is_constant(self, atom: Any) -> bool:
-        """Whether an operand rests on no input and no weights."""
-        return isinstance(atom, core.Literal) or atom in self.known
-
-    def constant(self, atom: Any) -> Callable[[], Any] | None:
-        """A function that computes an operand, if it is a constant that can be computed."""
-        if isinstance(atom, core.Literal):
-            return lambda: atom.val
-        return self.known.get(atom)
-
-    def constants(self) -> dict[Any, Callable[[], Any] | None]:
-        """Functions that compute the results, where they rest on constants alone.
-
-        A barrier stands before what is not known while tracing, such as the number of a size.
-        """
-        if not all(map(self.is_constant, self.eqn.invars)):
-            return {}
-        computed = [self.constant(atom) for atom in self.eqn.invars]
-        shapes = [getattr(var.aval, "shape", ()) for var in self.eqn.outvars]
-        small = all(all(isinstance(n, int) for n in s) and prod(s) <= LARGEST for s in shapes)
-        hidden = self.eqn.effects or self.eqn.primitive.name == "optimization_barrier"
-        if None in computed or not small or hidden:
-            return dict.fromkeys(self.eqn.outvars)
-
-        @functools.cache
-        def results() -> Sequence[Any]:
-            with jax.ensure_compile_time_eval():
-                params = self.eqn.primitive.get_bind_params(self.params)
-                found = self.eqn.primitive.bind(*(c() for c in computed if c), **params)
-            return found if self.eqn.primitive.multiple_results else [found]
-
-        number = enumerate(self.eqn.outvars)
-        return {var: functools.partial(_nth, results, index) for index, var in number}
+            return [step.joined()] * len(step.eqn.outvars)
+        return [step.anything()] * len(step.eqn.outvars)
 
 
 def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
@@ -205,7 +101,3 @@ def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callabl
         for var, const in pairs
         if any(jnp.issubdtype(getattr(const, "dtype", float), kind) for kind in WHOLE)
     }
-
-
-def _nth(results: Callable[[], Sequence[Any]], index: int) -> Any:
-    return results()[index]

@@ -5,22 +5,20 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jax import lax
 
 from jaxconv.inspect.reach import FAR, Field, Fields, Reach, Span, changed, covers, joined
+from jaxconv.inspect.step import Step
 from jaxconv.inspect.trace import IN_PLACE, carried
 from jaxconv.shapes.sizes import Undecided
-
-if TYPE_CHECKING:
-    from jaxconv.inspect.fields import Step
 
 TURNS = 100  # of a loop, until its field is taken for all that there is
 
 
-def _convolution(step: "Step") -> Field:
+def _convolution(step: Step) -> Field:
     numbers = step.params["dimension_numbers"]
     groups, batches = (
         step.home.here(step.params[f"{name}_group_count"]) for name in ("feature", "batch")
@@ -48,7 +46,7 @@ def _convolution(step: "Step") -> Field:
     return found if solid else tuple(map(Reach.loose, found))
 
 
-def _pool(step: "Step") -> Field:
+def _pool(step: Step) -> Field:
     out = step.out()
     names = ("window_dimensions", "window_strides", "window_dilation", "base_dilation")
     sizes = [step.size(name) for name in names]
@@ -61,7 +59,7 @@ def _pool(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _reduced(step: "Step") -> Field:
+def _reduced(step: Step) -> Field:
     gone, shape = set(step.axes("axes")), step.shapes[0]
 
     def change(reach: Reach, axis: int) -> Reach:
@@ -72,7 +70,7 @@ def _reduced(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _squeezed(step: "Step") -> Field:
+def _squeezed(step: Step) -> Field:
     gone, shape = set(step.axes("dimensions")), step.shapes[0]
 
     def change(reach: Reach, axis: int) -> Reach:
@@ -82,7 +80,7 @@ def _squeezed(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _broadcast(step: "Step") -> Field:
+def _broadcast(step: Step) -> Field:
     there, shape, out = step.axes("broadcast_dimensions"), step.shapes[0], step.out()
 
     def change(reach: Reach, axis: int) -> Reach:
@@ -92,12 +90,12 @@ def _broadcast(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _transposed(step: "Step") -> Field:
+def _transposed(step: Step) -> Field:
     order = step.axes("permutation")
     return step.mapped(lambda reach, axis: reach.move(order.index(axis)))
 
 
-def _reversed(step: "Step") -> Field:
+def _reversed(step: Step) -> Field:
     turned, shape = step.axes("dimensions"), step.shapes[0]
 
     def change(reach: Reach, axis: int) -> Reach:
@@ -107,7 +105,7 @@ def _reversed(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _sliced(step: "Step") -> Field:
+def _sliced(step: Step) -> Field:
     out, begins = step.out(), step.size("start_indices")
     strides = step.size("strides") if step.params["strides"] else [1] * len(begins)
 
@@ -117,7 +115,7 @@ def _sliced(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _dynamically_sliced(step: "Step") -> Field:
+def _dynamically_sliced(step: Step) -> Field:
     """Where it begins may be a constant; it is moved so that the slice fits."""
     out, shape = step.out(), step.shapes[0]
     if any(step.fields[1:]):
@@ -136,7 +134,7 @@ def _dynamically_sliced(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _padded(step: "Step") -> Field:
+def _padded(step: Step) -> Field:
     out = step.out()
     sizes = [tuple(map(step.home.here, widths)) for widths in step.params["padding_config"]]
     if step.fields[1] is not None:
@@ -153,7 +151,7 @@ def _padded(step: "Step") -> Field:
     return tuple(reach.mix(*channels) for reach in found)
 
 
-def _concatenated(step: "Step") -> Field:
+def _concatenated(step: Step) -> Field:
     """Along pixels the parts stand one behind the other; else each neuron may be of any part.
 
     A part that is constant sees nothing, which its place among the pixels tells already.
@@ -223,7 +221,7 @@ def _is(size: Any, other: Any) -> bool:
         return False
 
 
-def _reshaped(step: "Step") -> Field:
+def _reshaped(step: Step) -> Field:
     shape, out = step.shapes[0], step.out()
     if step.params["dimensions"] is not None:
         return step.anything()
@@ -271,11 +269,11 @@ def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return _is(prod(some), prod(others))
 
 
-def _product(step: "Step") -> Field:
+def _product(step: Step) -> Field:
     return joined([_factor(step, index) for index in step.seeing()], step.out())
 
 
-def _factor(step: "Step", index: int) -> Field:
+def _factor(step: Step, index: int) -> Field:
     """One operand of a matrix product, moved to where the result has its axes."""
     contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
     free = [_free(step, operand) for operand in (0, 1)]
@@ -295,13 +293,13 @@ def _factor(step: "Step", index: int) -> Field:
     return step.moved(index, change)
 
 
-def _free(step: "Step", index: int) -> list[int]:
+def _free(step: Step, index: int) -> list[int]:
     contracted, batch = (axes[index] for axes in step.params["dimension_numbers"])
     taken = {*contracted, *batch}
     return [axis for axis in range(len(step.shapes[index])) if axis not in taken]
 
 
-def _selected(step: "Step") -> Field:
+def _selected(step: Step) -> Field:
     """Where it is not the image that chooses, a neuron sees one case only, as behind a mask."""
     which, *cases = step.fields
     seen = [case for case in cases if case is not None]
@@ -311,13 +309,13 @@ def _selected(step: "Step") -> Field:
     return step.joined() if sure else tuple(map(Reach.loose, step.joined()))
 
 
-def _multiplied(step: "Step") -> Field:
+def _multiplied(step: Step) -> Field:
     """A constant lets nothing through where it is 0."""
     whole = all(_has_no_zero(step, atom) for atom in step.eqn.invars)
     return step.joined() if whole else tuple(map(Reach.loose, step.joined()))
 
 
-def _has_no_zero(step: "Step", atom: Any) -> bool:
+def _has_no_zero(step: Step, atom: Any) -> bool:
     """Whether an operand is weights, which count as any numbers, or a constant without zeros."""
     compute = step.constant(atom)
     if compute is None:
@@ -325,7 +323,7 @@ def _has_no_zero(step: "Step", atom: Any) -> bool:
     return bool(np.all(np.asarray(compute()) != 0))
 
 
-def _table(step: "Step", index: int) -> np.ndarray | None:
+def _table(step: Step, index: int) -> np.ndarray | None:
     """Which numbers of a constant matrix are not 0: (free, contracted); None if it is none.
 
     An image is resized by such a product.
@@ -337,7 +335,7 @@ def _table(step: "Step", index: int) -> np.ndarray | None:
     return matrix if free[0] == 0 else matrix.T
 
 
-def _gathered(step: "Step") -> Field:
+def _gathered(step: Step) -> Field:
     numbers, shape, out = step.params["dimension_numbers"], step.shapes[0], step.out()
     gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
     kept = [axis for axis in range(len(shape)) if axis not in gone]
@@ -363,7 +361,7 @@ def _gathered(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _begins(step: "Step", axis: int) -> np.ndarray | None:
+def _begins(step: Step, axis: int) -> np.ndarray | None:
     """Where the slices begin along an axis; None if not known."""
     order = step.params["dimension_numbers"].start_index_map
     compute = step.constant(step.eqn.invars[1])
@@ -372,7 +370,7 @@ def _begins(step: "Step", axis: int) -> np.ndarray | None:
     return None if compute is None else np.asarray(compute())[..., order.index(axis)]
 
 
-def _begin(step: "Step", axis: int, room: Any) -> int | None:
+def _begin(step: Step, axis: int, room: Any) -> int | None:
     """Where all slices begin along an axis; None if not known, or if not all are inside."""
     if _is(room, 0):
         return 0
@@ -383,7 +381,7 @@ def _begin(step: "Step", axis: int, room: Any) -> int | None:
     return begin if begin >= 0 and covers(room, begin) else None
 
 
-def _indices(step: "Step", axis: int) -> tuple[int, np.ndarray] | None:
+def _indices(step: Step, axis: int) -> tuple[int, np.ndarray] | None:
     """Along which axis of the indices an axis is looked up, and where; None if not known."""
     places = _begins(step, axis)
     if places is None or axis not in step.params["dimension_numbers"].start_index_map:
@@ -395,7 +393,7 @@ def _indices(step: "Step", axis: int) -> tuple[int, np.ndarray] | None:
     return None
 
 
-def _accumulated(step: "Step") -> Field:
+def _accumulated(step: Step) -> Field:
     shape, along, backwards = step.shapes[0], step.params["axis"], step.params["reverse"]
 
     def change(reach: Reach, axis: int) -> Reach:
@@ -408,7 +406,7 @@ def _accumulated(step: "Step") -> Field:
     return step.mapped(change)
 
 
-def _split(step: "Step") -> Fields:
+def _split(step: Step) -> Fields:
     along, begin, found = step.params["axis"], 0, []
     for index, size in enumerate(step.size("sizes")):
         part = functools.partial(_part, along=along, size=size, low=-begin)
@@ -421,7 +419,7 @@ def _part(reach: Reach, axis: int, along: int, size: Any, low: Any) -> Reach:
     return reach.window(size, 1, 1, 1, low) if axis == along else reach
 
 
-def _scan(step: "Step") -> Fields:
+def _scan(step: Step) -> Fields:
     """The body as often as it runs; of what is stacked, each step sees what any of them does."""
     closed, length = step.params["jaxpr"], step.home.here(step.params["length"])
     first, last = carried(step.eqn)
@@ -485,7 +483,7 @@ def _spans(fields: Fields) -> list[Span | None]:
     return [reach.span for field in fields for reach in field or ()]
 
 
-def _while(step: "Step") -> Fields:
+def _while(step: Step) -> Fields:
     """As often as it takes until nothing more is seen; what says how often is seen by all."""
     asking, doing = step.params["cond_jaxpr"], step.params["body_jaxpr"]
     first = step.params["cond_nconsts"]
@@ -503,7 +501,7 @@ def _while(step: "Step") -> Fields:
     return [step.anything()] * len(step.eqn.outvars)
 
 
-def _cond(step: "Step") -> Fields:
+def _cond(step: Step) -> Fields:
     """What any branch sees, and what decides between them."""
     found, *others = (
         step.home.walk(branch.jaxpr, step.fields[1:], {}, step.calls)
@@ -517,7 +515,7 @@ def _cond(step: "Step") -> Fields:
     return found
 
 
-def _sorted(step: "Step") -> Field:
+def _sorted(step: Step) -> Field:
     """Along one axis any number may come to any place."""
     shape, name = step.shapes[0], step.eqn.primitive.name
     along = step.params["dimension" if name == "sort" else "axis"] % len(shape)
@@ -529,14 +527,14 @@ def _sorted(step: "Step") -> Field:
     return joined([*found], shape)
 
 
-LOOPS: dict[str, Callable[["Step"], Fields]] = {
+LOOPS: dict[str, Callable[[Step], Fields]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,
     "split": _split,
     "optimization_barrier": lambda step: step.fields,
 }
-RULES: dict[str, Callable[["Step"], Field]] = {
+RULES: dict[str, Callable[[Step], Field]] = {
     "conv_general_dilated": _convolution,
     "select_n": _selected,
     **dict.fromkeys(("mul", "and"), _multiplied),
