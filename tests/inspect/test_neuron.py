@@ -403,8 +403,9 @@ def test_its_box_is_what_changes_it():
     assert jc.neuron(model, inside, **chosen).map_value != pytest.approx(n.map_value, rel=1e-3)
     conv = eqx.nn.Conv2d(3, 4, 3, key=jax.random.key(0))
     chosen = {"layer": 1, "at": (5, 2), "channel": 1}
-    assert jc.neuron(conv, noise(3, 14, 16), **chosen).box is None
+    assert jc.neuron(conv, noise(3, 14, 16), **chosen, layout="HWC").box is None
     assert jc.neuron(conv, noise(3, 14, 16), **chosen, layout="CHW").box == ((5, 8), (2, 5))
+    assert jc.neuron(conv, noise(3, 14, 16), **chosen).box == ((5, 8), (2, 5))
 
 
 def small(x):
