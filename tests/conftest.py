@@ -15,14 +15,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=30,
+        default=20,
         help="random configurations of each layer compared with PyTorch and NumPy",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=100,
+        default=50,
         help="random networks whose proofs are compared with tracing size by size",
     )
 
