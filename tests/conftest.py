@@ -15,14 +15,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=20,
+        default=50,
         help="random configurations of each layer compared with PyTorch and NumPy",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=50,
+        default=200,
         help="random networks whose proofs are compared with tracing size by size",
     )
 

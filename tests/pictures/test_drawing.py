@@ -395,13 +395,18 @@ def test_very_long_pictures_are_coarser():
         assert max(image.size) <= 16_000
 
 
+def table_of(number):
+    """The table of the random network of a number; None if it has none."""
+    network = networks.network(number)
+    try:
+        return jc.summary(network.fn, *network.specs)
+    except (jc.ShapeError, jc.SpecError):
+        return None
+
+
 @pytest.mark.parametrize("dice", range(30))
 def test_random_networks(dice):
-    network = networks.network(dice)
-    try:
-        found = jc.summary(network.fn, *network.specs)
-    except (jc.ShapeError, jc.SpecError):
-        pytest.skip("it has no table")
+    found = next(filter(None, (table_of(100 * dice + turn) for turn in range(100))))
     if not found.rows:
         with pytest.raises(jc.ShapeError, match="no layer to draw"):
             drawing(found)
