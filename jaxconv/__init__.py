@@ -8,6 +8,7 @@ from jaxconv.inspect.summary import summary
 from jaxconv.inspect.table import Summary
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
+from jaxconv.layers.fast import conv_general_dilated
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
 from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from jaxconv.shapes.contracts import contract
@@ -33,6 +34,7 @@ __all__ = [
     "check",
     "contract",
     "conv",
+    "conv_general_dilated",
     "conv_shape",
     "conv_transpose",
     "dense",

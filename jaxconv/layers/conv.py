@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv.layers.fast import conv_general_dilated
 from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape
 from jaxconv.shapes.errors import door
 from jaxconv.shapes.plans import Plan, conv_plan
@@ -81,7 +82,7 @@ def conv(
         pads = "VALID"
     elif isinstance(padding, str) and padding in LAX:
         pads = padding
-    y = lax.conv_general_dilated(
+    y = conv_general_dilated(
         x,
         kernel,
         window_strides=[w.stride for w in plan.windows],
@@ -152,7 +153,7 @@ def conv_transpose(
         layout=layout,
         transposed=True,
     )
-    y = lax.conv_general_dilated(
+    y = conv_general_dilated(
         x,
         lax.rev(kernel, range(len(plan.windows))),
         window_strides=[1] * len(plan.windows),

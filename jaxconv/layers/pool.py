@@ -1,6 +1,6 @@
 """Pooling: the largest or the mean value of each window of a feature map."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxconv.layers.maxima import max_windows
 from jaxconv.layers.operands import (
     Ints,
     Operand,
@@ -59,9 +60,7 @@ def max_pool(
     (x,) = as_arrays(x=x)
     need_numbers(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
-    floats = jnp.issubdtype(x.dtype, jnp.floating)
-    least = -jnp.inf if floats else jnp.iinfo(x.dtype).min
-    y = _reduce(x, least, lax.max, plan)
+    y = max_windows(x, **_windows(plan))
     chex.assert_shape(y, plan.shape)
     return y
 
@@ -103,12 +102,12 @@ def avg_pool(
     need_floats(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 16 bits cannot hold long sums
-    total = _reduce(wide, 0.0, lax.add, plan)
+    total = _sum(wide, plan)
     chex.assert_shape(total, plan.shape)
     if count_padding or not any(any(w.pads) for w in plan.windows):
         return (total / prod(w.kernel for w in plan.windows)).astype(x.dtype)
     spatial = [x.shape[i] for i in plan.layout.spatial]
-    pixels = _reduce(jnp.ones(plan.everywhere(spatial, 1), wide.dtype), 0.0, lax.add, plan)
+    pixels = _sum(jnp.ones(plan.everywhere(spatial, 1), wide.dtype), plan)
     return (total / pixels).astype(x.dtype)
 
 
@@ -172,12 +171,15 @@ def pool_shape(
     return pool_plan(x, window=window, stride=stride, padding=padding, layout=layout).shape
 
 
-def _reduce(x: jax.Array, start: float | int, step: Callable, plan: Plan) -> jax.Array:
-    return lax.reduce_window(
-        x,
-        np.asarray(start, x.dtype)[()],
-        step,
-        window_dimensions=plan.everywhere([w.kernel for w in plan.windows], 1),
-        window_strides=plan.everywhere([w.stride for w in plan.windows], 1),
-        padding=plan.everywhere([w.pads for w in plan.windows], (0, 0)),
-    )
+def _sum(x: jax.Array, plan: Plan) -> jax.Array:
+    windows = _windows(plan)
+    zero = np.asarray(0, x.dtype)[()]
+    return lax.reduce_window(x, zero, lax.add, windows["size"], windows["stride"], windows["pads"])
+
+
+def _windows(plan: Plan) -> dict[str, tuple[Any, ...]]:
+    return {
+        "size": plan.everywhere([w.kernel for w in plan.windows], 1),
+        "stride": plan.everywhere([w.stride for w in plan.windows], 1),
+        "pads": plan.everywhere([w.pads for w in plan.windows], (0, 0)),
+    }

@@ -1,0 +1,162 @@
+"""Which formulation computes a 3x3 convolution on a CPU: tables of rules, each with its reason.
+
+The first rule that holds decides, from static shapes alone. Other kinds of convolution (strided,
+grouped, transposed, ...) are to get tables of their own here; until then `lax` computes them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+NUMBER = 4  # bytes of a float32
+# Transformed tiles and their products, that one block may take: they stay in a cache of 32 MB.
+BLOCK_BYTES = 20 * 2**20
+WHOLE_BYTES = 64 * 2**20  # up to here a loop over blocks costs more than it saves
+
+
+@dataclass(frozen=True)
+class Work:
+    """The static shape of a convolution, or of the gradient of its kernel.
+
+    Attributes:
+        images: in the batch.
+        height: of the feature maps that the convolution makes.
+        width: likewise.
+        channels: of the images.
+        filters: of the kernel.
+        prepared: the transformed kernel is there already, as in :func:`jaxconv.compile`.
+    """
+
+    images: int
+    height: int
+    width: int
+    channels: int
+    filters: int
+    prepared: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """Places of all feature maps together."""
+        return self.images * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How Winograd's algorithm goes over a batch.
+
+    Attributes:
+        tile: m of F(m x m, 3x3).
+        rows: of tiles, computed at once.
+        images: computed at once; divides the batch.
+        pieces: that the sum over channels falls into; fewer terms in a row round less.
+    """
+
+    tile: int
+    rows: int
+    images: int
+    pieces: int = 1
+
+    def tiles(self, pixels: int) -> int:
+        """How many tiles cover so many pixels."""
+        return ceil(pixels / self.tile)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A decision.
+
+    Attributes:
+        formulation: its name.
+        reason: why this one.
+        blocks: how it goes over the batch; None for the direct one, which `lax` computes.
+        gradient: of the kernel, rather than a convolution.
+    """
+
+    formulation: str
+    reason: str
+    blocks: Blocks | None
+    gradient: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tiles of a size (0: none, direct), where a condition holds, and why."""
+
+    tile: int
+    holds: Callable[[Work], bool]
+    reason: str
+
+
+FEW = Rule(
+    0,
+    lambda w: min(w.channels, w.filters) < 16,
+    "with fewer than 16 channels or filters the transforms cost more than the products they save",
+)
+TINY = Rule(
+    2,
+    lambda w: max(w.height, w.width) <= 4,
+    "a tile of 4x4 would be as large as the map; direct convolution is very slow on such maps",
+)
+FORWARD = (
+    FEW,
+    TINY,
+    Rule(
+        0,
+        lambda w: not w.prepared and w.pixels < 256,
+        "so few pixels do not pay for transforming the kernel in each call",
+    ),
+    Rule(
+        2,
+        lambda w: max(w.height, w.width) <= 16 or (w.prepared and w.pixels < 1024),
+        "few tiles: reading a kernel transformed for 4x4 would take longer than its products",
+    ),
+    Rule(4, lambda _: True, "the fewest products of those that round little: 2.25 a result, not 9"),
+)
+KERNEL_GRADIENT = (
+    FEW,
+    TINY,
+    Rule(4, lambda _: True, "2.25 products a result, not 9, and the transforms of long sums"),
+)
+
+
+def forward(work: Work) -> Schedule:
+    """Decide how a convolution is computed, or the gradient of its images, which is one too."""
+    tile, reason = _first(FORWARD, work)
+    pieces = _pieces(work.channels) if tile > 2 else 1
+    return _decided(work, tile, reason, pieces=pieces, gradient=False)
+
+
+def kernel_gradient(work: Work) -> Schedule:
+    """Decide how the gradient of a kernel is computed."""
+    tile, reason = _first(KERNEL_GRADIENT, work)
+    return _decided(work, tile, reason, pieces=1, gradient=True)
+
+
+def _first(rules: Sequence[Rule], work: Work) -> tuple[int, str]:
+    return next((rule.tile, rule.reason) for rule in rules if rule.holds(work))
+
+
+def _decided(work: Work, tile: int, reason: str, *, pieces: int, gradient: bool) -> Schedule:
+    if not tile:
+        return Schedule("direct", reason, None, gradient)
+    return Schedule(f"F({tile}x{tile}, 3x3)", reason, _blocks(work, tile, pieces), gradient)
+
+
+def _pieces(channels: int) -> int:
+    """Sums of 64 channels, or of 128 where there are more: the error stays near a direct one's."""
+    length = 128 if channels > 128 else 64
+    return channels // length if channels % length == 0 else 1
+
+
+def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
+    """Cut a batch so that a block's tiles and products stay in the cache."""
+    rows, columns = ceil(work.height / tile), ceil(work.width / tile)
+    numbers = (tile + 2) ** 2 * columns * (work.channels + pieces * work.filters)
+    row = NUMBER * numbers
+    if work.images * rows * row <= WHOLE_BYTES:
+        return Blocks(tile, rows, work.images, pieces)
+    divisors = (n for n in range(work.images - 1, 0, -1) if work.images % n == 0)
+    if images := next((n for n in divisors if n * rows * row <= BLOCK_BYTES), 0):
+        return Blocks(tile, rows, images, pieces)
+    stripes = ceil(rows * row / BLOCK_BYTES)
+    return Blocks(tile, ceil(rows / stripes), 1, pieces)
