@@ -1,5 +1,7 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
+from jaxconv.compiled.inference import Inference, compile  # noqa: A004
+from jaxconv.compiled.options import jit
 from jaxconv.inspect.effective import EffectiveField, effective_receptive_field
 from jaxconv.inspect.features import feature_maps
 from jaxconv.inspect.neuron import Neuron, neuron
@@ -21,6 +23,7 @@ from jaxconv.shapes.specs import SpecError
 __all__ = [
     "VGG",
     "EffectiveField",
+    "Inference",
     "Neuron",
     "ReceptiveField",
     "ShapeError",
@@ -32,6 +35,7 @@ __all__ = [
     "Verdict",
     "avg_pool",
     "check",
+    "compile",
     "contract",
     "conv",
     "conv_general_dilated",
@@ -42,6 +46,7 @@ __all__ = [
     "feature_maps",
     "flatten",
     "global_avg_pool",
+    "jit",
     "max_pool",
     "neuron",
     "pool_shape",

@@ -1,0 +1,1 @@
+"""Programs: functions compiled ahead of time, parameters prepared, for this machine."""

@@ -1,0 +1,165 @@
+"""``jaxconv.compile``: a function compiled ahead of time for inputs of given shapes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv.compiled import stored
+from jaxconv.compiled.chains import chained
+from jaxconv.compiled.options import compiler_options
+from jaxconv.compiled.program import opened, prepared
+from jaxconv.layers.schedule import Schedule
+from jaxconv.layers.twins import swapped
+from jaxconv.shapes.errors import Fact, named, refuse_if
+from jaxconv.shapes.proof import refuse_no_call, refuse_no_function
+from jaxconv.shapes.specs import parse_spec
+
+
+class Inference:
+    """A compiled program with its parameters inside. :func:`jaxconv.compile` makes it.
+
+    Attributes:
+        inputs: shapes and types of what it takes, a tuple of pytrees.
+        outputs: shapes and types of what it returns.
+        schedules: how its 3x3 convolutions are computed on a CPU, each with the reason; empty on
+            other platforms, and for a program that was loaded.
+    """
+
+    def __init__(
+        self, program: stored.Program, donate: bool, schedules: Sequence[Schedule] = ()
+    ) -> None:
+        self._program = program
+        self.inputs, self.outputs = program.inputs, program.outputs
+        self.schedules = tuple(schedules)
+        self._leaves, self._tree = jax.tree.flatten(self.inputs)
+        given = _reusable(self.inputs, self.outputs) if donate else ()
+        jitted = jax.jit(
+            lambda constants, *leaves: program.run(constants, self._tree.unflatten(leaves)),
+            compiler_options=compiler_options(),
+            donate_argnums=[1 + place for place in given],
+        )
+        self._run = jitted.lower(program.constants, *self._leaves).compile()
+
+    @named("compile")
+    def __call__(self, *args: Any) -> Any:
+        """Run the program.
+
+        Args:
+            *args: arrays of JAX or NumPy, of the shapes and types in ``inputs``.
+
+        Raises:
+            ShapeError: arrays of others.
+        """
+        leaves, tree = jax.tree.flatten(args)
+        if tree != self._tree:
+            fix = "pass the arguments as they were passed to jaxconv.compile."
+            refuse_if([Fact(f"it is called with {tree}, but was compiled for {self._tree}.", fix)])
+        refuse_if(self._unlike(leaves))
+        return self._run(self._program.constants, *leaves)
+
+    def save(self, path: str | Path) -> None:
+        """Write the program and its parameters to one file, for this platform.
+
+        What :meth:`load` reads needs neither the function nor its parameters; it is compiled anew,
+        for the processor that is there.
+        """
+        stored.write(self._program, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, donate: bool = False) -> "Inference":
+        """Read what :meth:`save` wrote.
+
+        Args:
+            path: of the file.
+            donate: as for :func:`jaxconv.compile`.
+
+        Raises:
+            ProgramError: a file that is none, is damaged, or was written for another platform.
+        """
+        return cls(stored.read(Path(path)), donate)
+
+    def _unlike(self, leaves: Sequence[Any]) -> Iterator[Fact]:
+        arrays = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
+        for place, (have, want) in enumerate(zip(arrays, self._leaves, strict=True), 1):
+            if have.shape != want.shape or have.dtype != want.dtype:
+                wrong = f"array {place} is {_text(have)}, but it was compiled for {_text(want)}."
+                yield Fact(wrong, "pass such an array, or compile the function for the other.")
+
+
+@named("compile")
+def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inference:  # noqa: A001
+    """Compile a function or a model ahead of time, for inputs of one shape.
+
+    Parameters become part of the program: what depends on them alone is computed once and kept,
+    such as 3x3 kernels transformed for Winograd's algorithm, and so are the type and the scale of
+    weights. On a CPU, 3x3 convolutions are computed by it in any model, with the bias, the ReLU and
+    the max pool that follow; on other platforms they are what they were.
+
+    Args:
+        fn: a pure function, or a model in evaluation mode: Flax NNX, Equinox; of Linen
+            ``functools.partial(model.apply, parameters)``.
+        *args: what it takes: arrays, ``jax.ShapeDtypeStruct``, pytrees of them, or specs with
+            numbers, such as "8 224 224 3".
+        donate: inputs may be overwritten by results of their shape, and are gone after a call.
+
+    Returns:
+        The program, to be called as ``fn`` is, with arrays of these shapes and types.
+
+    Raises:
+        ShapeError: no function or model, or arguments that it does not take.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> from flax import nnx
+        >>> model = jc.VGG([(16, 16), (32,)], head=None, rngs=nnx.Rngs(0))
+        >>> infer = jc.compile(model, "1 32 32 3")
+        >>> infer(jax.numpy.ones((1, 32, 32, 3))).shape
+        (1, 8, 8, 32)
+        >>> [schedule.formulation for schedule in infer.schedules]
+        ['direct', 'F(4x4, 3x3)', 'F(2x2, 3x3)']
+    """
+    refuse_no_function(fn)
+    refuse_no_call(fn, args)
+    inputs = jax.tree.map(_abstract, args)
+    closed, outputs = jax.make_jaxpr(fn, return_shape=True)(*inputs)
+    schedules: Sequence[Schedule] = ()
+    if jax.default_backend() == "cpu":
+        closed, schedules = chained(opened(swapped(closed)))
+    parts, tree = prepared(closed), jax.tree.structure(outputs)
+
+    def run(constants: Any, inputs: Any) -> Any:
+        return tree.unflatten(parts.run(constants, jax.tree.leaves(inputs)))
+
+    outputs = jax.tree.map(_abstract, outputs)
+    program = stored.Program(run, parts.constants, inputs, outputs)
+    return Inference(program, donate, schedules)
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    if not isinstance(leaf, str):
+        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    spec = parse_spec(leaf)
+    if spec.names() or any(isinstance(axis, str) for axis in spec.axes):
+        wrong = f'the spec "{leaf}" has sizes without a number.'
+        refuse_if([Fact(wrong, 'pass numbers, such as "1 224 224 3": one program has one shape.')])
+    shape = [int(axis.value({})) for axis in spec.axes if not isinstance(axis, str)]
+    return jax.ShapeDtypeStruct(shape, jax.numpy.dtype(spec.dtype or "float32"))
+
+
+def _reusable(inputs: Any, outputs: Any) -> list[int]:
+    """The inputs whose memory a result can take."""
+    free = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(outputs)]
+    found = []
+    for place, leaf in enumerate(jax.tree.leaves(inputs)):
+        if (leaf.shape, leaf.dtype) in free:
+            free.remove((leaf.shape, leaf.dtype))
+            found.append(place)
+    return found
+
+
+def _text(leaf: Any) -> str:
+    return f"{tuple(leaf.shape)} {leaf.dtype}"
