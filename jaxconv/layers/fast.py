@@ -40,7 +40,8 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     On a CPU, 2-D convolutions in float32 with 3x3 kernels and stride 1, and all their derivatives,
     are computed by Winograd's algorithm where :mod:`jaxconv.layers.schedule` says so. All else,
     and everything on other platforms, is `lax`'s own convolution. With ``precision="highest"``, or
-    under ``jax.default_matmul_precision("highest")``, it always is.
+    under ``jax.default_matmul_precision("highest")``, it always is; with "high" sums are cut into
+    pieces, which halves the error (docs/performance.md).
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -69,7 +70,7 @@ def schedule_of(eqn: JaxprEqn, prepared: bool = False) -> Schedule | None:
 def _convolution(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     direct = functools.partial(primitives.conv_general_dilated_p.bind, **params)
     found = _schedule(lhs, rhs, jax.eval_shape(direct, lhs, rhs), params)
-    return convolved(lhs, rhs, params, found) if found and found.blocks else direct(lhs, rhs)
+    return convolved(lhs, rhs, params, found) if found and found.tile else direct(lhs, rhs)
 
 
 def convolved(
@@ -90,7 +91,7 @@ def convolved(
         finish: see :func:`jaxconv.layers.winograd.convolve`; channels are the last axis.
         pool: likewise.
     """
-    assert found.blocks
+    assert found.tile
     order = params["dimension_numbers"]
     if found.gradient:
         x, g = (
@@ -123,14 +124,16 @@ def _schedule(
         return None
     if not all(_static(v) and len(v.shape) == 4 and 0 not in v.shape for v in (lhs, rhs, out)):
         return None
-    if lax.Precision.HIGHEST in jax.tree.leaves(params["precision"]):
+    asked = jax.tree.leaves(params["precision"])
+    if lax.Precision.HIGHEST in asked:
         return None
+    careful = lax.Precision.HIGH in asked
     order = params["dimension_numbers"]
     images, channels, *_ = _sizes(lhs, order.lhs_spec)
     filters, _, *window = _sizes(rhs, order.rhs_spec)
     *_, height, width = _sizes(out, order.out_spec)
     if window == [SIDE, SIDE]:
-        return schedule.forward(Work(images, height, width, channels, filters, prepared))
+        return schedule.forward(Work(images, height, width, channels, filters, prepared, careful))
     if (height, width) == (SIDE, SIDE):  # channels are the batch here, and images are summed over
         return schedule.kernel_gradient(Work(channels, window[0], window[1], images, filters))
     return None

@@ -5,13 +5,14 @@ grouped, transposed, ...) are to get tables of their own here; until then `lax` 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 NUMBER = 4  # bytes of a float32
 # Transformed tiles and their products, that one block may take: they stay in a cache of 32 MB.
-BLOCK_BYTES = 20 * 2**20
-WHOLE_BYTES = 64 * 2**20  # up to here a loop over blocks costs more than it saves
+BLOCK_BYTES = 14 * 2**20
+WHOLE_BYTES = 32 * 2**20  # up to here a loop over blocks costs more than it saves
+LEAST_TILES = 192  # of a block: for fewer the matrix products are slow
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Work:
         channels: of the images.
         filters: of the kernel.
         prepared: the transformed kernel is there already, as in :func:`jaxconv.compile`.
+        careful: sums are to round less, at the cost of time: ``precision="high"``.
     """
 
     images: int
@@ -33,6 +35,7 @@ class Work:
     channels: int
     filters: int
     prepared: bool = False
+    careful: bool = False
 
     @property
     def pixels(self) -> int:
@@ -66,16 +69,31 @@ class Schedule:
     """A decision.
 
     Attributes:
-        formulation: its name.
+        work: what is to be computed.
+        tile: m of F(m x m, 3x3); 0 for the direct formulation, which `lax` computes.
         reason: why this one.
-        blocks: how it goes over the batch; None for the direct one, which `lax` computes.
-        gradient: of the kernel, rather than a convolution.
+        gradient: it is that of a kernel, rather than a convolution.
     """
 
-    formulation: str
+    work: Work
+    tile: int
     reason: str
-    blocks: Blocks | None
     gradient: bool
+
+    @property
+    def formulation(self) -> str:
+        """Its name."""
+        return f"F({self.tile}x{self.tile}, 3x3)" if self.tile else "direct"
+
+    @property
+    def blocks(self) -> Blocks:
+        """How Winograd's algorithm goes over the batch."""
+        pieces = _pieces(self.work.channels) if self.work.careful and not self.gradient else 1
+        return _blocks(self.work, self.tile, pieces)
+
+    def of(self, images: int) -> "Schedule":
+        """The same for a batch of another size."""
+        return replace(self, work=replace(self.work, images=images))
 
 
 @dataclass(frozen=True)
@@ -121,29 +139,21 @@ KERNEL_GRADIENT = (
 
 def forward(work: Work) -> Schedule:
     """Decide how a convolution is computed, or the gradient of its images, which is one too."""
-    tile, reason = _first(FORWARD, work)
-    pieces = _pieces(work.channels) if tile > 2 else 1
-    return _decided(work, tile, reason, pieces=pieces, gradient=False)
+    return _first(FORWARD, work, gradient=False)
 
 
 def kernel_gradient(work: Work) -> Schedule:
     """Decide how the gradient of a kernel is computed."""
-    tile, reason = _first(KERNEL_GRADIENT, work)
-    return _decided(work, tile, reason, pieces=1, gradient=True)
+    return _first(KERNEL_GRADIENT, work, gradient=True)
 
 
-def _first(rules: Sequence[Rule], work: Work) -> tuple[int, str]:
-    return next((rule.tile, rule.reason) for rule in rules if rule.holds(work))
-
-
-def _decided(work: Work, tile: int, reason: str, *, pieces: int, gradient: bool) -> Schedule:
-    if not tile:
-        return Schedule("direct", reason, None, gradient)
-    return Schedule(f"F({tile}x{tile}, 3x3)", reason, _blocks(work, tile, pieces), gradient)
+def _first(rules: Sequence[Rule], work: Work, *, gradient: bool) -> Schedule:
+    rule = next(rule for rule in rules if rule.holds(work))
+    return Schedule(work, rule.tile, rule.reason, gradient)
 
 
 def _pieces(channels: int) -> int:
-    """Sums of 64 channels, or of 128 where there are more: the error stays near a direct one's."""
+    """Sums of 64 channels, or of 128 where there are more, to be added up in the end."""
     length = 128 if channels > 128 else 64
     return channels // length if channels % length == 0 else 1
 
@@ -152,11 +162,13 @@ def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
     """Cut a batch so that a block's tiles and products stay in the cache."""
     rows, columns = ceil(work.height / tile), ceil(work.width / tile)
     numbers = (tile + 2) ** 2 * columns * (work.channels + pieces * work.filters)
-    row = NUMBER * numbers
-    if work.images * rows * row <= WHOLE_BYTES:
+    image = NUMBER * numbers * rows
+    if work.images * image <= WHOLE_BYTES:
         return Blocks(tile, rows, work.images, pieces)
-    divisors = (n for n in range(work.images - 1, 0, -1) if work.images % n == 0)
-    if images := next((n for n in divisors if n * rows * row <= BLOCK_BYTES), 0):
-        return Blocks(tile, rows, images, pieces)
-    stripes = ceil(rows * row / BLOCK_BYTES)
-    return Blocks(tile, ceil(rows / stripes), 1, pieces)
+    divisors = [n for n in range(1, work.images + 1) if work.images % n == 0]
+    many = [n for n in divisors if n * rows * columns >= LEAST_TILES]
+    images = max(n for n in divisors if n == 1 or n * image <= BLOCK_BYTES)
+    if many and images < many[0]:
+        images = many[0] if image <= BLOCK_BYTES else 1
+    stripes = ceil(images * image / BLOCK_BYTES) if images == 1 else 1
+    return Blocks(tile, ceil(rows / stripes), images, pieces)
