@@ -7,8 +7,13 @@ from typing import Any
 import jax
 
 # On a CPU XLA by default hands whole chains of operations to one library (YNN), which takes twice
-# as long for a batch of 8 and many times for gradients of kernels; its plain code is faster.
-CPU = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# as long for a batch of 8 and many times for gradients of kernels; its plain code is faster. And it
+# starts early what could run beside other work, so that all transformed kernels of a training step
+# wait in memory, which the system has to fetch and clear in each call: three times as much.
+CPU = {
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+}
 
 
 def compiler_options() -> dict[str, Any]:

@@ -125,7 +125,7 @@ FORWARD = (
     ),
     Rule(
         2,
-        lambda w: max(w.height, w.width) <= 16 or (w.prepared and w.pixels < 1024),
+        lambda w: w.images * ceil(w.height / 4) * ceil(w.width / 4) < 128,
         "few tiles: reading a kernel transformed for 4x4 would take longer than its products",
     ),
     Rule(4, lambda _: True, "the fewest products of those that round little: 2.25 a result, not 9"),
