@@ -6,21 +6,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jaxconv.commands import check, draw, explore, maps, neuron, shape, summary
+from jaxconv.commands import bench, check, draw, explore, maps, neuron, shape, summary
 from jaxconv.commands.arguments import UsageError
 from jaxconv.models.weights import WeightsError
 from jaxconv.pictures.photos import PhotoError
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.targets import TargetError
 
-COMMANDS = (maps, neuron, explore, shape, summary, draw, check)
+COMMANDS = (maps, neuron, explore, shape, summary, draw, check, bench)
 INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxconv``; bad input is one message on standard error and exit status 2.
 
-    The status is 1 where ``jaxconv check`` does not prove all.
+    The status is 1 where ``jaxconv check`` does not prove all, or ``jaxconv bench`` has a library
+    that fails.
     """
     options = _parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -13,13 +13,17 @@ MAY_IMPORT = {
     "pictures": {"pictures", "inspect", "shapes"},
     "models": {"models", "layers", "shapes"},
     "targets": {"models", "shapes"},
+    "bench": {"bench", "models"},
     "report": {"shapes"},
     "pytest_plugin": {"targets", "shapes"},
-    "commands": {"commands", "targets", "report", "models", "pictures", "inspect", "shapes"},
+    "commands": {
+        *("commands", "targets", "report", "bench", "models", "pictures", "inspect", "shapes")
+    },
     "cli": {"commands", "targets", "models", "pictures", "shapes"},
     "__init__": {"models", "inspect", "layers", "shapes"},
 }
-HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs"}
+HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs",
+         "torch", "onnxruntime", "openvino"}  # fmt: skip
 LIGHT = {"jax", "flax", "chex", "numpy"}
 
 

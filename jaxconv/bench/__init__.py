@@ -1,0 +1,1 @@
+"""How fast is it? The same networks in several libraries, timed in turn, call by call."""
