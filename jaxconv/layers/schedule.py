@@ -158,5 +158,5 @@ def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
     divisors = (n for n in range(work.images - 1, 0, -1) if work.images % n == 0)
     if images := next((n for n in divisors if n * rows * row <= BLOCK_BYTES), 0):
         return Blocks(tile, rows, images, pieces)
-    stripes = ceil(rows * row / BLOCK_BYTES)
+    stripes = ceil(rows / max(BLOCK_BYTES // row, 1))
     return Blocks(tile, ceil(rows / stripes), 1, pieces)
