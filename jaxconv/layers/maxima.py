@@ -98,7 +98,7 @@ def _largest(x: jax.Array, **params: Any) -> jax.Array:
 def _gathered(tangent: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
     windows = Windows.of(params)
     place = windows.winners(x)
-    found = enumerate(windows.places(windows.pad(tangent, 0)))
+    found = enumerate(windows.places(windows.pad(tangent, 0.0)))
     return reduce(jnp.add, (jnp.where(place == i, t, 0) for i, t in found))
 
 
