@@ -6,7 +6,7 @@ What follows a convolution number by number is computed tile by tile, while the 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Var
@@ -23,6 +23,7 @@ RISING = {"add": jnp.add, "max": jnp.maximum}
 FOLLOWING: dict[str, Callable[..., Any]] = {**RISING, "mul": jnp.multiply, "sub": jnp.subtract}
 
 
+@runtime_checkable
 class Step(Protocol):
     """Something that computes values from values."""
 

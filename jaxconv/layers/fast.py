@@ -15,7 +15,7 @@ from jax.extend.core import JaxprEqn, primitives
 
 from jaxconv.layers import schedule, winograd
 from jaxconv.layers.schedule import Schedule, Work
-from jaxconv.layers.twins import twin, with_twins
+from jaxconv.layers.twins import static, twin, with_twins
 
 SIDE = winograd.TAPS
 PLAIN = {  # what a convolution must be like; not every JAX has all of these
@@ -52,12 +52,13 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     bound = _PARAMETERS.bind(*args, **kwargs)
     lhs, rhs = bound.arguments.pop("lhs"), bound.arguments.pop("rhs")
     call = functools.partial(lax.conv_general_dilated, **bound.arguments)
-    return with_twins(call, lhs, rhs) if _static(lhs) and _static(rhs) else call(lhs, rhs)
+    known = all(v.dtype == jnp.float32 and static(v) for v in (lhs, rhs))
+    return with_twins(call, lhs, rhs) if known else call(lhs, rhs)
 
 
-def _static(x: Any) -> bool:
-    """Whether all sizes are numbers, in the one type that is fast."""
-    return x.dtype == jnp.float32 and all(isinstance(n, int) for n in x.shape)
+def _numbers(x: Any) -> bool:
+    """Whether all sizes are numbers and none is 0, in the one type that is fast."""
+    return x.dtype == jnp.float32 and all(isinstance(n, int) and n for n in x.shape)
 
 
 def schedule_of(eqn: JaxprEqn, prepared: bool = False) -> Schedule | None:
@@ -91,18 +92,19 @@ def convolved(
         finish: see :func:`jaxconv.layers.winograd.convolve`; channels are the last axis.
         pool: likewise.
     """
-    assert found.tile
+    blocks = found.blocks
+    assert blocks
     order = params["dimension_numbers"]
     if found.gradient:
         x, g = (
             jnp.transpose(v, _axes(s, "chwn"))
             for v, s in ((lhs, order.lhs_spec), (rhs, order.rhs_spec))
         )
-        y = winograd.kernel_gradient(x, g, params["padding"], found.blocks)
+        y = winograd.kernel_gradient(x, g, params["padding"], blocks)
         return jnp.transpose(y, _places(order.out_spec, "hwnc"))
     x = jnp.transpose(lhs, _axes(order.lhs_spec, "nhwc"))
-    u = winograd.prepare(jnp.transpose(rhs, _axes(order.rhs_spec, "hwcn")), found.blocks)
-    y = winograd.convolve(x, u, params["padding"], found.blocks, finish, pool)
+    u = winograd.prepare(jnp.transpose(rhs, _axes(order.rhs_spec, "hwcn")), blocks)
+    y = winograd.convolve(x, u, params["padding"], blocks, finish, pool)
     return jnp.transpose(y, _places(order.out_spec, "nhwc"))
 
 
@@ -122,7 +124,7 @@ def _schedule(
 ) -> Schedule | None:
     if any(params.get(name, value) != value for name, value in PLAIN.items()):
         return None
-    if not all(_static(v) and len(v.shape) == 4 and 0 not in v.shape for v in (lhs, rhs, out)):
+    if not all(_numbers(v) and len(v.shape) == 4 for v in (lhs, rhs, out)):
         return None
     asked = jax.tree.leaves(params["precision"])
     if lax.Precision.HIGHEST in asked:

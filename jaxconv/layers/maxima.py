@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn, primitives
 
-from jaxconv.layers.twins import twin, with_twins
+from jaxconv.layers.twins import static, twin, with_twins
 
 MOST = 16  # places of a window up to which this was measured to be faster
 
@@ -74,7 +74,7 @@ def max_windows(x: jax.Array, size: Any, stride: Any, pads: Any) -> jax.Array:
         least = np.asarray(-np.inf if floats else jnp.iinfo(x.dtype).min, x.dtype)[()]
         return lax.reduce_window(x, least, lax.max, size, stride, pads)
 
-    return with_twins(call, x) if all(isinstance(n, int) for n in x.shape) else call(x)
+    return with_twins(call, x) if static(x) else call(x)
 
 
 def _takes(eqn: JaxprEqn) -> bool:
@@ -98,7 +98,7 @@ def _largest(x: jax.Array, **params: Any) -> jax.Array:
 def _gathered(tangent: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
     windows = Windows.of(params)
     place = windows.winners(x)
-    found = enumerate(windows.places(windows.pad(tangent, 0)))
+    found = enumerate(windows.places(windows.pad(tangent, 0.0)))
     return reduce(jnp.add, (jnp.where(place == i, t, 0) for i, t in found))
 
 

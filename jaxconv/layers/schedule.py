@@ -12,7 +12,7 @@ NUMBER = 4  # bytes of a float32
 # Transformed tiles and their products, that one block may take: they stay in a cache of 32 MB.
 BLOCK_BYTES = 14 * 2**20
 WHOLE_BYTES = 32 * 2**20  # up to here a loop over blocks costs more than it saves
-LEAST_TILES = 192  # of a block: for fewer the matrix products are slow
+LEAST_TILES = 192  # of a block of images, whatever it takes: for fewer matrix products are slow
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ class Schedule:
         return f"F({self.tile}x{self.tile}, 3x3)" if self.tile else "direct"
 
     @property
-    def blocks(self) -> Blocks:
-        """How Winograd's algorithm goes over the batch."""
+    def blocks(self) -> Blocks | None:
+        """How Winograd's algorithm goes over the batch; None for the direct formulation."""
+        if not self.tile:
+            return None
         pieces = _pieces(self.work.channels) if self.work.careful and not self.gradient else 1
         return _blocks(self.work, self.tile, pieces)
 
@@ -166,9 +168,9 @@ def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
     if work.images * image <= WHOLE_BYTES:
         return Blocks(tile, rows, work.images, pieces)
     divisors = [n for n in range(1, work.images + 1) if work.images % n == 0]
-    many = [n for n in divisors if n * rows * columns >= LEAST_TILES]
     images = max(n for n in divisors if n == 1 or n * image <= BLOCK_BYTES)
-    if many and images < many[0]:
-        images = many[0] if image <= BLOCK_BYTES else 1
-    stripes = ceil(images * image / BLOCK_BYTES) if images == 1 else 1
-    return Blocks(tile, ceil(rows / stripes), images, pieces)
+    if image <= BLOCK_BYTES:
+        enough = (n for n in divisors if n * rows * columns >= LEAST_TILES)
+        return Blocks(tile, rows, max(images, next(enough, work.images)), pieces)
+    stripes = ceil(rows / max(BLOCK_BYTES // (NUMBER * numbers), 1))
+    return Blocks(tile, ceil(rows / stripes), 1, pieces)

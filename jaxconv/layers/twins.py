@@ -43,7 +43,7 @@ def twin(original: Primitive, takes: Takes) -> Callable[[Callable[..., jax.Array
     def make(cpu: Callable[..., jax.Array]) -> Twin:
         made = Primitive(original.name)
         made.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
-        made.def_impl(lambda *x, **params: _compiled(made, tuple(params.items()))(*x))
+        made.def_impl(partial(_eager, made))
         mlir.register_lowering(made, _lowered(original.bind))
         mlir.register_lowering(made, _lowered(cpu), platform="cpu")
         ad.primitive_jvps[made] = partial(_jvp, original)
@@ -62,6 +62,14 @@ def with_twins(function: Callable[..., Any], *args: Any) -> Any:
     leaves = jax.tree.leaves(args)
     results = eval_jaxpr(twins.jaxpr, twins.consts, *leaves, propagate_source_info=False)
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+
+def static(x: Any) -> bool:
+    """Whether all sizes are numbers, and no axis is sharded in its type.
+
+    Where meshes are explicit, only JAX's own rules know the sharding of each result.
+    """
+    return all(isinstance(n, int) for n in x.shape) and not any(jax.typeof(x).sharding.spec)
 
 
 def swapped(closed: ClosedJaxpr) -> ClosedJaxpr:
@@ -90,6 +98,11 @@ def _swapped_inside(value: Any) -> Any:
     if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
         return tuple(map(_swapped_inside, value))
     return value
+
+
+def _eager(primitive: Primitive, *x: Any, **params: Any) -> Any:
+    with jax.disable_jit(False):  # which would come back here, again and again
+        return _compiled(primitive, tuple(params.items()))(*x)
 
 
 @cache
