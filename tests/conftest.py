@@ -1,14 +1,35 @@
 """Runtime type checks for the whole package, and the number of random configurations."""
 
+import ast
+import importlib
+import inspect
 import os
+import pkgutil
 import shutil
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+from beartype import BeartypeConf, BeartypeDecorPlace
+from beartype.claw import beartype_package
 
-install_import_hook("jaxconv", "beartype.beartype")
+# Innermost, so that what a decorator makes of a function is checked by what the function says.
+beartype_package("jaxconv", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST))
 
 import pytest  # noqa: E402 - the hook must come before anything imports jaxconv
+
+import jaxconv  # noqa: E402
+
+
+def name_what_is_imported_for_types() -> None:
+    """Give each module what it imports for a static checker only: the checks need it, too."""
+    for found in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
+        module = importlib.import_module(found.name)
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                code = compile(ast.Module(node.body, []), str(module.__file__), "exec")
+                exec(code, vars(module))
+
+
+name_what_is_imported_for_types()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -90,7 +90,7 @@ def test_without_the_option_nothing_is_loaded(project):
 
 
 def test_the_import_hook_of_our_own_tests_still_sees_the_package():
-    assert "jaxtyping" in type(jaxconv.__spec__.loader).__module__
+    assert "beartype" in type(jaxconv.__spec__.loader).__module__
 
 
 def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.Image import Image as Picture
 
 
 class PhotoError(ValueError):
@@ -57,7 +57,7 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
     return np.asarray(rgb if size is None else _resize(rgb, size))
 
 
-def _resize(image: "Image.Image", size: int) -> "Image.Image":
+def _resize(image: "Picture", size: int) -> "Picture":
     from PIL import Image
 
     width, height = (max(side * size // min(image.size), 1) for side in image.size)
@@ -69,7 +69,7 @@ def _resize(image: "Image.Image", size: int) -> "Image.Image":
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _rgb(image: "Image.Image") -> "Image.Image":
+def _rgb(image: "Picture") -> "Picture":
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale

@@ -111,12 +111,11 @@ def not_empty(trial: Trial, size: Any) -> Finding:
         holds = _positive(trial, size)
     else:
         holds = trial.domain if size >= 1 else isl.Set.empty(trial.domain.space)
+    return Finding(holds, "empty", functools.partial(_emptiness, size))
 
-    def tell(point: Mapping[str, int]) -> str:
-        here = value_text(size, point)
-        return f"a feature map is empty: one of its sides is {here}."
 
-    return Finding(holds, "empty", tell)
+def _emptiness(size: Any, point: Mapping[str, int]) -> str:
+    return f"a feature map is empty: one of its sides is {value_text(size, point)}."
 
 
 def value_text(size: Any, point: Mapping[str, int]) -> str:

@@ -1,6 +1,8 @@
 """Models of every library, under every transformation, and functions that behave badly."""
 
 import inspect
+import subprocess
+import sys
 
 import equinox as eqx
 import flax.linen as nn
@@ -139,6 +141,28 @@ def test_transformations_are_proven(name):
     verdict = jc.check(function, "b h w 2", returns=returns)
     assert verdict.untried.is_empty()
     assert verdict.accepts == jc.SizeSet.parse("b h w", where)
+
+
+CHECKED_BY_JAXTYPING = """
+from jaxtyping import install_import_hook
+
+install_import_hook("jaxconv", "beartype.beartype")
+import jaxconv as jc
+
+def rows(x):
+    return x[:1] if x.shape[0] == x.shape[1] else x
+
+print(jc.check(rows, "h w"))
+"""
+
+
+def test_who_asks_is_known_behind_the_calls_of_a_type_checker(tmp_path):
+    """In a process of its own, for our tests have beartype's hook."""
+    file = tmp_path / "rows.py"
+    file.write_text(CHECKED_BY_JAXTYPING)
+    command = [sys.executable, file]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.stdout == "proven: accepts every size, returns (1 if w = h else h, w)\n", said
 
 
 def test_a_check_inside_a_trace_is_a_check():
