@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "layers": {"layers", "shapes"},
     "inspect": {"inspect", "shapes"},
     "pictures": {"pictures", "inspect", "shapes"},
+    "compiled": {"compiled", "inspect", "layers", "shapes"},
     "models": {"models", "layers", "shapes"},
     "targets": {"models", "shapes"},
     "bench": {"bench", "models"},
@@ -20,7 +21,7 @@ MAY_IMPORT = {
         *("commands", "targets", "report", "bench", "models", "pictures", "inspect", "shapes")
     },
     "cli": {"commands", "targets", "models", "pictures", "shapes"},
-    "__init__": {"models", "inspect", "layers", "shapes"},
+    "__init__": {"compiled", "models", "inspect", "layers", "shapes"},
 }
 HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs",
          "torch", "onnxruntime", "openvino"}  # fmt: skip

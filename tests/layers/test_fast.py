@@ -85,9 +85,10 @@ def value_and_gradients(case):
     return jax.jit(program)(x, kernel, bias, g), want, lowered(program, x, kernel, bias, g)
 
 
-@pytest.mark.parametrize(
-    ("case", "tile"), zip(CASES, [4, 4, 2, 2, 4, 4, 2, 4, 4, 4, 2], strict=True)
-)
+TILES = [4, 4, 2, 2, 4, 4, 2, 4, 4, 4, 2]
+
+
+@pytest.mark.parametrize(("case", "tile"), [*zip(CASES, TILES, strict=True)])
 def test_values_and_gradients_are_those_of_the_sum_over_windows(monkeypatch, case, tile):
     for table in ("FORWARD", "KERNEL_GRADIENT"):
         rules = (schedule.Rule(tile, lambda work: True, "as the test says"),)
