@@ -1,14 +1,17 @@
 """The command line: each command does with one line what the library does."""
 
 import argparse
+import contextlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from jaxconv.commands import bench, check, draw, explore, maps, neuron, shape, summary
 from jaxconv.commands.arguments import UsageError
-from jaxconv.models.weights import WeightsError
+from jaxconv.models.weights import WeightsError, cache_folder
 from jaxconv.pictures.photos import PhotoError
 from jaxconv.shapes.errors import ShapeError
 from jaxconv.targets import TargetError
@@ -27,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
             stream.reconfigure(errors="backslashreplace")
+    _keep_programs()
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -42,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxconv {options.command}: {said}", file=sys.stderr)
         return 2
     return status
+
+
+def _keep_programs() -> None:
+    """Compile no program twice, on this machine; ``JAX_COMPILATION_CACHE_DIR`` goes before."""
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        with contextlib.suppress(WeightsError):  # without the extras nothing long is run
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
 
 
 def _parser() -> argparse.ArgumentParser:

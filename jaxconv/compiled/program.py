@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
 from jaxconv.inspect.trace import body, value_of
@@ -43,7 +44,7 @@ def opened(closed: ClosedJaxpr) -> ClosedJaxpr:
 def _opened(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     values: Values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
     for eqn in jaxpr.eqns:
-        inputs = [value_of(atom, values) for atom in eqn.invars]
+        inputs = [_constant(value_of(atom, values)) for atom in eqn.invars]
         if eqn.primitive.name == "name":
             outputs = inputs
         elif inner := body(eqn):
@@ -52,6 +53,14 @@ def _opened(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[An
             outputs = applied(eqn, inputs)
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [value_of(atom, values) for atom in jaxpr.outvars]
+
+
+def _constant(value: Any) -> Any:
+    """An array of JAX for one that was written into the trace: a parameter like any other."""
+    if isinstance(value, jax.Array) or np.ndim(value) == 0:
+        return value
+    with jax.ensure_compile_time_eval():
+        return jax.numpy.asarray(np.asarray(value))
 
 
 def applied(eqn: JaxprEqn, inputs: Iterable[Any]) -> list[Any]:
