@@ -3,7 +3,8 @@
 A twin has the name, the parameters and the shapes of its original, so that whatever reads a trace
 knows it. On any other platform it *is* the original, and wherever it is differentiated, transposed
 or batched, JAX derives the rule of the original and twins take the place of the primitives in it:
-all derivatives, forward and backward and of any order, are fast as well.
+derivatives of any order, forward and backward, are right by JAX's rules, and fast where they are
+operations that have a twin.
 """
 
 from collections.abc import Callable, Sequence
