@@ -1,6 +1,7 @@
 """The benchmark through its real processes, on networks that take no time; no time is asserted."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -167,10 +168,18 @@ def test_a_worker_stands_still_between_its_answers(tmp_path):
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left(blow):
     command = [sys.executable, "-m", "jaxconv.cli", "bench", "--peers", "jax"]
-    asked = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    stopped = until(lambda: [pid for pid, state in states(asked.pid).items() if state == "T"])
-    asked.send_signal(blow)
-    said = asked.communicate(timeout=30)[1]
+    # A job in the background of a shell ignores SIGINT, and so would what is started here.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    asked = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed
+    )
+    try:
+        find = lambda: [pid for pid, state in states(asked.pid).items() if state == "T"]  # noqa: E731
+        stopped = until(find)
+        asked.send_signal(blow)
+        said = asked.communicate(timeout=30)[1]
+    finally:
+        asked.kill()
     if blow == signal.SIGINT:
         assert asked.returncode == 130
         assert said == "jaxconv bench: interrupted; nothing was written.\n"
