@@ -170,9 +170,8 @@ def test_no_process_is_left(blow):
     command = [sys.executable, "-m", "jaxconv.cli", "bench", "--peers", "jax"]
     # A job in the background of a shell ignores SIGINT, and so would what is started here.
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    asked = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed
-    )
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    asked = subprocess.Popen(command, **pipes, preexec_fn=heed)  # noqa: PLW1509 - one thread
     try:
         find = lambda: [pid for pid, state in states(asked.pid).items() if state == "T"]  # noqa: E731
         stopped = until(find)
