@@ -47,10 +47,11 @@ class Group:
         made = {_result(step) for step in self.steps}
         taken = [v for v in dict.fromkeys(_read(self.steps)) if v in images and v not in made]
         given = [v for v in dict.fromkeys(later) if v in made]
+        steps = [step.prepared(values) for step in self.steps]
 
         def part(arrays: list[jax.Array]) -> list[jax.Array]:
             local = values | dict(zip(taken, arrays, strict=True))
-            run(self.steps, local)
+            run(steps, local)
             return [local[v] for v in given]
 
         cut = [values[v].reshape(-1, self.images, *shape_of(v)[1:]) for v in taken]
@@ -90,7 +91,7 @@ def _moving(steps: Iterable[Step], jaxpr: Jaxpr) -> Iterator[Step]:
 def _separate(steps: Iterable[Step], images: set[Var]) -> Iterator[Step]:
     """The first steps, up to one in which images meet; their results join ``images``."""
     batches = {shape_of(v)[:1] for v in images}
-    if len(batches) != 1 or () in batches:
+    if len(batches) != 1 or batches & {(), (0,)}:
         return
     for step in steps:
         if not _keeps_apart(step, images):
@@ -103,6 +104,8 @@ def _keeps_apart(step: Step, images: set[Var]) -> bool:
     """Whether the first axis is the batch in all that a step reads and makes of images."""
     first, last = step.equations[0], step.equations[-1]
     read = [v for v in _read([step]) if v in images]
+    if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
+        return False
     if first.primitive.name == "conv_general_dilated":
         order = first.params["dimension_numbers"]
         return read == [first.invars[0]] and order.lhs_spec[0] == order.out_spec[0] == 0

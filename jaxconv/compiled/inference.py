@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from flax.errors import TraceContextError
 from jax.extend.core import ClosedJaxpr
 
 from jaxconv.compiled import stored
@@ -16,7 +16,7 @@ from jaxconv.compiled.steps import scheduled, steps
 from jaxconv.inspect.trace import value_of
 from jaxconv.layers.schedule import Schedule
 from jaxconv.layers.twins import swapped
-from jaxconv.shapes.errors import Fact, named, refuse_if
+from jaxconv.shapes.errors import Fact, Mismatch, named, refuse_if
 from jaxconv.shapes.proof import refuse_no_call, refuse_no_function
 from jaxconv.shapes.specs import parse_spec
 
@@ -51,7 +51,7 @@ class Inference:
         """Run the program.
 
         Args:
-            *args: arrays of JAX or NumPy, of the shapes and types in ``inputs``.
+            *args: arrays of JAX or NumPy, or numbers, of the shapes and types in ``inputs``.
 
         Raises:
             ShapeError: arrays of others.
@@ -85,8 +85,9 @@ class Inference:
         return cls(stored.read(Path(path)), donate)
 
     def _unlike(self, leaves: Sequence[Any]) -> Iterator[Fact]:
-        arrays = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in leaves]
-        for place, (have, want) in enumerate(zip(arrays, self._leaves, strict=True), 1):
+        have: Any
+        for place, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
+            have = leaf if isinstance(leaf, jax.Array) else _array_type(leaf)
             if have.shape != want.shape or have.dtype != want.dtype:
                 wrong = f"array {place} is {_text(have)}, but it was compiled for {_text(want)}."
                 yield Fact(wrong, "pass such an array, or compile the function for the other.")
@@ -122,12 +123,12 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
         >>> infer(jax.numpy.ones((1, 32, 32, 3))).shape
         (1, 8, 8, 32)
         >>> [schedule.formulation for schedule in infer.schedules]
-        ['direct', 'F(4x4, 3x3)', 'F(2x2, 3x3)']
+        ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """
     refuse_no_function(fn)
     refuse_no_call(fn, args)
-    inputs = jax.tree.map(_abstract, args)
-    closed, outputs = jax.make_jaxpr(fn, return_shape=True)(*inputs)
+    taken = jax.tree.map(_abstract, args)
+    closed, outputs = _traced(fn, taken)
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
         closed = opened(swapped(closed))
@@ -138,7 +139,7 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     def run(constants: Any, inputs: Any) -> Any:
         return tree.unflatten(parts.run(constants, jax.tree.leaves(inputs)))
 
-    outputs = jax.tree.map(_abstract, outputs)
+    inputs, outputs = jax.tree.map(stored.shape_type, (taken, outputs))
     program = stored.Program(run, parts.constants, inputs, outputs)
     return Inference(program, donate, schedules)
 
@@ -156,16 +157,43 @@ def _fast(closed: ClosedJaxpr) -> ClosedJaxpr:
     return retraced(closed, run)
 
 
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+def _traced(fn: Callable[..., Any], inputs: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
+    try:
+        return jax.make_jaxpr(fn, return_shape=True)(*inputs)
+    except TraceContextError as error:
+        wrong = f"the function changes a model while it is traced: {error}."
+        fix = "call model.eval() first; batch norm and dropout change a model in training."
+    except Exception:
+        if not _is_abstract(fn):
+            raise
+        wrong = "the model has shapes where its parameters should be."
+        fix = "make it without nnx.eval_shape or jax.eval_shape, or load its weights."
+    raise Mismatch([Fact(wrong, fix)])
+
+
+def _is_abstract(fn: Any) -> bool:
+    parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts))
+
+
+def _abstract(leaf: Any) -> Any:
+    """The type of an argument; that of a number in Python is weak, as in JAX."""
     if not isinstance(leaf, str):
-        leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-        return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+        return _array_type(leaf)
     spec = parse_spec(leaf)
     if spec.names() or any(isinstance(axis, str) for axis in spec.axes):
         wrong = f'the spec "{leaf}" has sizes without a number.'
         refuse_if([Fact(wrong, 'pass numbers, such as "1 224 224 3": one program has one shape.')])
     shape = [int(axis.value({})) for axis in spec.axes if not isinstance(axis, str)]
-    return jax.ShapeDtypeStruct(shape, jax.numpy.dtype(spec.dtype or "float32"))
+    return _array_type(jax.ShapeDtypeStruct(shape, jax.numpy.dtype(spec.dtype or "float32")))
+
+
+def _array_type(leaf: Any) -> Any:
+    try:
+        return jax.eval_shape(lambda x: x, leaf)
+    except TypeError:
+        wrong = f"an argument is of type {type(leaf).__name__}, which is no array."
+        raise Mismatch([Fact(wrong, "bind it to the function by functools.partial.")]) from None
 
 
 def _reusable(inputs: Any, outputs: Any) -> list[int]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from jaxconv.compiled.program import Values, applied, variables
 from jaxconv.inspect.trace import value_of
-from jaxconv.layers.fast import convolved, schedule_of
+from jaxconv.layers.fast import convolve_prepared, prepare, schedule_of
 from jaxconv.layers.schedule import Schedule
 from jaxconv.layers.twins import TWINS
 
@@ -32,6 +33,10 @@ class Step(Protocol):
         """What it stands for, in order."""
         ...
 
+    def prepared(self, values: Values) -> "Step":
+        """The same, with what all images share computed, from values that are known."""
+        ...
+
     def compute(self, values: Values) -> list[Any]:
         """The results of the last equation."""
         ...
@@ -48,6 +53,10 @@ class Single:
         """The one."""
         return (self.equation,)
 
+    def prepared(self, values: Values) -> "Single":  # noqa: ARG002 - there is nothing
+        """The same."""
+        return self
+
     def compute(self, values: Values) -> list[Any]:
         """Its results."""
         return applied(self.equation, [value_of(v, values) for v in self.equation.invars])
@@ -62,17 +71,26 @@ class Chain:
         schedule: how it is computed; not the direct one.
         follows: for each operation its name, and the other operand.
         pool: side of the windows of which the largest number is kept at the end; 1 for none.
+        kernel: transformed, if it is so already.
     """
 
     equations: tuple[JaxprEqn, ...]
     schedule: Schedule
     follows: tuple[tuple[str, Any], ...] = ()
     pool: int = 1
+    kernel: jax.Array | None = None
+
+    def prepared(self, values: Values) -> "Chain":
+        """With its kernel transformed."""
+        rhs = value_of(self.equations[0].invars[1], values)
+        return replace(self, kernel=prepare(rhs, self.equations[0].params, self.schedule))
 
     def compute(self, values: Values) -> list[Any]:
         """The last result."""
+        chain = self if self.kernel is not None else self.prepared(values)
+        assert chain.kernel is not None
         first = self.equations[0]
-        lhs, rhs = (value_of(atom, values) for atom in first.invars)
+        lhs = value_of(first.invars[0], values)
         others = [(FOLLOWING[name], value_of(atom, values)) for name, atom in self.follows]
 
         def finish(y: Any) -> Any:
@@ -82,7 +100,7 @@ class Chain:
 
         batch = first.params["dimension_numbers"].lhs_spec[0]
         schedule = self.schedule.of(lhs.shape[batch])
-        return [convolved(lhs, rhs, first.params, schedule, finish, self.pool)]
+        return [convolve_prepared(lhs, chain.kernel, first.params, schedule, finish, self.pool)]
 
 
 def steps(jaxpr: Jaxpr) -> list[Step]:

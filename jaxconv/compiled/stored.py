@@ -42,21 +42,40 @@ class Program:
 
 
 def write(program: Program, path: Path) -> None:
-    """Write a whole file or nothing."""
-    exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
+    """Write a whole file or nothing.
+
+    Raises:
+        ProgramError: a program that JAX cannot export, or a file that cannot be written.
+    """
+    platforms, exported = _exported(program)
     kinds = [[str(c.dtype), c.shape] for c in program.constants]
-    about = {"format": FORMAT, "platforms": exported.platforms, "constants": kinds}
+    about = {"format": FORMAT, "platforms": platforms, "constants": kinds}
     partial = path.with_name(f".{path.name}.part")
     try:
         with zipfile.ZipFile(partial, "w") as archive:
             archive.writestr(ABOUT, json.dumps(about))
-            archive.writestr(PROGRAM, exported.serialize())
+            archive.writestr(PROGRAM, exported)
             for place, constant in enumerate(program.constants):
                 with archive.open(f"{place}", "w", force_zip64=True) as member:
                     member.write(np.asarray(constant).tobytes())
         partial.replace(path)
+    except OSError as error:
+        raise ProgramError(
+            f"{path} cannot be written: {error}. Fix: pass a file in a folder that is there."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _exported(program: Program) -> tuple[Sequence[str], bytearray]:
+    try:
+        exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
+        return exported.platforms, exported.serialize()
+    except (ValueError, NotImplementedError) as error:
+        raise ProgramError(
+            f"the program cannot be saved: {error} Fix: compile a function that takes and returns "
+            "tuples and dicts of arrays, and calls no Python while it runs."
+        ) from error
 
 
 def read(path: Path) -> Program:
@@ -69,19 +88,23 @@ def read(path: Path) -> Program:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(ABOUT))
             _refuse_others(path, about)
-            exported = export.deserialize(bytearray(archive.read(PROGRAM)))
-            constants = [
-                jnp.asarray(
-                    np.frombuffer(archive.read(f"{place}"), jnp.dtype(dtype)).reshape(shape)
-                )
-                for place, (dtype, shape) in enumerate(about["constants"])
-            ]
-    except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+            return _program(archive, about["constants"])
+    except ProgramError:
+        raise
+    except Exception as error:  # what is damaged may fail anywhere in what reads it
         raise ProgramError(
             f"{path} cannot be read as a program: {error}. Fix: pass a file that save() wrote."
         ) from error
-    (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(_shape, exported.in_avals))
-    outputs = jax.tree.unflatten(exported.out_tree, map(_shape, exported.out_avals))
+
+
+def _program(archive: zipfile.ZipFile, kinds: Sequence[Any]) -> Program:
+    exported = export.deserialize(bytearray(archive.read(PROGRAM)))
+    constants = [
+        jnp.asarray(np.frombuffer(archive.read(f"{place}"), jnp.dtype(dtype)).reshape(shape))
+        for place, (dtype, shape) in enumerate(kinds)
+    ]
+    (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(shape_type, exported.in_avals))
+    outputs = jax.tree.unflatten(exported.out_tree, map(shape_type, exported.out_avals))
     return Program(exported.call, constants, inputs, outputs)
 
 
@@ -98,5 +121,6 @@ def _refuse_others(path: Path, about: Any) -> None:
         )
 
 
-def _shape(aval: Any) -> jax.ShapeDtypeStruct:
+def shape_type(aval: Any) -> jax.ShapeDtypeStruct:
+    """The shape and type of an array, and no more."""
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)

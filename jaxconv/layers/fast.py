@@ -71,12 +71,33 @@ def schedule_of(eqn: JaxprEqn, prepared: bool = False) -> Schedule | None:
 def _convolution(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     direct = functools.partial(primitives.conv_general_dilated_p.bind, **params)
     found = _schedule(lhs, rhs, jax.eval_shape(direct, lhs, rhs), params)
-    return convolved(lhs, rhs, params, found) if found and found.tile else direct(lhs, rhs)
+    return _convolved(lhs, rhs, params, found) if found and found.tile else direct(lhs, rhs)
 
 
-def convolved(
+def _convolved(lhs: jax.Array, rhs: jax.Array, params: Params, found: Schedule) -> jax.Array:
+    """Compute a convolution as its schedule says, which must not be the direct one."""
+    if not found.gradient:
+        return convolve_prepared(lhs, prepare(rhs, params, found), params, found)
+    blocks, order = found.blocks, params["dimension_numbers"]
+    assert blocks
+    x, g = (
+        jnp.transpose(v, _axes(s, "chwn"))
+        for v, s in ((lhs, order.lhs_spec), (rhs, order.rhs_spec))
+    )
+    y = winograd.kernel_gradient(x, g, params["padding"], blocks)
+    return jnp.transpose(y, _places(order.out_spec, "hwnc"))
+
+
+def prepare(rhs: jax.Array, params: Params, found: Schedule) -> jax.Array:
+    """Transform the kernel of a convolution; the number of images does not matter."""
+    assert found.blocks
+    axes = _axes(params["dimension_numbers"].rhs_spec, "hwcn")
+    return winograd.prepare(jnp.transpose(rhs, axes), found.blocks)
+
+
+def convolve_prepared(
     lhs: jax.Array,
-    rhs: jax.Array,
+    kernel: jax.Array,
     params: Params,
     found: Schedule,
     finish: winograd.Finish = lambda y: y,
@@ -85,26 +106,17 @@ def convolved(
     """Compute a convolution as its schedule says.
 
     Args:
-        lhs: as of the primitive; so are ``rhs`` and ``params``.
-        rhs: likewise.
-        params: likewise.
-        found: the schedule, which must not be the direct one.
+        lhs: as of the primitive.
+        kernel: by :func:`prepare`.
+        params: as of the primitive.
+        found: the schedule, which must not be the direct one, nor that of a gradient.
         finish: see :func:`jaxconv.layers.winograd.convolve`; channels are the last axis.
         pool: likewise.
     """
-    blocks = found.blocks
-    assert blocks
+    assert found.blocks
     order = params["dimension_numbers"]
-    if found.gradient:
-        x, g = (
-            jnp.transpose(v, _axes(s, "chwn"))
-            for v, s in ((lhs, order.lhs_spec), (rhs, order.rhs_spec))
-        )
-        y = winograd.kernel_gradient(x, g, params["padding"], blocks)
-        return jnp.transpose(y, _places(order.out_spec, "hwnc"))
     x = jnp.transpose(lhs, _axes(order.lhs_spec, "nhwc"))
-    u = winograd.prepare(jnp.transpose(rhs, _axes(order.rhs_spec, "hwcn")), blocks)
-    y = winograd.convolve(x, u, params["padding"], blocks, finish, pool)
+    y = winograd.convolve(x, kernel, params["padding"], found.blocks, finish, pool)
     return jnp.transpose(y, _places(order.out_spec, "nhwc"))
 
 
