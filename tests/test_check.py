@@ -457,7 +457,7 @@ BAD = {
     "nets:mak b": "nets has no mak.\n  Fix: write make.",
     "nets:Net.encod b": "Net has no encod.\n  Fix: write encode.",
     "nets:size b": (
-        "what is to be checked is of type int, which is no function.\n"
+        "what is to be called is of type int, which is no function.\n"
         "  Fix: pass a function or a model."
     ),
     "nets:size() b": "int cannot be called.\n  Fix: leave the brackets away.",

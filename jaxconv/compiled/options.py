@@ -1,10 +1,13 @@
 """What XLA is told."""
 
 import functools
+import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+from jax.extend.core import get_opaque_trace_state
 
 # On a CPU XLA by default hands whole chains of operations to one library (YNN), which takes twice
 # as long for a batch of 8 and many times for gradients of kernels; its plain code is faster. And it
@@ -31,6 +34,8 @@ def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
     Returns:
         What ``jax.jit`` returns, made at the first use: only then must the platform be known.
+        Inside what is itself compiled, differentiated or batched it is plain ``jax.jit``, since
+        JAX takes options for the outermost program alone.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -41,19 +46,40 @@ def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return _Jitted(fn, options)
 
 
+@functools.cache
+def _no_trace() -> Any:
+    with ThreadPoolExecutor(1) as new:  # a new thread traces nothing
+        return new.submit(get_opaque_trace_state).result()
+
+
+def _is_outermost() -> bool:
+    return get_opaque_trace_state() == _no_trace()
+
+
 class _Jitted:
     def __init__(self, fn: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
         self._fn, self._options = fn, options
 
     @functools.cached_property
-    def _jitted(self) -> Any:
+    def _outermost(self) -> Any:
         options = dict(self._options)
         ours = compiler_options() | (options.pop("compiler_options", None) or {})
         return jax.jit(self._fn, compiler_options=ours, **options)
 
+    @functools.cached_property
+    def _nested(self) -> Any:
+        return jax.jit(self._fn, **self._options)
+
+    @property
+    def _jitted(self) -> Any:
+        return self._outermost if _is_outermost() else self._nested
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._jitted(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -15,6 +15,7 @@ Values = dict[Var, Any]
 # What grows more than this when it is computed, such as a bias spread over a map, is cheaper to
 # compute again than to keep. A kernel grows four times by its transform.
 GROWTH = 8
+LITTLE = 4096  # numbers that are kept in any case, such as one a channel
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def _early(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     known = set(jaxpr.constvars)
     for eqn in jaxpr.eqns:
         inputs = [*variables(eqn.invars)]
-        bounded = _numbers(eqn.outvars) <= GROWTH * _numbers(inputs)
-        if inputs and known.issuperset(inputs) and bounded and not eqn.effects:
+        bounded = _numbers(eqn.outvars) <= max(GROWTH * _numbers(inputs), LITTLE)
+        if known.issuperset(inputs) and bounded and not eqn.effects:
             known.update(eqn.outvars)
             yield eqn
 

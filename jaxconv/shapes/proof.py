@@ -60,8 +60,8 @@ def explore(
     if agreed and not args:
         args = tuple(arguments_of(fn, agreed))
         where = ", ".join(filter(None, (agreed.agreement.where, where)))
-    refuse_no_function(fn)
-    refuse_no_call(fn, args)
+    named("check")(refuse_no_function)(fn)
+    named("check")(refuse_no_call)(fn, args)
     fn, args = pure(fn, args)
     template = jax.tree.map(_read, args)
     names = _names(template)
@@ -96,9 +96,12 @@ def pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., A
     )
 
 
-@named("check")
 def refuse_no_function(fn: object) -> None:
-    """Refuse what cannot be called as it is, with the remedy."""
+    """Refuse what cannot be called as it is, with the remedy.
+
+    Raises:
+        Mismatch: a class, a model without parameters, no function.
+    """
     linen: Any = sys.modules.get("flax.linen")
     unbound = linen is not None and isinstance(fn, linen.Module)
     if isinstance(fn, type):
@@ -106,14 +109,17 @@ def refuse_no_function(fn: object) -> None:
         refuse_if([Fact(wrong, f"make a model of it first, as {fn.__name__}(...) does.")])
     if unbound or not callable(fn):
         why = "has no parameters of its own" if unbound else "is no function"
-        wrong = f"what is to be checked is of type {type(fn).__name__}, which {why}."
+        wrong = f"what is to be called is of type {type(fn).__name__}, which {why}."
         fix = "pass its apply, and the parameters as the first argument."
         refuse_if([Fact(wrong, fix if hasattr(fn, "apply") else "pass a function or a model.")])
 
 
-@named("check")
 def refuse_no_call(fn: Callable[..., Any], args: Sequence[Any]) -> None:
-    """Refuse arguments that a function does not take."""
+    """Refuse arguments that a function does not take.
+
+    Raises:
+        Mismatch: too many or too few.
+    """
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):  # those in C need not have one

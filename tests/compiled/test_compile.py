@@ -11,14 +11,8 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
-from jaxconv.compiled import batches
 from jaxconv.compiled.stored import ProgramError
-from jaxconv.layers import schedule
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
-
+from tests.programs import agree, exactly, loops, normal
 
 X = normal(4, 16, 20, 16)
 KERNEL, BIAS = normal(3, 3, 16, 24), normal(24)
@@ -89,32 +83,6 @@ FUNCTIONS = [
     kernel_of_the_input, over_the_batch, standardised, in_a_loop, channels_first, swapped_axes,
     strided,
 ]  # fmt: skip
-
-
-def agree(got, want):
-    assert jax.tree.structure(got) == jax.tree.structure(want)
-    for ours, exact in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        assert (ours.shape, ours.dtype) == (exact.shape, exact.dtype)
-        np.testing.assert_allclose(ours, exact, atol=2e-5 * float(jnp.abs(exact).max()))
-
-
-def exactly(fn, *args):
-    with jax.default_matmul_precision("highest"):
-        return jax.jit(fn)(*args)
-
-
-@pytest.fixture(params=["whole", "cut"])
-def cuts(request, monkeypatch):
-    if request.param == "cut":
-        for name in ("WHOLE_BYTES", "BLOCK_BYTES", "LEAST_TILES"):
-            monkeypatch.setattr(schedule, name, 1)
-        monkeypatch.setattr(batches, "GROUP_BYTES", 1)
-    return request.param
-
-
-def loops(infer):
-    run = functools.partial(infer._program.run, infer._program.constants)
-    return str(jax.make_jaxpr(run)(infer.inputs)).count("scan[")
 
 
 @pytest.mark.parametrize("fn", FUNCTIONS)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import jaxconv as jc
+from jaxconv.shapes.errors import named
 from jaxconv.shapes.proof import refuse_no_function
 
 KEY = jax.random.key(0)
@@ -255,13 +256,13 @@ def test_shapes_that_differ_from_case_to_case_are_given_case_by_case():
 NO_FUNCTIONS = {
     "a Linen module": (
         Linen(),
-        "check: what is to be checked is of type Linen, which has no parameters of its own.",
+        "check: what is to be called is of type Linen, which has no parameters of its own.",
     ),
     "a Haiku transformation": (
         hk.transform(haiku),
-        "check: what is to be checked is of type Transformed, which is no function.",
+        "check: what is to be called is of type Transformed, which is no function.",
     ),
-    "a text": ("vgg16", "check: what is to be checked is of type str, which is no function."),
+    "a text": ("vgg16", "check: what is to be called is of type str, which is no function."),
 }
 
 
@@ -269,7 +270,7 @@ NO_FUNCTIONS = {
 def test_what_is_no_function_is_refused(name):
     thing, message = NO_FUNCTIONS[name]
     with pytest.raises(jc.ShapeError) as error:
-        refuse_no_function(thing)
+        named("check")(refuse_no_function)(thing)
     assert str(error.value).startswith(message)
     assert "Fix: pass " in str(error.value)
 
