@@ -119,9 +119,9 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
         >>> import jax, jaxconv as jc
         >>> from flax import nnx
         >>> model = jc.VGG([(16, 16), (32,)], head=None, rngs=nnx.Rngs(0))
-        >>> infer = jc.compile(model, "1 64 64 3")
-        >>> infer(jax.numpy.ones((1, 64, 64, 3))).shape
-        (1, 16, 16, 32)
+        >>> infer = jc.compile(model, "1 32 32 3")
+        >>> infer(jax.numpy.ones((1, 32, 32, 3))).shape
+        (1, 8, 8, 32)
         >>> [schedule.formulation for schedule in infer.schedules]
         ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """

@@ -11,11 +11,23 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
+from jaxconv.compiled import batches
 from jaxconv.compiled.stored import ProgramError
+from jaxconv.layers import schedule
 from tests.programs import agree, exactly, loops, normal
 
 X = normal(4, 16, 20, 16)
 KERNEL, BIAS = normal(3, 3, 16, 24), normal(24)
+
+
+@pytest.fixture(params=["whole", "cut"])
+def cuts(request, monkeypatch):
+    """Small maps in one go, or in blocks and groups as large maps are."""
+    if request.param == "cut":
+        for name in ("WHOLE_BYTES", "BLOCK_BYTES", "LEAST_TILES"):
+            monkeypatch.setattr(schedule, name, 1)
+        monkeypatch.setattr(batches, "GROUP_BYTES", 1)
+    return request.param
 
 
 def relu_conv(x):

@@ -7,12 +7,17 @@ import pytest
 from jax import lax
 
 import jaxconv as jc
+from jaxconv.compiled import batches
 from tests.programs import agree, exactly, loops, normal
 
-pytestmark = pytest.mark.usefixtures("small_groups")
 X = normal(4, 8, 8, 16)
 KERNEL, BIAS = normal(3, 3, 16, 16), normal(16)
 EACH = normal(4, 1, 1, 1)
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    monkeypatch.setattr(batches, "GROUP_BYTES", 1)
 
 
 def conv(x, **options):
