@@ -123,18 +123,30 @@ def _is_one(atom: object) -> bool:
 
 def _groups(steps: Sequence[Step], images: set[Var]) -> Iterator[Group]:
     """Cut steps where another number of images fits into the cache; whole batches are no group."""
-    sizes = [_fitting(step, images) for step in steps]
-    while sizes and sizes[-1] == shape_of(_result(steps[len(sizes) - 1]))[0]:
-        sizes.pop()
-    parts = groupby(zip(sizes, steps, strict=False), lambda part: part[0])
-    return (Group(size, [step for _, step in part]) for size, part in parts)
+    parts = [(min(_fitting(step, images) for step in part), part) for part in _parts(steps, images)]
+    while parts and parts[-1][0] == shape_of(_result(parts[-1][1][-1]))[0]:
+        parts.pop()
+    for size, same in groupby(parts, lambda part: part[0]):
+        yield Group(size, [step for _, part in same for step in part])
+
+
+def _parts(steps: Iterable[Step], images: set[Var]) -> Iterator[list[Step]]:
+    """Cut steps where maps have become smaller: what goes from group to group takes least."""
+    part: list[Step] = []
+    for step in steps:
+        part.append(step)
+        if _size(_result(step)) < max(_size(v) for v in _read([step]) if v in images):
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _fitting(step: Step, images: set[Var]) -> int:
     """How many images' maps fit into the cache."""
     maps = [v for v in (*_read([step]), _result(step)) if v in images]
     batch = shape_of(maps[0])[0]
-    image = NUMBER * sum(prod(shape_of(v)[1:]) for v in maps)
+    image = NUMBER * sum(map(_size, maps)) // batch
     return max(
         n for n in range(1, batch + 1) if batch % n == 0 and n * image <= max(GROUP_BYTES, image)
     )
@@ -150,3 +162,7 @@ def _read(steps: Iterable[Step]) -> Iterator[Var]:
 
 def _result(step: Step) -> Var:
     return step.equations[-1].outvars[0]
+
+
+def _size(v: Var) -> int:
+    return prod(shape_of(v))

@@ -85,9 +85,8 @@ class Inference:
         return cls(stored.read(Path(path)), donate)
 
     def _unlike(self, leaves: Sequence[Any]) -> Iterator[Fact]:
-        have: Any
         for place, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
-            have = leaf if isinstance(leaf, jax.Array) else _array_type(leaf)
+            have = _array_type(leaf)
             if have.shape != want.shape or have.dtype != want.dtype:
                 wrong = f"array {place} is {_text(have)}, but it was compiled for {_text(want)}."
                 yield Fact(wrong, "pass such an array, or compile the function for the other.")
@@ -189,8 +188,10 @@ def _abstract(leaf: Any) -> Any:
 
 
 def _array_type(leaf: Any) -> Any:
-    try:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
         return jax.eval_shape(lambda x: x, leaf)
+    try:
+        return jax.typeof(leaf)
     except TypeError:
         wrong = f"an argument is of type {type(leaf).__name__}, which is no array."
         raise Mismatch([Fact(wrong, "bind it to the function by functools.partial.")]) from None

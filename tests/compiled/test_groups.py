@@ -65,6 +65,17 @@ def test_no_group_where_images_meet_first():
     agree(infer(X), exactly(lambda x: conv(x - x.mean(0)), X))
 
 
+def test_groups_end_where_maps_have_become_small(monkeypatch):
+    monkeypatch.setattr(batches, "GROUP_BYTES", 10 * 2**10)  # 1 image of the first, 2 of the next
+
+    def fn(x):
+        return conv(jc.max_pool(conv(conv(x)), 2))
+
+    infer = jc.compile(fn, X)
+    agree(infer(X), exactly(fn, X))
+    assert loops(infer) == 1
+
+
 @pytest.mark.parametrize("second", [normal(3, 3, 16, 16), normal(4, 3, 3, 16)], ids=["w", "b"])
 def test_several_inputs_with_or_without_one_batch(second):
     def fn(x, y):
