@@ -41,7 +41,7 @@ def filters_figure(layer: str, filters: np.ndarray) -> "Figure":
     title = f"{layer}:  {count} filters of {wide} x {tall}, "
     title += which.get(channels, f"the mean over their {channels} input channels; white is 0")
     exhibits = [Exhibit(one, [str(number)]) for number, one in enumerate(scaled)]
-    return _gallery(title, exhibits, 12)
+    return gallery(title, exhibits, 12)
 
 
 def peaks_figure(title: str, peaks: Sequence[Peak]) -> "Figure":
@@ -54,7 +54,7 @@ def peaks_figure(title: str, peaks: Sequence[Peak]) -> "Figure":
     Returns:
         A matplotlib figure.
     """
-    return _gallery(title, [*_seen(peaks)], min(max(len(peaks), 4), 6))
+    return gallery(title, [*_seen(peaks)], min(max(len(peaks), 4), 6))
 
 
 def _seen(peaks: Sequence[Peak]) -> Iterator[Exhibit]:
@@ -67,7 +67,17 @@ def _short(name: str, most: int = 22) -> str:
     return name if len(name) <= most else f"{name[: most - 9]}...{name[-6:]}"
 
 
-def _gallery(title: str, exhibits: Sequence[Exhibit], columns: int) -> "Figure":
+def gallery(title: str, exhibits: Sequence[Exhibit], columns: int) -> "Figure":
+    """Draw pictures in rows.
+
+    Args:
+        title: above all.
+        exhibits: at least one, all with as many lines.
+        columns: pictures beside each other.
+
+    Returns:
+        A matplotlib figure.
+    """
     from matplotlib.figure import Figure
 
     step = (WIDTH - MARGIN) / columns

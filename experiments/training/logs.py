@@ -1,0 +1,303 @@
+"""What a run says while it trains: progress on the screen, lines of JSON, files for TensorBoard.
+
+``metrics.jsonl`` has an object a line, such as ``{"step": 10, "loss": 0.7, "accuracy": 0.8}`` of
+training and ``{"step": 10, "test_loss": 0.9, "test_accuracy": 0.75}`` of the test images. Shares,
+accuracies too, go from 0 to 1; null is a number that was not finite. TensorBoard has the same as
+``train/loss``, ``test/loss`` ...
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, time_ns
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+METRICS = "metrics.jsonl"
+BOARD = "tensorboard"
+SILENCE = 10.0  # seconds between lines where there is no terminal
+TEST = "test"
+WORDS = {
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.1%}",
+    "images_per_second": "{:,.0f} images/s",
+    "waited": "waited {:.0%}",
+    "peak": "{:.0%} of peak",
+}
+
+Values = Mapping[str, float]
+
+
+class Log:
+    """All that a run says; a context manager, so that the terminal is left as it was.
+
+    Args:
+        folder: of the run, which exists; None writes no files, as processes but the first do.
+        steps: that the run has in all.
+        start: steps that are done. Lines of later ones, of a run that was killed, are dropped; at 0
+            all are.
+        quiet: show nothing on the screen.
+    """
+
+    def __init__(
+        self, folder: Path | None, steps: int, start: int = 0, *, quiet: bool = False
+    ) -> None:
+        files = [] if folder is None else [Lines(folder, start), Board(folder, start)]
+        self._screens: list[Screen] = [] if quiet else [_screen(steps, start)]
+        self._all: list[Sink] = [*files, *self._screens]
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        with ExitStack() as stack:  # the screen first, and all of them: the disk may be full
+            for sink in self._all:
+                stack.callback(sink.close)
+
+    def step(
+        self,
+        step: int,
+        metrics: Values,
+        images_per_second: float,
+        waited: float,
+        peak: float | None = None,
+    ) -> None:
+        """Tell how training goes.
+
+        Args:
+            step: the number of steps that are done.
+            metrics: such as loss and accuracy, of the batches since the last call.
+            images_per_second: likewise.
+            waited: share of the time for which the step waited for its images.
+            peak: share of the machine's peak rate, where that is known.
+        """
+        known = {} if peak is None else {"peak": peak}
+        speed = {"images_per_second": images_per_second, "waited": waited}
+        self._write("train", step, {**metrics, **speed, **known})
+
+    def evaluated(self, step: int, metrics: Values) -> None:
+        """Tell what the test images gave after a step, by plain names such as ``accuracy``."""
+        self._write(TEST, step, metrics)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence; what of it is no character of text is shown as a question mark."""
+        for screen in self._screens:
+            screen.say("".join(c if c.isprintable() or c == "\n" else "?" for c in sentence))
+
+    def _write(self, part: str, step: int, values: Values) -> None:
+        plain = {name: float(value) for name, value in values.items()}
+        for sink in self._all:
+            sink.write(part, step, plain)
+
+
+class Sink(Protocol):
+    """Where numbers go."""
+
+    def write(self, part: str, step: int, values: Values) -> None:
+        """Take the numbers of "train" or "test" after a step."""
+        ...
+
+    def close(self) -> None:
+        """End."""
+        ...
+
+
+class Screen(Sink, Protocol):
+    """Where people read."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
+        ...
+
+
+class Lines:
+    """``metrics.jsonl``: each line is in the file when ``write`` returns."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        path = folder / METRICS
+        kept = [line for line in read_metrics(folder) if line["step"] <= start] if start else []
+        partial = path.with_name(f".{METRICS}.part")
+        partial.write_text("".join(map(_line, kept)))
+        partial.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, part: str, step: int, values: Values) -> None:
+        """Add a line."""
+        prefix = f"{TEST}_" if part == TEST else ""
+        named = {f"{prefix}{name}": value for name, value in values.items()}
+        self._file.write(_line({"step": step, **named}))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``, up to one that is damaged; none without a file."""
+    path = folder / METRICS
+    return [*_whole(path.read_bytes().splitlines())] if path.exists() else []
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Lines up to the first that is only half there: a process was killed while it wrote."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return as_json(values) + "\n"
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON: what is not finite becomes null, and what JSON does not know its text."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Board:
+    """Files that TensorBoard shows: ``tensorboard --logdir runs``.
+
+    Written here rather than by the thread of ``SummaryWriter``, which would end at a full disk and
+    leave the run waiting for it; and that names its files by the second, so that a run that was
+    killed and resumed at once would overwrite its own.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        (folder / BOARD).mkdir(exist_ok=True)
+        own = f".{os.getpid()}.{time_ns()}"
+        self._writer = EventsWriter(str(folder / BOARD / "events"), own)
+        # TensorBoard hides what a run that was killed did after the step at which this one starts.
+        later = start + 1 if start else 0
+        self._put(later, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, part: str, step: int, values: Values) -> None:
+        """Add a point to each curve; one that is not finite is a gap."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        points = [
+            Summary.Value(tag=f"{part}/{name}", simple_value=value)
+            for name, value in values.items()
+            if math.isfinite(value)
+        ]
+        self._put(step, summary=Summary(value=points))
+
+    def _put(self, step: int, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(step=step, wall_time=time_ns() / 1e9, **what))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def _screen(steps: int, start: int) -> Screen:
+    console = Console(highlight=False)
+    return Bar(console, steps, start) if console.is_interactive else Plain(steps)
+
+
+class Bar:
+    """At a terminal: a bar with the time that is left, and the latest numbers below it."""
+
+    def __init__(self, console: Console, steps: int, start: int) -> None:
+        left = TextColumn("{task.fields[left]}")
+        columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(None), left)
+        self._progress = Progress(*columns, expand=True)
+        self._task = self._progress.add_task("", total=steps, completed=start, left="")
+        self._pace = Pace(steps)
+        self._latest: dict[str, str] = {}
+        self._console = console
+        self._live = Live(self, console=console, refresh_per_second=2)
+        self._live.start()
+
+    def __rich__(self) -> Group:
+        lines = (Text(line, style="cyan") for line in [*self._latest.values()])
+        return Group(self._progress, *lines)
+
+    def write(self, part: str, step: int, values: Values) -> None:
+        """Move the bar, and show the numbers."""
+        self._latest = {**self._latest, part: f"{part}: {told(values)}"}
+        left = self._pace.left(step)
+        self._progress.update(self._task, completed=step, left=left)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence above the bar."""
+        self._console.print(sentence, markup=False)
+
+    def close(self) -> None:
+        """Leave the bar as it is, and the cursor below it."""
+        self._live.stop()
+
+
+class Plain:
+    """Without a terminal: a line for each evaluation, and one where there was none for long."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._pace = Pace(steps)
+        self._last = monotonic()
+
+    def write(self, part: str, step: int, values: Values) -> None:
+        """Show the numbers, unless a line of training is not yet due."""
+        left = self._pace.left(step)
+        if part == TEST or monotonic() - self._last >= SILENCE:
+            rest = f", {left}" if left else ""
+            self.say(f"step {step:,} of {self._steps:,}, {part}: {told(values)}{rest}")
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence."""
+        print(sentence, flush=True)
+        self._last = monotonic()
+
+    def close(self) -> None:
+        """End, which needs nothing."""
+
+
+def told(values: Values) -> str:
+    """Numbers as a person reads them: ``loss 0.7000, accuracy 80.0%``."""
+    return ", ".join(
+        WORDS[name].format(value) if name in WORDS else f"{name} {value:.4g}"
+        for name, value in values.items()
+    )
+
+
+@dataclass
+class Pace:
+    """How long the rest takes, by the time since the first report: compiling comes before it."""
+
+    steps: int
+    begun: tuple[int, float] | None = None
+
+    def left(self, step: int) -> str:
+        """The time that is left, or nothing while that is unknown."""
+        first, then = self.begun = self.begun or (step, monotonic())
+        if step <= first:
+            return ""
+        seconds = (monotonic() - then) / (step - first) * max(self.steps - step, 0)
+        return f"{timedelta(seconds=round(seconds))} left"
