@@ -1,0 +1,102 @@
+"""Images of one split, read by index, and the two splits of a data set."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.training.recipes import TrainingError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one split.
+
+    Attributes:
+        images: uint8, shape (all, h, w, c), those of other splits among them; may be a file that
+            is mapped into memory.
+        labels: int32, shape (all,).
+        rows: shape (n,), which of the images are of this split.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels.
+
+        Args:
+            indices: whole numbers below the length, shape (b,).
+
+        Returns:
+            uint8, shape (b, h, w, c), and int32, shape (b,).
+        """
+        rows = self.rows[indices]
+        return self.images[rows], self.labels[rows]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images to train and to test with.
+
+    Attributes:
+        train: images to train with.
+        test: images to test with, none of which is in ``train``.
+        names: of the classes, by label.
+        notes: sentences on what was found, such as files that were skipped.
+    """
+
+    train: Source
+    test: Source
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def whole(images: np.ndarray, labels: np.ndarray) -> Source:
+    """All images as one split; labels of any whole numbers."""
+    return Source(images, labels.astype(np.int32), np.arange(len(images)))
+
+
+def divided(images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[Source, Source]:
+    """Images to train and to test with, out of one array; ``test`` is bool, shape (all,)."""
+    labels = labels.astype(np.int32)
+    train, test = np.flatnonzero(~test), np.flatnonzero(test)
+    return Source(images, labels, train), Source(images, labels, test)
+
+
+def held_back(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Choose a share of each class at random, of two images or more at least one and not all.
+
+    Args:
+        labels: whole numbers, shape (n,).
+        share: more than 0, less than 1; the count in each class is rounded.
+        seed: decides which.
+
+    Returns:
+        bool, shape (n,).
+
+    Raises:
+        TrainingError: the share is out of range.
+    """
+    if not 0 < share < 1 or math.isnan(share):
+        raise TrainingError(
+            f"A share of {share} cannot be held back to test with. Fix: pass --data.held-back "
+            "more than 0 and less than 1, such as 0.2."
+        )
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = min(max(round(len(rows) * share), 1), len(rows) - 1)
+        # Each class draws for itself: a picture that is added to one moves none of another.
+        chosen[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True
+    return chosen
