@@ -6,6 +6,7 @@ import inspect
 import os
 import pkgutil
 import shutil
+import socket
 from pathlib import Path
 
 from beartype import BeartypeConf, BeartypeDecorPlace
@@ -45,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=200,
         help="random networks whose proofs are compared with tracing size by size",
+    )
+
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=20,
+        help="times that a training run is killed, of which the end must be that of another",
     )
 
     parser.addoption(
@@ -111,3 +119,11 @@ def chromium(request):
         browser = driver.chromium.launch(executable_path=found, args=sandbox)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nothing listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

@@ -2,8 +2,10 @@
 
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import jaxconv as jc
@@ -170,6 +172,24 @@ def test_maps_of_other_models_whatever_their_axes(folder, monkeypatch, capsys):
     assert given[2][1]["stem"].shape == (38, 32, 8)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_of_the_users_gets_its_weights_and_its_pictures(folder, monkeypatch, channels):
+    from jaxconv.commands import maps as command
+
+    given = spied(monkeypatch, command, "maps_figure")
+    make = f"jaxconv:VGG(((5,), (7,)), head=None, channels={channels}, batch_norm=True)"
+    trained = jc.VGG(((5,), (7,)), head=None, channels=channels, batch_norm=True, rngs=nnx.Rngs(9))
+    trained.conv1_1.norm.mean[...] = jnp.linspace(-1, 1, 5)
+    trained.preprocessing = weights.Preprocessing(1 / 255, (0.3,) * channels, (0.2,) * channels)
+    weights.write(trained, folder / "trained.safetensors")
+    chosen = ["--layer", "conv2_1", "--weights", "trained.safetensors"]
+    assert run("maps", "photo.jpg", "--model", make, *chosen) == 0
+    photo = open_photo("photo.jpg")[None].astype(np.float32)
+    photo = photo.mean(-1, keepdims=True) if channels == 1 else photo
+    want = jc.feature_maps(trained)((photo / 255 - 0.3) / 0.2)["conv2_1"][0]
+    np.testing.assert_allclose(given[0][1]["conv2_1"], want, atol=1e-4)
+
+
 def test_the_strongest_patches_of_a_folder(folder, monkeypatch, capsys, random_weights):
     from jaxconv.commands import maps as command
 
@@ -228,8 +248,11 @@ BAD = {
         "photo.jpg cannot be written: it is the photo itself."),
     "no layer": (["neuron", "--at", "3,4", "--channel", "1"],
         "the following arguments are required: --layer"),
-    "weights of others": (["maps", "--model", "lookednets:net()", "--weights", "x.safetensors"],
-        "--weights is for vgg11, vgg13, vgg16, vgg19 only."),
+    "weights of no model": (["maps", "--model", "lookednets:first", "--weights", "x.safetensors"],
+        "--weights is for models of Flax NNX. Fix: load them in a function"),
+    "weights that are not there": (
+        ["maps", "--model", "lookednets:net()", "--weights", "x.safetensors"],
+        "There is no file x.safetensors."),
     "no model": (["neuron", "--model", "lookednets:nets", *NEURON],
         "lookednets has no nets.\n  Fix: write net."),
     "a model that fails": (["maps", "--model", "lookednets:broken"],

@@ -1,1 +1,1 @@
-"""The parts of ``experiments/train.py``, each of which can be copied on its own."""
+"""What ``experiments.train`` is made of: recipes, data, steps, checkpoints, what a person sees."""

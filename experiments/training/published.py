@@ -130,10 +130,10 @@ def read_idx(content: bytes, axes: int, path: Path, fix: str) -> np.ndarray:
             f"bytes {content[:4].hex(' ') or '(none)'} rather than {magic.hex(' ')}. {fix}"
         )
     lengths = tuple(int.from_bytes(content[at : at + 4]) for at in range(4, start, 4))
-    if len(content) - start != math.prod(lengths):
+    if len(content) != start + math.prod(lengths):
         raise TrainingError(
-            f"{path} is damaged: its header announces {'x'.join(map(str, lengths))} numbers, but "
-            f"{max(len(content) - start, 0):,} follow. {fix}"
+            f"{path} is damaged: it has {len(content):,} bytes rather than the "
+            f"{start + math.prod(lengths):,} that its header announces. {fix}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(lengths)
 

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     model = outline(options)
     pictures = _pictures(model, photo, options)
     layers = [] if options.filters else _layers(pictures, options)
-    model, table = loaded(model, options), _table(model, photo)
+    model, table = loaded(model, options), _table(model, photo, options)
     _print_table(options.model, path.name, photo, table, pictures.sizes)
     pictures = _pictures(model, photo, options)
     if options.filters:
@@ -166,9 +166,9 @@ def _peaks(model: Model, name: str, photo: np.ndarray, options: argparse.Namespa
     return peaks(values, photo, sees, options.strongest, name)
 
 
-def _table(model: Model, photo: np.ndarray) -> Sequence[Row]:
+def _table(model: Model, photo: np.ndarray, options: argparse.Namespace) -> Sequence[Row]:
     """The layers for a photo of this size."""
-    return summary(model, f"1 {photo.shape[0]} {photo.shape[1]} 3").rows
+    return summary(model, prepared(model, photo, options)).rows
 
 
 def _print_table(

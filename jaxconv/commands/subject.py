@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from jaxconv.commands.arguments import UsageError, positive
-from jaxconv.models import vgg
+from jaxconv.models import vgg, weights
 from jaxconv.pictures.photos import open_photo
 from jaxconv.shapes.proof import pure
 from jaxconv.targets import resolve, users_code
@@ -31,7 +31,7 @@ def add_subject(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", default="vgg16", metavar="NAME", help="pkg.module:name; default: vgg16"
     )
-    command.add_argument("--weights", metavar="FILE", help="of vgg16: a .safetensors file")
+    command.add_argument("--weights", metavar="FILE", help="of the model: a .safetensors file")
 
 
 def default_photo() -> Path:
@@ -51,30 +51,41 @@ def outline(options: argparse.Namespace) -> Model:
     """The model, before any weights are there if it is one of ours."""
     if options.model in vgg.STAGES:
         return nnx.eval_shape(lambda: getattr(vgg, options.model)(head=None))
-    if options.weights:
-        raise UsageError(
-            f"--weights is for {', '.join(vgg.STAGES)} only. Fix: load them in a function of "
-            "yours that makes the model, and pass --model module:function()."
-        )
     model = resolve(options.model, abstract=False)
     if isinstance(model, nnx.Module):
+        _fill(model, options.weights)
         model.eval()  # no dropout, and the statistics that were learnt
+    elif options.weights:
+        raise UsageError(
+            "--weights is for models of Flax NNX. Fix: load them in a function of yours that makes "
+            "the model, and pass --model module:function()."
+        )
     return model
+
+
+def _fill(model: Any, file: str | None) -> None:
+    """Give a model the weights of a file, if there is one, and what the file says of pictures."""
+    if file:
+        stored = weights.read(Path(file))
+        weights.fill(model, stored)
+        model.preprocessing = stored.preprocessing
 
 
 def loaded(model: Model, options: argparse.Namespace) -> Model:
     """The model with its weights."""
     if options.model not in vgg.STAGES:
         return model
-    weights = options.weights or "imagenet"
-    found = getattr(vgg, options.model)(weights=weights, head=None)
+    source = options.weights or "imagenet"
+    found = getattr(vgg, options.model)(weights=source, head=None)
     if found.preprocessing is None:
-        raise UsageError(f"{weights} does not say how its pictures are prepared.")
+        raise UsageError(f"{source} does not say how its pictures are prepared.")
     return found
 
 
 def prepared(model: Model, photo: np.ndarray, options: argparse.Namespace) -> np.ndarray:
     """A batch of one photo as the model takes it: by its ``preprocessing``, else from 0 to 1.
+
+    A model that was trained on pictures of one channel gets the photo in grey.
 
     Args:
         model: of any kind.
@@ -82,13 +93,15 @@ def prepared(model: Model, photo: np.ndarray, options: argparse.Namespace) -> np
         options: of the command.
 
     Returns:
-        float32 (1, h, w, 3).
+        float32 (1, h, w, 3), or (1, h, w, 1).
 
     Raises:
         TargetError: a model of the user's that does not take it.
     """
     preprocessing = getattr(model, "preprocessing", None) or _from_0_to_1
-    x = np.asarray(preprocessing(photo[None]), np.float32)
+    grey = len(getattr(preprocessing, "mean", "rgb")) == 1
+    pixels = photo.mean(-1, keepdims=True) if grey else photo
+    x = np.asarray(preprocessing(pixels[None]), np.float32)
     if options.model not in vgg.STAGES:
         with users_code(f"running {options.model} on an image {x.shape}"):
             call, given = pure(model, (x,))

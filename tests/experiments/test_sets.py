@@ -20,6 +20,7 @@ from experiments.training import downloads, folders, published
 from experiments.training.images import held_back
 from experiments.training.recipes import Data, TrainingError
 from experiments.training.sets import SETS, open_set
+from jaxconv.pictures import photos
 
 RANDOM = np.random.default_rng(23)
 FASHION = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
@@ -222,13 +223,17 @@ def changed(content, at=-1):
             r"{path} is not the published file: the sha256 of its content is [0-9a-f]{64}",
         ),
         (1, lambda c: changed(c, 8), "{path} is not the published file: the sha256"),
-        (3, lambda c: c[:-1], "damaged: its header announces 12 numbers, but 11 follow"),
+        (
+            3,
+            lambda c: c[:-1],
+            "is damaged: it has 19 bytes rather than the 20 that its header announces",
+        ),
         (
             0,
             lambda c: c + b"!",
-            "damaged: its header announces 30x28x28 numbers, but 23,521 follow",
+            "damaged: it has 23,537 bytes rather than the 23,536 that",
         ),
-        (2, lambda c: c[:6], "damaged: its header announces 0x0x0 numbers|its header announces"),
+        (2, lambda c: c[:6], "damaged: it has 6 bytes rather than the 16 that its header"),
         (2, lambda c: b"", r"no IDX file of images: it begins with the bytes \(none\)"),
         (1, lambda c: b"<html>", "no IDX file of labels: it begins with the bytes 3c 68 74 6d"),
         (1, lambda c: idx(np.zeros((2, 2, 2), np.uint8)), "labels: .* bytes 00 00 08 03 rather"),
@@ -491,12 +496,12 @@ def test_a_given_split_is_taken(tmp_path):
                 picture(tmp_path / part / name / f"{i}.png")
     picture(tmp_path / "val" / "x" / "0.png")
     picture(tmp_path / "loose.png")
-    found = opened("folder", tmp_path, size=8)
+    found = opened("folder", tmp_path, size=14)
     assert found.names == ("x", "y")
     assert all_of(found.train)[1].tolist() == [0, 0, 0, 1, 1, 1]
     assert all_of(found.test)[1].tolist() == [0, 0, 1, 1]
     with Image.open(tmp_path / "test" / "y" / "0.png") as image:
-        assert abs(all_of(found.test)[0][2].mean() - np.asarray(image).mean()) < 20
+        np.testing.assert_array_equal(all_of(found.test)[0][2], np.asarray(image)[:, 3:17])
     assert found.notes == (f"Not used in {tmp_path}: loose.png, val.",)
 
 
@@ -545,6 +550,19 @@ def test_a_picture_that_unpacks_to_too_much_is_skipped(pets, monkeypatch):
         r"huge.png unpacks to more than 60,000 pixels", opened("folder", pets).notes[0]
     )
     assert warnings.filters == before
+
+
+def test_threads_leave_each_other_the_right_filters_of_warnings(pets, monkeypatch):
+    """Those that ``open_photo`` sets are there before it does, while others set and restore."""
+
+    def strict(path, size):
+        warnings.warn("odd metadata", UserWarning, stacklevel=1)
+        with pytest.raises(Image.DecompressionBombWarning):
+            warnings.warn("large", Image.DecompressionBombWarning, stacklevel=1)
+        return photos.open_photo(path, size)
+
+    monkeypatch.setattr(folders, "open_photo", strict)
+    opened("folder", pets)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,171 @@
+"""Checkpoints by Orbax: written beside the steps, whole or not at all, and checked when read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax import lax
+from orbax.checkpoint import checkpoint_managers as managers
+
+from experiments.training.recipes import TrainingError
+
+METRIC = "accuracy"  # of what was tested; the largest is the best
+Position = dict[str, Any]  # of the data, as JSON
+Flat = dict[str, jax.Array]
+
+
+class Checkpoints:
+    """The checkpoints of a run: the newest, and the best.
+
+    Args:
+        folder: of the run.
+        keep: how many of the newest.
+        tell: is told what was found damaged.
+    """
+
+    def __init__(self, folder: Path, keep: int, tell: Callable[[str], None]) -> None:
+        self.folder, self._tell = (folder / "checkpoints").absolute(), tell
+        best = managers.BestN(get_metric_fn=lambda found: found[METRIC], n=1,
+                              keep_checkpoints_without_metrics=False)  # fmt: skip
+        policy = managers.AnyPreservationPolicy([managers.LatestN(keep), best])
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy, cleanup_tmp_directories=True
+        )
+        handlers = {"state": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, step: int, state: Any, position: Position, tested: dict[str, float]) -> None:
+        """Write a checkpoint, while the steps go on.
+
+        Args:
+            step: its name; one that is there already is left as it is.
+            state: a pytree of arrays of 4 bytes.
+            position: of the data.
+            tested: what a test gave; empty where there was none.
+
+        Raises:
+            TrainingError: it, or the one before, cannot be written.
+        """
+        if step in self._manager.all_steps():
+            return
+        flat = _flat(state)
+        about = {"position": position, "checksum": int(_checksum(flat)), "shapes": _shapes(flat)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(flat), about=ocp.args.JsonSave(about)
+        )
+        self._written(lambda: self._manager.save(step, args=items, metrics=tested or None))
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            TrainingError: it cannot be.
+        """
+        self._written(self._manager.wait_until_finished)
+
+    def restore(self, like: Any) -> tuple[Any, Position] | None:
+        """Read the newest checkpoint that is whole.
+
+        Args:
+            like: a state of the same shapes, on the devices that the result shall be on.
+
+        Returns:
+            The state and the position of the data; None where there is no checkpoint.
+
+        Raises:
+            TrainingError: of another model, or none is whole.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return self._read(step, like)
+            except TrainingError:
+                raise
+            except (OSError, ValueError, KeyError) as error:  # what readers raise on damaged files
+                self._put_aside(step, error)
+        if steps:
+            raise TrainingError(
+                f"No checkpoint in {self.folder} is whole. Fix: start anew, without --resume."
+            )
+        return None
+
+    def _read(self, step: int, like: Any) -> tuple[Any, Position]:
+        flat = _flat(like)
+        about = self._item(step, about=ocp.args.JsonRestore())
+        _refuse_others(about["shapes"], _shapes(flat))
+        want = {n: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding)
+                for n, v in flat.items()}  # fmt: skip
+        state = self._item(step, state=ocp.args.StandardRestore(want))
+        if int(_checksum(state)) != about["checksum"]:
+            raise ValueError("its numbers are not those that were written")
+        tree = jax.tree.structure(like)
+        return jax.tree.unflatten(tree, [state[name] for name in flat]), about["position"]
+
+    def _item(self, step: int, **item: Any) -> Any:
+        (name,) = item
+        return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
+
+    def _put_aside(self, step: int, error: Exception) -> None:
+        """Leave a damaged checkpoint under another name, so that its step can be written again."""
+        path = self.folder / str(step)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        self._tell(f"{path} is damaged ({reason}); it is kept as {step}.damaged, and the one "
+                   "before it is taken.")  # fmt: skip
+        if jax.process_index() == 0:
+            path.rename(path.with_name(f"{step}.damaged"))
+        self._manager.reload()
+
+    def _written(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except Exception as error:
+            if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
+                raise TrainingError(
+                    f"The disk of {self.folder} is full. Fix: make room, then go on with --resume."
+                ) from error
+            raise
+
+
+def _flat(state: Any) -> Flat:
+    """Arrays by their place, such as ``model.trunk.conv1_1.kernel``."""
+    leaves, _ = jax.tree.flatten_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+@jax.jit
+def _checksum(flat: Flat) -> jax.Array:
+    """A number of all bits and their places; sums of whole numbers do not depend on an order."""
+    total = jnp.zeros((), jnp.uint32)
+    for number, name in enumerate(sorted(flat), 1):
+        bits = lax.bitcast_convert_type(flat[name], jnp.uint32).ravel()
+        places = jnp.arange(bits.size, dtype=jnp.uint32) * np.uint32(2654435761) + number
+        mixed = (bits ^ places) * (places | 1)
+        total += jnp.sum(mixed ^ (mixed >> 15), dtype=jnp.uint32)
+    return total
+
+
+def _shapes(flat: Flat) -> dict[str, list[int]]:
+    return {name: [*leaf.shape] for name, leaf in flat.items()}
+
+
+def _refuse_others(there: dict[str, list[int]], here: dict[str, list[int]]) -> None:
+    """Raise where a checkpoint is of another model, with what differs."""
+    names = sorted(there.keys() | here.keys())
+    pairs = {name: (there.get(name, "nothing"), here.get(name, "nothing")) for name in names}
+    differences = [f"{n} is {a} there and {b} here" for n, (a, b) in pairs.items() if a != b]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise TrainingError(
+            f"The checkpoint is of another model: {'; '.join(differences[:3])}{more}. Fix: pass "
+            "the options of the run that wrote it, or another --out."
+        )

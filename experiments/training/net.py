@@ -1,0 +1,63 @@
+"""The network of the experiments: a VGG trunk, the mean of each of its maps, one dense layer."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import jaxconv as jc
+from experiments.training.recipes import Model
+from jaxconv.models.weights import Preprocessing
+
+
+class Classifier(nnx.Module):
+    """A classifier of small pictures; in evaluation mode, as ``jc.VGG`` is.
+
+    Args:
+        stages: filters of each convolution of each stage.
+        classes: outputs.
+        channels: of the pictures.
+        batch_norm: after each convolution.
+        dropout: share of the means that training drops.
+        dtype: of the computation, but for the logits; parameters are float32.
+        seed: of the parameters and of what is dropped.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]],
+        classes: int,
+        channels: int = 3,
+        *,
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        rngs = nnx.Rngs(seed)
+        common = {"channels": channels, "batch_norm": batch_norm, "dtype": jnp.dtype(dtype)}
+        self.trunk = jc.VGG(stages, head=None, rngs=rngs, **common)
+        init = nnx.initializers.he_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (stages[-1][-1], classes)))
+        self.bias = nnx.Param(jnp.zeros(classes))
+        self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs)
+        self.preprocessing: Preprocessing | None = None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Classify preprocessed pictures (b, h, w, c); logits (b, classes)."""
+        means = jc.global_avg_pool(self.trunk(x)).astype(jnp.float32)
+        return jc.dense(self.dropout(means), self.kernel[...], self.bias[...])
+
+
+def classifier(model: Model, classes: int, channels: int, seed: int) -> Classifier:
+    """The network of a recipe."""
+    return Classifier(
+        model.stages,
+        classes,
+        channels,
+        batch_norm=model.batch_norm,
+        dropout=model.dropout,
+        dtype=model.dtype,
+        seed=seed,
+    )

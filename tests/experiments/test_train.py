@@ -1,0 +1,347 @@
+"""Runs of real pictures: they learn, survive, go on bit for bit, on all devices alike."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxconv as jc
+from experiments import train
+from experiments.train import Run
+from experiments.training.devices import Devices
+from experiments.training.net import Classifier
+from experiments.training.recipes import (
+    RECIPES,
+    Augmentation,
+    Data,
+    Model,
+    Optimiser,
+    Recipe,
+    Schedule,
+    TrainingError,
+)
+from experiments.training.sets import open_set
+from experiments.training.steps import prepared, smoothed, steps_of
+from jaxconv.models import weights
+
+TINY = Recipe(
+    data=Data("digits", batch=32),
+    model=Model(((12,), (16,)), dropout=0.1),
+    augmentation=Augmentation(pad_crop=1, flip=True, cutout=1),
+    optimiser=Optimiser(learning_rate=0.05),
+    schedule=Schedule(epochs=1.5),
+    seed=3,
+)
+STEPS = round(1.5 * 1438 / 32)
+MODEL = "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def fresh_count_of_traces():
+    chex.clear_trace_counter()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    chex.clear_trace_counter()
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert train.train(Run(TINY, out, save_every=20)) == 0
+    return out
+
+
+def numbers(folder, name="loss"):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line[name] for line in lines if name in line]
+
+
+def test_the_network_of_a_run_is_the_one_that_was_measured(whole):
+    net = Classifier(TINY.model.stages, 10, 1)
+    stored = weights.read(whole / MODEL)
+    weights.fill(net, stored)
+    net.preprocessing = stored.preprocessing
+    test = open_set(TINY.data, TINY.seed, print).test
+    images, labels = test.read(np.arange(len(test)))
+    right = float((np.asarray(net(prepared(net, images))).argmax(-1) == labels).mean())
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["test_accuracy"] == pytest.approx(right, abs=1.5 / len(test))
+    assert numbers(whole, "test_accuracy")[-1] == pytest.approx(summary["test_accuracy"])
+    learnt = numbers(whole, "accuracy")
+    assert np.mean(learnt[-10:]) > 0.2 > np.mean(learnt[:10])  # a tenth is chance
+    assert summary["steps"] == STEPS == len(numbers(whole))
+
+
+def survivor(out):
+    """What a process does that is killed: the run, from its start or from where it was."""
+    chex.clear_trace_counter()
+    train.train(Run(TINY, out, resume=(out / "config.json").exists(), save_every=3))
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(whole, tmp_path, request):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "experiments.train"])
+    out, moments = tmp_path / "run", random.Random(0)
+    kills = 0
+    while kills < request.config.getoption("--kills"):
+        process = context.Process(target=survivor, args=[out])
+        process.start()
+        process.join(moments.uniform(0.2, 6))
+        if process.exitcode == 0:
+            break
+        assert process.exitcode is None
+        process.kill()
+        process.join()
+        kills += 1
+    if not (out / "summary.json").exists():
+        survivor(out)
+    assert kills
+    assert (out / MODEL).read_bytes() == (whole / MODEL).read_bytes()
+    assert numbers(out) == numbers(whole)
+
+
+# TensorStore's threads answer after the reader has given up.
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(whole, tmp_path, capsys):
+    out = tmp_path / "run"
+    stop_after(out, 30)
+    newest = max((out / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    for file in (newest / "state").rglob("d/*"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        file.write_bytes(content)
+    chex.clear_trace_counter()
+    assert train.train(Run(TINY, out, resume=True, save_every=20)) == 0
+    said = capsys.readouterr().out
+    assert f"{newest} is damaged (" in said
+    assert newest.with_name(f"{newest.name}.damaged").is_dir()
+    assert (out / MODEL).read_bytes() == (whole / MODEL).read_bytes()
+
+
+def stop_after(out, step, recipe=TINY):
+    """Run, and interrupt at a step, as Ctrl-C does."""
+    before, laps = train.Pace.lap, itertools.count(1)
+
+    def lap(self):
+        if next(laps) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Pace, "lap", lap)
+        assert train.train(Run(recipe, out, save_every=20)) == 128 + signal.SIGINT
+    assert len(numbers(out)) == step
+
+
+def test_another_recipe_does_not_go_on(tmp_path):
+    out = tmp_path / "run"
+    stop_after(out, 2)
+    other = replace(TINY, model=replace(TINY.model, stages=((12,), (17,))))
+    with pytest.raises(TrainingError, match=r"model\.stages was .*16.* and is .*17"):
+        train.train(Run(other, out, resume=True))
+    config = json.loads((out / "config.json").read_text())
+    config["recipe"]["model"]["stages"] = [[12], [17]]
+    (out / "config.json").write_text(json.dumps(config))
+    chex.clear_trace_counter()
+    with pytest.raises(
+        TrainingError, match=r"of another model: model\.kernel\.value is \[16, 10\] there"
+    ):
+        train.train(Run(other, out, resume=True))
+
+
+def test_a_folder_is_claimed_once(whole, tmp_path):
+    with pytest.raises(TrainingError, match=r"There is a run in .* Fix: add --resume"):
+        train.train(Run(TINY, whole))
+    with pytest.raises(TrainingError, match=r"There is no run in .* Fix: leave --resume out"):
+        train.train(Run(TINY, tmp_path / "none", resume=True))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    wild = replace(TINY, optimiser=Optimiser(learning_rate=1e30), schedule=Schedule(1, warmup=0.2))
+    with pytest.raises(TrainingError, match=r"The loss is nan after step .* Fix: lower"):
+        train.train(Run(wild, tmp_path / "run", save_every=1))
+    chex.clear_trace_counter()
+    assert np.isfinite(numbers(tmp_path / "run")).all()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves(tmp_path, blow):
+    command = [sys.executable, "-m", "experiments.train", "digits", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(blow)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + blow
+    assert said.endswith(f"stopped and saved; add --resume to go on with the run in "
+                         f"{tmp_path / 'run'}.\n")  # fmt: skip
+    steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert max(steps) == len(numbers(tmp_path / "run"))
+
+
+# Without batch norm, and in small steps, rounding does not grow into other numbers.
+GENTLE = replace(
+    TINY,
+    model=Model(((12,), (16,)), batch_norm=False),
+    optimiser=Optimiser(learning_rate=1e-3),
+    schedule=Schedule(epochs=50 * 32 / 1438),
+)
+
+
+def started(out, *options):
+    """A real process: the recipe above, with options of its devices."""
+    code = (
+        "import sys; from tests.experiments import test_train as t; "
+        "sys.exit(t.train.train(t.gentle(*sys.argv[1:])))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, str(out), *options])
+
+
+def gentle(out, devices="{}", resume=""):
+    return Run(GENTLE, Path(out), bool(resume), devices=Devices(**json.loads(devices)))
+
+
+def ended(*processes):
+    assert [process.wait(timeout=100) for process in processes] == [0] * len(processes)
+
+
+def pair(port):
+    both = {"coordinator": f"127.0.0.1:{port}", "processes": 2}
+    return [json.dumps({**both, "process": number}) for number in (0, 1)]
+
+
+def test_all_devices_and_processes_do_what_one_device_does(tmp_path, free_port):
+    chex.clear_trace_counter()
+    assert train.train(gentle(tmp_path / "one")) == 0
+    ended(started(tmp_path / "eight", '{"count": 8}'))
+    ended(started(tmp_path / "cut", '{"count": 4, "shard_parameters": true}'))
+    ended(*[started(tmp_path / "two", devices) for devices in pair(free_port)])
+    one = numbers(tmp_path / "one")
+    assert len(one) == 50
+    assert one[-1] < one[0]
+    for other in ("eight", "two", "cut"):
+        np.testing.assert_allclose(numbers(tmp_path / other), one, atol=1e-5)
+
+
+def test_the_loss_is_proven_for_every_batch():
+    steps, state = steps_and_state(TINY)
+
+    def loss(image, label):
+        return smoothed(steps.test(state, {"image": image, "label": label}), label, 0.1)
+
+    verdict = jc.check(loss, "b 8 8 1:uint8", "b:int32", returns="")
+    assert verdict.ok, verdict
+
+
+def steps_and_state(recipe, total=10):
+    data = open_set(recipe.data, recipe.seed, print)
+    steps = steps_of(recipe, train._model(recipe, data), total)
+    return steps, steps.start()
+
+
+def batch_of(count):
+    rng = np.random.default_rng(count)
+    image = rng.integers(0, 256, (count, 8, 8, 1), np.uint8)
+    return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 10, count))}
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_step_is_lowered_for_accelerators(platform):
+    steps, state = steps_and_state(TINY)
+    traced = jax.jit(steps.train).trace(state, batch_of(32))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.convolution") == 2 + 2 + 1  # forward, kernels, maps but the first
+
+
+def test_bfloat16_computes_narrow_and_keeps_wide_numbers():
+    narrow = replace(TINY, model=replace(TINY.model, dtype="bfloat16"))
+    steps, state = steps_and_state(narrow)
+    batch = batch_of(4)
+    after, found = jax.jit(steps.train)(state, batch)
+    chex.assert_trees_all_equal_dtypes(after, state)
+    assert "bf16" in jax.jit(steps.train).lower(state, batch).as_text()
+    assert np.isfinite(found["loss"])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_only_kernels_decay(name):
+    plain = Optimiser(name, learning_rate=0.5, momentum=0.0, weight_decay=0.0)
+    after = []
+    for optimiser in (plain, replace(plain, weight_decay=0.25)):
+        steps, state = steps_and_state(
+            replace(TINY, optimiser=optimiser, schedule=Schedule(1, warmup=0.0))
+        )
+        before = jax.tree.leaves(nnx.filter_state(state.model, nnx.Param))
+        found = jax.jit(steps.train)(state, batch_of(8))[0].model
+        after.append(jax.tree.leaves(nnx.filter_state(found, nnx.Param)))
+    assert {p.ndim for p in before} == {1, 2, 4}
+    for start, kept, decayed in zip(before, *after, strict=True):
+        less = 0.5 * 0.25 * start if start.ndim > 1 else 0 * start
+        np.testing.assert_allclose(kept - decayed, less, atol=1e-5)
+
+
+def test_gradients_are_clipped():
+    wide = Optimiser(learning_rate=1.0, momentum=0.0, weight_decay=0.0, clip=0.01)
+    recipe = replace(TINY, optimiser=wide, schedule=Schedule(1, warmup=0.0))
+    steps, state = steps_and_state(recipe)
+    after, _ = jax.jit(steps.train)(state, batch_of(8))
+    moved = [nnx.filter_state(found.model, nnx.Param) for found in (state, after)]
+    change = jax.tree.leaves(jax.tree.map(jnp.subtract, *moved))
+    length = float(jnp.sqrt(sum(jnp.sum(c**2) for c in change)))
+    assert length == pytest.approx(0.01, rel=1e-3)
+
+
+def test_smoothing_is_the_mean_over_all_classes():
+    rng = np.random.default_rng(4)
+    logits, labels = rng.normal(size=(5, 3)), rng.integers(0, 3, 5)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    right = logs[np.arange(5), labels]
+    want = -np.mean(0.8 * right + 0.2 * logs.mean(1))
+    assert smoothed(jnp.asarray(logits), jnp.asarray(labels), 0.2) == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "steps"])
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_the_rate_rises_and_falls(decay, warmup):
+    schedule = Schedule(1, warmup, decay)
+    recipe = replace(TINY, schedule=schedule, optimiser=Optimiser(learning_rate=2.0))
+    steps, _ = steps_and_state(recipe, total=80)
+    rates = [float(steps.rate(step)) for step in range(80)]
+    warm = round(80 * warmup)
+    assert max(rates) == rates[warm] == 2.0
+    np.testing.assert_allclose(rates[:warm], 2.0 * np.arange(warm) / max(warm, 1))
+    if decay == "steps":
+        found = [rates[39], rates[40], rates[60], rates[70]]
+        np.testing.assert_allclose(found, [2, 0.2, 0.02, 0.002], rtol=1e-5)
+    else:
+        share = np.arange(80 - warm) / (80 - warm)
+        np.testing.assert_allclose(rates[warm:], 1 + np.cos(np.pi * share), atol=1e-5)
+
+
+SHAPES = {"digits": (8, 1), "fashion-mnist": (28, 1), "cifar10": (32, 3), "folder": (64, 3)}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_a_step(name):
+    recipe = RECIPES[name]
+    assert recipe.data.name == name
+    side, channels = SHAPES[name]
+    net = nnx.eval_shape(lambda: Classifier(recipe.model.stages, 10, channels))
+    assert jc.check(net, f"b {side} {side} {channels}", returns="b 10").ok
