@@ -21,14 +21,15 @@ class Devices:
         count: of devices, over all processes; all there are by default. Where JAX has but the CPU,
             that many virtual ones are made.
         shard_parameters: parameters and momenta are cut, rather than kept whole on each device.
-        coordinator: address and port of process 0, where neither Slurm, Kubernetes nor a TPU pod
-            tells.
+        distributed: there are several processes, of which Slurm, Kubernetes or a TPU pod tells.
+        coordinator: address and port of process 0, where none of these tells.
         processes: of the run, with ``coordinator``.
         process: number of this one, likewise.
     """
 
     count: int | None = None
     shard_parameters: bool = False
+    distributed: bool = False
     coordinator: str | None = None
     processes: int | None = None
     process: int | None = None
@@ -46,7 +47,7 @@ def mesh_of(options: Devices, batch: int) -> Mesh:
     """
     if options.count and (jax.config.jax_platforms or "cpu") == "cpu":  # type: ignore[attr-defined]
         jax.config.update("jax_num_cpu_devices", options.count // (options.processes or 1))
-    if options.coordinator or options.processes:
+    if options.distributed or options.coordinator:
         jax.distributed.initialize(options.coordinator, options.processes, options.process)
     devices = jax.devices()
     count = options.count or len(devices)

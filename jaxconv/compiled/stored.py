@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from jaxconv.compiled.program import in_large_pages
+
 FORMAT = 1
 ABOUT, PROGRAM = "about.json", "program"
 
@@ -100,7 +102,9 @@ def read(path: Path) -> Program:
 def _program(archive: zipfile.ZipFile, kinds: Sequence[Any]) -> Program:
     exported = export.deserialize(bytearray(archive.read(PROGRAM)))
     constants = [
-        jnp.asarray(np.frombuffer(archive.read(f"{place}"), jnp.dtype(dtype)).reshape(shape))
+        in_large_pages(
+            jnp.asarray(np.frombuffer(archive.read(f"{place}"), jnp.dtype(dtype)).reshape(shape))
+        )
         for place, (dtype, shape) in enumerate(kinds)
     ]
     (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(shape_type, exported.in_avals))

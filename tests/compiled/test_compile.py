@@ -12,12 +12,24 @@ from flax import nnx
 
 import jaxconv as jc
 from jaxconv.compiled import batches
+from jaxconv.compiled.program import in_large_pages
 from jaxconv.compiled.stored import ProgramError
 from jaxconv.layers import schedule
 from tests.programs import agree, exactly, loops, normal
 
 X = normal(4, 16, 20, 16)
 KERNEL, BIAS = normal(3, 3, 16, 24), normal(24)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int8])
+@pytest.mark.parametrize("size", [1000, 5_000_011])
+def test_large_arrays_move_to_aligned_memory_as_they_are(dtype, size):
+    array = jnp.asarray(np.random.default_rng(size).integers(-99, 99, size), dtype)
+    moved = in_large_pages(array)
+    np.testing.assert_array_equal(moved, array)
+    assert (moved.dtype, moved.shape, moved.devices()) == (array.dtype, (size,), array.devices())
+    assert (moved is array) == (array.nbytes < 2**22)
+    assert moved.unsafe_buffer_pointer() % 64 == 0
 
 
 @pytest.fixture(params=["whole", "cut"])
