@@ -79,7 +79,9 @@ def test_maps_writes_other_formats(folder, random_weights, suffix):
     given = ["--weights", random_weights, "--layer", "pool4", "--show", 2, "--out", out]
     assert run("maps", "photo.jpg", "--size", 40, *given) == 0
     starts = {"svg": b"<?xml", "pdf": b"%PDF", "jpg": b"\xff\xd8"}
-    assert (folder / out).read_bytes().startswith(starts[suffix])
+    content = (folder / out).read_bytes()
+    assert content.startswith(starts[suffix])
+    assert (b">pool4" in content) is (suffix == "svg")  # where text can be searched for
 
 
 def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch):

@@ -66,8 +66,11 @@ def unwritable(out: Path, reason: object) -> NoReturn:
 
 def drawn(picture: "Figure", out: Path) -> bytes:
     """A figure in the format that the name of a file asks for."""
+    import matplotlib as mpl
+
     content = io.BytesIO()
-    picture.savefig(content, format=out.suffix[1:].lower(), dpi=110)
+    with mpl.rc_context({"svg.fonttype": "none"}):  # text that can be searched, not outlines
+        picture.savefig(content, format=out.suffix[1:].lower(), dpi=110)
     return content.getvalue()
 
 
