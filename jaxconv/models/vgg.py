@@ -67,7 +67,8 @@ class Layer(nnx.Module):
     ) -> None:
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
-        norm = {"use_running_average": True, "dtype": dtype, "rngs": rngs}
+        # Flax's own momentum, 0.99, leaves running averages behind for hundreds of steps.
+        norm = {"momentum": 0.9, "use_running_average": True, "dtype": dtype, "rngs": rngs}
         self.norm = nnx.BatchNorm(shape[-1], **norm) if batch_norm else None
         self.padding = padding
         self.dtype = dtype

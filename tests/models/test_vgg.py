@@ -196,6 +196,15 @@ def test_training_drops_and_normalises_by_the_batch():
     np.testing.assert_array_equal(model(x), model(x))
 
 
+def test_running_averages_move_by_a_tenth_to_the_batch():
+    model, x = small(batch_norm=True), noise(3, 16, 24, 3)
+    bare = model.conv1_1
+    want = np.asarray(jc.conv(x, bare.kernel[...], bare.bias[...])).mean((0, 1, 2))
+    model.train()
+    model(x)
+    np.testing.assert_allclose(bare.norm.mean[...], 0.1 * want, rtol=1e-4, atol=1e-6)
+
+
 def test_dropout_drops_the_share_it_is_told():
     model = jc.VGG([(4,)] * 5, classes=5, dropout=0.25, rngs=nnx.Rngs(0))
     model.train()
