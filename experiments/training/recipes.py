@@ -133,7 +133,7 @@ RECIPES = {
     ),
     "fashion-mnist": Recipe(
         data=Data("fashion-mnist", batch=128),
-        model=Model(((64, 64), (128, 128), (256, 256))),
+        model=Model(((32, 32), (64, 64), (128, 128), (256, 256))),
         augmentation=Augmentation(pad_crop=2, flip=True, cutout=8),
         optimiser=Optimiser(learning_rate=0.1),
         schedule=Schedule(epochs=20),
