@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,11 @@ class Found:
         return float((self.said == self.labels).mean())
 
     def summary(self) -> dict[str, Any]:
-        """The numbers of ``summary.json``."""
+        """What ``summary.json`` holds: all that a result is to be quoted with."""
         return {
+            "script": "python -m experiments.train",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "config": dict(self.config),
             "test_accuracy": self.accuracy,
             "error": 1 - self.accuracy,
             "test_images": len(self.labels),

@@ -90,6 +90,7 @@ def test_a_run_leaves_numbers_pictures_and_a_page_that_shows_them(tmp_path, clas
     assert summary["test_accuracy"] == pytest.approx(right / 40)
     assert summary["error"] == pytest.approx(1 - right / 40)
     assert (summary["seconds"], summary["steps"], summary["parameters"]) == (12.346, 1200, 34567)
+    assert summary["config"] == json.loads((tmp_path / "config.json").read_text())
     assert summary["versions"]["jax"] == jax.__version__
     assert summary["machine"]["cores"] >= 1
     text = path.read_text()
