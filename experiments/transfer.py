@@ -1,0 +1,339 @@
+"""What do features that VGG16 learnt on ImageNet know of other pictures?
+
+    apt-get install tuxpaint-stamps-default
+    python -m experiments.transfer /usr/share/tuxpaint/stamps --without symbols
+
+The trunk is frozen: a picture's features are the means of the 512 maps of its last pool. The same
+is done with the same trunk untrained (random kernels after He et al.), and with the colours of
+16x16 squares of the picture, which take no network at all. On each a logistic regression is trained
+with four fifths of each class and tested with the other fifth, for the same random splits. Features
+are scaled to a spread of one, and C, how free the regression is, is chosen by cross-validation; all
+of this sees nothing but the four fifths.
+
+PATH has a folder of pictures for each class. Classes of fewer than 30 pictures are left out, and so
+are near copies, of which only the first is kept: pictures whose 16x16 squares correlate with those
+of another one, or of its mirror image, by more than 0.95. Otherwise a drawing would be tested that
+was trained on the other way round. The pictures of Tux Paint are drawings and photos, cut out, on
+white; ``symbols`` would be a third of them, four fifths of it letters and signs in a few styles
+that nothing else has.
+
+Expected: TODO. Prints a table and writes
+``experiments/results/transfer.json``.
+"""
+
+import argparse
+import difflib
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+import jaxconv as jc
+from experiments.training.downloads import tenths
+from experiments.training.images import held_back
+from experiments.training.logs import as_json
+from experiments.training.recipes import Data, TrainingError
+from experiments.training.report import machine, versions
+from experiments.training.sets import open_set
+from jaxconv.commands.arguments import UsageError, check_writable
+from jaxconv.models.weights import WeightsError
+
+OUT = Path("experiments/results/transfer.json")
+SQUARES = 16  # rows and columns of the squares whose colours are compared
+ALIKE = 0.95  # correlation of near copies
+HELD_BACK = 0.2  # of each class, to test with
+FOLDS = 5  # of the cross-validation
+STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's C
+BATCH = 32  # pictures that a trunk sees at a time
+WIDTH = 100  # characters of a line where there is no terminal
+SMALLEST = (
+    ("at-least", 10, "a fifth is tested, and each fold of the cross-validation needs some"),
+    ("size", 32, "VGG16 has five pools, which leave a pixel of 32"),
+    ("splits", 2, "a spread is that of two numbers or more"),
+    ("seed", 0, "seeds are not negative"),
+)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures.
+
+    Attributes:
+        images: uint8, shape (n, size, size, 3).
+        labels: whole numbers, shape (n,), places in ``names``.
+        names: of the classes.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pictures of each class."""
+        found = np.bincount(self.labels, minlength=len(self.names))
+        return dict(zip(self.names, found.tolist(), strict=True))
+
+    def of(self, kept: np.ndarray) -> "Pictures":
+        """Those that are kept, bool, shape (n,); classes without any are gone."""
+        places, labels = np.unique(self.labels[kept], return_inverse=True)
+        return Pictures(self.images[kept], labels, tuple(self.names[place] for place in places))
+
+
+def squares(images: np.ndarray) -> np.ndarray:
+    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768)."""
+    shape = (len(images), SQUARES, SQUARES, 3)
+    means = jax.image.resize(images.astype(np.float32), shape, "linear", antialias=True)
+    return np.asarray(means).reshape(len(images), -1)
+
+
+def near_copies(images: np.ndarray) -> np.ndarray:
+    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,)."""
+    plain, mirrored = (_centred(squares(x)) for x in (images, images[:, :, ::-1]))
+    alike = np.maximum(plain @ plain.T, plain @ mirrored.T)
+    return np.any(np.tril(alike, -1) > ALIKE, axis=1)
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    """Rows of mean 0 and length 1, whose products are correlations; 0 where all is one colour."""
+    x = x - x.mean(1, keepdims=True)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
+
+
+def features(trunk: jc.VGG, images: np.ndarray, batch: int, tell: Tell) -> np.ndarray:
+    """The means of the last maps of a trunk.
+
+    Args:
+        trunk: with no head, and with ``preprocessing``.
+        images: uint8, shape (n, h, w, 3).
+        batch: pictures at a time.
+        tell: takes sentences on the progress.
+
+    Returns:
+        float32, shape (n, maps).
+    """
+    assert trunk.preprocessing is not None
+    shape = "{} {} {} {}".format(batch, *images.shape[1:])
+    means = jc.compile(lambda x: jc.global_avg_pool(trunk(x)), shape)
+    progress, found = tenths(len(images), tell, "of the pictures seen."), []
+    for start in range(0, len(images), batch):
+        # Programs take batches of one size: the last one is filled up with its last picture.
+        places = np.minimum(np.arange(start, start + batch), len(images) - 1)
+        found.append(np.asarray(means(trunk.preprocessing(images[places]))))
+        progress(min(start + batch, len(images)))
+    return np.concatenate(found)[: len(images)]
+
+
+def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
+    """VGG16 as it was trained, and new; both are shown the same numbers."""
+    trained = jc.vgg16(weights=weights, head=None)
+    untrained = jc.vgg16(head=None, rngs=nnx.Rngs(seed))
+    untrained.preprocessing = trained.preprocessing
+    return {"VGG16, ImageNet": trained, "VGG16, untrained": untrained}
+
+
+def classifier() -> Pipeline:
+    """Standardises features and classifies them; nothing is fitted to them yet."""
+    regression = LogisticRegressionCV(
+        Cs=STRENGTHS,
+        cv=FOLDS,
+        l1_ratios=(0,),
+        scoring="accuracy",
+        max_iter=1000,
+        use_legacy_attributes=False,
+    )
+    return make_pipeline(StandardScaler(), regression)
+
+
+def tested(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Train a classifier on features that are not to test with, and test it on those that are.
+
+    Args:
+        x: features, shape (n, features).
+        labels: shape (n,).
+        test: which to test with, bool, shape (n,).
+
+    Returns:
+        The share that is right, and the strength C that cross-validation chose.
+    """
+    fitted = classifier().fit(x[~test], labels[~test])
+    return {"accuracy": fitted.score(x[test], labels[test]), "C": float(fitted[-1].C_)}
+
+
+def compared(
+    kinds: Mapping[str, np.ndarray], labels: np.ndarray, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Test each kind of features on the same splits.
+
+    Args:
+        kinds: features by name, shape (n, features) each.
+        labels: shape (n,).
+        seeds: one for each split, two at least.
+
+    Returns:
+        Of each kind what came out of each split, the mean and the spread, and likewise by how much
+        the first kind is ahead of it, split by split.
+    """
+    splits = [held_back(labels, HELD_BACK, seed) for seed in seeds]
+    found: dict[str, Any] = {}
+    for kind, x in kinds.items():
+        # These matrices are small: two threads wait for each other 50 times longer than one works.
+        with threadpool_limits(1):
+            rows = [tested(x, labels, test) for test in splits]
+        found[kind] = {
+            "features": x.shape[1],
+            "accuracies": [row["accuracy"] for row in rows],
+            "C": [row["C"] for row in rows],
+        }
+    first, *_ = found.values()
+    for numbers in found.values():
+        ahead = np.subtract(first["accuracies"], numbers["accuracies"]).tolist()
+        numbers["accuracy"] = summed(numbers["accuracies"])
+        numbers["first_is_ahead_by"] = summed(ahead)
+    return found
+
+
+def summed(shares: Sequence[float]) -> dict[str, float]:
+    """The mean of some numbers, and their standard deviation."""
+    return {"mean": statistics.mean(shares), "spread": statistics.stdev(shares)}
+
+
+def read(options: argparse.Namespace, tell: Tell) -> tuple[Pictures, dict[str, Any]]:
+    """Read the pictures that count, and say how many were left out for what reason."""
+    if not options.path.is_dir():
+        raise TrainingError(f"There is no folder {options.path}. Fix: check the path.")
+    data = open_set(Data("folder", options.path, size=options.size), 0, tell)
+    for note in data.notes:
+        tell(note)
+    everything = Pictures(np.asarray(data.train.images), data.train.labels, data.names)
+    wanted = everything.of(~np.isin(everything.labels, _places(options.without, data.names)))
+    copies = near_copies(wanted.images)
+    distinct = wanted.of(~copies)
+    large = [name for name, count in distinct.counts.items() if count >= options.at_least]
+    if len(large) < 2:
+        raise TrainingError(
+            f"{len(large)} classes have {options.at_least} pictures or more, near copies not "
+            "counted, and a classifier needs two. Fix: pass a smaller --at-least, or add pictures."
+        )
+    found = distinct.of(np.isin(distinct.labels, _places(large, distinct.names)))
+    about = {
+        "classes": found.counts,
+        "pictures": len(found.labels),
+        "near_copies": int(copies.sum()),
+    }
+    return found, {**about, "left_out": sorted({*everything.names} - {*found.names})}
+
+
+def _places(asked: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Places of some classes among the names of all."""
+    for name in asked:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            known = ", ".join(sorted(names, key=lambda one: one not in near))
+            raise TrainingError(f"There is no class {name!r}. Fix: choose one of {known}.")
+    return [names.index(name) for name in asked]
+
+
+def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
+    """Read, compute features and compare them; all that is written in the end."""
+    started = time.monotonic()
+    pictures, about = read(options, tell)
+    kinds = {}
+    for name, trunk in trunks(options.weights, options.seed).items():
+        tell(f"{name}: features of {len(pictures.images):,} pictures.")
+        kinds[name] = features(trunk, pictures.images, BATCH, tell)
+    kinds[f"colours of {SQUARES}x{SQUARES} squares"] = squares(pictures.images)
+    tell(f"Training {len(kinds)} classifiers on each of {options.splits} splits.")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "set": {**about, "size": options.size},
+        "seeds": {"untrained": options.seed, "splits": [*range(options.splits)]},
+        "kinds": compared(kinds, pictures.labels, range(options.splits)),
+        "largest_class": max(pictures.counts.values()) / len(pictures.labels),
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": machine(),
+        "versions": {**versions(), "scikit-learn": version("scikit-learn")},
+    }
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """The numbers as people read them."""
+    about, splits = found["set"], len(found["seeds"]["splits"])
+    made = Table(
+        title=f"{about['pictures']:,} pictures of {len(about['classes'])} classes, {splits} splits",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    made.add_column("features of")
+    for name in ("right in the test", "spread", "first is ahead by", "spread"):
+        made.add_column(name, justify="right")
+    for kind, numbers in found["kinds"].items():
+        ahead = numbers["first_is_ahead_by"] if made.row_count else {}
+        shares = [*numbers["accuracy"].values(), *ahead.values()]
+        made.add_row(kind, *(f"{share:.1%}" for share in shares))
+    made.add_row("always the largest class", f"{found['largest_class']:.1%}")
+    return made
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.transfer", description=(__doc__ or "").partition("\n")[0]
+    )
+    add = parser.add_argument
+    add("path", type=Path, metavar="PATH", help="has a folder of pictures for each class")
+    add("--without", nargs="+", default=[], metavar="CLASS", help="classes to leave out")
+    add("--at-least", type=int, default=30, help="pictures of a class that counts; default: 30")
+    add("--size", type=int, default=128, help="rows and columns of pictures; default: 128")
+    add("--splits", type=int, default=10, help="into pictures to train and to test; default: 10")
+    add("--seed", type=int, default=0, help="of the untrained trunk; default: 0")
+    add("--weights", default="imagenet", help="of VGG16, a .safetensors file; default: imagenet")
+    add("--out", type=Path, default=OUT, help=f"default: {OUT}")
+    return parser.parse_args(arguments)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse numbers that are too small for what they are."""
+    for name, least, why in SMALLEST:
+        if (given := getattr(options, name.replace("-", "_"))) < least:
+            raise TrainingError(
+                f"--{name} is {given}, but {why}. Fix: pass --{name} {least} or more."
+            )
+    check_writable(options.out, (".json",))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write; 2 where that cannot be."""
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    options = _parse(given)
+    try:
+        _check(options)
+        found = measure(options, print)
+    except (TrainingError, UsageError, WeightsError) as error:
+        print(f"experiments.transfer: {error}", file=sys.stderr)
+        return 2
+    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table(found))
+    command = shlex.join(["python", "-m", "experiments.transfer", *given])
+    options.out.write_text(as_json({"command": command, **found}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
