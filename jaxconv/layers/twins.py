@@ -150,4 +150,5 @@ def _transpose(original: Primitive, cotangent: Any, *x: Any, **params: Any) -> l
 
 
 def _batch(original: Primitive, x: Any, axes: Any, **params: Any) -> tuple[Any, int]:
-    return with_twins(jax.vmap(partial(original.bind, **params), axes), *x), 0
+    function = jax.vmap(partial(original.bind, **params), axes)
+    return (with_twins(function, *x) if all(map(static, x)) else function(*x)), 0

@@ -279,6 +279,9 @@ for kind in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind, kind))
     with jax.set_mesh(mesh):
         compare(ours(jax.device_put(x, P("a")), jax.device_put(kernel, P())))
+        each = lambda x, kernel: jax.vmap(lambda x: loss(  # noqa: E731
+            jc.conv_general_dilated, jc.max_pool, x[None], kernel))(x).mean()
+        compare(run(each)(jax.device_put(x, P("a")), jax.device_put(kernel, P())))
         if kind is AxisType.Auto:
             compare(ours(jax.device_put(x, P(None, ("a", "b"))), jax.device_put(kernel, P())))
             split = jax.device_put(kernel, P(None, None, "b", "a"))
