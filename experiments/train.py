@@ -36,7 +36,7 @@ import jaxconv as jc
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.devices import (
     Devices,
-    asked_to_stop,
+    largest,
     mesh_of,
     place_batch,
     shardings,
@@ -149,7 +149,7 @@ def _go(
             if step % test_every == 0 or step == total:
                 tested = _tested(steps, state, data.test, mesh)
                 log.evaluated(step, tested)
-            last = step == total or stop.signal or asked_to_stop(step)
+            last = stop.asked() or step == total
             if last or tested or step % run.save_every == 0:
                 checkpoints.save(step, state, stream.get_state(), tested)
             if last:
@@ -268,10 +268,14 @@ def _claim(run: Run, out: Path) -> None:
 
 
 class Stop:
-    """Notes the first SIGINT or SIGTERM, so that the step that runs can end; the next one kills."""
+    """Notes the first SIGINT or SIGTERM, so that the step that runs can end; the next one kills.
+
+    Attributes:
+        signal: which ended the run, in whichever of its processes; 0 for none.
+    """
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.signal = self._noted = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -283,8 +287,13 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def asked(self) -> bool:
+        """Whether any process was told to end; all of them learn it after the same step."""
+        self.signal = largest(self._noted)
+        return bool(self.signal)
+
     def _note(self, number: int, _: object) -> None:
-        self.signal = number
+        self._noted = number
         self.__exit__()
 
 

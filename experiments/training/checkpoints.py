@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax import lax
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
 from experiments.training.recipes import TrainingError
@@ -123,6 +124,7 @@ class Checkpoints:
                    "before it is taken.")  # fmt: skip
         if jax.process_index() == 0:
             path.rename(path.with_name(f"{step}.damaged"))
+        multihost_utils.sync_global_devices(f"{path} is put aside")
         self._manager.reload()
 
     def _written(self, write: Callable[[], object]) -> None:

@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,10 +121,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(whole, tmp_pa
     out = tmp_path / "run"
     stop_after(out, 30)
     newest = max((out / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    for file in (newest / "state").rglob("d/*"):
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 0x10
-        file.write_bytes(content)
+    damage(newest)
     chex.clear_trace_counter()
     assert train.train(Run(TINY, out, resume=True, save_every=20)) == 0
     said = capsys.readouterr().out
@@ -131,8 +130,24 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(whole, tmp_pa
     assert (out / MODEL).read_bytes() == (whole / MODEL).read_bytes()
 
 
+def damage(checkpoint):
+    """Turn a bit of each of its files of numbers."""
+    for file in (checkpoint / "state").rglob("d/*"):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 0x10
+        file.write_bytes(content)
+
+
 def stop_after(out, step, recipe=TINY):
     """Run, and interrupt at a step, as Ctrl-C does."""
+    with interrupted(step):
+        assert train.train(Run(recipe, out, save_every=20)) == 128 + signal.SIGINT
+    assert len(numbers(out)) == step
+
+
+@contextmanager
+def interrupted(step):
+    """Send a signal to this process when it has taken some steps."""
     before, laps = train.Pace.lap, itertools.count(1)
 
     def lap(self):
@@ -142,8 +157,7 @@ def stop_after(out, step, recipe=TINY):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.Pace, "lap", lap)
-        assert train.train(Run(recipe, out, save_every=20)) == 128 + signal.SIGINT
-    assert len(numbers(out)) == step
+        yield
 
 
 def test_another_recipe_does_not_go_on(tmp_path):
@@ -205,21 +219,38 @@ GENTLE = replace(
 )
 
 
-def started(out, *options):
-    """A real process: the recipe above, with options of its devices."""
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a run of one process on one device."""
+    chex.clear_trace_counter()
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert train.train(gentle(out)) == 0
+    return out
+
+
+def started(out, devices, steps=0, **options):
+    """A real process: the recipe above, on devices, and interrupted after some steps if any."""
+    given = {"devices": json.loads(devices), **options}
     code = (
         "import sys; from tests.experiments import test_train as t; "
-        "sys.exit(t.train.train(t.gentle(*sys.argv[1:])))"
+        f"sys.exit(t.trained({str(out)!r}, {steps}, {given}))"
     )
-    return subprocess.Popen([sys.executable, "-c", code, str(out), *options])
+    return subprocess.Popen([sys.executable, "-c", code])
 
 
-def gentle(out, devices="{}", resume=""):
-    return Run(GENTLE, Path(out), bool(resume), devices=Devices(**json.loads(devices)))
+def trained(out, steps, options):
+    with interrupted(steps):
+        return train.train(gentle(out, **options))
 
 
-def ended(*processes):
-    assert [process.wait(timeout=100) for process in processes] == [0] * len(processes)
+def gentle(out, devices=None, **options):
+    return Run(
+        GENTLE, Path(out), save_every=20, keep=9, devices=Devices(**devices or {}), **options
+    )
+
+
+def ended(*processes, status=0):
+    assert [process.wait(timeout=100) for process in processes] == [status] * len(processes)
 
 
 def pair(port):
@@ -227,17 +258,33 @@ def pair(port):
     return [json.dumps({**both, "process": number}) for number in (0, 1)]
 
 
-def test_all_devices_and_processes_do_what_one_device_does(tmp_path, free_port):
-    chex.clear_trace_counter()
-    assert train.train(gentle(tmp_path / "one")) == 0
+def test_all_devices_and_processes_do_what_one_device_does(alone, tmp_path, free_port):
     ended(started(tmp_path / "eight", '{"count": 8}'))
     ended(started(tmp_path / "cut", '{"count": 4, "shard_parameters": true}'))
     ended(*[started(tmp_path / "two", devices) for devices in pair(free_port)])
-    one = numbers(tmp_path / "one")
+    one = numbers(alone)
     assert len(one) == 50
     assert one[-1] < one[0]
     for other in ("eight", "two", "cut"):
         np.testing.assert_allclose(numbers(tmp_path / other), one, atol=1e-5)
+
+
+def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port, capfd):
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    steps = out / "checkpoints"
+    for number in (44, 50):
+        shutil.rmtree(steps / str(number))
+    damage(steps / "40")
+    one, two = pair(free_port)
+    # One of the processes is told to end, and both do, after the same step.
+    ended(started(out, one, resume=True), started(out, two, 10, resume=True), status=130)
+    assert f"{steps / '40'} is damaged (" in capfd.readouterr().out
+    assert (steps / "40.damaged").is_dir()
+    assert max(int(path.name) for path in steps.glob("*[0-9]")) == 30 == len(numbers(out))
+    assert train.train(gentle(out, resume=True)) == 0
+    assert "damaged" not in capfd.readouterr().out
+    np.testing.assert_allclose(numbers(out), numbers(alone), atol=1e-5)
 
 
 def test_the_loss_is_proven_for_every_batch():
