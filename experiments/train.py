@@ -15,7 +15,9 @@ Expected: what each recipe in ``experiments/training/recipes.py`` says, such as 
 of scikit-learn after 20 seconds on two cores, from the start of the command to the report.
 """
 
+import errno
 import json
+import os
 import signal
 import sys
 import time
@@ -41,7 +43,7 @@ from experiments.training.devices import (
     place_batch,
     shardings,
 )
-from experiments.training.logs import Log
+from experiments.training.logs import Log, write_whole
 from experiments.training.net import Classifier, classifier
 from experiments.training.pipeline import Batches, batches
 from experiments.training.recipes import RECIPES, Recipe, TrainingError
@@ -80,11 +82,24 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train; the exit status is 2 where it cannot, and 128 and more where a signal ended it."""
     run = _options(sys.argv[1:] if arguments is None else arguments)
+    out = run.out or Path("runs") / run.recipe.data.name
     try:
-        return train(replace(run, out=run.out or Path("runs") / run.recipe.data.name))
-    except TrainingError as error:
-        print(f"train: {error}", file=sys.stderr)
+        return train(replace(run, out=out))
+    except Exception as error:
+        if not (sentence := _sentence(error, out)):
+            raise
+        print(f"train: {sentence}", file=sys.stderr)
         return 2
+
+
+def _sentence(error: Exception, out: Path) -> str:
+    """What a user can mend, as a sentence; nothing for any other error."""
+    if isinstance(error, TrainingError):
+        return str(error)
+    # A full disk comes as OSError, or in the words of the threads that write checkpoints.
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return f"The disk of {out} is full. Fix: make room, then go on with --resume."
+    return ""
 
 
 def _options(arguments: Sequence[str]) -> Run:
@@ -100,7 +115,7 @@ def _options(arguments: Sequence[str]) -> Run:
 def train(run: Run) -> int:
     """Run a recipe from its start, or from where it was, to its report; the exit status."""
     assert run.out
-    recipe, out, started = run.recipe, run.out, time.monotonic()
+    recipe, out, clock = run.recipe, run.out, Clock()
     mesh = mesh_of(run.devices, recipe.data.batch)
     _claim(run, out)
     data = open_set(recipe.data, recipe.seed, print)
@@ -108,13 +123,13 @@ def train(run: Run) -> int:
     model = _model(recipe, data)
     steps = _on_devices(steps_of(recipe, model, total), mesh, run.devices.shard_parameters)
     with Checkpoints(out, run.keep, print) as checkpoints, Stop() as stop:
-        state = _go(run, data, steps, mesh, total, checkpoints, stop)
+        state = _go(run, data, steps, mesh, total, checkpoints, stop, clock)
     if stop.signal:
         print(f"train: stopped and saved; add --resume to go on with the run in {out}.")
         return 128 + stop.signal
     logits = _logits(steps, state, data.test, mesh)
     if jax.process_index() == 0:
-        _finish(run, data, model, state, logits, time.monotonic() - started)
+        _finish(run, data, model, state, logits, clock.seconds)
     return 0
 
 
@@ -126,6 +141,7 @@ def _go(
     total: int,
     checkpoints: Checkpoints,
     stop: "Stop",
+    clock: "Clock",
 ) -> State:
     """Take all steps that are left; the last state."""
     recipe = run.recipe
@@ -133,8 +149,9 @@ def _go(
     stream = batches(data.train, batch=recipe.data.batch, seed=recipe.seed, **processes)
     state = steps.start()
     if run.resume and (found := checkpoints.restore(state)):
-        state, position = found
-        stream.set_state(position)
+        state, about = found
+        stream.set_state(about["position"])
+        clock.before = about["seconds"]
     first = int(state.step)
     test_every = run.test_every or max(len(data.train) // recipe.data.batch, 1)
     with Log(run.out if jax.process_index() == 0 else None, total, first) as log, stream:
@@ -151,11 +168,28 @@ def _go(
                 log.evaluated(step, tested)
             last = stop.asked() or step == total
             if last or tested or step % run.save_every == 0:
-                checkpoints.save(step, state, stream.get_state(), tested)
+                about = {"position": stream.get_state(), "seconds": clock.seconds}
+                checkpoints.save(step, state, about, tested)
             if last:
                 break
         checkpoints.wait()
     return state
+
+
+class Clock:
+    """The time of a run, that of all its parts together.
+
+    Attributes:
+        before: seconds that earlier parts took, up to the checkpoint that this one goes on from.
+    """
+
+    def __init__(self) -> None:
+        self.before, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the run."""
+        return self.before + time.monotonic() - self._started
 
 
 class Pace:
@@ -262,9 +296,7 @@ def _claim(run: Run, out: Path) -> None:
     multihost_utils.sync_global_devices("all have seen that the folder is free")
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".part")  # a folder has all of it or none, whenever a run ends
-        partial.write_text(json.dumps({"recipe": recipe}, indent=1))
-        partial.replace(file)
+        write_whole(file, json.dumps({"recipe": recipe}, indent=1))
 
 
 class Stop:

@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: written beside the steps, whole or not at all, and checked when read."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from orbax.checkpoint import checkpoint_managers as managers
 from experiments.training.recipes import TrainingError
 
 METRIC = "accuracy"  # of what was tested; the largest is the best
-Position = dict[str, Any]  # of the data, as JSON
+About = dict[str, Any]  # what a run must know beside its state, as JSON
 Flat = dict[str, jax.Array]
+
+# What Orbax's threads and tasks raise is raised again by who waits for them; once is enough.
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).addFilter(lambda record: not record.exc_info)
 
 
 class Checkpoints:
@@ -45,43 +50,36 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def save(self, step: int, state: Any, position: Position, tested: dict[str, float]) -> None:
+    def save(self, step: int, state: Any, about: About, tested: dict[str, float]) -> None:
         """Write a checkpoint, while the steps go on.
 
         Args:
             step: its name; one that is there already is left as it is.
             state: a pytree of arrays of 4 bytes.
-            position: of the data.
+            about: the position of the data and the like.
             tested: what a test gave; empty where there was none.
-
-        Raises:
-            TrainingError: it, or the one before, cannot be written.
         """
         if step in self._manager.all_steps():
             return
         flat = _flat(state)
-        about = {"position": position, "checksum": int(_checksum(flat)), "shapes": _shapes(flat)}
+        about = {"run": about, "checksum": int(_checksum(flat)), "shapes": _shapes(flat)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flat), about=ocp.args.JsonSave(about)
         )
-        self._written(lambda: self._manager.save(step, args=items, metrics=tested or None))
+        self._manager.save(step, args=items, metrics=tested or None)
 
     def wait(self) -> None:
-        """Wait until all is written.
+        """Wait until all is written."""
+        self._manager.wait_until_finished()
 
-        Raises:
-            TrainingError: it cannot be.
-        """
-        self._written(self._manager.wait_until_finished)
-
-    def restore(self, like: Any) -> tuple[Any, Position] | None:
+    def restore(self, like: Any) -> tuple[Any, About] | None:
         """Read the newest checkpoint that is whole.
 
         Args:
             like: a state of the same shapes, on the devices that the result shall be on.
 
         Returns:
-            The state and the position of the data; None where there is no checkpoint.
+            The state, and what was saved about the run; None where there is no checkpoint.
 
         Raises:
             TrainingError: of another model, or none is whole.
@@ -100,7 +98,7 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, like: Any) -> tuple[Any, Position]:
+    def _read(self, step: int, like: Any) -> tuple[Any, About]:
         flat = _flat(like)
         about = self._item(step, about=ocp.args.JsonRestore())
         _refuse_others(about["shapes"], _shapes(flat))
@@ -110,7 +108,7 @@ class Checkpoints:
         if int(_checksum(state)) != about["checksum"]:
             raise ValueError("its numbers are not those that were written")
         tree = jax.tree.structure(like)
-        return jax.tree.unflatten(tree, [state[name] for name in flat]), about["position"]
+        return jax.tree.unflatten(tree, [state[name] for name in flat]), about["run"]
 
     def _item(self, step: int, **item: Any) -> Any:
         (name,) = item
@@ -126,16 +124,6 @@ class Checkpoints:
             path.rename(path.with_name(f"{step}.damaged"))
         multihost_utils.sync_global_devices(f"{path} is put aside")
         self._manager.reload()
-
-    def _written(self, write: Callable[[], object]) -> None:
-        try:
-            write()
-        except Exception as error:
-            if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
-                raise TrainingError(
-                    f"The disk of {self.folder} is full. Fix: make room, then go on with --resume."
-                ) from error
-            raise
 
 
 def _flat(state: Any) -> Flat:

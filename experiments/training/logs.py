@@ -128,9 +128,7 @@ class Lines:
     def __init__(self, folder: Path, start: int) -> None:
         path = folder / METRICS
         kept = [line for line in read_metrics(folder) if line["step"] <= start] if start else []
-        partial = path.with_name(f".{METRICS}.part")
-        partial.write_text("".join(map(_line, kept)))
-        partial.replace(path)
+        write_whole(path, "".join(map(_line, kept)))
         self._file = path.open("a", buffering=1)
 
     def write(self, part: str, step: int, values: Values) -> None:
@@ -161,6 +159,13 @@ def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 def _line(values: Mapping[str, Any]) -> str:
     return as_json(values) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that all of the new text is there or what was before: a disk may be full."""
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

@@ -21,7 +21,7 @@ from experiments.training.figures import (
     features_figure,
     mistakes_figure,
 )
-from experiments.training.logs import as_json, read_metrics
+from experiments.training.logs import as_json, read_metrics, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,8 +132,8 @@ def write_report(folder: Path, found: Found) -> Path:
     Returns:
         The path of ``report.md``; beside it lie the pictures, ``config.json``, ``summary.json``.
     """
-    (folder / CONFIG).write_text(as_json(found.config, indent=1) + "\n")
-    (folder / SUMMARY).write_text(as_json(found.summary(), indent=1) + "\n")
+    write_whole(folder / CONFIG, as_json(found.config, indent=1) + "\n")
+    write_whole(folder / SUMMARY, as_json(found.summary(), indent=1) + "\n")
     chapters = [*_numbers(found)]
     for title, file, figure, caption in _pictures(folder, found):
         (folder / file).unlink(missing_ok=True)  # of a report that was here before
@@ -144,7 +144,7 @@ def write_report(folder: Path, found: Found) -> Path:
     chapters += ["", *_table("Configuration", flat(found.config))]
     chapters += ["", *_table("Versions and machine", {**found.versions, **found.machine})]
     path = folder / REPORT
-    path.write_text("\n".join([f"# {_escaped(folder.resolve().name)}", "", *chapters, ""]))
+    write_whole(path, "\n".join([f"# {_escaped(folder.resolve().name)}", "", *chapters, ""]))
     return path
 
 

@@ -1,5 +1,6 @@
 """Runs of real pictures: they learn, survive, go on bit for bit, on all devices alike."""
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import jaxconv as jc
 from experiments import train
 from experiments.train import Run
 from experiments.training.devices import Devices
+from experiments.training.logs import read_metrics
 from experiments.training.net import Classifier
 from experiments.training.recipes import (
     RECIPES,
@@ -122,8 +123,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(whole, tmp_pa
     stop_after(out, 30)
     newest = max((out / "checkpoints").iterdir(), key=lambda path: int(path.name))
     damage(newest)
+    earlier = add_seconds(out / "checkpoints" / "20", 1000)
     chex.clear_trace_counter()
+    started = time.monotonic()
     assert train.train(Run(TINY, out, resume=True, save_every=20)) == 0
+    seconds = json.loads((out / "summary.json").read_text())["seconds"]
+    assert 1000 + earlier < seconds < 1000 + earlier + time.monotonic() - started
     said = capsys.readouterr().out
     assert f"{newest} is damaged (" in said
     assert newest.with_name(f"{newest.name}.damaged").is_dir()
@@ -138,21 +143,35 @@ def damage(checkpoint):
         file.write_bytes(content)
 
 
+def add_seconds(checkpoint, more):
+    """Pretend that a run took longer up to a checkpoint; how long it was."""
+    file = checkpoint / "about" / "metadata"
+    about = json.loads(file.read_text())
+    seconds = about["run"]["seconds"]
+    about["run"]["seconds"] += more
+    file.write_text(json.dumps(about))
+    return seconds
+
+
 def stop_after(out, step, recipe=TINY):
     """Run, and interrupt at a step, as Ctrl-C does."""
-    with interrupted(step):
+    with after(step, interrupt):
         assert train.train(Run(recipe, out, save_every=20)) == 128 + signal.SIGINT
     assert len(numbers(out)) == step
 
 
-@contextmanager
-def interrupted(step):
-    """Send a signal to this process when it has taken some steps."""
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextlib.contextmanager
+def after(step, what):
+    """Do something when a run has taken some steps."""
     before, laps = train.Pace.lap, itertools.count(1)
 
     def lap(self):
         if next(laps) == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            what()
         return before(self)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -239,7 +258,7 @@ def started(out, devices, steps=0, **options):
 
 
 def trained(out, steps, options):
-    with interrupted(steps):
+    with after(steps, interrupt):
         return train.train(gentle(out, **options))
 
 
@@ -285,6 +304,69 @@ def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port,
     assert train.train(gentle(out, resume=True)) == 0
     assert "damaged" not in capfd.readouterr().out
     np.testing.assert_allclose(numbers(out), numbers(alone), atol=1e-5)
+
+
+# Two of its checkpoints are larger than four million bytes.
+WIDE = replace(TINY, model=Model(((64,), (512,))), schedule=Schedule(epochs=40 * 32 / 1438))
+
+
+def on_a_small_disk(disk, elsewhere):
+    """What a process does whose disk is full again and again; the exit statuses."""
+    out, filler = disk / "run", disk / "filler"
+    RECIPES["digits"] = WIDE
+    out.mkdir()
+    (out / "tensorboard").symlink_to(elsewhere)  # so that metrics.jsonl is what does not fit
+
+    def run(*options, every=10):
+        chex.clear_trace_counter()
+        filler.unlink(missing_ok=True)
+        given = ["digits", "--out", str(out), "--keep", "1", "--save-every", str(every)]
+        return train.main([*given, *options])
+
+    def fill():
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+    def finish(*args):
+        fill()
+        return before(*args)
+
+    statuses = [run()]
+    assert [path.name for path in (out / "checkpoints").glob("*[0-9]")] == ["10"]
+    subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+    with after(1, fill):
+        statuses.append(run("--resume", every=99))
+    assert 10 < len(read_metrics(out)) < 40
+    before, train._finish = train._finish, finish
+    statuses.append(run("--resume"))
+    train._finish, train.write_report, before = before, finish, train.write_report
+    statuses.append(run("--resume"))
+    assert (out / MODEL).exists()
+    train.write_report = before
+    statuses.append(run("--resume"))
+    assert len(numbers(out)) == 40
+    assert (out / "report.md").exists()
+    return statuses
+
+
+def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_path):
+    (disk := tmp_path / "disk").mkdir()
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    mounted = ["unshare", "-rm", "sh", "-ec", 'mount -t tmpfs -o size=4m tmpfs "$0"; "$@"', disk]
+    if not shutil.which("unshare") or subprocess.run([*mounted, "true"], check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here: it needs unshare and user namespaces")
+    code = (
+        "from pathlib import Path; from tests.experiments import test_train as t; "
+        f"print(t.on_a_small_disk(Path({str(disk)!r}), Path({str(elsewhere)!r})))"
+    )
+    found = subprocess.run(
+        [*mounted, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    full = f"train: The disk of {disk / 'run'} is full. Fix: make room, then go on with --resume.\n"
+    assert found.stderr == 4 * full
+    assert found.stdout.endswith("\n[2, 2, 2, 2, 0]\n")
+    assert "damaged" not in found.stdout
 
 
 def test_the_loss_is_proven_for_every_batch():
