@@ -6,9 +6,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+import jaxconv as jc
 from experiments.training.recipes import Augmentation
 
 
+@jc.contract(
+    "b h w c -> b h w c",
+    key=lambda: jax.random.key(0),
+    augmentation=Augmentation(pad_crop=1, flip=True, cutout=2),
+)
 def augment(key: jax.Array, images: jax.Array, augmentation: Augmentation) -> jax.Array:
     """Vary each image of a batch: crop, then mirror, then cut out.
 

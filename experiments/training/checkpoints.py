@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: written beside the steps, whole or not at all, and checked when read."""
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,19 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def __enter__(self) -> "Checkpoints":
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._ignored
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        try:
+            self._manager.close()
+        finally:
+            sys.unraisablehook = self._hook
+
+    def _ignored(self, found: Any) -> None:
+        """Keep silent of TensorStore's threads that answer when a failure has ended the waiting."""
+        if str(found.exc_value) != "Event loop is closed":
+            self._hook(found)
 
     def save(self, step: int, state: Any, about: About, tested: dict[str, float]) -> None:
         """Write a checkpoint, while the steps go on.

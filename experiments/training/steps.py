@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+import jaxconv as jc
 from experiments.training.augment import augment
 from experiments.training.net import Classifier
 from experiments.training.recipes import Optimiser, Recipe, Schedule
@@ -115,6 +116,7 @@ def prepared(model: Classifier, image: jax.Array) -> jax.Array:
     return (scaled - jnp.asarray(how.mean)) / jnp.asarray(how.std)
 
 
+@jc.contract("b classes, b:int32 -> :float32", smoothing=0.1)
 def smoothed(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
     """Mean cross entropy of logits (b, classes) and labels (b,), of which a share goes to all."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
