@@ -61,14 +61,24 @@ class Inference:
             fix = "pass the arguments as they were passed to jaxconv.compile."
             refuse_if([Fact(f"it is called with {tree}, but was compiled for {self._tree}.", fix)])
         refuse_if(self._unlike(leaves))
-        return self._run(self._program.constants, *leaves)
+        try:
+            return self._run(self._program.constants, *leaves)
+        except (TypeError, ValueError, RuntimeError):
+            refuse_if([*_traced_operands(leaves), *self._deleted()])
+            raise
 
+    @named("compile")
     def save(self, path: str | Path) -> None:
         """Write the program and its parameters to one file, for this platform.
 
         What :meth:`load` reads needs neither the function nor its parameters; it is compiled anew,
         for the processor that is there.
+
+        Raises:
+            ShapeError: parameters that are gone, since they were donated.
+            ProgramError: a program that JAX cannot export, or a file that cannot be written.
         """
+        refuse_if(self._deleted())
         stored.write(self._program, Path(path))
 
     @classmethod
@@ -84,6 +94,12 @@ class Inference:
         """
         return cls(stored.read(Path(path)), donate)
 
+    def _deleted(self) -> Iterator[Fact]:
+        if any(constant.is_deleted() for constant in self._program.constants):
+            wrong = "parameters of the program were donated or deleted after it was compiled."
+            fix = "compile it with a copy of them, jax.tree.map(jax.numpy.copy, params)."
+            yield Fact(wrong, fix)
+
     def _unlike(self, leaves: Sequence[Any]) -> Iterator[Fact]:
         for place, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
             have = _array_type(leaf)
@@ -98,8 +114,9 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
 
     Parameters become part of the program: what depends on them alone is computed once and kept,
     such as 3x3 kernels transformed for Winograd's algorithm, and so are the type and the scale of
-    weights. On a CPU, 3x3 convolutions are computed by it in any model, with the bias, the ReLU and
-    the max pool that follow; on other platforms they are what they were.
+    weights. Those that it reads as they are, it shares with the model: where training goes on and
+    donates them, compile a copy. On a CPU, 3x3 convolutions are computed by it in any model, with
+    the bias, the ReLU and the max pool that follow; on other platforms they are what they were.
 
     Args:
         fn: a pure function, or a model in evaluation mode: Flax NNX, Equinox; of Linen
@@ -195,6 +212,12 @@ def _array_type(leaf: Any) -> Any:
     except TypeError:
         wrong = f"an argument is of type {type(leaf).__name__}, which is no array."
         raise Mismatch([Fact(wrong, "bind it to the function by functools.partial.")]) from None
+
+
+def _traced_operands(leaves: Sequence[Any]) -> Iterator[Fact]:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        wrong = "it is called inside jit, grad or vmap, but is a program of its own."
+        yield Fact(wrong, "call the function itself there.")
 
 
 def _reusable(inputs: Any, outputs: Any) -> list[int]:

@@ -140,4 +140,4 @@ def in_large_pages(array: jax.Array) -> jax.Array:
     start = -room.ctypes.data % ALIGNMENT
     place = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     place[...] = array
-    return jax.device_put(place, may_alias=True)
+    return jax.device_put(place, array.sharding, may_alias=True)

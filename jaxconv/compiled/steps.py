@@ -95,7 +95,7 @@ class Chain:
 
         def finish(y: Any) -> Any:
             for step, other in others:
-                y = step(y, jnp.reshape(other, (-1,)))
+                y = step(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
             return y
 
         batch = first.params["dimension_numbers"].lhs_spec[0]

@@ -52,7 +52,7 @@ def write(program: Program, path: Path) -> None:
     platforms, exported = _exported(program)
     kinds = [[str(c.dtype), c.shape] for c in program.constants]
     about = {"format": FORMAT, "platforms": platforms, "constants": kinds}
-    partial = path.with_name(f".{path.name}.part")
+    partial = path.parent / f".{path.name}.part"
     try:
         with zipfile.ZipFile(partial, "w") as archive:
             archive.writestr(ABOUT, json.dumps(about))
@@ -70,6 +70,10 @@ def write(program: Program, path: Path) -> None:
 
 
 def _exported(program: Program) -> tuple[Sequence[str], bytearray]:
+    if any(jnp.issubdtype(constant.dtype, jax.dtypes.prng_key) for constant in program.constants):
+        raise ProgramError(
+            "the program cannot be saved: it holds a random key. Fix: make the key an argument."
+        )
     try:
         exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
         return exported.platforms, exported.serialize()

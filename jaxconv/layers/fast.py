@@ -40,8 +40,8 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     On a CPU, 2-D convolutions in float32 with 3x3 kernels and stride 1, and all their derivatives,
     are computed by Winograd's algorithm where :mod:`jaxconv.layers.schedule` says so. All else,
     and everything on other platforms, is `lax`'s own convolution. With ``precision="highest"``, or
-    under ``jax.default_matmul_precision("highest")``, it always is; with "high" sums are cut into
-    pieces, which halves the error (docs/performance.md).
+    under ``jax.default_matmul_precision("highest")``, it always is; with "high" long sums are cut
+    into pieces, for less error (docs/performance.md).
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -148,7 +148,10 @@ def _schedule(
     *_, height, width = _sizes(out, order.out_spec)
     if window == [SIDE, SIDE]:
         return schedule.forward(Work(images, height, width, channels, filters, prepared, careful))
-    if (height, width) == (SIDE, SIDE):  # channels are the batch here, and images are summed over
+    # The gradient of a kernel: channels are the batch here, and images are summed over. A small
+    # window over images that are not padded is a convolution of its own, and fast in `lax`.
+    padded = any(n for pads in params["padding"] for n in pads)
+    if (height, width) == (SIDE, SIDE) and (padded or min(window) >= SIDE):
         return schedule.kernel_gradient(Work(channels, window[0], window[1], images, filters))
     return None
 

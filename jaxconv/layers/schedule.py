@@ -50,7 +50,7 @@ class Blocks:
     Attributes:
         tile: m of F(m x m, 3x3).
         rows: of tiles, computed at once.
-        images: computed at once; divides the batch.
+        images: computed at once; the last block of a batch is filled up with empty ones.
         pieces: that the sum over channels falls into; fewer terms in a row round less.
     """
 
@@ -156,8 +156,15 @@ def _first(rules: Sequence[Rule], work: Work, *, gradient: bool) -> Schedule:
 
 def _pieces(channels: int) -> int:
     """Sums of 64 channels, or of 128 where there are more, to be added up in the end."""
-    length = 128 if channels > 128 else 64
+    length = 128 if channels > 128 and channels % 128 == 0 else 64
     return channels // length if channels % length == 0 else 1
+
+
+def _share(images: int, least: int, most: int) -> int:
+    """How many images a block takes, so that few or none are missing from the last block."""
+    low = max(least, ceil(most / 2))
+    sizes = range(most, low - 1, -1) if most >= least else range(least, 2 * least)
+    return min(sizes, key=lambda n: -images % n)
 
 
 def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
@@ -167,10 +174,9 @@ def _blocks(work: Work, tile: int, pieces: int) -> Blocks:
     image = NUMBER * numbers * rows
     if work.images * image <= WHOLE_BYTES:
         return Blocks(tile, rows, work.images, pieces)
-    divisors = [n for n in range(1, work.images + 1) if work.images % n == 0]
-    images = max(n for n in divisors if n == 1 or n * image <= BLOCK_BYTES)
     if image <= BLOCK_BYTES:
-        enough = (n for n in divisors if n * rows * columns >= LEAST_TILES)
-        return Blocks(tile, rows, max(images, next(enough, work.images)), pieces)
+        least = min(ceil(LEAST_TILES / (rows * columns)), work.images)
+        images = _share(work.images, least, BLOCK_BYTES // image)
+        return Blocks(tile, rows, images, pieces)
     stripes = ceil(rows / max(BLOCK_BYTES // (NUMBER * numbers), 1))
     return Blocks(tile, ceil(rows / stripes), 1, pieces)

@@ -147,9 +147,9 @@ def convolve(
         part = block(part)[:, :, : w // pool]
         return lax.dynamic_update_slice(y, part, (image, stripe * (step // pool), 0, 0))
 
-    size = (b, stripes * step // pool, w // pool, prepared.shape[-1])
-    y = lax.fori_loop(0, b // blocks.images * stripes, body, jnp.zeros(size, x.dtype))
-    return y[:, : h // pool]
+    size = (x.shape[1], stripes * step // pool, w // pool, prepared.shape[-1])
+    y = lax.fori_loop(0, size[0] // blocks.images * stripes, body, jnp.zeros(size, x.dtype))
+    return y[:b, : h // pool]
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, pads: Pads, blocks: Blocks) -> jax.Array:
@@ -169,7 +169,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: Pads, blocks: Blocks) -> j
     stripes = -(-rows // blocks.rows)
     x = _padded(x, pads, (stripes * blocks.rows, columns), blocks)
     fill = stripes * blocks.rows * blocks.tile - h, columns * blocks.tile - w
-    g = lax.pad(g, np.float32(0), [(0, 0, 0), (0, fill[0], 0), (0, fill[1], 0), (0, 0, 0)])
+    images = -b % blocks.images
+    g = lax.pad(g, np.float32(0), [(0, n, 0) for n in (images, *fill, 0)])
     step = blocks.rows * blocks.tile
     part = partial(_products, blocks=blocks)
     if (stripes, blocks.images) == (1, b):
@@ -184,7 +185,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: Pads, blocks: Blocks) -> j
             return u + part(lax.dynamic_slice(x, at, tall), lax.dynamic_slice(g, at, flat))
 
         start = jnp.zeros(((blocks.tile + TAPS - 1) ** 2, x.shape[-1], k), x.dtype)
-        u = lax.fori_loop(0, b // blocks.images * stripes, body, start)
+        u = lax.fori_loop(0, g.shape[0] // blocks.images * stripes, body, start)
     matrix = jnp.asarray(_kernel_matrix(blocks.tile).T)
     return (matrix @ u.reshape(u.shape[0], -1)).reshape(TAPS, TAPS, *u.shape[1:])
 
@@ -195,11 +196,11 @@ def _result(x: jax.Array, pads: Pads) -> tuple[int, int]:
 
 
 def _padded(x: jax.Array, pads: Pads, tiles: tuple[int, int], blocks: Blocks) -> jax.Array:
-    """Pad images up to whole tiles."""
-    amounts = []
+    """Pad images up to whole tiles, and their number up to whole blocks."""
+    amounts = [(0, -x.shape[0] % blocks.images, 0)]
     for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True):
         amounts.append((low, count * blocks.tile + TAPS - 1 - n - low, 0))
-    return lax.pad(x, np.float32(0), [(0, 0, 0), *amounts, (0, 0, 0)])
+    return lax.pad(x, np.float32(0), [*amounts, (0, 0, 0)])
 
 
 def _in_pieces(x: jax.Array, pieces: int) -> jax.Array:

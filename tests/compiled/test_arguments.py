@@ -124,3 +124,30 @@ def test_inputs_are_given_away_where_a_result_fits(fn, gone):
     want = jax.tree.map(np.asarray, fn(*args))
     agree(jc.compile(fn, *args, donate=True)(*args), want)
     assert [x.is_deleted() for x in args] == gone
+
+
+def test_parameters_that_are_gone_are_a_sentence(tmp_path):
+    x, w = normal(2, 12, 12, 3), jnp.asarray(normal(3, 3, 3, 16))
+    infer = jc.compile(lambda x: jc.conv(x, w), x)
+    infer(x)
+    jax.jit(lambda w: w + 1, donate_argnums=0)(w)
+    for use in (lambda: infer(x), lambda: infer.save(tmp_path / "p")):
+        with pytest.raises(
+            jc.ShapeError, match=r"(?s)were donated or deleted .* Fix: compile it with a"
+        ):
+            use()
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("outer", [jax.jit, jax.vmap, jax.grad], ids=lambda f: f.__name__)
+def test_a_call_inside_a_trace_is_a_sentence(outer):
+    infer = jc.compile(jnp.sum, X[0])
+    with pytest.raises(jc.ShapeError, match=r"(?s)inside jit, grad or vmap, .* Fix: call the f"):
+        outer(lambda x: infer(x) + 0)(X if outer is jax.vmap else X[0])
+
+
+def test_no_rank_is_promoted():
+    x, w, b = normal(2, 12, 12, 16), normal(3, 3, 16, 16), normal(16)
+    with jax.numpy_rank_promotion("raise"):
+        infer = jc.compile(lambda x: jax.nn.relu(jc.conv(x, w) + b[None, None, None]), x)
+    agree(infer(x), jax.nn.relu(jc.conv(x, w, b)))

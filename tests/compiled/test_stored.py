@@ -145,3 +145,12 @@ def test_what_jax_cannot_export_is_a_sentence(tmp_path, fn, x):
     with pytest.raises(ProgramError, match=r"the program cannot be saved: .* Fix: compile a func"):
         jc.compile(fn, x).save(tmp_path / "p")
     assert not [*tmp_path.iterdir()]
+
+
+def test_random_keys_and_nameless_files_are_sentences(saved, tmp_path):
+    key = jax.random.key(3)
+    infer = jc.compile(lambda i: jax.random.uniform(jax.random.fold_in(key, i), ()), 3)
+    with pytest.raises(ProgramError, match=r"holds a random key\. Fix: make the key an argument"):
+        infer.save(tmp_path / "p")
+    with pytest.raises(ProgramError, match=r"cannot be written: .* Fix: pass a file"):
+        saved[1].save("")

@@ -350,3 +350,23 @@ def test_a_schedule_can_be_read_off_a_trace():
     assert {s.formulation for s in found if s} == {"F(2x2, 3x3)", "F(4x4, 3x3)"}
     prepared = fast.schedule_of(jaxpr.eqns[0], prepared=True)
     assert prepared is not None
+
+
+SMALL_WINDOWS = {  # of images, and what is a gradient among those that make a map of 3x3
+    "1x1": ((16, 3, 3, 32), (1, 1, 32, 24), "VALID", False),
+    "2x2": ((16, 4, 4, 32), (2, 2, 32, 24), "VALID", False),
+    "5x5": ((16, 7, 7, 32), (5, 5, 32, 24), "VALID", True),
+    "2x2 padded": ((16, 2, 2, 32), (2, 2, 32, 24), ((1, 1), (1, 1)), True),
+}
+
+
+@pytest.mark.parametrize(
+    ("x", "window", "padding", "taken"), SMALL_WINDOWS.values(), ids=SMALL_WINDOWS
+)
+def test_small_windows_are_left_to_lax(x, window, padding, taken):
+    x, kernel = normal(*x), normal(*window)
+    plain = lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=LAYOUTS[0])
+    assert plain.shape[1:3] == (3, 3)
+    ours = functools.partial(jc.conv, padding=padding)
+    assert (SLOW in lowered(ours, x, kernel)) is not taken
+    close(ours(x, kernel), np.float64(plain), 1e-5)

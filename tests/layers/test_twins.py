@@ -275,6 +275,11 @@ def compare(got):
     for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4 * np.std(other))
 
+second = jax.devices()[1]
+large = jax.device_put(draw(size=(3, 3, 384, 384)).astype(np.float32), second)  # 5 MB
+infer = jc.compile(lambda x: jc.conv(x, large), np.zeros((1, 8, 8, 384), np.float32))
+assert infer(jax.device_put(np.ones((1, 8, 8, 384), np.float32), second)).devices() == {second}
+
 for kind in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(kind, kind))
     with jax.set_mesh(mesh):

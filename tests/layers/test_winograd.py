@@ -89,6 +89,8 @@ CUTS = [
     (2, 12, 9, 2, 3, ((-2, 1), (1, -3)), Blocks(4, 1, 2)),
     (4, 13, 8, 2, 2, ((-1, -1), (-2, -2)), Blocks(4, 2, 2)),
     (2, 1, 1, 3, 4, ((1, 1), (1, 1)), Blocks(2, 1, 1)),
+    (5, 9, 6, 4, 3, ((1, 1), (1, 0)), Blocks(4, 3, 2, pieces=2)),
+    (7, 5, 7, 2, 3, ((1, 1), (1, 1)), Blocks(2, 1, 3)),
     (1, 2, 2, 3, 4, ((1, 1), (1, 1)), Blocks(4, 1, 1)),
     (1, 2, 3, 3, 2, ((9, 8), (4, 7)), Blocks(4, 2, 1)),
 ]
@@ -143,6 +145,7 @@ def test_any_cut_of_a_batch_gives_the_gradient_of_the_kernel(case):
         ((2, 8, 16, 3, 2), Blocks(4, 2, 2), 4),
         ((4, 6, 10, 2, 3), Blocks(2, 2, 2), 2),
         ((1, 10, 14, 2, 5), Blocks(4, 3, 1), 2),
+        ((3, 8, 10, 2, 4), Blocks(4, 1, 2), 2),
     ],
 )
 def test_what_follows_may_be_computed_in_the_block(sizes, blocks, pool):
