@@ -49,6 +49,7 @@ from experiments.training.pipeline import Batches, batches
 from experiments.training.recipes import RECIPES, Recipe, TrainingError
 from experiments.training.report import CONFIG, Found, flat, write_report
 from experiments.training.sets import DataSet, Source, open_set
+from experiments.training.speed import best_pace
 from experiments.training.steps import State, Steps, prepared, smoothed, steps_of
 from jaxconv.models.weights import Preprocessing, write
 
@@ -122,8 +123,9 @@ def train(run: Run) -> int:
     total = max(round(recipe.schedule.epochs * len(data.train) / recipe.data.batch), 1)
     model = _model(recipe, data)
     steps = _on_devices(steps_of(recipe, model, total), mesh, run.devices.shard_parameters)
+    best = best_pace(model, data.train.shape, recipe.model.dtype, mesh)
     with Checkpoints(out, run.keep, print) as checkpoints, Stop() as stop:
-        state = _go(run, data, steps, mesh, total, checkpoints, stop, clock)
+        state = _go(run, data, steps, mesh, total, checkpoints, stop, clock, best)
     if stop.signal:
         print(f"train: stopped and saved; add --resume to go on with the run in {out}.")
         return 128 + stop.signal
@@ -142,6 +144,7 @@ def _go(
     checkpoints: Checkpoints,
     stop: "Stop",
     clock: "Clock",
+    best: float,
 ) -> State:
     """Take all steps that are left; the last state."""
     recipe = run.recipe
@@ -157,7 +160,7 @@ def _go(
     with Log(run.out if jax.process_index() == 0 else None, total, first) as log, stream:
         for note in data.notes:
             log.say(note)
-        pace = Pace(recipe.data.batch, stream)
+        pace = Pace(recipe.data.batch, stream, best)
         for step in range(first + 1, total + 1):
             batch = place_batch(next(stream), mesh)
             state, found = steps.train(state, batch)
@@ -198,17 +201,19 @@ class Pace:
     Args:
         batch: pictures a step.
         stream: where they come from.
+        best: pictures a second at the rate of a large matrix product.
     """
 
-    def __init__(self, batch: int, stream: Batches) -> None:
-        self._batch, self._stream = batch, stream
+    def __init__(self, batch: int, stream: Batches, best: float) -> None:
+        self._batch, self._stream, self._best = batch, stream, best
         self._then = self._now()
 
-    def lap(self) -> tuple[float, float]:
-        """Pictures a second since the last call, and the share of that time that was waited."""
+    def lap(self) -> tuple[float, float, float]:
+        """Since the last call: pictures a second, the share of the time waited, that of the best."""
         (start, waited), self._then = self._then, self._now()
         seconds = self._then[0] - start
-        return self._batch / seconds, (self._then[1] - waited) / seconds
+        pace = self._batch / seconds
+        return pace, (self._then[1] - waited) / seconds, pace / self._best
 
     def _now(self) -> tuple[float, float]:
         return time.monotonic(), self._stream.seconds_waited

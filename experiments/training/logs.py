@@ -81,7 +81,7 @@ class Log:
             metrics: such as loss and accuracy, of the batches since the last call.
             images_per_second: likewise.
             waited: share of the time for which the step waited for its images.
-            peak: share of the machine's peak rate, where that is known.
+            peak: share of the devices' rate in a large matrix product, where that is known.
         """
         known = {} if peak is None else {"peak": peak}
         speed = {"images_per_second": images_per_second, "waited": waited}

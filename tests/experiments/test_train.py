@@ -24,8 +24,9 @@ from flax import nnx
 import jaxconv as jc
 from experiments import train
 from experiments.train import Run
+from experiments.training import speed
 from experiments.training.augment import augment
-from experiments.training.devices import Devices
+from experiments.training.devices import Devices, mesh_of
 from experiments.training.logs import read_metrics
 from experiments.training.net import Classifier, classifier
 from experiments.training.recipes import (
@@ -87,6 +88,7 @@ def test_the_network_of_a_run_is_the_one_that_was_measured(whole):
     assert numbers(whole, "test_accuracy")[-1] == pytest.approx(summary["test_accuracy"])
     learnt = numbers(whole, "accuracy")
     assert np.mean(learnt[-10:]) > 0.2 > np.mean(learnt[:10])  # a tenth is chance
+    assert 0.001 < np.median(numbers(whole, "peak")) < 5
     assert summary["steps"] == STEPS == len(numbers(whole))
 
 
@@ -384,6 +386,19 @@ def batch_of(count):
     rng = np.random.default_rng(count)
     image = rng.integers(0, 256, (count, 8, 8, 1), np.uint8)
     return {"image": jnp.asarray(image), "label": jnp.asarray(rng.integers(0, 10, count))}
+
+
+def test_the_pace_of_a_matrix_product(monkeypatch):
+    mesh = mesh_of(Devices(), 1)
+    monkeypatch.setattr(speed, "ENOUGH", 0.001)
+    net = Classifier(((8,), (8,)), 10, 1)
+    rate = speed._rate("float32", mesh)
+    x = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    seconds = min(speed._seconds(lambda: jnp.asarray(x) @ x) for _ in range(5))
+    assert 0.2 < rate / (512**3 / seconds) < 20
+    monkeypatch.setattr(speed, "_rate", lambda *_: 1e9)
+    convolutions = 8 * 8 * 9 * (8 * 1) + 4 * 4 * 9 * 8 * 8
+    assert speed.best_pace(net, (8, 8, 1), "float32", mesh) == 1e9 / 3 / (convolutions + 80)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
