@@ -151,10 +151,8 @@ def _go(
     processes = {"process": jax.process_index(), "processes": jax.process_count()}
     stream = batches(data.train, batch=recipe.data.batch, seed=recipe.seed, **processes)
     state = steps.start()
-    if run.resume and (found := checkpoints.restore(state)):
-        state, about = found
-        stream.set_state(about["position"])
-        clock.before = about["seconds"]
+    if run.resume:
+        state = _restored(checkpoints, state, stream, clock)
     first = int(state.step)
     test_every = run.test_every or max(len(data.train) // recipe.data.batch, 1)
     with Log(run.out if jax.process_index() == 0 else None, total, first) as log, stream:
@@ -176,6 +174,17 @@ def _go(
             if last:
                 break
         checkpoints.wait()
+    return state
+
+
+def _restored(checkpoints: Checkpoints, first: State, stream: Batches, clock: "Clock") -> State:
+    """The state of the newest checkpoint, if any; data and clock go on from there, too."""
+    found = checkpoints.restore(first)
+    if not found:
+        return first
+    state, about = found
+    stream.set_state(about["position"])
+    clock.before = about["seconds"]
     return state
 
 
@@ -209,7 +218,7 @@ class Pace:
         self._then = self._now()
 
     def lap(self) -> tuple[float, float, float]:
-        """Since the last call: pictures a second, the share of the time waited, that of the best."""
+        """Since the last call: pictures a second, the share of time waited, that of the best."""
         (start, waited), self._then = self._then, self._now()
         seconds = self._then[0] - start
         pace = self._batch / seconds

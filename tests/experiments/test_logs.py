@@ -232,6 +232,15 @@ def test_all_is_closed_although_the_disk_is_full(tmp_path, capsys, terminal, mon
     assert log._all[0]._file.closed
 
 
+def test_a_file_is_as_it_was_where_the_disk_is_full(tmp_path):
+    path = tmp_path / "config.json"
+    logs.write_whole(path, "before")
+    (tmp_path / ".config.json.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        logs.write_whole(path, "after")
+    assert path.read_text() == "before"
+
+
 def test_quiet_shows_nothing_and_writes_all(tmp_path, capsys, terminal):
     with Log(tmp_path, 500, quiet=True) as log:
         log.say("Something.")
