@@ -28,7 +28,7 @@ from experiments.training import speed
 from experiments.training.augment import augment
 from experiments.training.devices import Devices, mesh_of
 from experiments.training.logs import read_metrics
-from experiments.training.net import Classifier, classifier
+from experiments.training.net import Classifier
 from experiments.training.recipes import (
     RECIPES,
     Augmentation,
@@ -42,7 +42,6 @@ from experiments.training.recipes import (
 from experiments.training.sets import open_set
 from experiments.training.steps import prepared, smoothed, steps_of
 from jaxconv.models import weights
-from jaxconv.models.weights import Preprocessing
 
 TINY = Recipe(
     data=Data("digits", batch=32),
@@ -478,15 +477,18 @@ SHAPES = {"digits": (8, 1), "fashion-mnist": (28, 1), "cifar10": (32, 3), "folde
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_steps_of_every_recipe_are_proven_for_every_batch(name):
+def test_the_network_of_every_recipe_is_proven_for_every_batch(name):
     recipe = RECIPES[name]
     assert recipe.data.name == name
     side, channels = SHAPES[name]
-    model = classifier(recipe.model, 10, channels, recipe.seed)
-    model.preprocessing = Preprocessing(1 / 255, (0.25,) * channels, (0.5,) * channels)
-    steps = steps_of(recipe, model, total=100)
-    state = jax.eval_shape(steps.start)
-    batch = {"image": f"b {side} {side} {channels}:uint8", "label": "b:int32"}
+    net = nnx.eval_shape(lambda: Classifier(recipe.model.stages, 10, channels))
+    assert jc.check(net, f"b {side} {side} {channels}", returns="b 10").ok
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_steps_are_proven_for_every_batch(optimiser):
+    steps, state = steps_and_state(replace(TINY, optimiser=Optimiser(optimiser, clip=1.0)))
+    batch = {"image": "b 8 8 1:uint8", "label": "b:int32"}
     same = jax.tree.map(lambda leaf: f"{' '.join(map(str, leaf.shape))}:{leaf.dtype}", state)
     taken = jc.check(steps.train, state, batch, returns=(same, {"loss": "", "accuracy": ""}))
     tested = jc.check(steps.test, state, batch, returns="b 10:float32")
