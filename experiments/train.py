@@ -147,6 +147,7 @@ def _go(
     best: float,
 ) -> State:
     """Take all steps that are left; the last state."""
+    assert run.out
     recipe = run.recipe
     processes = {"process": jax.process_index(), "processes": jax.process_count()}
     stream = batches(data.train, batch=recipe.data.batch, seed=recipe.seed, **processes)

@@ -154,12 +154,12 @@ def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
 def classifier() -> Pipeline:
     """Standardises features and classifies them; nothing is fitted to them yet."""
     regression = LogisticRegressionCV(
-        Cs=STRENGTHS,
+        Cs=STRENGTHS,  # type: ignore[arg-type]
         cv=FOLDS,
-        l1_ratios=(0,),
+        l1_ratios=(0,),  # type: ignore[arg-type]
         scoring="accuracy",
         max_iter=1000,
-        use_legacy_attributes=False,
+        use_legacy_attributes=False,  # type: ignore[arg-type]
     )
     return make_pipeline(StandardScaler(), regression)
 
@@ -175,7 +175,7 @@ def tested(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, flo
     Returns:
         The share that is right, and the strength C that cross-validation chose.
     """
-    fitted = classifier().fit(x[~test], labels[~test])
+    fitted: Any = classifier().fit(x[~test], labels[~test])
     return {"accuracy": fitted.score(x[test], labels[test]), "C": float(fitted[-1].C_)}
 
 

@@ -173,14 +173,11 @@ def mistakes_figure(
     if not wrong.size:
         return None
     first = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
-    classes = (map(int, which[first]) for which in (said, labels))
-    exhibits = [
-        Exhibit(
-            in_colour(image),
-            (f"said {_short(names[a])}", f"is {_short(names[b])}", f"{p:.1%} sure"),
-        )
-        for image, a, b, p in zip(images[first], *classes, sure[first], strict=True)
-    ]
+    exhibits = []
+    for i in first:
+        answer, truth = (_short(names[int(which[i])]) for which in (said, labels))
+        text = (f"said {answer}", f"is {truth}", f"{sure[i]:.1%} sure")
+        exhibits.append(Exhibit(in_colour(images[i]), text))
     which = f"{len(wrong):,} of {len(labels):,} test images"
     shown = f", the {len(first)} most confident" if len(first) < len(wrong) else ""
     return gallery(f"Mistakes:  {which}{shown}", exhibits, COLUMNS)

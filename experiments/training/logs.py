@@ -191,7 +191,7 @@ class Board:
 
     def __init__(self, folder: Path, start: int) -> None:
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.proto.event_pb2 import SessionLog  # type: ignore[attr-defined]
 
         (folder / BOARD).mkdir(exist_ok=True)
         own = f".{os.getpid()}.{time_ns()}"
@@ -202,7 +202,7 @@ class Board:
 
     def write(self, part: str, step: int, values: Values) -> None:
         """Add a point to each curve; one that is not finite is a gap."""
-        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
         points = [
             Summary.Value(tag=f"{part}/{name}", simple_value=value)
@@ -212,7 +212,7 @@ class Board:
         self._put(step, summary=Summary(value=points))
 
     def _put(self, step: int, **what: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
 
         self._writer.write_event(Event(step=step, wall_time=time_ns() / 1e9, **what))
         self._writer.flush()

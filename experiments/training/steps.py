@@ -8,6 +8,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -16,6 +17,7 @@ from experiments.training.augment import augment
 from experiments.training.net import Classifier
 from experiments.training.recipes import Optimiser, Recipe, Schedule
 
+Array = jax.Array | np.ndarray
 Batch = dict[str, jax.Array]  # image: (b, h, w, c) uint8; label: (b,) int32
 Metrics = dict[str, jax.Array]  # scalars
 
@@ -98,7 +100,7 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
         updates, momenta = optimiser.update(gradients, state.optimiser, params)
         params = optax.apply_updates(params, updates)
         right = jnp.mean(made.argmax(-1) == batch["label"])
-        after = State(state.step + 1, state.key, nnx.merge_state(params, new), momenta)
+        after = State(state.step + 1, state.key, nnx.merge_state(params, new), momenta)  # type: ignore[arg-type]
         chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
         return after, {"loss": found, "accuracy": right}
 
@@ -108,16 +110,16 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
     return Steps(start, train, test, rate)
 
 
-def prepared(model: Classifier, image: jax.Array) -> jax.Array:
+def prepared(model: Classifier, image: Array) -> jax.Array:
     """Pictures (b, h, w, c) of 0 to 255 as the network takes them, float32."""
     how = model.preprocessing
     assert how
-    scaled = image.astype(jnp.float32) * how.scale
+    scaled = jnp.asarray(image, jnp.float32) * how.scale
     return (scaled - jnp.asarray(how.mean)) / jnp.asarray(how.std)
 
 
 @jc.contract("b classes, b:int32 -> :float32", smoothing=0.1)
-def smoothed(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
+def smoothed(logits: Array, labels: Array, smoothing: float) -> jax.Array:
     """Mean cross entropy of logits (b, classes) and labels (b,), of which a share goes to all."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from flax.errors import TraceContextError
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr
 
 from jaxconv.compiled import stored
@@ -215,7 +216,7 @@ def _array_type(leaf: Any) -> Any:
 
 
 def _traced_operands(leaves: Sequence[Any]) -> Iterator[Fact]:
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         wrong = "it is called inside jit, grad or vmap, but is a program of its own."
         yield Fact(wrong, "call the function itself there.")
 

@@ -43,6 +43,9 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     under ``jax.default_matmul_precision("highest")``, it always is; with "high" long sums are cut
     into pieces, for less error (docs/performance.md).
 
+    A policy of ``jax.checkpoint`` that goes by primitives, such as ``dots_saveable``, does not know
+    it: name what is to be kept with ``jax.ad_checkpoint.checkpoint_name``.
+
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
         >>> images, filters = jnp.ones((8, 64, 28, 28)), jnp.ones((64, 64, 3, 3))
