@@ -129,7 +129,7 @@ RECIPES = {
         augmentation=Augmentation(pad_crop=1),
         optimiser=Optimiser(learning_rate=0.1),
         schedule=Schedule(epochs=30),
-        expected="Expected: 98.5 % or more; 99.2 % with seed 0, in 20 s on two cores.",
+        expected="Expected: 98.5 % or more; 99.2 % with seed 0, in half a minute on two cores.",
     ),
     "fashion-mnist": Recipe(
         data=Data("fashion-mnist", batch=128),
