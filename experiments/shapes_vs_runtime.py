@@ -12,7 +12,6 @@ Prints a table and writes ``experiments/results/shapes_vs_runtime.json``.
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -27,6 +26,7 @@ import numpy as np
 import optax
 
 import jaxconv as jc
+from experiments.training.report import machine
 
 OUT = Path("experiments/results/shapes_vs_runtime.json")
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {
         "command": "python -m experiments.shapes_vs_runtime",
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {"processor": platform.processor() or platform.machine()},
+        "machine": machine(),
         "versions": {name: version(name) for name in ("jaxconv", "jax", "optax")},
         "batch": options.batch,
     }
