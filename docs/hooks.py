@@ -30,10 +30,7 @@ FETCHED = re.compile(
 )
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 DIRECTIVE = re.compile(r"^\{\{ (\w+): (.+) \}\}$", re.MULTILINE)
-OUTSIDE = (
-    "experiments/results/soundness.json",
-    "experiments/results/bench.json",
-)  # what pages link to beside docs/
+RESULTS = ROOT / "experiments/results"  # what pages link to beside docs/
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
@@ -46,8 +43,9 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside ``docs/`` that pages link to."""
-    for name in OUTSIDE:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    for path in sorted(RESULTS.iterdir()):
+        name = str(path.relative_to(ROOT))
+        files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
