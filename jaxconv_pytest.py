@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect contracts where they are asked for."""
     if config.option.contracts:
-        from jaxconv import pytest_plugin
+        from jaxconv.testing import pytest_plugin
 
         config.pluginmanager.register(pytest_plugin, "jaxconv-contracts")
 
@@ -32,6 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def prove() -> Any:
     """Prove shapes in a test of your own: ``prove(fn, "b h w 3", returns="b 10")``."""
-    from jaxconv.pytest_plugin import prove
+    from jaxconv.testing.pytest_plugin import prove
 
     return prove

@@ -21,8 +21,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jaxconv import cli  # noqa: E402
-from tests import documents  # noqa: E402
+from jaxconv.cli import main as cli  # noqa: E402
+from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")
 FETCHED = re.compile(

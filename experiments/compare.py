@@ -24,7 +24,7 @@ from rich.text import Text
 from experiments.training.figures import curves_figure
 from experiments.training.logs import as_json, read_metrics
 from experiments.training.report import CONFIG, SUMMARY, flat
-from jaxconv.commands.arguments import PICTURES, UsageError, check_writable, drawn, save
+from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, drawn, save
 
 WIDTH = 120  # characters of a line where there is no terminal
 ABSENT = "-"

@@ -2,10 +2,10 @@
 
     python -m experiments.soundness --networks 10000 --seed 0 --sizes 40 --processes 1
 
-Each network of ``tests/networks.py`` is checked, and its verdict compared with JAX's own tracing at
-sizes where mistakes would show: around the borders of what the verdict accepts and refuses, in the
-corners, and at random. Expected: no wrong answer and no crash; more than 98 % of the networks
-decided for every size; a median well under a second a check.
+Each network of ``tests/support/networks.py`` is checked, and its verdict compared with JAX's own
+tracing at sizes where mistakes would show: around the borders of what the verdict accepts and
+refuses, in the corners, and at random. Expected: no wrong answer and no crash; more than 98 % of
+the networks decided for every size; a median well under a second a check.
 
 Networks are worked on in processes of their own, since isl cannot be interrupted: one that takes
 longer than ``--limit`` seconds is counted as slow. Each finished network is a line of ``--rows``;
@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import Any
 
 import jaxconv as jc
-from tests.networks import Network, network
-from tests.oracle import disagreement, names_of
+from tests.support.networks import Network, network
+from tests.support.oracle import disagreement, names_of
 
 BATCH = 100  # networks of one process; a new one has empty caches
 LARGEST = (4, 12, 12, 40, 300)  # random sizes go up to one of these

@@ -52,7 +52,7 @@ from experiments.training.logs import as_json
 from experiments.training.recipes import Data, TrainingError
 from experiments.training.report import machine, versions
 from experiments.training.sets import open_set
-from jaxconv.commands.arguments import UsageError, check_writable
+from jaxconv.cli.arguments import UsageError, check_writable
 from jaxconv.models.weights import WeightsError
 
 OUT = Path("experiments/results/transfer.json")

@@ -1,24 +1,24 @@
 """jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
 
-from jaxconv.compiled.inference import Inference, compile  # noqa: A004
-from jaxconv.compiled.options import jit
-from jaxconv.inspect.effective import EffectiveField, effective_receptive_field
-from jaxconv.inspect.features import feature_maps
-from jaxconv.inspect.neuron import Neuron, neuron
-from jaxconv.inspect.receptive import ReceptiveField, receptive_field
-from jaxconv.inspect.summary import summary
-from jaxconv.inspect.table import Summary
+from jaxconv.analysis.effective_field import EffectiveField, effective_receptive_field
+from jaxconv.analysis.feature_maps import feature_maps
+from jaxconv.analysis.neuron import Neuron, neuron
+from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
+from jaxconv.analysis.summary import summary
+from jaxconv.analysis.summary_table import Summary
+from jaxconv.aot.compile import Inference, compile  # noqa: A004
+from jaxconv.aot.options import jit
+from jaxconv.errors import ShapeError
+from jaxconv.kernels.convolution import conv_general_dilated
 from jaxconv.layers.conv import conv, conv_shape, conv_transpose
 from jaxconv.layers.dense import dense, flatten
-from jaxconv.layers.fast import conv_general_dilated
 from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
 from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
-from jaxconv.shapes.contracts import contract
-from jaxconv.shapes.errors import ShapeError
-from jaxconv.shapes.proof import Verdict, check
-from jaxconv.shapes.sets import SizeSet
-from jaxconv.shapes.sizes import Size, Undecided, sizes
-from jaxconv.shapes.specs import SpecError
+from jaxconv.prover.check import Verdict, check
+from jaxconv.prover.contract import contract
+from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.size import Size, Undecided, sizes
+from jaxconv.symbolic.specs import SpecError
 
 __all__ = [
     "VGG",

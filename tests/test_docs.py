@@ -8,8 +8,8 @@ import yaml
 from PIL import Image
 
 import jaxconv as jc
-from jaxconv.cli import COMMANDS
-from tests.documents import ROOT, Page, pages, unlike
+from jaxconv.cli.main import COMMANDS
+from tests.support.documents import ROOT, Page, pages, unlike
 
 DOCS = ROOT / "docs"
 TEXTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]

@@ -1,6 +1,6 @@
 """The README: its two lines and its code; `test_docs.py` runs it and follows its links."""
 
-from tests.documents import ROOT, Page
+from tests.support.documents import ROOT, Page
 
 TEXT = (ROOT / "README.md").read_text()
 

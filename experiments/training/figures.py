@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxconv.pictures.figures import maps_figure
-from jaxconv.pictures.galleries import Exhibit, gallery
-from jaxconv.pictures.planes import Pictures
+from jaxconv.plotting.channel_images import Pictures
+from jaxconv.plotting.figures import maps_figure
+from jaxconv.plotting.grids import Exhibit, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.training.downloads import tenths
 from experiments.training.images import DataSet, divided, held_back
 from experiments.training.recipes import Data, TrainingError
-from jaxconv.pictures.photos import PhotoError, open_photo
+from jaxconv.plotting.photos import PhotoError, open_photo
 
 NAMED = 3  # bad files are named up to this count
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.layers.fast import conv_general_dilated
+from jaxconv.errors import public_api
+from jaxconv.kernels.convolution import conv_general_dilated
 from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape
-from jaxconv.shapes.errors import door
-from jaxconv.shapes.plans import Plan, conv_plan
+from jaxconv.layers.shape_rules import Plan, conv_plan
 
 # Modes of jnp.pad for the paddings that repeat the image instead of adding zeros.
 REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
@@ -19,7 +19,7 @@ REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 LAX = ("SAME", "SAME_LOWER", "VALID")
 
 
-@door
+@public_api
 def conv(
     x: Operand,
     kernel: Operand,
@@ -95,7 +95,7 @@ def conv(
     return _finish(y, biases, plan)
 
 
-@door
+@public_api
 def conv_transpose(
     x: Operand,
     kernel: Operand,
@@ -167,7 +167,7 @@ def conv_transpose(
     return _finish(y, biases, plan)
 
 
-@door
+@public_api
 def conv_shape(
     x_shape: Sequence[Any],
     kernel_shape: Sequence[Any],

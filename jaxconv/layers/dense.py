@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv.errors import Diagnostic, OperandShape, public_api, raise_if
 from jaxconv.layers.operands import Operand, as_arrays
-from jaxconv.shapes.errors import Fact, Reading, door, refuse_if
-from jaxconv.shapes.plans import bias_facts
+from jaxconv.layers.shape_rules import bias_diagnostics
 
 
-@door
+@public_api
 def flatten(x: Operand) -> jax.Array:
     """Lay out each image's numbers in one row, the last axis fastest.
 
@@ -31,12 +31,12 @@ def flatten(x: Operand) -> jax.Array:
         (8, 25088)
     """
     (x,) = as_arrays(x=x)
-    operands = [Reading("x", x.shape)]
+    operands = [OperandShape("x", x.shape)]
     fix = "pass x of shape (b, ...); a single row becomes one with x[None]."
-    few = Fact(f"x has {x.ndim} axes, but flatten needs a batch axis and one more.", fix)
-    refuse_if([few] if x.ndim < 2 else [], operands)
-    empty = Fact("x holds no numbers to flatten.", "pass maps of 1 pixel or more.")
-    refuse_if([empty] if 0 in x.shape[1:] else [], operands)
+    few = Diagnostic(f"x has {x.ndim} axes, but flatten needs a batch axis and one more.", fix)
+    raise_if([few] if x.ndim < 2 else [], operands)
+    empty = Diagnostic("x holds no numbers to flatten.", "pass maps of 1 pixel or more.")
+    raise_if([empty] if 0 in x.shape[1:] else [], operands)
     count = 1
     for size in x.shape[1:]:
         count = count * size
@@ -45,7 +45,7 @@ def flatten(x: Operand) -> jax.Array:
     return y
 
 
-@door
+@public_api
 def dense(x: Operand, kernel: Operand, bias: Operand | None = None) -> jax.Array:
     """Multiply the last axis by a matrix: every output is a neuron that sees all inputs.
 
@@ -66,12 +66,12 @@ def dense(x: Operand, kernel: Operand, bias: Operand | None = None) -> jax.Array
         (8, 10)
     """
     x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
-    operands = [Reading("x", x.shape), Reading("kernel", kernel.shape)]
-    refuse_if(_rank_facts(x, kernel), operands)
-    facts = _width_facts(x, kernel)
+    operands = [OperandShape("x", x.shape), OperandShape("kernel", kernel.shape)]
+    raise_if(_rank_diagnostics(x, kernel), operands)
+    diagnostics = _width_diagnostics(x, kernel)
     for b in biases:
-        facts += bias_facts(b.shape, kernel.shape[1])
-    refuse_if(facts, operands)
+        diagnostics += bias_diagnostics(b.shape, kernel.shape[1])
+    raise_if(diagnostics, operands)
     y = lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
     for b in biases:
         y = y + b
@@ -79,34 +79,34 @@ def dense(x: Operand, kernel: Operand, bias: Operand | None = None) -> jax.Array
     return y
 
 
-def _rank_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
-    facts = []
+def _rank_diagnostics(x: jax.Array, kernel: jax.Array) -> list[Diagnostic]:
+    diagnostics = []
     if x.ndim < 1:
-        facts.append(Fact("x is a single number.", "pass x of shape (b, c_in)."))
+        diagnostics.append(Diagnostic("x is a single number.", "pass x of shape (b, c_in)."))
     if kernel.ndim != 2:
         wrong = f"kernel has {kernel.ndim} axes, but dense needs 2 (c_in, c_out)."
-        facts.append(Fact(wrong, "reshape kernel to (c_in, c_out), or call conv."))
-    return facts
+        diagnostics.append(Diagnostic(wrong, "reshape kernel to (c_in, c_out), or call conv."))
+    return diagnostics
 
 
-def _width_facts(x: jax.Array, kernel: jax.Array) -> list[Fact]:
+def _width_diagnostics(x: jax.Array, kernel: jax.Array) -> list[Diagnostic]:
     have, want = x.shape[-1], kernel.shape[0]
     if have == want:
-        return [] if have else [Fact("x and kernel are empty.", "pass c_in of 1 or more.")]
+        return [] if have else [Diagnostic("x and kernel are empty.", "pass c_in of 1 or more.")]
     wrong = f"x has {have} features, but kernel expects {want}."
     if not isinstance(have, int):  # symbolic: what the mistake was differs from size to size
-        return [Fact(wrong, f"pass sizes for which x has {want} features.")]
+        return [Diagnostic(wrong, f"pass sizes for which x has {want} features.")]
     if have == kernel.shape[1]:
-        return [Fact(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]
+        return [Diagnostic(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]
     if x.ndim > 2 and prod(x.shape[1:]) == want:
-        return [Fact(wrong, "call flatten first.", "x was not flattened.")]
+        return [Diagnostic(wrong, "call flatten first.", "x was not flattened.")]
     if (maps := _square_maps(have, want)) is None:
-        return [Fact(wrong, f"pass a kernel of shape ({have}, {kernel.shape[1]}).")]
+        return [Diagnostic(wrong, f"pass a kernel of shape ({have}, {kernel.shape[1]}).")]
     got, expected = maps
     hint = f"As flattened maps, {have} may be {got} and {want} {expected}."
     fix = "resize the images to those that kernel was made for, "
     fix += f"or pass a kernel of shape ({have}, {kernel.shape[1]})."
-    return [Fact(wrong, fix, hint)]
+    return [Diagnostic(wrong, fix, hint)]
 
 
 def _square_maps(have: int, want: int) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxconv.shapes.errors import Fact, Mismatch, refuse_if
+from jaxconv.errors import Diagnostic, ValidationError, raise_if
 
 
 @runtime_checkable
@@ -30,13 +30,13 @@ def as_arrays(**operands: Any) -> list[jax.Array]:
     A ``bias`` of None is left out.
 
     Raises:
-        Mismatch: an operand that is no array, or operands of several dtypes.
+        ValidationError: an operand that is no array, or operands of several dtypes.
     """
     given = {n: value for n, value in operands.items() if n != "bias" or value is not None}
-    refuse_if(_no_array(name, value) for name, value in given.items() if not _is_array(value))
-    refuse_if(_no_numbers(name, value) for name, value in given.items() if not _is_numeric(value))
+    raise_if(_no_array(name, value) for name, value in given.items() if not _is_array(value))
+    raise_if(_no_numbers(name, value) for name, value in given.items() if not _is_numeric(value))
     arrays = {name: jnp.asarray(value) for name, value in given.items()}
-    refuse_if(_dtype_facts(arrays))
+    raise_if(_dtype_diagnostics(arrays))
     return list(arrays.values())
 
 
@@ -53,8 +53,8 @@ def need_numbers(x: jax.Array) -> None:
 
 def _need(x: jax.Array, kind: Any, why: str) -> None:
     narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 1
-    fact = Fact(f"x is {x.dtype}, {why}.", "convert with x.astype(jnp.float32).")
-    refuse_if([fact] if narrow or not jnp.issubdtype(x.dtype, kind) else [])
+    diagnostic = Diagnostic(f"x is {x.dtype}, {why}.", "convert with x.astype(jnp.float32).")
+    raise_if([diagnostic] if narrow or not jnp.issubdtype(x.dtype, kind) else [])
 
 
 def as_shape(name: str, shape: Any) -> tuple[Any, ...]:
@@ -62,10 +62,12 @@ def as_shape(name: str, shape: Any) -> tuple[Any, ...]:
     fix = f"pass a tuple of sizes, such as {name.removesuffix('_shape')}.shape."
     if not isinstance(shape, Sequence) or isinstance(shape, str):
         shown = repr(shape) if isinstance(shape, int | float | str) else f"a {type(shape).__name__}"
-        raise Mismatch([Fact(f"{name} is {shown}, but must be a tuple of sizes.", fix)])
+        raise ValidationError(
+            [Diagnostic(f"{name} is {shown}, but must be a tuple of sizes.", fix)]
+        )
     if not all(map(_is_size, shape)):
         wrong = f"{name} is {shape!r}, but every size must be an int of 0 or more."
-        raise Mismatch([Fact(wrong, fix)])
+        raise ValidationError([Diagnostic(wrong, fix)])
     return tuple(shape)
 
 
@@ -83,24 +85,24 @@ def _is_numeric(value: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
 
 
-def _no_numbers(name: str, value: Any) -> Fact:
+def _no_numbers(name: str, value: Any) -> Diagnostic:
     wrong = f"{name} is an array of {value.dtype}, which JAX does not take."
-    return Fact(wrong, f"convert with {name}.astype(np.float32), if these are numbers.")
+    return Diagnostic(wrong, f"convert with {name}.astype(np.float32), if these are numbers.")
 
 
-def _no_array(name: str, value: object) -> Fact:
+def _no_array(name: str, value: object) -> Diagnostic:
     scalar = value is None or isinstance(value, int | float | str)
     shown = repr(value) if scalar else f"a {type(value).__name__}"
     wrong = f"{name} is {shown}, but must be an array."
     if name == "kernel" and isinstance(value, int):
         hint = "The kernel is the weights themselves, not their size."
-        return Fact(
+        return Diagnostic(
             wrong, f"for images pass weights of shape ({value}, {value}, c_in, c_out).", hint
         )
-    return Fact(wrong, f"pass an array as {name}; jnp.asarray makes one of numbers.")
+    return Diagnostic(wrong, f"pass an array as {name}; jnp.asarray makes one of numbers.")
 
 
-def _dtype_facts(arrays: dict[str, jax.Array]) -> list[Fact]:
+def _dtype_diagnostics(arrays: dict[str, jax.Array]) -> list[Diagnostic]:
     types = {name: array.dtype for name, array in arrays.items()}
     if len(set(types.values())) == 1:
         return []
@@ -109,6 +111,6 @@ def _dtype_facts(arrays: dict[str, jax.Array]) -> list[Fact]:
     floats = [dtype for _, dtype in others if jnp.issubdtype(dtype, jnp.floating)]
     if image == np.uint8 and floats:
         fix = f"convert with {first}.astype(jnp.{floats[0]}) / 255."
-        return [Fact(wrong, fix, f"{first} looks like raw pixels of 0 to 255.")]
+        return [Diagnostic(wrong, fix, f"{first} looks like raw pixels of 0 to 255.")]
     to = image if jnp.issubdtype(image, jnp.floating) or not floats else floats[0]
-    return [Fact(wrong, f"convert with .astype(jnp.{to}), so that all have one type.")]
+    return [Diagnostic(wrong, f"convert with .astype(jnp.{to}), so that all have one type.")]

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.layers.maxima import max_windows
+from jaxconv.errors import public_api
+from jaxconv.kernels.max_pool import max_windows
 from jaxconv.layers.operands import (
     Ints,
     Operand,
@@ -20,11 +21,10 @@ from jaxconv.layers.operands import (
     need_floats,
     need_numbers,
 )
-from jaxconv.shapes.errors import door
-from jaxconv.shapes.plans import Plan, map_plan, pool_plan
+from jaxconv.layers.shape_rules import Plan, map_plan, pool_plan
 
 
-@door
+@public_api
 def max_pool(
     x: Operand,
     window: Ints = 2,
@@ -65,7 +65,7 @@ def max_pool(
     return y
 
 
-@door
+@public_api
 def avg_pool(
     x: Operand,
     window: Ints = 2,
@@ -111,7 +111,7 @@ def avg_pool(
     return (total / pixels).astype(x.dtype)
 
 
-@door
+@public_api
 def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
     """Take the mean of each whole feature map.
 
@@ -138,7 +138,7 @@ def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
     return y
 
 
-@door
+@public_api
 def pool_shape(
     x_shape: Sequence[Any],
     window: Ints = 2,

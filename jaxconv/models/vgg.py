@@ -13,14 +13,21 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from jaxconv.errors import (
+    Diagnostic,
+    DiagnosticCollector,
+    ValidationError,
+    choice,
+    raise_if,
+    raises_shape_error,
+)
 from jaxconv.layers.conv import conv
 from jaxconv.layers.dense import dense, flatten
+from jaxconv.layers.layouts import LAYOUTS, rank_diagnostics
 from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
+from jaxconv.layers.windows import whole
 from jaxconv.models import weights as files
-from jaxconv.shapes.errors import Fact, Findings, Mismatch, choice, named, refuse_if
-from jaxconv.shapes.layouts import LAYOUTS, rank_facts
-from jaxconv.shapes.windows import whole
 
 Stages = Sequence[Sequence[int]]
 Head = Literal["dense", "conv"] | None
@@ -116,7 +123,7 @@ class VGG(nnx.Module):
         (1, 8, 8, 16)
     """
 
-    @named("VGG")
+    @raises_shape_error("VGG")
     def __init__(
         self,
         stages: Stages,
@@ -130,11 +137,11 @@ class VGG(nnx.Module):
         kernel_init: Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ) -> None:
-        facts = Findings(_head_facts(head) + _dropout_facts(dropout))
-        self.stages = facts.attempt(_read_stages, stages) or ()
+        diagnostics = DiagnosticCollector(_head_diagnostics(head) + _dropout_diagnostics(dropout))
+        self.stages = diagnostics.attempt(_read_stages, stages) or ()
         for name, value in {"classes": classes, "channels": channels}.items():
-            facts.attempt(whole, name, value)
-        refuse_if(facts)
+            diagnostics.attempt(whole, name, value)
+        raise_if(diagnostics)
         self.head: Head = head
         self.channels = channels
         self.dtype = dtype
@@ -148,7 +155,7 @@ class VGG(nnx.Module):
             setattr(self, name, Layer(shape, padding="VALID", **common))
         self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs) if head else None
 
-    @named("VGG")
+    @raises_shape_error("VGG")
     def __call__(self, x: Operand) -> jax.Array:
         """Run the network on images.
 
@@ -191,24 +198,27 @@ class VGG(nnx.Module):
         (images,) = as_arrays(x=x)
         order = LAYOUTS["NHWC"]
         operands = [order.read("x", images.shape)]
-        refuse_if(rank_facts("x", images.shape, order), operands)
-        refuse_if(self._channel_facts(images) or self._size_facts(*images.shape[1:3]), operands)
+        raise_if(rank_diagnostics("x", images.shape, order), operands)
+        raise_if(
+            self._channel_diagnostics(images) or self._size_diagnostics(*images.shape[1:3]),
+            operands,
+        )
         return images
 
-    def _channel_facts(self, x: jax.Array) -> list[Fact]:
+    def _channel_diagnostics(self, x: jax.Array) -> list[Diagnostic]:
         if not jnp.issubdtype(x.dtype, jnp.floating):
             scale = "x.astype(jnp.float32) / 255"
             fix = "call model.preprocessing(x) first." if self.preprocessing else f"pass {scale}."
-            return [Fact(f"x is {x.dtype}, but the model takes floats.", fix)]
+            return [Diagnostic(f"x is {x.dtype}, but the model takes floats.", fix)]
         if x.shape[-1] == self.channels:
             return []
         wrong = f"x has {x.shape[-1]} channels, but the model was made for {self.channels}."
         if x.shape[1] == self.channels:
             hint = f"Axis 1 of x has size {self.channels}: this looks like an NCHW image."
-            return [Fact(wrong, "transpose x with (0, 2, 3, 1).", hint)]
-        return [Fact(wrong, f"pass channels={x.shape[-1]} when making the model.")]
+            return [Diagnostic(wrong, "transpose x with (0, 2, 3, 1).", hint)]
+        return [Diagnostic(wrong, f"pass channels={x.shape[-1]} when making the model.")]
 
-    def _size_facts(self, rows: Any, columns: Any) -> list[Fact]:
+    def _size_diagnostics(self, rows: Any, columns: Any) -> list[Diagnostic]:
         pools = len(self.stages)
         shrink = 2**pools
         least = shrink * (SIDE if self.head else 1)
@@ -217,32 +227,36 @@ class VGG(nnx.Module):
             wrong = f"x has {rows}x{columns} pixels, but {pools} pools need {least}x{least}"
             fix = f"resize the images to {least}x{least} or more"
             fix += ", or pass head=None." if self.head else "."
-            return [Fact(f"{wrong}, so that {need}.", fix)]
+            return [Diagnostic(f"{wrong}, so that {need}.", fix)]
         made = rows // shrink, columns // shrink
         if self.head != "dense" or made == (SIDE, SIDE):
             return []
         wrong = f"the dense head flattens a map of {SIDE}x{SIDE}, but {rows}x{columns} pixels "
         wrong += f"make one of {made[0]}x{made[1]}."
         fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
-        return [Fact(wrong, fix)]
+        return [Diagnostic(wrong, fix)]
 
 
 def _read_stages(stages: Any) -> tuple[tuple[int, ...], ...]:
     form = isinstance(stages, Sequence) and all(isinstance(s, Sequence) for s in stages)
     if not form or not all(stages) or not stages or isinstance(stages, str):
         wrong = f"stages is {stages!r}, but must have the numbers of filters of each stage."
-        raise Mismatch([Fact(wrong, "pass stages such as [(64, 64), (128, 128)].")])
+        raise ValidationError([Diagnostic(wrong, "pass stages such as [(64, 64), (128, 128)].")])
     return tuple(tuple(whole("stages", filters) for filters in stage) for stage in stages)
 
 
-def _head_facts(head: object) -> list[Fact]:
+def _head_diagnostics(head: object) -> list[Diagnostic]:
     known = [h for h in HEADS if h]
     return [] if head in HEADS else [choice("head", head, known, " or None")]
 
 
-def _dropout_facts(dropout: float) -> list[Fact]:
+def _dropout_diagnostics(dropout: float) -> list[Diagnostic]:
     wrong = f"dropout is {dropout}, but is a share."
-    return [] if 0 <= dropout < 1 else [Fact(wrong, "pass dropout of 0 or more and less than 1.")]
+    return (
+        []
+        if 0 <= dropout < 1
+        else [Diagnostic(wrong, "pass dropout of 0 or more and less than 1.")]
+    )
 
 
 def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ from experiments.training import downloads, folders, published
 from experiments.training.images import held_back
 from experiments.training.recipes import Data, TrainingError
 from experiments.training.sets import SETS, open_set
-from jaxconv.pictures import photos
+from jaxconv.plotting import photos
 
 RANDOM = np.random.default_rng(23)
 FASHION = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",

@@ -7,8 +7,8 @@ import pytest
 
 import jaxconv as jc
 from experiments import soundness
-from tests.networks import Network
-from tests.oracle import grid, names_of, outcome
+from tests.support.networks import Network
+from tests.support.oracle import grid, names_of, outcome
 
 
 def pooled(seed):

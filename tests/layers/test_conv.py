@@ -96,7 +96,7 @@ def test_flax_variables_and_float64_numbers_are_arrays_too():
 
 
 def test_a_wrong_prediction_is_caught(monkeypatch):
-    from jaxconv.shapes.windows import Window
+    from jaxconv.layers.windows import Window
 
     right = Window.out
     monkeypatch.setattr(Window, "out", lambda self, n: right(self, n) + 1)

@@ -9,7 +9,7 @@ import pytest
 
 import jaxconv as jc
 from tests import reference
-from tests.cases import broken, channels_last, conv_case, pool_case
+from tests.support.configurations import broken, channels_last, conv_case, pool_case
 
 try:
     import torch

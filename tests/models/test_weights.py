@@ -17,7 +17,7 @@ from safetensors.numpy import save, save_file
 
 import jaxconv as jc
 from jaxconv.models import weights
-from jaxconv.pictures.photos import open_photo
+from jaxconv.plotting.photos import open_photo
 
 SMALL = [(4,), (6, 6), (8,)]
 

@@ -1,0 +1,80 @@
+"""The machine: its processor, and its roofline, the rates that no program can exceed."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.bench.backends import NUMPY, OURS, Peer
+from experiments.bench.timing import Tell, Timings, time_in_turn
+from experiments.bench.workloads import ROOFLINE, flops
+
+VECTORS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The highest rates that were measured on the cores.
+
+    Attributes:
+        gflops: 10**9 floating-point operations a second, in products of large float32 matrices.
+        by: whose product was the fastest.
+        read: 10**9 bytes a second.
+        copy: 10**9 bytes a second, those read and those written.
+    """
+
+    gflops: float
+    by: str
+    read: float
+    copy: float
+
+    def __str__(self) -> str:
+        return (
+            f"Roofline of these cores: {self.gflops:.0f} GFLOP/s (matrix product of {self.by}), "
+            f"{self.read:.1f} GB/s read, {self.copy:.1f} GB/s copied."
+        )
+
+
+def roofline(
+    peers: Sequence[Peer], *, home: Path, cores: Sequence[int], tell: Tell = lambda _: None
+) -> Roofline:
+    """Measure the rates: products of matrices by each library, and memory by NumPy.
+
+    Args:
+        peers: whose libraries multiply; those of one library count once, ours is none.
+        home: an existing folder for the matrices.
+        cores: numbers of the cores.
+        tell: is told what is being done.
+    """
+    libraries = {q.packages[0]: q for q in peers if q.name != OURS and not q.may_fail}
+    multiply = [q for q in libraries.values() if "inference" in q.kinds] + [NUMPY]
+    given = [(ROOFLINE[0], multiply), *((work, [NUMPY]) for work in ROOFLINE[1:])]
+    product, read, copy = (
+        time_in_turn(work, by, home=home, cores=cores, rounds=work.rounds, tell=tell)
+        for work, by in given
+    )
+    best = min(product.found, key=lambda timing: min(timing.seconds))
+    return Roofline(
+        flops(product.work) / min(best.seconds) / 1e9, best.peer, _rate(read, 4), _rate(copy, 8)
+    )
+
+
+def _rate(timings: Timings, moved: int) -> float:
+    """10**9 bytes a second, of so many bytes a number."""
+    return moved * timings.work.x[0] / min(timings.found[0].seconds) / 1e9
+
+
+def machine(cores: Sequence[int]) -> dict[str, Any]:
+    """What a reader must know of this machine, and which cores were used."""
+    lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    about = {line[0].strip().lower(): line[1].strip() for line in lines if len(line) == 2}
+    flags = about.get("flags", about.get("features", "")).split()
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": about.get("model name", "unknown"),
+        "vectors": [name for name in VECTORS if name in flags],
+        "cores_of_the_machine": os.cpu_count(),
+        "cores_used": [*cores],
+        "memory_gb": round(pages / 1e9, 1),
+    }

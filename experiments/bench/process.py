@@ -1,0 +1,131 @@
+"""Peers in processes of their own, which stand still unless it is their turn."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.bench.backends import Peer
+from experiments.bench.inputs import Material
+
+SCRIPT = Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).parents[2]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+OURS_ALONE = ("XLA_FLAGS",)  # of the shell: the peers are to have their defaults
+
+
+class PeerError(RuntimeError):
+    """A peer that does not run, or that died; the message says which and why."""
+
+
+class Worker:
+    """One peer, built for one workload.
+
+    Between its answers the process is stopped: threads that wait for work in a loop, as those of
+    OpenMP and ONNX Runtime do, would take the cores from the others.
+
+    Args:
+        peer: that computes.
+        material: the workload, and where its numbers are.
+        cores: that all its threads share.
+
+    Raises:
+        PeerError: it cannot build the network, or compute it once.
+    """
+
+    def __init__(self, peer: Peer, material: Material, cores: Sequence[int]) -> None:
+        self.peer = peer
+        self.out = material.folder / f"{peer.name}.npz"
+        task = material.task() | self._about(cores)
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(SCRIPT), json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=_environment(len(cores)),
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # a group of its own, so that Ctrl-C reaches the parent alone
+        )
+        try:
+            self.seconds = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, question: str) -> dict[str, Any]:
+        """Let it run for one answer: to "call", "outputs" or "memory".
+
+        Raises:
+            PeerError: it died, or what it ran failed.
+        """
+        assert self.process.stdin is not None
+        self._signal(signal.SIGCONT)
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{question}\n")
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process; a stopped one, too."""
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _about(self, cores: Sequence[int]) -> dict[str, Any]:
+        """What the process must know beside the workload."""
+        return {
+            "file": str(self.peer.file),
+            "package": self.peer.packages[0],
+            "options": dict(self.peer.options),
+            "cores": [*cores],
+            "parent": os.getpid(),
+            "out": str(self.out),
+        }
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise PeerError(f"{self.peer.name} {self._end()}.")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(f"{self.peer.name} does not run: {answer['error']}")
+        self._signal(signal.SIGSTOP)
+        return answer
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal it and the processes that it started, as compilers do."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def _end(self) -> str:
+        """How it ended, and the last thing it said."""
+        status = self.process.wait()
+        self.errors.seek(0)
+        said = [line.strip() for line in self.errors if line.strip()]
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
+        return f"{how}: {said[-1]}" if said else how
+
+
+def _environment(cores: int) -> dict[str, str]:
+    """That of this process, with as many threads as cores, and JAX on the CPU."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    kept = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
+    threads = dict.fromkeys(THREADS, str(cores))
+    return kept | threads | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}

@@ -1,0 +1,120 @@
+"""The effective receptive field: which pixels a neuron heeds, and how much."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.analysis.feature_maps import values_at
+from jaxconv.analysis.network import Network
+from jaxconv.analysis.receptive_field import ReceptiveField, look
+from jaxconv.errors import Diagnostic, public_api, raise_if
+from jaxconv.jaxpr.axis_field import Interval
+from jaxconv.prover.check import pure
+from jaxconv.prover.conditions import shape_of
+
+
+@dataclass(frozen=True)
+class EffectiveField:
+    """How much the pixels of an image count for one neuron.
+
+    Attributes:
+        values: for each pixel the mean of |d neuron / d pixel|, over random images and the channels
+            of the image; of the image's size.
+        field: the receptive field of the neuron's layer.
+        at: the neuron's place.
+    """
+
+    values: np.ndarray
+    field: ReceptiveField
+    at: tuple[int, ...]
+
+    @property
+    def box(self) -> tuple[Interval, ...]:
+        """The pixels outside of which none counts."""
+        return self.field.box(*self.at)
+
+
+@public_api
+def effective_receptive_field(
+    fn: Callable[..., Any],
+    *args: Any,
+    layer: str | int,
+    at: Sequence[int] | None = None,
+    inputs: int = 16,
+    seed: int = 0,
+    layout: str | None = None,
+) -> EffectiveField:
+    """Measure how much each pixel counts for a neuron.
+
+    Most pixels of a receptive field hardly matter: the mean of |gradient| over random images is
+    largest in the middle (Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field
+    in deep convolutional neural networks", NeurIPS 2016). The neurons of all channels at one place
+    are taken together, as their sum. Images are drawn from a normal distribution.
+
+    Args:
+        fn: as :func:`receptive_field` takes it.
+        *args: likewise, with numbers as sizes and real arrays as parameters; the image may be a
+            spec such as ``"1 224 224 3"``, for its numbers are not used.
+        layer: the name or number of a layer.
+        at: the neuron's place: y, x; the one in the middle by default.
+        inputs: how many random images.
+        seed: of the images.
+        layout: of the image.
+
+    Returns:
+        The mean for each pixel. :func:`jaxconv.plotting.figures.field_figure` draws it.
+
+    Raises:
+        ShapeError: an unknown layer, a place outside its map, sizes that are formulas.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> kernel = jax.numpy.ones((3, 3, 1, 1))
+        >>> network = lambda x: jc.conv(jc.conv(x, kernel), kernel)
+        >>> jc.effective_receptive_field(network, "1 7 7 1", layer=2).values[1:-1, 1:-1].astype(int)
+        array([[1, 2, 3, 2, 1],
+               [2, 4, 6, 4, 2],
+               [3, 6, 9, 6, 3],
+               [2, 4, 6, 4, 2],
+               [1, 2, 3, 2, 1]])
+    """
+    # Only by the direct convolution is the slope beside the field exactly 0.
+    with jax.default_matmul_precision("highest"):
+        looked = look(fn, *args, layout=layout)
+    field = looked.field(layer)
+    sizes = (*field.image, *field.map)
+    raise_if([] if all(isinstance(n, int) for n in sizes) else [_formulas(field.image)])
+    place = tuple(n // 2 for n in field.map) if at is None else tuple(at)
+    field.box(*place)  # which refuses what is no place
+    network = looked.study.cases[0].network
+    slope = _slope(network, field, jax.tree.leaves(pure(fn, args)[1]), place)
+    rng, shape = np.random.default_rng(seed), shape_of(network.image())
+    total = sum(np.abs(slope(jnp.asarray(rng.normal(size=shape)))) for _ in range(inputs))
+    others = tuple(axis for axis in range(len(shape)) if axis not in field.pixels)
+    return EffectiveField(np.asarray(total).mean(others) / inputs, field, place)
+
+
+def _slope(
+    network: Network, field: ReceptiveField, leaves: list[Any], place: tuple[int, ...]
+) -> Callable[[jax.Array], jax.Array]:
+    """The gradient of the neurons at one place, summed up, with respect to the image."""
+    refs = {field.layer: network.maps()[field.layer]}
+    image = network.closed.jaxpr.invars.index(network.image())
+
+    def neuron(pixels: jax.Array) -> jax.Array:
+        given = [pixels if index == image else leaf for index, leaf in enumerate(leaves)]
+        values = values_at(network, refs, given)[field.layer]
+        return jnp.sum(field.neurons(values, place))
+
+    return jax.jit(jax.grad(neuron))
+
+
+def _formulas(image: Sequence[Any]) -> Diagnostic:
+    text = " x ".join(map(str, image))
+    return Diagnostic(
+        f"the image is {text}, but must have numbers as sizes.", 'pass "1 224 224 3".'
+    )

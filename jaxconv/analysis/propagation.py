@@ -1,0 +1,104 @@
+"""What the neurons of every value in a trace see of the image: equation by equation.
+
+A field has an :class:`AxisField` for each axis of the image that has pixels. Where no rule says
+better, every neuron of a result sees what any neuron of the operands sees: more than it may, never
+less.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jaxconv.analysis.network import ValueRef
+from jaxconv.jaxpr.axis_field import Field, Fields
+from jaxconv.jaxpr.equation import Here, Known, Step
+from jaxconv.jaxpr.interpreter import body
+from jaxconv.jaxpr.rules import ELEMENTWISE, LOOPS, RULES
+
+WHOLE = (np.integer, np.bool_)
+
+
+class Follower:
+    """Carries fields through the equations of a trace.
+
+    Attributes:
+        found: the field of each value, the last one where it is computed several times.
+        here: brings sizes of the trace to where they can be computed with.
+    """
+
+    def __init__(self, here: Here) -> None:
+        self.found: dict[ValueRef, Field] = {}
+        self.here = here
+
+    def shape(self, atom: Any) -> tuple[Any, ...]:
+        """The shape of a value."""
+        return tuple(map(self.here, getattr(atom.aval, "shape", ())))
+
+    def walk(
+        self,
+        jaxpr: core.Jaxpr,
+        fields: Sequence[Field | None],
+        known: Known,
+        calls: tuple[core.JaxprEqn, ...] = (),
+    ) -> Fields:
+        """Follow a jaxpr; the fields of its results.
+
+        Args:
+            jaxpr: its equations.
+            fields: of its operands.
+            known: functions that compute those of its operands that are constants; None for one
+                that is large or rests on sizes that are formulas.
+            calls: the equations around it.
+        """
+        values = dict(zip(jaxpr.invars, fields, strict=True))
+        known = dict(known)
+        self._note(calls, jaxpr.invars, fields)
+
+        def field(atom: Any) -> Field | None:
+            return None if isinstance(atom, core.Literal) else values.get(atom)
+
+        for eqn in jaxpr.eqns:
+            step = Step(self, eqn, [field(atom) for atom in eqn.invars], known, (*calls, eqn))
+            outputs = self._outputs(step)
+            values.update(zip(eqn.outvars, outputs, strict=True))
+            known |= step.constants()
+            self._note(calls, eqn.outvars, outputs)
+        return [field(atom) for atom in jaxpr.outvars]
+
+    def _note(
+        self, calls: tuple[core.JaxprEqn, ...], atoms: Sequence[Any], fields: Sequence[Field | None]
+    ) -> None:
+        pairs = zip(atoms, fields, strict=True)
+        self.found |= {ValueRef(calls, var): field for var, field in pairs if field is not None}
+
+    def _outputs(self, step: Step) -> Fields:
+        """The field of each result of an equation."""
+        inner, name = body(step.eqn), step.eqn.primitive.name
+        if not any(step.fields):
+            return [None] * len(step.eqn.outvars)
+        if inner is not None:
+            known = zip(inner[0].invars, step.eqn.invars, strict=True)
+            constants = {var: step.constant(atom) for var, atom in known if step.is_constant(atom)}
+            constants |= whole_numbers(*inner)
+            return self.walk(inner[0], step.fields, constants, step.calls)
+        if name in LOOPS:
+            return LOOPS[name](step)
+        if name in RULES:
+            return [RULES[name](step)] * len(step.eqn.outvars)
+        if name in ELEMENTWISE:
+            return [step.joined()] * len(step.eqn.outvars)
+        return [step.anything()] * len(step.eqn.outvars)
+
+
+def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
+    """The closed-over arrays that may be indices or masks; weights count as any numbers."""
+    pairs = zip(jaxpr.constvars, consts, strict=True)
+    return {
+        var: functools.partial(np.asarray, const)
+        for var, const in pairs
+        if any(jnp.issubdtype(getattr(const, "dtype", float), kind) for kind in WHOLE)
+    }

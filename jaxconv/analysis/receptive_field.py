@@ -1,0 +1,347 @@
+"""Receptive fields: which pixels of the image a neuron of a layer looks at.
+
+Sizes, strides and offsets follow Araujo, Norris and Sim, "Computing receptive fields of
+convolutional neural networks", Distill, 2019: a window of extent e, stride s and low padding p
+turns (offset, size, stride) into (offset - p*stride, size + (e - 1)*stride, stride*s). What is
+beyond that paper (skips, holes, borders, any other operation) is done with intervals.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from jax.extend import core
+
+from jaxconv.analysis.network import ValueRef
+from jaxconv.analysis.propagation import Follower, whole_numbers
+from jaxconv.analysis.regions import Case, Study, study
+from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
+from jaxconv.jaxpr.axis_field import FAR, AxisField, Field, Interval, PeriodicPattern
+from jaxconv.prover.conditions import shape_of, shape_text
+from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.specs import extreme
+
+Pixels = int | Size | Fraction | None
+ORDERS = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the neurons of a layer see of the image, along each of its axes that has pixels.
+
+    Attributes:
+        layer: its name.
+        size: pixels that a neuron sees if no border is near; None where that is not known.
+        stride: pixels from a neuron to the next, on average (a Fraction after upsampling); 0 along
+            an axis that the layer's map has no more, where all neurons see the same.
+        offset: first pixel that the first neuron would see; negative if it begins in padding.
+        exact: whether each box ends with pixels that its neuron does see; else none is outside.
+        map: neurons along each axis of the map along which they see different pixels. One for each
+            axis of the image, but for one that is summed up, or two that are flattened into one.
+        image: pixels along each axis.
+        pixels: which axes of the images these are.
+    """
+
+    layer: str
+    size: tuple[Pixels, ...]
+    stride: tuple[Pixels, ...]
+    offset: tuple[Pixels, ...]
+    exact: bool
+    map: tuple[Any, ...]
+    image: tuple[Any, ...]
+    pixels: tuple[int, ...]
+    _field: Field = field(repr=False, compare=False)
+
+    @public_api
+    def box(self, *at: int, clip: bool = True) -> tuple[Interval, ...]:
+        """The pixels that one neuron sees: for each axis the first, and the first behind them.
+
+        Args:
+            *at: the neuron's place along each axis of ``map``: y, x.
+            clip: leave out what is outside the image, and what the neuron sees through padding of
+                maps between; False goes on as if image and maps had no border.
+
+        Returns:
+            ``((top, bottom), (left, right))`` for an image of height and width: the neuron sees
+            no pixel outside ``image[top:bottom, left:right]``. Formulas where sizes are; they are
+            cut at the border of the image, not at those of the maps between. A neuron that sees
+            nothing has ``(0, 0)`` along each axis.
+
+        Raises:
+            ShapeError: a place outside the map, or a box that is not known.
+        """
+        raise_if(_no_place(self.layer, at, self.map))
+        places = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
+        found = [
+            _interval(axis_field, places[axis_field.axis], size if clip else None)
+            for axis_field, size in zip(self._field, self.image, strict=True)
+        ]
+        raise_if([_unknown(self.layer)] if None in found else [])
+        box = tuple(interval for interval in found if interval is not None)
+        return ((0, 0),) * len(box) if (0, 0) in box else box
+
+    def neurons(self, values: Any, at: Sequence[int]) -> Any:
+        """What stands at one place in an array of the layer's map: all channels, all images."""
+        places = dict(zip(_axes(self._field), at, strict=True))
+        return values[tuple(places.get(axis, slice(None)) for axis in range(values.ndim))]
+
+    def short(self) -> str:
+        """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
+        if not self.map and all(axis_field.axis is None for axis_field in self._field):
+            return "whole image"
+        size, stride = (_alike(numbers) for numbers in (self.size, self.stride))
+        return f"{'' if self.exact else '<='}{size}/{stride}"
+
+    def __str__(self) -> str:
+        if not self.map:
+            return f"{self.layer}: {self.short()}, the same for each neuron"
+        size, stride = (" x ".join(map(_text, numbers)) for numbers in (self.size, self.stride))
+        offset = ", ".join(map(_text, self.offset))
+        about = "" if self.exact else "at most "
+        return f"{self.layer}: {about}{size} pixels, stride {stride}, from {offset}"
+
+
+@public_api
+def receptive_field(
+    fn: Callable[..., Any],
+    *args: Any,
+    layer: str | int,
+    layout: str | None = None,
+    where: str | None = None,
+) -> ReceptiveField:
+    """Say which pixels of the image the neurons of a layer look at.
+
+    The function is traced, never run. What one neuron sees is followed through every operation:
+    convolutions and pools with any stride, padding, dilation and groups, transposed convolutions,
+    skips and concatenations (the union), resizing, reshapes, reductions, attention (everything),
+    scans and branches. Weights count as any numbers, also those that a mask sets to 0; an
+    activation counts as seeing what goes in.
+
+    Args:
+        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        *args: its arguments, as :func:`summary` takes them: specs such as ``"b h w 3"``, arrays,
+            ShapeDtypeStructs and pytrees of them. The image is the first spec, or without any the
+            last array. With formulas as sizes, offsets are formulas: under SAME padding they
+            depend on the size.
+        layer: the name or number (from 1) of a row of :func:`summary`, or a name given with
+            ``checkpoint_name``. Of a layer inside a loop, its last turn.
+        layout: what the axes of the image are, such as ``"NCHW"`` or ``"CHW"``: N and C have no
+            pixels, every other letter has. Default: as the first convolution reads it; channels
+            last, and a batch before, where there is none.
+        where: the sizes asked about, such as ``"h >= 32"``.
+
+    Returns:
+        Size, stride and offset along each axis with pixels, and the box of every neuron.
+
+    Raises:
+        ShapeError: an unknown layer, one that does not depend on the image, no size is accepted,
+            or another layout than the image has.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> def network(x, kernel):
+        ...     x = jc.max_pool(jax.nn.relu(jc.conv(x, kernel)))
+        ...     return jc.conv(x, kernel, stride=2)
+        >>>
+        >>> kernel = jax.ShapeDtypeStruct((3, 3, 1, 1), float)
+        >>> last = jc.receptive_field(network, "1 32 32 1", kernel, layer=3)
+        >>> print(last.size, last.stride, last.offset, last.box(0, 7))
+        (8, 8) (4, 4) (-1, -1) ((0, 7), (27, 32))
+        >>> jc.receptive_field(network, "b h w 1", kernel, layer=2).stride
+        (2, 2)
+    """
+    return look(fn, *args, layout=layout, where=where).field(layer)
+
+
+class Look:
+    """A function through which the image was followed, for all sizes of a study."""
+
+    def __init__(self, found: Study, layout: str | None = None) -> None:
+        self.study = found
+        self._pixels = _pixels(layout, found.cases[0])
+        self._fields = [_fields(case, self._pixels) for case in found.cases]
+        image = self._united([_image(case) for case in found.cases])
+        self._image = tuple(image[axis] for axis in self._pixels)
+
+    def names(self) -> list[str]:
+        """The layers, and named values, that see something of the image, in all cases."""
+        maps = self.study.cases[0].network.maps()
+        return [name for name in maps if all(name in fields for fields in self._fields)]
+
+    def field(self, layer: str | int) -> ReceptiveField:
+        """The receptive field of one layer.
+
+        Raises:
+            ValidationError: an unknown layer, or one that does not depend on the image.
+        """
+        name = self.study.cases[0].network.name(layer)
+        raise_if([] if name in self.names() else [_blind(name)])
+        each = [fields[name] for fields in self._fields]
+        axis_fields = tuple(self._reach(ways) for ways in zip(*each, strict=True))
+        shapes = [_shape(case, name) for case in self.study.cases]
+        shape = self._united(shapes) if len(set(map(len, shapes))) == 1 else ()
+        return ReceptiveField(
+            name,
+            tuple(axis_field.span and axis_field.span.size for axis_field in axis_fields),
+            tuple(axis_field.span and axis_field.span.stride for axis_field in axis_fields),
+            tuple(axis_field.span and axis_field.span.offset for axis_field in axis_fields),
+            all(map(_is_exact, each)),
+            tuple(shape[axis] for axis in _axes(axis_fields)),
+            self._image,
+            self._pixels,
+            axis_fields,
+        )
+
+    def _reach(self, ways: Sequence[AxisField]) -> AxisField:
+        """What neurons see, out of what they see in each case."""
+        first, exact = ways[0], all(way.exact for way in ways)
+        if len({way.axis for way in ways}) > 1:
+            return AxisField(None, None, None, exact=False)
+        everywhere = all(way.everywhere for way in ways)
+        ends = first.ends if len(ways) == 1 else None
+        spans = [way.span for way in ways if way.span is not None]
+        known = len(spans) == len(ways) and len({span.pattern for span in spans}) == 1
+        span = self._span(spans) if known else None
+        return AxisField(first.axis, span, ends, exact, everywhere=everywhere)
+
+    def _span(self, spans: Sequence[PeriodicPattern]) -> PeriodicPattern | None:
+        numbers = self._united([span.numbers for span in spans])
+        return None if None in numbers else spans[0].with_numbers(numbers)
+
+    def _united(self, ways: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+        return tuple(self.study.unite(*sizes) for sizes in zip(*ways, strict=True))
+
+
+def _is_exact(axis_fields: Field) -> bool:
+    """Whether the neurons at each place, of all channels together, see all that is said."""
+    axes = _axes(axis_fields)
+    return all(axis_field.exact and axis_field.mixed not in axes for axis_field in axis_fields)
+
+
+def _axes(axis_fields: Field) -> list[int]:
+    """The axes of a map along which its neurons see different pixels."""
+    return list(
+        dict.fromkeys(axis_field.axis for axis_field in axis_fields if axis_field.axis is not None)
+    )
+
+
+def look(
+    fn: Callable[..., Any], *args: Any, layout: str | None = None, where: str | None = None
+) -> Look:
+    """Follow the image through a function, for all sizes.
+
+    Raises:
+        ValidationError: no size is accepted, or another layout than the image has.
+    """
+    return Look(study(fn, *args, where=where), layout)
+
+
+def _image(case: Case) -> tuple[Any, ...]:
+    """The shape of the image: the first input that may be one."""
+    return tuple(map(case.here, shape_of(case.network.image())))
+
+
+def _shape(case: Case, name: str) -> tuple[Any, ...]:
+    return tuple(map(case.here, shape_of(case.network.maps()[name].var)))
+
+
+def _fields(case: Case, pixels: Sequence[int]) -> dict[str, Field]:
+    """What each layer sees in one case."""
+    found, maps = _followed(case, pixels), case.network.maps().items()
+    return {name: found[ref] for name, ref in maps if ref in found}
+
+
+def _followed(case: Case, pixels: Sequence[int]) -> dict[ValueRef, Field]:
+    """What each value sees along some axes of the image."""
+    closed, image, shape = case.network.closed, case.network.image(), _image(case)
+    field = tuple(AxisField.of_image(axis, shape[axis]) for axis in pixels)
+    fields = [field if var is image else None for var in closed.jaxpr.invars]
+    follower = Follower(case.here)
+    follower.walk(closed.jaxpr, fields, whole_numbers(closed.jaxpr, closed.consts))
+    return follower.found
+
+
+def _slid_over(case: Case) -> tuple[int, ...]:
+    """The axes of the image over which the first convolution slides; none if that is not known."""
+    found = _followed(case, range(len(_image(case))))
+    layers = (layer for layer in case.network.rows.values() if layer.kind == "convolution")
+    for calls, eqn in ((layer.calls, layer.eqn) for layer in layers if layer.eqn):
+        operand, spatial = eqn.invars[0], eqn.params["dimension_numbers"].lhs_spec[2:]
+        ref = None if isinstance(operand, core.Literal) else ValueRef(calls, operand)
+        if ref is not None and ref in found:
+            axes = tuple(
+                axis for axis, axis_field in enumerate(found[ref]) if axis_field.axis in spatial
+            )
+            return axes if len(axes) == len(spatial) else ()
+    return ()
+
+
+def _pixels(layout: str | None, case: Case) -> tuple[int, ...]:
+    """The axes of an image that have pixels; its layout has a letter for each."""
+    shape = _image(case)
+    if layout is None and (slid := _slid_over(case)):
+        return slid
+    order = ORDERS.get(len(shape)) if layout is None else layout
+    if order and len(order) == len(shape) and {*order} - {*"NC"}:
+        return tuple(axis for axis, letter in enumerate(order) if letter not in "NC")
+    said = "" if layout is None else f", not {layout!r}"
+    wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{said}."
+    fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"
+    raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
+
+
+def _interval(axis_field: AxisField, place: int, image: Any) -> Interval | None:
+    """What one neuron sees along one axis, cut at the image if that is given."""
+    if image is not None and axis_field.ends is not None:
+        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in axis_field.ends)
+        return (0, 0) if first == FAR else (first, end)
+    if axis_field.span is None or not (image is None or axis_field.everywhere):
+        return None
+    first, end = axis_field.span.at(place) or (0, 0)
+    return (first, end) if image is None else (_within(first, image), _within(end, image))
+
+
+def _within(pixel: Any, image: Any) -> Any:
+    return extreme("min", extreme("max", pixel, 0), image)
+
+
+def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[Diagnostic]:
+    """What is wrong with the place of a neuron."""
+    text = " x ".join(map(str, sizes))
+    fits = len(at) == len(sizes) and all(
+        isinstance(n, int) and n >= 0 and not (isinstance(size, int) and n >= size)
+        for n, size in zip(at, sizes, strict=True)
+    )
+    if fits:
+        return
+    if not sizes:
+        yield Diagnostic(
+            f"{layer} has no places: each neuron sees the same.", "call box() without any."
+        )
+        return
+    most = [str(size - 1) for size in sizes]
+    ranges = f"0 to {most[0]}" if len(set(most)) == 1 else ", ".join(f"0 to {n}" for n in most)
+    wrong = f"{', '.join(map(str, at)) or 'nothing'} is no place in {layer}, whose map is {text}."
+    yield Diagnostic(
+        wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}."
+    )
+
+
+def _unknown(layer: str) -> Diagnostic:
+    wrong = f"what a neuron of {layer} sees follows no pattern that is known."
+    return Diagnostic(wrong, "pass numbers as sizes of the image, and leave clip=True.")
+
+
+def _blind(layer: str) -> Diagnostic:
+    return Diagnostic(f"{layer} does not depend on the image.", "name a layer that does.")
+
+
+def _alike(numbers: Sequence[Pixels]) -> str:
+    """One number where all are the same."""
+    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _text(n) for n in numbers]
+    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
+
+
+def _text(number: Pixels) -> str:
+    return "?" if number is None else str(number)

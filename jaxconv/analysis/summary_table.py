@@ -1,0 +1,215 @@
+"""The table of a model's layers: rows and totals, as text, as a table for rich, and as data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxconv.analysis.receptive_field import ReceptiveField
+from jaxconv.prover.conditions import shape_text
+from jaxconv.prover.verdict import point_text
+from jaxconv.symbolic.sets import SizeSet
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+LONG = 44  # characters of a formula that a cell shows; the rows have all of it
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer. Sizes and numbers are ints, or formulas (:class:`Size`); None is unknown.
+
+    Attributes:
+        name: of the layer, or its source line, such as ``net.py:12``.
+        kind: "convolution", "product", "pool", "reduction", "join", or "unknown".
+        inputs: names of the rows that feed it; "input" is the first input of the function.
+        output: shape after the activation.
+        dtype: of the output.
+        times: how often it runs, in a scan.
+        parameters: numbers in the arrays that no row above uses.
+        weights: those of one neuron; None where it has none.
+        field: which pixels of the image its neurons see; None if that is unknown, or it sees none.
+        macs: multiply-accumulates, all times together.
+        activation_bytes: of the output, all times together.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    output: tuple[Any, ...]
+    dtype: str
+    times: Any
+    parameters: int
+    weights: Any
+    field: ReceptiveField | None
+    macs: Any
+    activation_bytes: Any
+
+
+class Totals(NamedTuple):
+    """Sums over all rows; of branches of which one runs, the largest."""
+
+    parameters: int
+    macs: Any
+    activation_bytes: Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What :func:`summary` found: text with ``str``, a table for rich, data with ``to_json``.
+
+    Attributes:
+        rows: the layers in the order of computation.
+        inputs: the shape of each input, by name.
+        parameters: of the whole model, those that no row uses too.
+        macs: of all rows; an int, a formula, or None where it is unknown.
+        activation_bytes: of all rows; likewise.
+        sizes: for which all this holds.
+        padded_taps: whether taps on padding count in ``macs``.
+        at: the concrete sizes asked about, if any.
+        numbers: the rows with numbers for them.
+        totals: the numbers of the whole for them.
+    """
+
+    rows: tuple[Row, ...]
+    inputs: Mapping[str, tuple[Any, ...]]
+    parameters: int
+    macs: Any
+    activation_bytes: Any
+    sizes: SizeSet
+    padded_taps: bool
+    at: dict[str, int] | None = None
+    numbers: tuple[Row, ...] = ()
+    totals: Totals | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain data: formulas as text, and numbers for the sizes ``at``."""
+        rows = [_row_json(row) for row in self.rows]
+        for row, numbers in zip(rows, self.numbers, strict=False):
+            row["at"] = {"output": list(numbers.output)} | {
+                name: getattr(numbers, name) for name in SUMMED
+            }
+        found = {
+            "sizes": str(self.sizes) if self.sizes.names else "",
+            "padded_taps": self.padded_taps,
+            "inputs": {name: [*map(_plain, shape)] for name, shape in self.inputs.items()},
+            "rows": rows,
+            "parameters": self.parameters,
+            "macs": _plain(self.macs),
+            "activation_bytes": _plain(self.activation_bytes),
+        }
+        if self.at is None or self.totals is None:
+            return found
+        return found | {"at": {"sizes": self.at} | self.totals._asdict()}
+
+    def __str__(self) -> str:
+        lines = [HEADINGS, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        texts = [
+            "  ".join(_aligned(*cell) for cell in zip(HEADINGS, line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        rule = "-" * max(map(len, texts))
+        return "\n".join([texts[0], rule, *texts[1:], rule, *self._notes()])
+
+    def __rich__(self) -> "Table":
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        notes = Text("\n".join(self._notes()))
+        table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
+        for heading in HEADINGS:
+            table.add_column(
+                heading, justify="left" if heading in WORDS else "right", overflow="fold"
+            )
+        for cells in self._cells():
+            table.add_row(*(Text(cell.replace(" = ", "\n")) for cell in cells))  # to be narrow
+        return table
+
+    def _cells(self) -> Iterator[tuple[str, ...]]:
+        places = {row.name: str(number) for number, row in enumerate(self.rows, 1)}
+        above = ("input",)
+        for row, numbers in zip_longest(self.rows, self.numbers):
+            feeding = ", ".join(places.get(name, name) for name in row.inputs) or "-"
+            yield (
+                places[row.name],
+                *_row_cells(row, numbers, "" if row.inputs == above else feeding),
+            )
+            above = (row.name,)
+
+    def _notes(self) -> Iterator[str]:
+        numbers = self.totals
+        here = f"; numbers for {point_text(self.at)}" if self.at else ""
+        if self.sizes.names:
+            yield f"for {self.sizes}{here}"
+        beside = self.parameters - sum(row.parameters for row in self.rows)
+        unused = f", {beside:,} of them in no layer above" if beside else ""
+        yield f"parameters: {self.parameters:,}{unused}"
+        yield f"MACs: {_whole_cell(self.macs, numbers and numbers.macs)}"
+        bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
+        yield f"activation bytes: {bytes_}"
+        taps = "counted" if self.padded_taps else "left out"
+        yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
+        yield f"A MAC is one multiply-accumulate; taps on padding are {taps}."
+
+
+HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")
+WORDS = ("layer", "from", "output")
+SUMMED = ("macs", "activation_bytes")
+COUNTED = ("convolution", "product", "unknown")
+
+
+def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
+    """All cells of a row but the first."""
+    macs, kept = (_cell(getattr(row, name), numbers and getattr(numbers, name)) for name in SUMMED)
+    return (
+        f"{row.name} x {row.times}" if row.times != 1 else row.name,
+        feeding,
+        _shape_cell(row.output, numbers and numbers.output),
+        f"{row.parameters:,}" if row.parameters else "-",
+        "-" if row.weights is None else _cell(row.weights, None),
+        "-" if row.field is None else row.field.short(),
+        macs if row.kind in COUNTED else "-",
+        kept,
+    )
+
+
+def _aligned(heading: str, text: str, width: int) -> str:
+    return text.ljust(width) if heading in WORDS else text.rjust(width)
+
+
+def _cell(formula: Any, number: int | None) -> str:
+    """A formula that is short enough to be read in a table, and its number."""
+    text = _whole_cell(formula, None)
+    text = f"{text[: LONG - 3]}..." if len(text) > LONG else text
+    return text if number is None or isinstance(formula, int) else f"{text} = {number:,}"
+
+
+def _whole_cell(formula: Any, number: int | None) -> str:
+    text = "?" if formula is None else f"{formula:,}" if isinstance(formula, int) else str(formula)
+    return text if number is None or isinstance(formula, int) else f"{text} = {number:,}"
+
+
+def _shape_cell(shape: Sequence[Any], numbers: Sequence[Any] | None) -> str:
+    text = shape_text(["?" if n is None else n for n in shape])
+    symbolic = numbers and not all(isinstance(n, int) for n in shape)
+    return f"{text} = {shape_text(numbers)}" if numbers and symbolic else text
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    found = {name: _plain(value) for name, value in vars(row).items() if name != "field"}
+    lists = {"inputs": list(row.inputs), "output": [_plain(n) for n in row.output]}
+    return found | lists | {"field": row.field and _field_json(row.field)}
+
+
+def _field_json(field: ReceptiveField) -> dict[str, Any]:
+    names = ("size", "stride", "offset")
+    found = {name: [_plain(n) for n in getattr(field, name)] for name in names}
+    return found | {"exact": field.exact}
+
+
+def _plain(number: Any) -> int | str | None:
+    """A number as it is; a formula or a fraction, such as 1/2, as text."""
+    return number if number is None or isinstance(number, int) else str(number)

@@ -1,0 +1,1 @@
+"""Functions compiled ahead of time, for this machine or for a file."""

@@ -1,1 +1,0 @@
-"""Programs: functions compiled ahead of time, parameters prepared, for this machine."""

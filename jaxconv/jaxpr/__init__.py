@@ -1,0 +1,1 @@
+"""Read JAX programs (jaxprs): their equations, and what each primitive does."""

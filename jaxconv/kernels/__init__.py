@@ -1,0 +1,1 @@
+"""Formulations of operations that are fast on a CPU, and their place in a JAX program."""

@@ -1,1 +1,0 @@
-"""Show what was found: photos, figures, drawings of networks, and a page to explore maps in."""

@@ -1,0 +1,1 @@
+"""Figures, network diagrams, and the page to explore feature maps in."""

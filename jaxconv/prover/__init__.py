@@ -1,0 +1,1 @@
+"""Decide for every size at once what a function accepts and returns."""

@@ -1,0 +1,129 @@
+"""What a proof found, as people and programs read it."""
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from jaxconv.symbolic.sets import SizeSet
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why some sizes are not accepted.
+
+    Attributes:
+        sizes: all of them.
+        smallest: the first of them.
+        where: ``file.py:88`` of the user's code; empty where no line is known.
+        message: a sentence.
+        fix: the remedy, an imperative sentence.
+        layer: the layer called there, such as ``block1.conv2``; empty where it has no name.
+        path: of the user's file; empty where no line is known.
+        caller: the user's line that called the function around it; may be empty.
+    """
+
+    sizes: SizeSet
+    smallest: dict[str, int]
+    where: str
+    message: str
+    fix: str
+    layer: str = ""
+    path: str = ""
+    caller: str = ""
+
+    def __str__(self) -> str:
+        layer = f"{self.layer}: " if self.layer else ""
+        called = f", called at {self.caller}" if self.caller else ""
+        place = f"at {self.where}{called}: " if self.where else ""
+        smallest = f"; first for {point_text(self.smallest)}" if self.smallest else ""
+        return f"{place}{layer}{self.message}\n    for {self.sizes}{smallest}\n    Fix: {self.fix}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What :func:`check` found.
+
+    Attributes:
+        status: "proven": all sizes asked about are accepted, and return what was promised;
+            "refuted": some are not; "tested": some sizes could only be tried, not proven.
+        accepts: exactly the sizes accepted; of those only tried, the ones that worked.
+        outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
+            None where nothing is accepted.
+        failures: why the rest fails.
+        untried: sizes about which nothing is known.
+        notes: what could not be proven and why, pixels that are lost, accidents.
+        runs: how many traces it took.
+    """
+
+    status: str
+    accepts: SizeSet
+    outputs: Any
+    failures: tuple[Failure, ...]
+    untried: SizeSet
+    notes: tuple[str, ...]
+    runs: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every size asked about is proven to be accepted."""
+        return self.status == "proven"
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as plain data."""
+        return {
+            "status": self.status,
+            "accepts": str(self.accepts),
+            "outputs": str(self.outputs),
+            "failures": [
+                vars(failure) | {"sizes": str(failure.sizes)} for failure in self.failures
+            ],
+            "untried": str(self.untried),
+            "notes": list(self.notes),
+            "runs": self.runs,
+        }
+
+    def __str__(self) -> str:
+        returns = "" if self.outputs is None else f", returns {_short(self.outputs)}"
+        lines = [f"{self.status}: accepts {_short(self.accepts)}{returns}"]
+        lines += [f"  fails{' ' if f.where else ': '}{f}" for f in self.failures]
+        if not self.untried.is_empty():
+            lines.append(f"  not known for {_short(self.untried)}")
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """What has many cases, or many parts, as far as it fits on two lines."""
+    return textwrap.shorten(str(value), 200, placeholder=" ...")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a function returns where no one formula covers all sizes.
+
+    Attributes:
+        cases: sizes, and the shapes returned for them.
+    """
+
+    cases: tuple[tuple[SizeSet, Any], ...]
+
+    def at(self, **sizes: int) -> Any:
+        """The shapes for these sizes, formulas that hold there."""
+        return next(shapes for where, shapes in self.cases if where.contains(**sizes))
+
+    def __str__(self) -> str:
+        return " or ".join(f"{shapes} for {where}" for where, shapes in self.cases)
+
+
+def point_text(point: dict[str, int]) -> str:
+    """Sizes as a person writes them: ``b = 1, h = 33``."""
+    return ", ".join(f"{name} = {size}" for name, size in point.items())
+
+
+def remedy(accepts: SizeSet, untried: SizeSet, failing: dict[str, int]) -> str:
+    """Which sizes to pass in place of some that fail."""
+    if accepts.is_empty():
+        known = "it accepts no size" if untried.is_empty() else "no size is known to work"
+        return f"mend the function; {known}."
+    near = point_text(accepts.nearest(failing))
+    return f"pass sizes with {accepts}; nearest to the first failure: {near}."

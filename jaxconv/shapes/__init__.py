@@ -1,1 +1,0 @@
-"""Shapes: integer arithmetic, layouts and messages. No JAX in here."""

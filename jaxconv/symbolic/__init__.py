@@ -1,0 +1,1 @@
+"""Sizes known as formulas, sets of sizes, and the language of shapes."""

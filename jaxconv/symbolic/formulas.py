@@ -1,0 +1,104 @@
+"""Formulas of sizes as a person writes them: ``h//32``, ``(h + 7)//8``, ``h % 16``."""
+
+from dataclasses import dataclass
+
+import islpy as isl
+
+from jaxconv.symbolic.sets import PARAM, SizeSet
+
+DIV = isl.dim_type.div
+
+
+def factor_text(affine: isl.PwAff) -> str:
+    """A formula as a factor of a product, in brackets where it needs them."""
+    text = formula_text(affine)
+    return text if text.isidentifier() else f"({text})"
+
+
+def formula_text(affine: isl.PwAff) -> str:
+    """A formula, case by case where it has several."""
+    pieces = affine.get_pieces()
+    if len(pieces) == 1:
+        return str(_Sum.of(pieces[0][1]))
+    cases = [f"{_Sum.of(aff)} if {SizeSet(where.params())}" for where, aff in pieces[:-1]]
+    return " else ".join([*cases, str(_Sum.of(pieces[-1][1]))])
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """An affine formula to be written: names and floors with coefficients, and a constant."""
+
+    names: dict[str, int]
+    floors: tuple[tuple[int, "_Sum", int], ...]  # coefficient, numerator, denominator
+    constant: int
+
+    @classmethod
+    def of(cls, aff: isl.Aff) -> "_Sum":
+        whole = aff.scale_val(aff.get_denominator_val())
+        names = {}
+        for i in range(whole.dim(PARAM)):
+            if k := whole.get_coefficient_val(PARAM, i).to_python():
+                names[whole.get_dim_name(PARAM, i)] = k
+        floors = []
+        for i in range(whole.dim(DIV)):
+            if k := whole.get_coefficient_val(DIV, i).to_python():
+                inner = whole.get_div(i)
+                top = inner.scale_val(inner.get_denominator_val())
+                floors.append((k, cls.of(top), inner.get_denominator_val().to_python()))
+        made = cls(names, tuple(floors), whole.get_constant_val().to_python())
+        bottom = aff.get_denominator_val().to_python()
+        # A fraction is whole on its domain, so that its floor is the same and reads as Python.
+        return made._tidy() if bottom == 1 else cls({}, ((1, made._tidy(), bottom),), 0)
+
+    def _tidy(self) -> "_Sum":
+        """Prefer ``(h + 7)//8`` to ``(h - 1)//8 + 1``, and ``(h + 1)//2`` to ``h - h//2``."""
+        if len(self.floors) != 1:
+            return self
+        ((k, top, bottom),) = self.floors
+        if k == -1 and self.names:
+            flipped = self._plus(top, bottom, bottom - 1)
+            return _Sum({}, ((1, flipped, bottom),), 0)
+        if k > 0 and self.constant % k == 0 and not self.names:
+            raised = _Sum(top.names, top.floors, top.constant + bottom * (self.constant // k))
+            return _Sum({}, ((k, raised, bottom),), 0)
+        return self
+
+    def _plus(self, top: "_Sum", bottom: int, more: int) -> "_Sum":
+        """``bottom*names + bottom*constant - top + more``."""
+        names = {name: bottom * k for name, k in self.names.items()}
+        for name, k in top.names.items():
+            names[name] = names.get(name, 0) - k
+        floors = tuple((-k, inner, d) for k, inner, d in top.floors)
+        constant = bottom * self.constant - top.constant + more
+        return _Sum({n: k for n, k in names.items() if k}, floors, constant)
+
+    def _remainder(self) -> str:
+        """``h % 16`` where the formula is ``h - 16*(h//16)``, else nothing."""
+        if len(self.floors) != 1:
+            return ""
+        ((k, top, bottom),) = self.floors
+        same = (self.names, self.constant, ()) == (top.names, top.constant, top.floors)
+        return f"{_bracket(str(top))} % {bottom}" if same and k == -bottom else ""
+
+    def __str__(self) -> str:
+        if remainder := self._remainder():
+            return remainder
+        terms = [(k, name) for name, k in self.names.items()]
+        terms += [(k, f"{_bracket(str(top))}//{bottom}") for k, top, bottom in self.floors]
+        if self.constant or not terms:
+            terms.append((self.constant, ""))
+        if terms[0][0] < 0:
+            terms.sort(key=lambda term: term[0] < 0)
+        return "".join(_term(k, name, not i) for i, (k, name) in enumerate(terms))
+
+
+def _bracket(text: str) -> str:
+    return text if text.isidentifier() else f"({text})"
+
+
+def _term(k: int, name: str, first: bool) -> str:
+    many = f"{abs(k)}*" + (f"({name})" if "//" in name else name)
+    alone = f"({name})" if first and k == -1 and "//" in name else name
+    number = str(abs(k)) if not name else alone if abs(k) == 1 else many
+    sign = ("-" if k < 0 else "") if first else (" - " if k < 0 else " + ")
+    return sign + number

@@ -1,0 +1,330 @@
+"""Sets of sizes, decided by isl, the integer set library of polyhedral compilers.
+
+A set is what a condition of Presburger arithmetic describes: sums, constants, floor division and
+remainders of names, compared and joined by "and" and "or" (Verdoolaege, "isl: An integer set
+library for the polyhedral model", 2010).
+"""
+
+import contextlib
+import functools
+import operator
+import re
+from collections.abc import Iterator, Sequence
+
+import islpy as isl
+
+PARAM = isl.dim_type.param
+
+
+class SizeSet:
+    """A set of sizes: for each name an integer, decided exactly.
+
+    Example:
+        >>> from jaxconv.symbolic.sets import SizeSet
+        >>> some = SizeSet.parse("h w", "224 <= h <= 255 and w = h")
+        >>> print(some)
+        w = h, 224 <= h <= 255
+        >>> some.contains(h=224, w=224), some.contains(h=224, w=225), some.smallest()
+        (True, False, {'h': 224, 'w': 224})
+    """
+
+    def __init__(self, points: isl.Set) -> None:
+        self.points = points.coalesce()
+        self.names = names_of(points)
+
+    @classmethod
+    def parse(cls, names: str | Sequence[str], where: str = "") -> "SizeSet":
+        """All positive sizes of these names for which the condition holds, in isl's notation."""
+        given = names.split() if isinstance(names, str) else list(names)
+        positive = [f"{name} >= 1" for name in given] + ([f"({where})"] if where else [])
+        return cls(isl.Set(f"[{', '.join(given)}] -> {{ : {' and '.join(positive) or 'true'} }}"))
+
+    def contains(self, **sizes: int) -> bool:
+        """Whether these sizes, one for each name, are in the set."""
+        if set(sizes) != set(self.names):
+            raise TypeError(f"contains() takes {', '.join(self.names)}, not {', '.join(sizes)}.")
+        return not self._fix(sizes).is_empty()
+
+    def is_empty(self) -> bool:
+        """Whether no sizes are in the set."""
+        return self.points.is_empty()
+
+    def smallest(self) -> dict[str, int]:
+        """The smallest sizes, by the first name, then the next; an empty set has none."""
+        if self.is_empty():
+            raise ValueError("an empty set has no smallest sizes.")
+        rest, found = self.points, {}
+        for name in self.names:
+            found[name] = _least(rest, name)
+            rest = _fix(rest, name, found[name])
+        return found
+
+    def subject(self) -> tuple[str, ...]:
+        """The names on which it depends whether sizes are in the set."""
+        positive = SizeSet.parse(self.names).points
+
+        def free(name: str) -> isl.Set:
+            points = self.points.eliminate(PARAM, _position(self.points, name), 1)
+            return points.intersect(positive)
+
+        return tuple(name for name in self.names if not free(name).is_subset(self.points))
+
+    def nearest(self, point: dict[str, int]) -> dict[str, int]:
+        """Sizes of the set close to a point: name by name the next larger one, else the next."""
+        rest, found = self.points, {}
+        for name in self.names:
+            above = rest.intersect(_condition(rest, f"{name} >= {point[name]}"))
+            value = _most(rest, name) if above.is_empty() else _least(above, name)
+            found[name] = value
+            rest = _fix(rest, name, value)
+        return found
+
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        """All sizes of a finite set."""
+        yield from self._walk(self.points, 0)
+
+    def _walk(self, points: isl.Set, depth: int) -> Iterator[dict[str, int]]:
+        if depth == len(self.names):
+            yield {}
+            return
+        name = self.names[depth]
+        while not points.is_empty():
+            value = _least(points, name)
+            for rest in self._walk(_fix(points, name, value), depth + 1):
+                yield {name: value, **rest}
+            points = points.intersect(_condition(points, f"{name} > {value}"))
+
+    def __or__(self, other: "SizeSet") -> "SizeSet":
+        return SizeSet(self.points.union(other.points))
+
+    def __and__(self, other: "SizeSet") -> "SizeSet":
+        return SizeSet(self.points.intersect(other.points))
+
+    union = __or__
+    intersection = __and__
+
+    def __sub__(self, other: "SizeSet") -> "SizeSet":
+        return SizeSet(self.points.subtract(other.points))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SizeSet) and self.points.is_equal(other.points)
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __le__(self, other: "SizeSet") -> bool:
+        return self.points.is_subset(other.points)
+
+    def _fix(self, sizes: dict[str, int]) -> isl.Set:
+        points = self.points
+        for name, value in sizes.items():
+            points = _fix(points, name, operator.index(value))
+        return points
+
+    def __str__(self) -> str:
+        return _set_text(self)
+
+    def __repr__(self) -> str:
+        return f"SizeSet({self})"
+
+
+def names_of(points: isl.Set) -> tuple[str, ...]:
+    """The names that a set is about."""
+    return tuple(str(points.get_dim_name(PARAM, i)) for i in range(points.dim(PARAM)))
+
+
+def _position(points: isl.Set, name: str) -> int:
+    return points.find_dim_by_name(PARAM, name)
+
+
+def _fix(points: isl.Set, name: str, value: int) -> isl.Set:
+    return points.fix_val(PARAM, _position(points, name), isl.Val(str(value)))
+
+
+def _condition(points: isl.Set, text: str) -> isl.Set:
+    return isl.Set(f"[{', '.join(names_of(points))}] -> {{ : {text} }}")
+
+
+def _least(points: isl.Set, name: str) -> int:
+    """The least value of a name; every size has one."""
+    low, _ = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    assert low is not None
+    return low
+
+
+def _most(points: isl.Set, name: str) -> int:
+    """The largest value of a name that has one."""
+    _, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    assert high is not None
+    return high
+
+
+def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:
+    """The least and the largest value of a formula over a set, None where there is no bound."""
+    values = isl.Set.from_pw_aff(formula.intersect_params(points))
+    # The values as a set of one dimension, with the names projected out.
+    values = values.project_out(PARAM, 0, values.dim(PARAM))
+    if values.is_empty():
+        return None, None
+    low, high = values.dim_min_val(0), values.dim_max_val(0)
+    return (
+        low.to_python() if low.is_int() else None,
+        high.to_python() if high.is_int() else None,
+    )
+
+
+OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
+
+
+def _set_text(sizes: SizeSet) -> str:
+    """Write a set as a person would, or, where that takes too long, as isl has it."""
+    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+        return _readable(sizes)
+    return _inside(sizes.points)
+
+
+@contextlib.contextmanager
+def bounded(operations: int) -> Iterator[None]:
+    """Let isl raise its error where it takes too long; its operations cannot be interrupted."""
+    context = isl.DEFAULT_CONTEXT
+    before = context.get_max_operations()
+    context.reset_operations()
+    context.set_max_operations(operations)
+    try:
+        yield
+    finally:
+        context.set_max_operations(before)  # 0 is no bound
+        context.reset_operations()
+
+
+def _readable(sizes: SizeSet) -> str:
+    """One condition a name, or several sets joined by "or"."""
+    every = SizeSet.parse(sizes.names)
+    points = (sizes & every).points
+    if points.is_empty() or not sizes.names:
+        return "no size" if points.is_empty() else "every size"
+    if (lines := _lines(points)) is not None:
+        whole = [_line(line, name, _alone(every.points, name)) for line, name in lines]
+        found = [
+            (text, name) for texts, (_, name) in zip(whole, lines, strict=True) for text in texts
+        ]
+        return _gather(found, ", ") or "every size"
+    hull = SizeSet(functools.reduce(isl.Set.intersect, (_hull(points, n) for n in sizes.names)))
+    if (lines := _lines(hull.points.subtract(points))) is not None:
+        either = _gather(list(_outside(lines, hull.points)), " or ")
+        return either if hull == every else f"{_readable(hull)}, and {either}"
+    parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
+    if len(parts) > 1:
+        parts.sort(key=lambda part: tuple(part.smallest().values()))
+        return " or ".join(f"({_readable(part)})" for part in parts)
+    return _conditions_text(points)
+
+
+def _outside(lines: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[str, str]]:
+    """The conditions of being in a hull, but not in a product of lines: one of them must hold."""
+    for line, name in lines:
+        whole = _alone(hull, name)
+        if not whole.is_subset(line):
+            texts = _line(whole.subtract(line), name, whole)
+            yield (f"({', '.join(texts)})" if len(texts) > 1 else texts[0]), name
+
+
+def _lines(points: isl.Set) -> list[tuple[isl.Set, str]] | None:
+    """A set as one condition a name, where it is such a product; else None."""
+    lines = [(_alone(points, name), name) for name in names_of(points)]
+    product = functools.reduce(isl.Set.intersect, (line for line, _ in lines))
+    return lines if product.is_equal(points) else None
+
+
+def _gather(conditions: list[tuple[str, str]], joint: str) -> str:
+    """Put names into their conditions; multiples of one number share theirs."""
+    found: dict[str, list[str]] = {}
+    for condition, name in conditions:
+        shared = condition if "multiple" in condition else condition.replace("{}", name)
+        found.setdefault(shared, []).append(name)
+    texts = []
+    for condition, names in found.items():
+        text = f"({condition})" if " or " in condition and len(found) > 1 else condition
+        if joint == ", " and len(names) > 1:
+            text = re.sub("( a)?( no)? multiple", r"\2 multiples", text)
+        texts.append(text.replace("{}", (" and " if joint == ", " else joint).join(names)))
+    return joint.join(texts)
+
+
+def _alone(points: isl.Set, name: str) -> isl.Set:
+    """What a set says of one name, whatever the others."""
+    place = _position(points, name)
+    for i in range(points.dim(PARAM)):
+        points = points if i == place else points.eliminate(PARAM, i, 1)
+    return points.intersect(_condition(points, f"{name} >= 1"))
+
+
+def _hull(points: isl.Set, name: str) -> isl.Set:
+    """All values of a name from its least to its largest in a set."""
+    return _condition(points, " and ".join([f"{name} >= 1", *_range(points, name)]).format(name))
+
+
+def _range(points: isl.Set, name: str) -> list[str]:
+    """The bounds of a name in a set as a condition; nothing where it may be any size."""
+    low, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    if high is None:
+        return [] if low == 1 else [f"{{}} >= {low}"]
+    if low == high:
+        return [f"{{}} = {low}"]
+    return [f"{low} <= {{}} <= {high}" if low != 1 else f"{{}} <= {high}"]
+
+
+def _line(points: isl.Set, name: str, within: isl.Set) -> list[str]:
+    """The conditions by which a set that depends on one name is part of another, {} for it."""
+    hull, convex = _hull(points, name), _range(points, name)
+    if hull.is_subset(points):
+        return convex
+    for area, bound in ((within, []), (hull, convex)):
+        if found := _residue(points, area, name):
+            step, rest = found
+            text = "{} odd" if (step, rest) == (2, 1) else f"{{}} % {step} = {rest}"
+            return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
+        if (found := _residue(area.subtract(points), area, name)) and found[1] == 0:
+            return [*bound, f"{{}} no multiple of {found[0]}"]
+    if found := _residues(points, hull, name):
+        step, rest = found
+        return [*convex, f"{{}} % {step} in {tuple(rest)}"]
+    return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
+
+
+def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]] | None:
+    """The step and the remainders of the values of a name, if they are what says what is in."""
+    steps = [int(n) for n in re.findall(r"(?:mod |/)(\d+)", str(points))]
+    for step in sorted({n for n in steps if n <= 64}):
+        classes = [_condition(points, f"{name} mod {step} = {rest}") for rest in range(step)]
+        whole = [hull.intersect(one) for one in classes]
+        inside = [rest for rest in range(step) if whole[rest].is_subset(points)]
+        nothing = isl.Set.empty(points.space)
+        if points.is_equal(functools.reduce(isl.Set.union, [whole[r] for r in inside], nothing)):
+            return step, inside
+    return None
+
+
+def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | None:
+    """The step and the remainder of the values of a name, if a set has just those of an area."""
+    if points.is_empty():
+        return None
+    first = _least(points, name)
+    more = points.intersect(_condition(points, f"{name} > {first}"))
+    if more.is_empty():
+        return None
+    step = _least(more, name) - first
+    residue = area.intersect(_condition(points, f"{name} mod {step} = {first % step}"))
+    return (step, first % step) if residue.is_equal(points) else None
+
+
+def _conditions_text(points: isl.Set) -> str:
+    """What isl writes of a set, without what is always true."""
+    return _inside(points.gist(SizeSet.parse(names_of(points)).points))
+
+
+def _inside(points: isl.Set) -> str:
+    """What isl writes of a set, without its frame."""
+    text = str(points)
+    inside = text[text.index("{") + 1 : text.rindex("}")].strip().removeprefix(":").strip()
+    return inside.replace(" and ", ", ")

@@ -1,0 +1,1 @@
+"""Contracts as tests: the pytest plugin, and annotations for GitHub."""

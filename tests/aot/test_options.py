@@ -1,0 +1,97 @@
+"""``jaxconv.jit`` is ``jax.jit`` wherever it stands, with our options where they can count."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxconv as jc
+from jaxconv.aot import options
+from tests.support.programs import agree, normal
+
+X = jnp.asarray(normal(2, 4))
+
+
+@jc.jit
+def double(x):
+    """Twice x."""
+    return 2 * x
+
+
+INSIDE = {
+    "jit": jax.jit(lambda x: double(x) + 1),
+    "itself": jc.jit(lambda x: double(x) + 1),
+    "grad": jax.grad(lambda x: (double(x) ** 2).sum()),
+    "vmap": jax.vmap(double),
+    "scan": lambda x: jax.lax.scan(lambda x, _: (double(x), None), x, None, length=2)[0],
+    "checkpoint": jax.checkpoint(double),
+    "compile": lambda x: jc.compile(double, x)(x),
+}
+
+
+@pytest.mark.parametrize("fn", INSIDE.values(), ids=INSIDE)
+def test_it_can_stand_inside(fn):
+    expected = {"jit": 2 * X + 1, "itself": 2 * X + 1, "grad": 8 * X, "scan": 4 * X}
+    (name,) = [name for name, each in INSIDE.items() if each is fn]
+    agree(fn(X), expected.get(name, 2 * X))
+    agree(double(X), 2 * X)
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    @functools.partial(jc.jit, static_argnums=0)
+    def times(self, x):
+        return self.by * x
+
+
+def test_it_makes_methods():
+    agree(Scaled(3).times(X), 3 * X)
+    agree(Scaled(5).times(X), 5 * X)
+
+
+def test_it_is_what_it_wraps_to_who_asks():
+    assert (double.__name__, double.__doc__) == ("double", "Twice x.")
+    assert double.eval_shape(X).shape == X.shape
+    assert double.trace(X).jaxpr.out_avals[0].shape == X.shape
+    assert not hasattr(double, "no_such_name")
+
+
+def used(monkeypatch, **given):
+    found = []
+    jit = jax.jit
+    monkeypatch.setattr(
+        options.jax, "jit", lambda fn, **o: found.append(o["compiler_options"]) or jit(fn, **o)
+    )
+    assert jc.jit(double, **given).lower
+    return found[0]
+
+
+def test_options_of_the_user_count_first(monkeypatch):
+    name, *others = options.CPU
+    assert used(monkeypatch) == options.CPU
+    given = used(monkeypatch, compiler_options={name: "FUSION_TYPE_DOT"})
+    assert given == {name: "FUSION_TYPE_DOT"} | {other: options.CPU[other] for other in others}
+
+
+def test_other_platforms_get_no_options(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert options.compiler_options() == {}
+
+
+def test_decorating_starts_no_device():
+    code = """
+import functools, jaxconv as jc
+from jax._src.xla_bridge import backends_are_initialized
+@functools.partial(jc.jit, donate_argnums=0)
+def double(x):
+    return 2 * x
+assert not backends_are_initialized()
+double(1.0)
+assert backends_are_initialized()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

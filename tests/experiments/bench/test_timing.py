@@ -1,0 +1,214 @@
+"""The benchmark through its real processes, on networks that take no time; no time is asserted."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from experiments.bench import __main__ as bench
+from experiments.bench import machine
+from experiments.bench.backends import NUMPY, PEERS, Peer, installed
+from experiments.bench.inputs import prepare
+from experiments.bench.process import Worker
+from experiments.bench.results import chart, result
+from experiments.bench.timing import time_in_turn
+from experiments.bench.workloads import Layer, Workload, classifier, memory, product, vgg
+
+HEAD = [
+    Layer("flatten"),
+    Layer("dense", "fc6", (256, 32), relu=True),
+    Layer("dense", "fc7", (32, 7)),
+]
+STAGES = [(8, 8), (16,)]
+WORKLOADS = {
+    "seen": Workload("seen", "inference", "inference", (3, 16, 16, 3), vgg(STAGES, HEAD), 2),
+    "learnt": Workload(
+        "learnt", "a step", "training", (3, 16, 16, 3), vgg(STAGES, classifier(16, 5)), 2
+    ),
+    "layer": Workload("layer", "one layer", "inference", (1, 9, 9, 4),
+                      (Layer("conv", "conv", (3, 3, 4, 8), relu=True),), before=1),
+}  # fmt: skip
+SMALL = (product(32), memory("read", 50_000), memory("copy", 50_000))
+QUICK = [peer for peer in installed([*PEERS.values()]) if not peer.may_fail]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One run of the command: its status, what it printed, and its files."""
+    folder = tmp_path_factory.mktemp("bench")
+    given = ["--workloads", "seen,learnt", "--peers", ",".join(peer.name for peer in QUICK)]
+    files = ["--out", str(folder / "bench.json"), "--chart", str(folder / "bench.png")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "WORKLOADS", WORKLOADS)
+        patch.setattr(machine, "ROOFLINE", SMALL)
+        read, write = os.pipe()
+        with os.fdopen(write, "w") as out:
+            patch.setattr(sys, "stdout", out)
+            status = bench.main([*given, "--rounds", "3", *files])
+        with os.fdopen(read) as printed:
+            return status, printed.read(), folder
+
+
+def test_all_peers_compute_the_same(run):
+    status, printed, folder = run
+    assert status == 0, printed
+    seen, learnt = json.loads((folder / "bench.json").read_text())["workloads"]
+    assert {row["peer"] for row in seen["rows"]} == {peer.name for peer in QUICK}
+    able = {peer.name for peer in QUICK if "training" in peer.kinds}
+    assert {row["peer"] for row in learnt["rows"]} == able >= {"jaxconv", "jax", "flax"}
+    assert seen["failures"] == learnt["failures"] == seen["notes"] == []
+    errors = [row["error"] for row in (*seen["rows"], *learnt["rows"])]
+    assert 0 < min(errors) <= max(errors) < 1e-3
+
+
+def test_the_data_are_whole(run):
+    found = json.loads((run[2] / "bench.json").read_text())
+    assert found["machine"]["cores_used"] == sorted(os.sched_getaffinity(0))
+    assert found["versions"].keys() >= {"python", "jax", "jaxlib", "flax", "jaxconv"}
+    assert min(found["roofline"][name] for name in ("gflops", "read", "copy")) > 0
+    for row in found["workloads"][0]["rows"]:
+        assert len(row["seconds"]) == 3
+        low, high = row["quartiles_ms"]
+        assert low <= row["median_ms"] <= high
+        assert row["median_ms"] == pytest.approx(1e3 * sorted(row["seconds"])[1], abs=1e-3)
+        assert row["peak_mb"] > 10
+        assert row["build_seconds"] > 0
+    ours = [row for row in found["workloads"][1]["rows"] if row["peer"] == "jaxconv"]
+    assert ours[0]["times_ours"] == 1
+
+
+def test_tables_and_a_chart_are_made(run):
+    _, printed, folder = run
+    assert "Roofline of these cores: " in printed
+    assert printed.count("times ours") == 3  # two tables, and the legend
+    for peer in QUICK:
+        assert f"│ {peer.name} " in printed
+    with Image.open(folder / "bench.png") as picture:
+        assert picture.size[0] > 800
+
+
+def test_the_chart_has_a_bar_for_each_peer(run):
+    found = json.loads((run[2] / "bench.json").read_text())["workloads"]
+    panels = chart(found).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["inference", "a step"]
+    for axes, one in zip(panels, found, strict=True):
+        lengths = [bar.get_width() for bar in axes.patches]
+        assert lengths == [row["times_ours"] for row in one["rows"]]
+
+
+def odd(name, **options):
+    return Peer(name, Path(__file__).with_name("odd_backend.py"), ("numpy",), options=options)
+
+
+def test_peers_that_go_wrong_are_left_out_and_named(tmp_path):
+    peers = [
+        odd("right"),
+        odd("wrong", change=0.5),
+        odd("dying", calls=4),
+        odd("raising", raises="no such\nkernel"),
+        Peer("lacking", tmp_path / "none.py", ("no_such_package",), may_fail=True),
+    ]
+    work, told = SMALL[0], []
+    cores = sorted(os.sched_getaffinity(0))
+    timings = time_in_turn(work, peers, home=tmp_path, cores=cores, rounds=3, tell=told.append)
+    assert [timing.peer for timing in timings.found] == ["right"]
+    assert len(timings.found[0].seconds) == 3
+    wrong, raising, dying = timings.failures
+    assert wrong.startswith("wrong computes something else: its error is ")
+    assert raising == "raising does not run: ValueError: no such"
+    assert dying == "dying was killed by SIGKILL: noise on standard output."
+    assert timings.notes == [
+        "lacking does not run: ModuleNotFoundError: No module named 'no_such_package'"
+    ]
+    assert told[-1] == "round 3 of 3"
+    peak = machine.Roofline(100.0, "numpy", 10.0, 10.0)
+    assert [row["times_ours"] for row in result(timings, peak)["rows"]] == [None]
+
+
+def states(parent):
+    """The state of each child process: T is stopped."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, mother = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(mother) == parent:
+            found[int(stat.parent.name)] = state
+    return found
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_worker_stands_still_between_its_answers(tmp_path):
+    with Worker(odd("right"), prepare(SMALL[0], tmp_path, onnx=False), [0]) as worker:
+        stopped = lambda: states(os.getpid()).get(worker.process.pid) == "T"  # noqa: E731
+        until(stopped)
+        assert worker.ask("call")["seconds"] > 0
+        until(stopped)
+        assert os.sched_getaffinity(worker.process.pid) == {0}
+    assert worker.process.pid not in states(os.getpid())
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left(blow):
+    # A job in the background of a shell ignores SIGINT, and so would what is started here.
+    heed = ["env", "--default-signal=INT"]
+    command = [*heed, sys.executable, "-m", "experiments.bench", "--peers", "jax"]
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    asked = subprocess.Popen(command, **pipes)
+    try:
+        find = lambda: [pid for pid, state in states(asked.pid).items() if state == "T"]  # noqa: E731
+        stopped = until(find)
+        asked.send_signal(blow)
+        said = asked.communicate(timeout=30)[1]
+    finally:
+        asked.kill()
+    if blow == signal.SIGINT:
+        assert asked.returncode == 130
+        assert said == "bench: interrupted; nothing was written.\n"
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in stopped))
+
+
+BAD = {
+    "--peers torhc": "is 'torhc', which is not known.\n  Fix: pass --peers= one of 'torch', ",
+    "--peers jax,": "--peers is '', which is not known.",
+    "--workloads vgg16_b8": "'vgg16_b8', which is not known.\n  Fix: pass --workloads= one of "
+    "'vgg16-b8', ",
+    "--workloads train-32 --peers onnxruntime": "train-32 is training, which no peer can do.\n"
+    "  Fix: pass one of --peers=jaxconv, jax, ",
+    "--cores 0,4096": "--cores is '4096', which is not known.",
+    "--rounds 0": "'0' is not a whole number from 1 to 999999999",
+    "--out bench.txt": "bench.txt is of no known format. Fix: end it in .json.",
+    "--chart no/such.png": "no/such.png cannot be written: No such file or directory.",
+}
+
+
+@pytest.mark.parametrize("given", BAD)
+def test_bad_input_is_a_sentence(capsys, given):
+    with contextlib.suppress(SystemExit):  # argparse refuses numbers
+        assert bench.main([*given.split(" ")]) == 2
+    assert BAD[given] in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_installed_is_a_sentence(capsys, monkeypatch):
+    lacking = Peer("gone", NUMPY.file, ("no-such-package",))
+    monkeypatch.setattr(bench, "PEERS", {**PEERS, "gone": lacking})
+    assert bench.main(["--peers", "gone"]) == 2
+    assert "gone needs no-such-package, and not all is installed.\n  Fix: python -m pip" in (
+        capsys.readouterr().err
+    )
+    assert lacking not in installed([*PEERS.values(), lacking])

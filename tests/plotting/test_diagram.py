@@ -1,0 +1,513 @@
+"""Drawings: every layer and edge is there, nothing overlaps, and sizes are as the table says."""
+
+import functools
+import io
+import itertools
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+from PIL import Image
+
+import jaxconv as jc
+from experiments import zoo
+from jaxconv.plotting import diagram as rules
+from jaxconv.plotting.canvas import text_width
+from jaxconv.plotting.diagram import drawing
+from jaxconv.plotting.graph_layout import Room, places
+from jaxconv.plotting.layered_graph import MOST, crossings, layered
+from tests import networks
+
+AT = {"b": 1, "h": 224, "w": 224}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def conv(x, width, size=3, name=None, **options):
+    y = jax.nn.relu(jc.conv(x, jnp.ones((size, size, x.shape[-1], width)), **options))
+    return y if name is None else checkpoint_name(y, name)
+
+
+def inception(x):
+    for i in range(2):
+        three = conv(conv(x, 24), 32, name=f"{i}.three")
+        five = conv(conv(x, 4, 1), 8, 5, name=f"{i}.five")
+        pool = conv(jc.max_pool(x, 3, stride=1, padding="SAME"), 8, 1, name=f"{i}.pool")
+        x = checkpoint_name(jnp.concatenate([conv(x, 16, 1), three, five, pool], -1), f"{i}.all")
+    return x.mean((1, 2)) @ jnp.ones((64, 10))
+
+
+def dense(count):
+    def network(x):
+        maps = [x]
+        for _ in range(count):
+            maps.append(conv(jnp.concatenate(maps, -1), 4))
+        return jnp.concatenate(maps, -1)
+
+    return network
+
+
+def two_inputs(x, y):
+    x = conv(jc.max_pool(conv(x, 8, name="left")), 16)
+    return checkpoint_name(jnp.concatenate([x, conv(y, 4, name="right")], -1), "both")
+
+
+def chain(rank, layout):
+    def network(x):
+        for width in (8, 16):
+            c = x.shape[layout.index("C")]
+            x = jc.conv(x, jnp.ones((3,) * rank + (c, width)), layout=layout)
+            x = jc.max_pool(jax.nn.relu(x), 2, layout=layout)
+        return x
+
+    return network
+
+
+def resnet():
+    return nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0), (2, 2)))
+
+
+def vgg(head):
+    return nnx.eval_shape(lambda: jc.vgg16(head=head))
+
+
+TABLES = {
+    "vgg": lambda: jc.summary(vgg(None), "b h w 3"),
+    "vgg with a head": lambda: jc.summary(vgg("dense"), "b h w 3", at=AT),
+    "u-net": lambda: jc.summary(zoo.u_net, "b h w 3", where="h % 16 == 0, w % 16 == 0"),
+    "resnet": lambda: jc.summary(resnet(), "b h w 3", at=AT),
+    "inception": lambda: jc.summary(inception, "b h w 3"),
+    "dense": lambda: jc.summary(dense(7), "b h w 3"),
+    "two inputs": lambda: jc.summary(two_inputs, "b h w 3", "b h//2 w//2 1"),
+    "a long chain": lambda: jc.summary(zoo.chain(60), "b h w 3"),
+    "1-D": lambda: jc.summary(chain(1, "NWC"), "b n 2"),
+    "3-D": lambda: jc.summary(chain(3, "NDHWC"), "b d h w 1"),
+    "channels first": lambda: jc.summary(chain(2, "NCHW"), "2 3 40 48"),
+    "a vector": lambda: jc.summary(lambda x: (x @ jnp.ones((5, 3))).sum(), "5"),
+    "flat maps": lambda: jc.summary(functools.partial(conv, width=4), "1 1 5000 3"),
+}
+
+
+@functools.cache
+def table(name):
+    return TABLES[name]()
+
+
+@functools.cache
+def drawn(name):
+    return drawing(table(name), name)
+
+
+def flattened(path):
+    """Points along a path, close to each other on curves."""
+    points = [path.start]
+    for step in path.steps:
+        controls = np.array([points[-1], *step])
+        t = np.linspace(0, 1, 2 if len(step) == 1 else 16)[1:, None]
+        weights = [1 - t, t] if len(step) == 1 else [
+            (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+        ]  # fmt: skip
+        points += map(tuple, sum(w * c for w, c in zip(weights, controls, strict=True)).tolist())
+    return points
+
+
+def overlap(a, b):
+    return a[0] < b[2] - 0.01 and b[0] < a[2] - 0.01 and a[1] < b[3] - 0.01 and b[1] < a[3] - 0.01
+
+
+def hits(start, end, box):
+    """Whether a straight line passes through the inside of a box (Liang and Barsky, 1984)."""
+    low, high = 0.0, 1.0
+    for i in (0, 1):
+        step = end[i] - start[i]
+        near, far = box[i] + 0.01 - start[i], box[i + 2] - 0.01 - start[i]
+        if step == 0:
+            if near >= 0 or far <= 0:
+                return False
+            continue
+        low, high = max(low, min(near / step, far / step)), min(high, max(near / step, far / step))
+    return low < high
+
+
+def cross(a, b, c, d):
+    """Whether two straight lines cross at a point that is no end of them."""
+
+    def side(p, q, r):
+        return np.sign(round((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]), 6))
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
+def crossed(lines):
+    """The pairs of arrows that cross; those of one source are one line until they part."""
+    found = []
+    for one, other in itertools.combinations(lines, 2):
+        ways = [list(itertools.pairwise(flattened(line.path))) for line in (one, other)]
+        apart = one.source != other.source and one.target != other.target
+        if apart and any(cross(*a, *b) for a, b in itertools.product(*ways)):
+            found.append((one.source, one.target, other.source, other.target))
+    return found
+
+
+def check_apart(picture):
+    """No block, label or arrow runs over another one's, and none leaves the paper."""
+    boxes = [(block.name, block.box) for block in picture.blocks]
+    boxes += [(text.layer, text.box()) for text in picture.texts]
+    for (one, a), (other, b) in itertools.combinations(boxes, 2):
+        assert not overlap(a, b), (one, other)
+    for _, (left, top, right, bottom) in boxes:
+        assert 0 <= left <= right <= picture.width
+        assert 0 <= top < bottom <= picture.height
+    blocks = {block.name: block.box for block in picture.blocks}
+    for line in picture.lines:
+        for start, end in itertools.pairwise(flattened(line.path)):
+            for name, box in boxes:
+                own = name in (line.source, line.target) and box == blocks.get(name)
+                assert own or not hits(start, end, box), (line.source, line.target, name)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_nothing_overlaps(name):
+    check_apart(drawn(name))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_layer_is_there_once_and_edges_are_those_of_the_table(name):
+    picture, rows = drawn(name), table(name).rows
+    layers = [block.name for block in picture.blocks if block.kind != "input"]
+    assert layers == [row.name for row in rows]
+    assert len({block.name for block in picture.blocks}) == len(picture.blocks)
+    want = sorted((source, row.name) for row in rows for source in row.inputs)
+    assert sorted((line.source, line.target) for line in picture.lines) == want
+    for row in rows:
+        heading = [t.text for t in picture.texts if t.layer == row.name and t.bold]
+        assert "".join(heading).lstrip("\u2026") in row.name
+        assert len([p for p in picture.polygons if p.layer == row.name]) == 3
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_arrows_begin_and_end_at_their_blocks(name):
+    picture = drawn(name)
+    boxes = {block.name: block.box for block in picture.blocks}
+    for line in picture.lines:
+        start, end = line.path.start, line.path.steps[-1][-1]
+        left, top, right, bottom = boxes[line.source]
+        assert left <= start[0] <= right
+        assert top <= start[1] <= bottom
+        left, top, right, bottom = boxes[line.target]
+        assert left - 2 <= end[0] <= right
+        assert top <= end[1] <= bottom
+
+
+@pytest.mark.parametrize("name", ["u-net", "resnet", "inception", "vgg", "two inputs"])
+def test_no_arrows_cross(name):
+    assert crossed(drawn(name).lines) == []
+
+
+def test_crossings_are_found_where_there_must_be_some():
+    assert crossed(drawn("dense").lines)
+
+
+def sides(picture, name):
+    """Thickness, height and width aslant of a block, off its polygons."""
+    side, _, face = [p.points for p in picture.polygons if p.layer == name]
+    return side[1][0] - side[0][0], face[3][1] - face[0][1], face[1][0] - face[0][0]
+
+
+@pytest.mark.parametrize("name", ["vgg with a head", "resnet"])
+def test_faces_and_thicknesses_are_monotone(name):
+    picture = drawn(name)
+    shapes = {row.name: row.output[1:] for row in table(name).numbers}
+    maps = [n for n, shape in shapes.items() if len(shape) == 3]
+    for one, other in itertools.permutations(maps, 2):
+        (h, w, c), (h2, w2, c2) = shapes[one], shapes[other]
+        sizes = zip(
+            (c, h, w), (c2, h2, w2), sides(picture, one), sides(picture, other), strict=True
+        )
+        for n, n2, length, length2 in sizes:
+            assert np.sign(n - n2) == np.sign(round(length - length2, 6))
+    vectors = [(shape[0], sides(picture, n)[1]) for n, shape in shapes.items() if len(shape) == 1]
+    assert len({round(length, 6) for _, length in vectors}) == len({n for n, _ in vectors})
+    assert sorted(vectors) == sorted(vectors, key=lambda pair: pair[1])
+
+
+def test_long_sides_are_those_of_long_axes():
+    narrow = jc.summary(functools.partial(conv, width=5), "1 9 400 3")
+    (name,) = [row.name for row in narrow.rows]
+    _, tall, wide = sides(drawing(narrow), name)
+    assert wide > rules.SLANT[0] * tall * 3
+
+
+def test_channels_first_and_last_look_alike():
+    first, last = drawn("channels first"), jc.summary(chain(2, "NHWC"), "2 40 48 3")
+    pairs = zip(table("channels first").rows, last.rows, strict=True)
+    for one, other in pairs:
+        assert sides(first, one.name) == pytest.approx(sides(drawing(last), other.name))
+
+
+def label(name, row):
+    return [t.text for t in drawn(name).texts if t.layer == row and not t.bold]
+
+
+def test_labels_have_formulas_or_numbers():
+    assert label("vgg", "pool5") == ["h//32 x w//32", "x 512"]
+    assert label("vgg with a head", "conv1_1") == ["224 x 224", "x 64"]
+    assert label("vgg with a head", "pool5") == ["7 x 7 x 512"]
+    assert label("vgg with a head", "fc8") == ["1000"]
+    first = table("1-D").rows[1].name
+    assert label("1-D", first) == ["n//2 x 8"]
+    assert label("3-D", table("3-D").rows[1].name) == ["d//2 x h//2", "x w//2 x 8"]
+    assert label("channels first", table("channels first").rows[0].name) == ["8 x 40 x 48"]
+    assert label("a vector", table("a vector").rows[1].name) == ["1 number"]
+
+
+def test_sums_have_brackets():
+    table = jc.summary(lambda x: conv(x, 4, padding=0), "b h w 3")
+    texts = [t.text for t in drawing(table).texts if t.layer == table.rows[0].name]
+    assert texts[1:] == ["(h - 2)", "x (w - 2) x 4"]
+
+
+def notes(picture):
+    return " ".join(text.text for text in picture.texts if not text.layer)
+
+
+def test_small_print_says_what_the_proportions_are_for():
+    assert "Formulas hold for h >= 32, w >= 32." in notes(drawn("vgg"))
+    assert "Proportions are those of b = 1, h = 224, w = 224." in notes(drawn("vgg"))
+    assert "Sizes are those for b = 1, h = 224, w = 224." in notes(drawn("resnet"))
+    assert "14,714,688 parameters" in notes(drawn("vgg"))
+    assert "the first axis, b: the batch" in notes(drawn("vgg"))
+    assert "batch" not in notes(drawn("a vector"))
+    small = drawing(jc.summary(vgg(None), "b h w 3", where="w == 2*h, h >= 300"))
+    assert "b = 1, h = 300, w = 600" in notes(small)
+
+
+def test_the_legend_has_the_kinds_that_are_there():
+    legend = {text.text for text in drawn("vgg").texts if not text.layer}
+    assert {"input", "convolution", "pool"} <= legend
+    assert not {"join of branches", "reduction, such as a mean"} & legend
+    assert {"dense, a matrix product", "join of branches"} <= {
+        text.text for text in drawn("inception").texts
+    }
+    fills = {p.layer: p.fill for p in drawn("inception").polygons if p.layer}
+    kinds = {block.name: block.kind for block in drawn("inception").blocks}
+    assert len(set(fills.values())) == len(set(kinds.values())) == 6
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_svg_is_xml_without_styles(name):
+    root = ElementTree.fromstring(drawn(name).to_svg())
+    assert root.tag == f"{SVG}svg"
+    assert (root.get("role"), root.find(f"{SVG}title").text) == ("img", name)
+    assert [float(n) for n in root.get("viewBox").split()[2:]] == pytest.approx(
+        [drawn(name).width, drawn(name).height], abs=0.1
+    )
+    assert not any("style" in (*element.keys(), element.tag) for element in root.iter())
+    groups = [group for group in root.iter(f"{SVG}g") if group.get("class") == "layer"]
+    known = [group for group in groups if group.get("data-kind") != "input"]
+    assert [group.get("data-layer") for group in known] == [row.name for row in table(name).rows]
+    for group, row in zip(known, table(name).rows, strict=True):
+        told = group.find(f"{SVG}title").text
+        assert group.get("aria-label") == told
+        assert told.startswith(f"{row.name}: {row.kind}, (")
+        assert f", {row.parameters:,} parameters" in told
+        assert len(group.findall(f"{SVG}polygon")) == 3
+    edges = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
+    assert [(e.get("data-from"), e.get("data-to")) for e in edges] == [
+        (line.source, line.target) for line in drawn(name).lines
+    ]
+
+
+NAMES = [
+    '<script>alert("1")</script>',
+    "a & b",
+    "\x00\x1b\ud800",
+    "$x^{$",
+    "层",
+    "input",
+    "]]>",
+    "",
+]
+
+
+def test_names_are_data():
+    def network(x):
+        for name in NAMES:
+            x = conv(x, 4, name=name)
+        return x
+
+    found = jc.summary(network, "b h w 3")
+    picture = drawing(found, "<b>\x07")
+    check_apart(picture)
+    text = picture.to_svg()
+    assert "<script" not in text
+    assert "<b>" not in text
+    root = ElementTree.fromstring(text.encode())
+    groups = [group for group in root.iter(f"{SVG}g") if group.get("class") == "layer"]
+    names = [group.get("data-layer") for group in groups]
+    assert names[0] == "input#2"
+    assert names[1:3] == NAMES[:2]
+    assert names[3] == "\ufffd" * 3
+    assert names[4:7] == NAMES[3:6]
+    assert len(Image.open(io.BytesIO(picture.to_png())).getcolors(1 << 24)) > 20
+
+
+def test_two_names_that_look_alike_stay_two_layers():
+    found = jc.summary(lambda x: conv(conv(x, 4, name="\x01"), 5, name="\x02"), "b h w 3")
+    groups = [*ElementTree.fromstring(drawing(found).to_svg()).iter(f"{SVG}g")]
+    assert [len(g.findall(f"{SVG}polygon")) for g in groups if g.get("class") == "layer"] == [3] * 3
+
+
+def test_long_names_and_formulas_are_cut_but_told_whole():
+    name = "encoder.a_long_name_of_a_block.another_one/" + "x" * 50
+    found = jc.summary(lambda x: conv(x, 4, name=name), "b h w 3")
+    picture = drawing(found)
+    heading = [text.text for text in picture.texts if text.layer == name and text.bold]
+    assert len(heading) == 2
+    assert heading[1] == "\u2026" + "x" * 17
+    assert picture.blocks[1].told.startswith(f"{name}: convolution, (b, h, w, 4)")
+    check_apart(picture)
+    assert rules._wrapped(["h" * 99, "?", "4"]) == ["h" * 21 + "\u2026", "x ? x 4"]
+
+
+def test_png_shows_the_same_blocks():
+    picture = drawn("inception")
+    with Image.open(io.BytesIO(picture.to_png())) as image:
+        assert image.format == "PNG"
+        assert image.size == pytest.approx((2 * picture.width, 2 * picture.height), abs=2)
+        pixels = image.convert("RGB")
+        for shape in picture.polygons:
+            x, y = np.mean(shape.points, axis=0)
+            near = {pixels.getpixel((int(2 * x) + i, int(2 * y) + 9)) for i in (-7, 0, 7)}
+            want = tuple(int(shape.fill[i : i + 2], 16) for i in (1, 3, 5))
+            small = not shape.layer or shape.layer == "input" or shape.points[0][1] == y
+            top = max(p[1] for p in shape.points) - min(p[1] for p in shape.points) < 30
+            assert small or top or want in near
+
+
+def test_very_long_pictures_are_coarser():
+    wide = replace(drawn("two inputs"), width=40_000.0)
+    with Image.open(io.BytesIO(wide.to_png())) as image:
+        assert max(image.size) <= 16_000
+
+
+def table_of(number):
+    """The table of the random network of a number; None if it has none."""
+    network = networks.network(number)
+    try:
+        return jc.summary(network.fn, *network.specs)
+    except (jc.ShapeError, jc.SpecError):
+        return None
+
+
+@pytest.mark.parametrize("dice", range(30))
+def test_random_networks(dice):
+    found = next(filter(None, (table_of(100 * dice + turn) for turn in range(100))))
+    if not found.rows:
+        with pytest.raises(jc.ShapeError, match="no layer to draw"):
+            drawing(found)
+        return
+    picture = drawing(found)
+    check_apart(picture)
+    ElementTree.fromstring(picture.to_svg())
+    layers = [block.name for block in picture.blocks if block.kind != "input"]
+    assert layers == [row.name for row in found.rows]
+
+
+def random_graph(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 40))
+    far = float(rng.uniform(0, 0.1))
+    edges = [
+        (a, b) for b in range(count) for a in range(b)
+        if rng.random() < (0.6 if b - a == 1 else far)
+    ]  # fmt: skip
+    rooms = []
+    for _ in range(count):
+        width, above, below = rng.uniform(5, 120, 3).tolist()
+        rooms.append(Room(width, above, below, width / 3, width / 2))
+    return rooms, edges
+
+
+@pytest.mark.parametrize("graph", range(60))
+def test_places_of_random_graphs(graph):
+    rooms, edges = random_graph(graph)
+    found = places(rooms, edges)
+    boxes = [
+        (x, y - room.above, x + room.width, y + room.below)
+        for room, (x, y) in zip(rooms, found.nodes, strict=True)
+    ]
+    for a, b in itertools.combinations(boxes, 2):
+        assert not overlap(a, b)
+    for left, top, right, bottom in boxes:
+        assert min(left, top) >= -0.01
+        assert right <= found.width + 0.01
+        assert bottom <= found.height + 0.01
+    assert set(found.paths) == set(edges)
+    for (source, target), path in found.paths.items():
+        for start, end in itertools.pairwise(flattened(path)):
+            for node, box in enumerate(boxes):
+                assert node in (source, target) or not hits(start, end, box)
+
+
+@pytest.mark.parametrize("other", range(100, 120))
+def test_ways_lead_from_column_to_column(other):
+    rooms, edges = random_graph(other)
+    graph = layered(len(rooms), edges)
+    column = {vertex: i for i, column in enumerate(graph.columns) for vertex in column}
+    assert len(column) == sum(map(len, graph.columns))
+    for (source, target), way in graph.ways.items():
+        assert (way[0], way[-1]) == (source, target)
+        assert [column[v] for v in way] == list(range(column[source], column[target] + 1))
+        assert all(v >= len(rooms) for v in way[1:-1])
+
+
+def test_crossings_are_counted():
+    assert crossings([[0, 1], [2, 3]], [[(0, 2), (1, 3)]]) == 0
+    assert crossings([[0, 1], [3, 2]], [[(0, 2), (1, 3)]]) == 1
+    three = [(a, b) for a in (0, 1, 2) for b in (3, 4, 5)]
+    graph = layered(6, three)
+    assert crossings(graph.columns, graph.gaps()) == 9  # as any drawing of it in two columns has
+    tangled = [(0, 5), (1, 4), (2, 3), (3, 8), (4, 7), (5, 6)]
+    graph = layered(9, tangled)
+    assert crossings(graph.columns, graph.gaps()) == 0
+
+
+def test_edges_that_are_too_many_are_counted():
+    def network(x):
+        maps = [x]
+        for _ in range(150):
+            maps.append(conv(maps[-1], 3))
+        return checkpoint_name(jnp.concatenate(maps, -1), "all")
+
+    picture = drawing(jc.summary(network, "1 16 16 3"))
+    (text,) = [text.text for text in picture.texts if text.text.endswith("from afar")]
+    shown = sum(line.target == "all" for line in picture.lines)
+    assert int(text.split()[1]) + shown == 151
+    assert 10 < shown < 151 < MOST
+    check_apart_of_texts = [text.box() for text in picture.texts]
+    for a, b in itertools.combinations(check_apart_of_texts, 2):
+        assert not overlap(a, b)
+
+
+def test_widths_of_texts_are_no_less_than_those_of_the_font():
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    rng = np.random.default_rng(0)
+    signs = "abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./#:-()*+ "
+    words = ["".join(rng.choice(list(signs), 14)) for _ in range(40)]
+    for word in [*words, "h//16 x w//16", "blocks.0.units.0", "MobileNetMmWw@%", "conv5_3"]:
+        for bold in (False, True):
+            font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+            box = TextPath((0, 0), word, size=11, prop=font).get_extents()
+            assert box.x1 - 2 <= text_width(word, 11.0, bold) <= 1.4 * box.width + 12
+
+
+def test_a_function_without_layers_is_refused():
+    with pytest.raises(jc.ShapeError, match=r"draw: there is no layer to draw: no convolution"):
+        drawing(jc.summary(lambda x: x + 1, "b h w 3"))

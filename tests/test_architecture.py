@@ -1,0 +1,79 @@
+"""The architecture: which subpackage may import which, read off the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "jaxconv"
+# From the ground up: what each subpackage and module of the package may import.
+MAY_IMPORT = {
+    "errors": set(),
+    "source": set(),
+    "symbolic": {"source", "errors"},
+    "prover": {"symbolic", "source", "errors"},
+    "jaxpr": {"prover", "symbolic"},
+    "kernels": set(),
+    "layers": {"kernels", "errors"},
+    "models": {"layers", "errors"},
+    "analysis": {"jaxpr", "prover", "symbolic", "source", "errors"},
+    "aot": {"jaxpr", "kernels", "prover", "symbolic", "errors"},
+    "plotting": {"analysis", "layers", "jaxpr", "prover", "symbolic", "errors"},
+    "testing": {"cli", "prover", "symbolic", "source", "errors"},
+    "cli": {
+        "testing",
+        "models",
+        "plotting",
+        "analysis",
+        "prover",
+        "symbolic",
+        "layers",
+        "source",
+        "errors",
+    },
+    "__init__": {"aot", "analysis", "kernels", "layers", "models", "prover", "symbolic", "errors"},
+}
+HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs",
+         "torch", "onnxruntime", "openvino"}  # fmt: skip
+LIGHT = {"jax", "flax", "chex", "numpy"}
+
+
+def subpackage(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path, *, top_level_only=False):
+    """Dotted names of the modules that a file imports."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_architecture(path):
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("jaxconv.")}
+    assert ours <= MAY_IMPORT[subpackage(path)] | {subpackage(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_package_needs_neither_its_experiments_nor_its_tests(path):
+    assert not {name.split(".")[0] for name in imported(path)} & {"experiments", "tests"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_importing_jaxconv_stays_light(path):
+    tops = {name.split(".")[0] for name in imported(path, top_level_only=True)}
+    assert not tops & HEAVY
+
+
+def test_sizes_and_their_arithmetic_do_not_know_jax():
+    rules = [PACKAGE / f"layers/{name}.py" for name in ("windows", "layouts", "shape_rules")]
+    for path in (*(PACKAGE / "symbolic").glob("*.py"), *rules):
+        assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT

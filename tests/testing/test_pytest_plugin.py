@@ -1,0 +1,277 @@
+"""The pytest plugin: inert until asked, a test for each contract, a fixture; and the example."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import jaxconv
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "example"
+
+CONTRACTS = """
+import jax.numpy as jnp
+
+import jaxconv as jc
+
+
+@jc.contract("b h -> b (h+1)//2")
+def half(x):
+    return x[:, ::2]
+
+
+@jc.contract("b h -> b h//2")
+def broken(x):
+    return x[:, ::2]
+"""
+BY_HAND = """
+import jaxconv as jc
+
+
+def test_proven(prove):
+    verdict = prove(jc.max_pool, "b h w c", returns="b h//2 w//2 c", where="h >= 2 and w >= 2")
+    assert verdict.ok
+
+
+def test_refuted(prove):
+    prove(jc.flatten, "b h w c", returns="b h*w")
+
+
+def test_misread(prove):
+    prove(jc.flatten, "b h -")
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "shaped").mkdir()
+    (tmp_path / "shaped" / "__init__.py").write_text("")
+    (tmp_path / "shaped" / "nets.py").write_text(CONTRACTS)
+    return tmp_path
+
+
+def run(program, *arguments, cwd):
+    """Run a program of this environment, as a user would."""
+    started = {"pytest": "pytest", "jaxconv": "jaxconv.cli"}[program]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
+    return subprocess.run(
+        [sys.executable, "-m", started, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def failures(said):
+    """What pytest says of the failures."""
+    return re.split("=+ (?:FAILURES|short test summary info) =+\n", said)[1]
+
+
+def test_the_entry_point_leads_to_the_door():
+    (found,) = entry_points(group="pytest11", name="jaxconv")
+    assert found.value == "jaxconv_pytest", "install this checkout again: pip install -e ."
+
+
+def test_without_the_option_nothing_is_loaded(project):
+    says = "import sys; print([m for m in ('jax', 'jaxconv', 'islpy') if m in sys.modules])"
+    (project / "test_it.py").write_text(f"def test_it():\n    {says}\n")
+    done = run("pytest", "-sq", cwd=project)
+    assert done.stdout.startswith("[]\n."), done.stdout
+    assert done.returncode == 0
+
+
+def test_the_import_hook_of_our_own_tests_still_sees_the_package():
+    assert "beartype" in type(jaxconv.__spec__.loader).__module__
+
+
+def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):
+    done = run("pytest", "-v", "--contracts", "shaped", cwd=project)
+    assert done.returncode == 1
+    assert re.search(
+        r"^shaped.nets::half PASSED .*\nshaped.nets::broken FAILED ", done.stdout, re.M
+    )
+    assert "1 failed, 1 passed" in done.stdout
+    assert failures(done.stdout) == (
+        f"{' contract of broken ':_^80}\n"
+        "refuted: accepts h a multiple of 2, returns (b, h//2)\n"
+        "  fails at nets.py:12: for h = 1 the function returns 1 row, the contract says 0 (axis 1 "
+        "is (h + 1)//2, not h//2).\n"
+        "    for h odd; first for b = 1, h = 1\n"
+        "    Fix: mend the function, or promise what it returns.\n"
+    )
+
+
+ALONE = [
+    (("-k", "half", "--junitxml=out.xml"), 0, "1 passed, 1 deselected"),
+    (("-k", "nothing"), 5, "2 deselected"),
+    (("--collect-only", "-q"), 0, "shaped.nets::half\nshaped.nets::broken\n"),
+]
+
+
+@pytest.mark.parametrize(("options", "status", "part"), ALONE)
+def test_contracts_are_chosen_as_tests_are(project, options, status, part):
+    done = run("pytest", "--contracts", "shaped", *options, cwd=project)
+    assert part in done.stdout
+    assert done.returncode == status
+
+
+def test_contracts_run_beside_tests_from_another_folder(project):
+    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (project / "sub").mkdir()
+    (project / "sub" / "test_it.py").write_text("def test_it():\n    pass\n")
+    given = ["--contracts", "../shaped/nets.py", "-k", "half or it"]
+    done = run("pytest", *given, cwd=project / "sub")
+    assert "2 passed, 1 deselected" in done.stdout
+    assert done.returncode == 0
+
+
+BAD_PACKAGES = [
+    ("shapd", "There is no module 'shapd'.\n  Fix: write shaped.\n"),
+    ("plain", "plain has no contract.\n  Fix: put @jaxconv.contract(...) above a function in it"),
+    (
+        "fails",
+        "importing fails fails.\nTraceback (most recent call last):\n"
+        '  File "FOLDER/fails.py", line 1, in <module>\n    import nobody\n'
+        "ModuleNotFoundError: No module named 'nobody'\n",
+    ),
+]
+
+
+def test_what_cannot_be_collected_is_told_as_the_users_error(project):
+    (project / "plain.py").write_text("")
+    (project / "fails.py").write_text("import nobody\n")
+    named = [f"--contracts={name}" for name, _ in BAD_PACKAGES]
+    done = run("pytest", *named, cwd=project)
+    said = done.stdout.replace(str(project), "FOLDER")
+    for name, message in BAD_PACKAGES:
+        assert re.search(f"_ ERROR collecting {name} _+\n{re.escape(message)}", said), said
+    assert "jaxconv/" not in said
+    assert done.returncode == 2
+
+
+def test_a_model_that_cannot_be_made_fails_its_own_test_only(project):
+    method = "\n\nclass Net:\n    def __init__(self):\n        raise KeyError(3)\n\n"
+    method += "    @jc.contract('b -> b')\n    def call(self, x):\n        return x\n"
+    with (project / "shaped" / "nets.py").open("a") as file:
+        file.write(method)
+    done = run("pytest", "--contracts", "shaped", "-k", "half or Net", cwd=project)
+    assert "1 failed, 1 passed" in done.stdout
+    said = failures(done.stdout).replace(str(project), "FOLDER")
+    assert said == (
+        f"{' contract of Net.call ':_^80}\n"
+        "calling Net fails.\nTraceback (most recent call last):\n"
+        '  File "FOLDER/shaped/nets.py", line 19, in __init__\n    raise KeyError(3)\nKeyError: 3\n'
+    )
+
+
+def test_the_fixture_proves_or_prints_the_verdict(project):
+    (project / "test_by_hand.py").write_text(BY_HAND)
+    done = run("pytest", cwd=project)
+    assert "2 failed, 1 passed" in done.stdout
+    refuted, misread = re.split("_+ test_misread _+\n", failures(done.stdout))
+    assert refuted == (
+        f"{' test_refuted ':_^80}\n"
+        "refuted: accepts c = 1, returns (b, c*h*w)\n"
+        "  fails: for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
+        "(axis 1 is c*h*w, not h*w).\n"
+        "    for c >= 2; first for b = 1, h = 1, w = 1, c = 2\n"
+        "    Fix: promise c*h*w there, or mend the function.\n"
+    )
+    assert '>       prove(jc.flatten, "b h -")\n' in misread
+    assert "The spec cannot be read: this is no formula." in misread
+    assert "jaxconv/" not in misread.replace("/jaxconv/testing/pytest_plugin.py:", "")
+    assert done.returncode == 1
+
+
+@pytest.fixture
+def example(tmp_path):
+    folder = tmp_path / "example"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
+    return folder
+
+
+def commands(path):
+    """The commands that a file of the example shows, in order."""
+    found = re.findall(r"^(?: *- run: )?((?:jaxconv|pytest) .*)$", path.read_text(), re.M)
+    return [shlex.split(line) for line in found]
+
+
+WORKFLOW = EXAMPLE / ".github" / "workflows" / "shapes.yml"
+
+
+def test_the_example_passes_as_its_workflow_runs_it(example):
+    checks, tests = commands(WORKFLOW)
+    done = run(*checks, cwd=example)
+    assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, "4 of 4 proven.", "")
+    done = run(*tests, cwd=example)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "6 passed" in done.stdout
+
+
+def test_the_readme_of_the_example_runs_the_same():
+    shown = [
+        [word for word in line if word not in ("--format", "github")] for line in commands(WORKFLOW)
+    ]
+    assert commands(EXAMPLE / "README.md") == shown
+
+
+# A file of the example, what is changed in it, the line that is blamed, and how.
+SLIPS = [
+    (
+        "classifier.py",
+        ("nnx.Linear(64, 10,", "nnx.Linear(32, 10,"),
+        "return self.head(",
+        "head: TypeError: dot_general requires contracting dimensions to have the same shape",
+    ),
+    (
+        "classifier.py",
+        ("(32, 64, (3, 3), strides=2,", "(32, 64, (3, 3),"),
+        '@jc.contract("b h w 3 -> b (h+7)//8',
+        "for w = 5 the function returns 2 columns, the contract says 1 (axis 2 is (w + 3)//4, not",
+    ),
+    (
+        "unet.py",
+        ("join(bottom, down2)", "join(bottom, down1)"),
+        "join(bottom, down1)",
+        "join: axis 1 of large is h, the contract says 2*h",
+    ),
+]
+
+
+def slip(example, file, change):
+    """Break a copy of the example."""
+    path = example / "shapes_example" / file
+    text = path.read_text()
+    assert text.count(change[0]) == 1
+    path.write_text(text.replace(*change))
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize(("file", "change", "line", "message"), SLIPS)
+def test_a_slip_in_the_example_is_marked_at_its_line(example, file, change, line, message):
+    lines = slip(example, file, change)
+    number = 1 + next(i for i, found in enumerate(lines) if line in found)
+    done = run(*commands(WORKFLOW)[0], cwd=example)
+    (said,) = [at for at in done.stdout.splitlines() if message in at][:1]
+    assert said.startswith(
+        f"::error file=shapes_example/{file},line={number},title=shapes_example."
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_slip_in_the_example_fails_its_tests(example):
+    slip(example, *SLIPS[0][:2])
+    done = run(*commands(WORKFLOW)[1], cwd=example)
+    assert "2 failed, 4 passed" in done.stdout
+    shown, _, _ = done.stdout.partition("short test summary info")  # which is longer in CI
+    assert shown.count("  fails at classifier.py:28: head: TypeError: dot_general") == 2
+    assert done.returncode == 1
