@@ -6,17 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxconv.analysis.network import Network, ValueRef
 from jaxconv.analysis.network_reader import read
+from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var, dce_jaxpr, jaxpr_as_fun
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import body, carried, value_of
 from jaxconv.prover.check import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
-Calls = tuple[core.JaxprEqn, ...]
+Calls = tuple[JaxprEqn, ...]
 Found = dict[ValueRef, Any]
 Wanted = Mapping[ValueRef, Any]  # what to put in the place of a value; None keeps it
 UNSURE = ("while", "cond")  # what is inside has no one value
@@ -126,18 +125,18 @@ def values_at(
 
     closed = jax.make_jaxpr(tapped)(*leaves)
     needed, _ = dce_jaxpr(closed.jaxpr, [True] * len(order), instantiate=True)
-    values = core.jaxpr_as_fun(core.ClosedJaxpr(needed, closed.consts))(*leaves)
+    values = jaxpr_as_fun(ClosedJaxpr(needed, closed.consts))(*leaves)
     return OrderedDict(zip(order, map(jnp.asarray, values), strict=True))
 
 
 def _run(
-    jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any], calls: Calls, wanted: Wanted
+    jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], calls: Calls, wanted: Wanted
 ) -> tuple[list[Any], Found]:
     """Evaluate a jaxpr; its results, and the wanted values inside it."""
-    values: dict[core.Var, Any] = {}
+    values: dict[Var, Any] = {}
     found: Found = {}
 
-    def keep(variables: Iterable[core.Var], results: Iterable[Any]) -> None:
+    def keep(variables: Iterable[Var], results: Iterable[Any]) -> None:
         for variable, result in zip(variables, results, strict=True):
             instead = wanted.get(ref := ValueRef(calls, variable))
             values[variable] = result if instead is None else instead
@@ -154,7 +153,7 @@ def _run(
 
 
 def _apply(
-    eqn: core.JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
+    eqn: JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
 ) -> tuple[list[Any], Found]:
     within, found = (*calls, eqn), {}
     # A call with nothing wanted inside is bound as it is, which keeps its own gradient and its jit.
@@ -174,7 +173,7 @@ def _apply(
 
 
 def _scan(
-    eqn: core.JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
+    eqn: JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
 ) -> tuple[list[Any], Found]:
     """A scan that returns the wanted values of each step, stacked, as well."""
     closed, options = eqn.params["jaxpr"], ("length", "reverse", "unroll")

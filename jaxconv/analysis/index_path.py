@@ -6,10 +6,10 @@ from itertools import groupby
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jax.extend import core
 
 from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.patches import Place, reader
+from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
 from jaxconv.jaxpr.interpreter import IN_PLACE, body
 from jaxconv.prover.conditions import shape_of
 
@@ -24,10 +24,10 @@ class Step(NamedTuple):
         fixed: its operand that is not made of the layer, where it has one.
     """
 
-    eqn: core.JaxprEqn
+    eqn: JaxprEqn
     ref: ValueRef
     place: Place
-    fixed: core.Var | core.Literal | None
+    fixed: Var | Literal | None
 
 
 def follow(
@@ -65,7 +65,7 @@ class Trail:
     places: dict[ValueRef, Place | None]
     steps: list[Step]
 
-    def walk(self, jaxpr: core.Jaxpr, calls: tuple[core.JaxprEqn, ...] = ()) -> None:
+    def walk(self, jaxpr: Jaxpr, calls: tuple[JaxprEqn, ...] = ()) -> None:
         """Take every step of a jaxpr, those inside calls that stand for their body too."""
         for eqn in jaxpr.eqns:
             inner = body(eqn)
@@ -80,21 +80,21 @@ class Trail:
     def _hand(
         self,
         here: Sequence[Any],
-        calls: tuple[core.JaxprEqn, ...],
+        calls: tuple[JaxprEqn, ...],
         there: Sequence[Any],
-        within: tuple[core.JaxprEqn, ...],
+        within: tuple[JaxprEqn, ...],
     ) -> None:
         """Give the values at the border of a call their other names."""
         for atom, variable in zip(here, there, strict=True):
             if self._known(atom, calls):
                 self.places[ValueRef(within, variable)] = self.places[ValueRef(calls, atom)]
 
-    def _known(self, atom: Any, calls: tuple[core.JaxprEqn, ...]) -> bool:
-        return not isinstance(atom, core.Literal) and ValueRef(calls, atom) in self.places
+    def _known(self, atom: Any, calls: tuple[JaxprEqn, ...]) -> bool:
+        return not isinstance(atom, Literal) and ValueRef(calls, atom) in self.places
 
-    def _step(self, eqn: core.JaxprEqn, calls: tuple[core.JaxprEqn, ...]) -> None:
+    def _step(self, eqn: JaxprEqn, calls: tuple[JaxprEqn, ...]) -> None:
         ours = [atom for atom in eqn.invars if self._known(atom, calls)]
-        seen = [self.places[ValueRef(calls, cast(core.Var, atom))] for atom in ours]
+        seen = [self.places[ValueRef(calls, cast(Var, atom))] for atom in ours]
         place = next((place for place in seen if place is not None), None)
         move = MOVES.get(eqn.primitive.name)
         if not ours:
@@ -132,22 +132,22 @@ def _names(steps: Sequence[Step], outside: int) -> Iterator[str]:
         yield called or step.eqn.primitive.name
 
 
-def _squeezed(place: Place, eqn: core.JaxprEqn) -> Iterator[int]:
+def _squeezed(place: Place, eqn: JaxprEqn) -> Iterator[int]:
     return (n for axis, n in enumerate(place) if axis not in eqn.params["dimensions"])
 
 
-def _reversed(place: Place, eqn: core.JaxprEqn) -> Iterator[int]:
+def _reversed(place: Place, eqn: JaxprEqn) -> Iterator[int]:
     for axis, (n, side) in enumerate(zip(place, shape_of(eqn.outvars[0]), strict=True)):
         yield side - 1 - n if axis in eqn.params["dimensions"] else n
 
 
-def _reshaped(place: Place, eqn: core.JaxprEqn) -> Iterable[Any]:
+def _reshaped(place: Place, eqn: JaxprEqn) -> Iterable[Any]:
     number = np.ravel_multi_index(place, shape_of(eqn.invars[0])) if place else 0
     return np.unravel_index(number, shape_of(eqn.outvars[0]))
 
 
 # Where an operation puts the number that stood at a place.
-MOVES: dict[str, Callable[[Place, core.JaxprEqn], Any]] = {
+MOVES: dict[str, Callable[[Place, JaxprEqn], Any]] = {
     **dict.fromkeys(IN_PLACE, lambda place, _: place),
     "reshape": _reshaped,
     "rev": _reversed,

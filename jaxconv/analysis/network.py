@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
-from jax.extend import core
-
+from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 from jaxconv.errors import Diagnostic, choice, raise_if
 from jaxconv.jaxpr.interpreter import body, fresh
 from jaxconv.prover.conditions import shape_of
@@ -28,8 +27,8 @@ class ValueRef(NamedTuple):
         var: its variable. A function that is called twice may have one jaxpr for both.
     """
 
-    calls: tuple[core.JaxprEqn, ...]
-    var: core.Var
+    calls: tuple[JaxprEqn, ...]
+    var: Var
 
 
 @dataclass(eq=False)
@@ -53,7 +52,7 @@ class Layer:
 
     kind: str
     name: str
-    eqn: core.JaxprEqn | None = None
+    eqn: JaxprEqn | None = None
     ref: ValueRef | None = None
     sources: tuple["Layer", ...] = ()
     times: tuple[Any, ...] = ()
@@ -62,7 +61,7 @@ class Layer:
     fixed: tuple[bool, ...] = ()
     part_of: "Layer | None" = None
     named: bool = False
-    calls: tuple[core.JaxprEqn, ...] = ()
+    calls: tuple[JaxprEqn, ...] = ()
 
     def whole(self) -> "Layer":
         """The layer itself, or the one it is a part of."""
@@ -131,10 +130,10 @@ class Network:
 
     def __init__(
         self,
-        closed: core.ClosedJaxpr,
+        closed: ClosedJaxpr,
         layers: Layers,
         taps: dict[str, Tap],
-        inputs: Mapping[str, core.Var],
+        inputs: Mapping[str, Var],
         unused: Iterable[Parameter],
     ) -> None:
         self.closed = closed
@@ -147,7 +146,7 @@ class Network:
             name = layer.name if layer.named else fresh(layer.name, {**taps, **self.rows})
             self.rows[name] = layer
 
-    def image(self) -> core.Var:
+    def image(self) -> Var:
         """The first input that may be a batch of images, or the first of all.
 
         Raises:
@@ -191,7 +190,7 @@ class Network:
 
 
 def _returned(
-    jaxpr: core.Jaxpr, wanted: Sequence[Any], calls: tuple[core.JaxprEqn, ...]
+    jaxpr: Jaxpr, wanted: Sequence[Any], calls: tuple[JaxprEqn, ...]
 ) -> Iterator[ValueRef]:
     yield from (ValueRef(calls, var) for var in wanted)
     for eqn in jaxpr.eqns:

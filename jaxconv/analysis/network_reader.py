@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.extend import core
 
 from jaxconv.analysis.network import Conditional, Layer, Layers, Network, Parameter, Tap, ValueRef
+from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxconv.jaxpr.interpreter import IN_PLACE, body, fresh
 from jaxconv.jaxpr.macs import PRODUCTS
 from jaxconv.prover.conditions import equations, inside, shape_of
@@ -60,9 +60,9 @@ class Place:
 
     into: Layers
     times: tuple[Any, ...] = ()
-    calls: tuple[core.JaxprEqn, ...] = ()
+    calls: tuple[JaxprEqn, ...] = ()
 
-    def name(self, eqn: core.JaxprEqn, parameters: Iterable[Parameter]) -> str:
+    def name(self, eqn: JaxprEqn, parameters: Iterable[Parameter]) -> str:
         """The layer of the user's that an equation is; else its parameters, else its line."""
         origins = [origin_of_equation(step) for step in (eqn, *self.calls[::-1])]
         layer = next((origin.layer for origin in origins if origin.layer), "")
@@ -93,7 +93,7 @@ class Reader:
     constants: dict[int, Value] = field(default_factory=dict)
 
     def walk(
-        self, jaxpr: core.Jaxpr, consts: Sequence[Any], inputs: Sequence[Value], place: Place
+        self, jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[Value], place: Place
     ) -> list[Value]:
         """Read a jaxpr; what its results are made of."""
         values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -101,7 +101,7 @@ class Reader:
             values[variable] = self._constant(const)
 
         def value(atom: Any) -> Value:
-            return Value() if isinstance(atom, core.Literal) else values[atom]
+            return Value() if isinstance(atom, Literal) else values[atom]
 
         for eqn in jaxpr.eqns:
             outputs = self._apply(eqn, [value(atom) for atom in eqn.invars], place)
@@ -116,7 +116,7 @@ class Reader:
             self.constants[id(array)] = Value((), found)
         return self.constants[id(array)]
 
-    def _apply(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
+    def _apply(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
         inner = body(eqn)
         if inner is not None:
             calls = (*place.calls, eqn)
@@ -132,7 +132,7 @@ class Reader:
             output = self._cheap(eqn, inputs, place)
         return [output] * len(eqn.outvars)
 
-    def _layer(self, kind: str, eqn: core.JaxprEqn, inputs: Sequence[Value], place: Place) -> Value:
+    def _layer(self, kind: str, eqn: JaxprEqn, inputs: Sequence[Value], place: Place) -> Value:
         """A new layer that takes these."""
         layer = Layer(
             kind,
@@ -156,7 +156,7 @@ class Reader:
                 self.claimed.add(parameter)
                 layer.parameters.append(parameter)
 
-    def _cheap(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> Value:
+    def _cheap(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> Value:
         """What belongs to the layer that it follows, unless it joins several."""
         within = (step.primitive.name for sub in inside(eqn) for step in equations(sub))
         if eqn.primitive.name in UNCOUNTED or any(name in PRODUCTS for name in within):
@@ -166,7 +166,7 @@ class Reader:
             self._tap(eqn, output, place)
         return output
 
-    def _tap(self, eqn: core.JaxprEqn, value: Value, place: Place) -> None:
+    def _tap(self, eqn: JaxprEqn, value: Value, place: Place) -> None:
         """Take down a named value; its layer bears the name from now on."""
         name = fresh(eqn.params["name"], self.taps)
         alone = value.is_whole() and len(value.layers) == 1 and value.layers[0].kind != "input"
@@ -175,7 +175,7 @@ class Reader:
         if layer is not None:
             layer.name, layer.named = name, True
 
-    def _follow(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> Value:
+    def _follow(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> Value:
         """A value of the layers that feed it; a join where they are several."""
         parameters = tuple(dict.fromkeys(chain.from_iterable(v.parameters for v in inputs)))
         if getattr(eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
@@ -195,7 +195,7 @@ class Reader:
             layer.ref = ValueRef(place.calls, eqn.outvars[0])
         return Value(layers, (), whole)
 
-    def _scan(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
+    def _scan(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
         closed = eqn.params["jaxpr"]
         again = replace(
             place, times=(*place.times, eqn.params["length"]), calls=(*place.calls, eqn)
@@ -204,7 +204,7 @@ class Reader:
         outputs = self.walk(closed.jaxpr, closed.consts, list(slices), again)
         return list(map(_step, outputs, eqn.outvars, closed.jaxpr.outvars))
 
-    def _while(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
+    def _while(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
         asking, doing = (eqn.params[f"{part}_jaxpr"] for part in ("cond", "body"))
         first = eqn.params["cond_nconsts"]
         second = first + eqn.params["body_nconsts"]
@@ -212,7 +212,7 @@ class Reader:
         self.walk(asking.jaxpr, asking.consts, inputs[:first] + inputs[second:], place)
         return self.walk(doing.jaxpr, doing.consts, inputs[first:], place)
 
-    def _cond(self, eqn: core.JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
+    def _cond(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
         conditional, results = Conditional([]), []
         for branch in eqn.params["branches"]:
             conditional.branches.append([])
@@ -271,7 +271,7 @@ LOOPS: dict[str, Callable[..., list[Value]]] = {
 }
 
 
-def read(closed: core.ClosedJaxpr, template: Any) -> Network:
+def read(closed: ClosedJaxpr, template: Any) -> Network:
     """Read a trace as a network.
 
     Args:
@@ -279,7 +279,7 @@ def read(closed: core.ClosedJaxpr, template: Any) -> Network:
         template: its arguments, with specs as leaves.
     """
     values: list[Value] = []
-    inputs: dict[str, core.Var] = {}
+    inputs: dict[str, Var] = {}
     for role, variable in zip(_roles(template), closed.jaxpr.invars, strict=True):
         if role is None:
             name = f"input {len(inputs) + 1}" if inputs else "input"

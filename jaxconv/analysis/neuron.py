@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
 
 from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.index_path import Step, follow, names, sum_of
@@ -15,6 +14,7 @@ from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.network_reader import read
 from jaxconv.analysis.patches import Index, Place, Reading, Sides, around, pooled, reader
 from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
+from jaxconv.compat import Var
 from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
 from jaxconv.prover.check import pure
 from jaxconv.prover.conditions import shape_of
@@ -211,7 +211,7 @@ def _values(
 
 def _added(step: Step) -> list[ValueRef]:
     """Where the bias is that a step adds, if it is an array."""
-    return [ValueRef(step.ref.calls, step.fixed)] if isinstance(step.fixed, core.Var) else []
+    return [ValueRef(step.ref.calls, step.fixed)] if isinstance(step.fixed, Var) else []
 
 
 def _bias(step: Step, values: Mapping[ValueRef, np.ndarray]) -> float:

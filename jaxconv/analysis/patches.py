@@ -13,9 +13,9 @@ from math import inf, prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from jax.extend import core
 
 from jaxconv.analysis.network import Layer
+from jaxconv.compat import JaxprEqn, Var
 from jaxconv.prover.conditions import shape_of
 
 Index = tuple[int, ...]
@@ -67,13 +67,13 @@ class Reading(ABC):
         fixed: for each operand whether it is the same for all inputs.
     """
 
-    eqn: core.JaxprEqn
+    eqn: JaxprEqn
     fixed: tuple[bool, ...]
 
     @property
-    def operands(self) -> list[core.Var]:
+    def operands(self) -> list[Var]:
         """The map, and where there are weights these, as :meth:`look` takes them."""
-        return [cast(core.Var, atom) for atom in self.eqn.invars]
+        return [cast(Var, atom) for atom in self.eqn.invars]
 
     @property
     def kind(self) -> str:
@@ -232,7 +232,7 @@ READINGS: dict[str, type[Reading]] = {
 LOOPS = {"scan": "a scan", "while": "a while loop", "cond": "a branch"}
 
 
-def around(calls: Iterable[core.JaxprEqn]) -> str:
+def around(calls: Iterable[JaxprEqn]) -> str:
     """What keeps a value inside some calls from having one value; empty where nothing does."""
     return next((LOOPS[c.primitive.name] for c in calls if c.primitive.name in LOOPS), "")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from jaxconv.analysis.network import ValueRef
+from jaxconv.compat import Jaxpr, JaxprEqn, Literal
 from jaxconv.jaxpr.axis_field import Field, Fields
 from jaxconv.jaxpr.equation import Here, Known, Step
 from jaxconv.jaxpr.interpreter import body
@@ -40,10 +40,10 @@ class Follower:
 
     def walk(
         self,
-        jaxpr: core.Jaxpr,
+        jaxpr: Jaxpr,
         fields: Sequence[Field | None],
         known: Known,
-        calls: tuple[core.JaxprEqn, ...] = (),
+        calls: tuple[JaxprEqn, ...] = (),
     ) -> Fields:
         """Follow a jaxpr; the fields of its results.
 
@@ -59,7 +59,7 @@ class Follower:
         self._note(calls, jaxpr.invars, fields)
 
         def field(atom: Any) -> Field | None:
-            return None if isinstance(atom, core.Literal) else values.get(atom)
+            return None if isinstance(atom, Literal) else values.get(atom)
 
         for eqn in jaxpr.eqns:
             step = Step(self, eqn, [field(atom) for atom in eqn.invars], known, (*calls, eqn))
@@ -70,7 +70,7 @@ class Follower:
         return [field(atom) for atom in jaxpr.outvars]
 
     def _note(
-        self, calls: tuple[core.JaxprEqn, ...], atoms: Sequence[Any], fields: Sequence[Field | None]
+        self, calls: tuple[JaxprEqn, ...], atoms: Sequence[Any], fields: Sequence[Field | None]
     ) -> None:
         pairs = zip(atoms, fields, strict=True)
         self.found |= {ValueRef(calls, var): field for var, field in pairs if field is not None}
@@ -94,7 +94,7 @@ class Follower:
         return [step.anything()] * len(step.eqn.outvars)
 
 
-def whole_numbers(jaxpr: core.Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
+def whole_numbers(jaxpr: Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:
     """The closed-over arrays that may be indices or masks; weights count as any numbers."""
     pairs = zip(jaxpr.constvars, consts, strict=True)
     return {

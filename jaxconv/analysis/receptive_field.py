@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from jax.extend import core
-
 from jaxconv.analysis.network import ValueRef
 from jaxconv.analysis.propagation import Follower, whole_numbers
 from jaxconv.analysis.regions import Case, Study, study
+from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
 from jaxconv.jaxpr.axis_field import FAR, AxisField, Field, Interval, PeriodicPattern
 from jaxconv.prover.conditions import shape_of, shape_text
@@ -268,7 +267,7 @@ def _slid_over(case: Case) -> tuple[int, ...]:
     layers = (layer for layer in case.network.rows.values() if layer.kind == "convolution")
     for calls, eqn in ((layer.calls, layer.eqn) for layer in layers if layer.eqn):
         operand, spatial = eqn.invars[0], eqn.params["dimension_numbers"].lhs_spec[2:]
-        ref = None if isinstance(operand, core.Literal) else ValueRef(calls, operand)
+        ref = None if isinstance(operand, Literal) else ValueRef(calls, operand)
         if ref is not None and ref in found:
             axes = tuple(
                 axis for axis, axis_field in enumerate(found[ref]) if axis_field.axis in spatial

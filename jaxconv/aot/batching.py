@@ -11,10 +11,10 @@ from math import prod
 
 import jax
 from jax import lax
-from jax.extend.core import Jaxpr, Var
 
 from jaxconv.aot.fusion import Step, shape_of
 from jaxconv.aot.program import Values, variables
+from jaxconv.compat import Jaxpr, Var
 from jaxconv.jaxpr.interpreter import IN_PLACE
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, for one group of images

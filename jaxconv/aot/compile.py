@@ -6,14 +6,13 @@ from typing import Any
 
 import jax
 from flax.errors import TraceContextError
-from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr
 
 from jaxconv.aot import storage
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import scheduled, steps
 from jaxconv.aot.options import compiler_options
 from jaxconv.aot.program import opened, prepared, retraced
+from jaxconv.compat import ClosedJaxpr, Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import value_of
 from jaxconv.kernels.lowering import swapped

@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from jaxconv.aot.program import Values, applied, variables
+from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import value_of
 from jaxconv.kernels.convolution import convolve_prepared, prepare, schedule_of
 from jaxconv.kernels.lowering import TWINS

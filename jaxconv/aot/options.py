@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-from jax.extend.core import get_opaque_trace_state
 
 # On a CPU XLA by default hands whole chains of operations to one library (YNN), which takes twice
 # as long for a batch of 8 and many times for gradients of kernels; its plain code is faster. Single
 # convolutions, those that are left to `lax`, are that library's best: they stay with it. And it
 # starts early what could run beside other work, so that all transformed kernels of a training step
 # wait in memory, which the system has to fetch and clear in each call: three times as much.
+from jaxconv.compat import get_opaque_trace_state
+
 CPU = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 
+from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import body, value_of
 
 Values = dict[Var, Any]

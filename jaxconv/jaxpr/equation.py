@@ -6,8 +6,8 @@ from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from jax.extend import core
 
+from jaxconv.compat import Jaxpr, JaxprEqn, Literal
 from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, aligned, changed, joined
 
 Here = Callable[[Any], Any]
@@ -31,10 +31,10 @@ class Home(Protocol):
 
     def walk(
         self,
-        jaxpr: core.Jaxpr,
+        jaxpr: Jaxpr,
         fields: Sequence[Field | None],
         known: Known,
-        calls: tuple[core.JaxprEqn, ...] = (),
+        calls: tuple[JaxprEqn, ...] = (),
     ) -> Fields:
         """Follow a jaxpr; the fields of its results."""
         ...
@@ -46,10 +46,10 @@ class Step:
     def __init__(
         self,
         home: Home,
-        eqn: core.JaxprEqn,
+        eqn: JaxprEqn,
         fields: Fields,
         known: Known,
-        calls: tuple[core.JaxprEqn, ...],
+        calls: tuple[JaxprEqn, ...],
     ) -> None:
         self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
         self.shapes = [home.shape(atom) for atom in eqn.invars]
@@ -109,11 +109,11 @@ class Step:
 
     def is_constant(self, atom: Any) -> bool:
         """Whether an operand rests on no input and no weights."""
-        return isinstance(atom, core.Literal) or atom in self.known
+        return isinstance(atom, Literal) or atom in self.known
 
     def constant(self, atom: Any) -> Callable[[], Any] | None:
         """A function that computes an operand, if it is a constant that can be computed."""
-        if isinstance(atom, core.Literal):
+        if isinstance(atom, Literal):
             return lambda: atom.val
         return self.known.get(atom)
 

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Container
 from typing import Any
 
-from jax.extend import core
-
 # Calls that stand for their body, so that it can be read or run in place, by their parameter.
+from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
+
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -24,7 +24,7 @@ IN_PLACE = frozenset(
 )
 
 
-def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
+def body(eqn: JaxprEqn) -> tuple[Jaxpr, list[Any]] | None:
     """The jaxpr that a call stands for and its constants; None where ``eqn`` is no such call."""
     inner = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
     if inner is None:
@@ -32,9 +32,9 @@ def body(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, list[Any]] | None:
     return getattr(inner, "jaxpr", inner), getattr(inner, "consts", [])
 
 
-def value_of(atom: Any, values: dict[core.Var, Any]) -> Any:
+def value_of(atom: Any, values: dict[Var, Any]) -> Any:
     """What an equation's input stands for: a literal's number, or a variable's entry."""
-    return atom.val if isinstance(atom, core.Literal) else values[atom]
+    return atom.val if isinstance(atom, Literal) else values[atom]
 
 
 def fresh(name: str, taken: Container[str]) -> str:
@@ -43,7 +43,7 @@ def fresh(name: str, taken: Container[str]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def carried(scan: core.JaxprEqn) -> tuple[int, int]:
+def carried(scan: JaxprEqn) -> tuple[int, int]:
     """Where the carry begins and ends among the operands of a scan.
 
     Before it stand the constants, after it the arrays that are sliced, which have an axis more

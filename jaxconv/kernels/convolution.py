@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn, primitives
 
+from jaxconv.compat import JaxprEqn, primitives
 from jaxconv.kernels import schedule, winograd
 from jaxconv.kernels.lowering import static, twin, with_twins
 from jaxconv.kernels.schedule import Schedule, Work

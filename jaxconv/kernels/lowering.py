@@ -13,9 +13,8 @@ from functools import cache, partial
 from typing import Any
 
 import jax
-from jax.core import eval_jaxpr
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
-from jax.interpreters import ad, batching, mlir
+
+from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive, ad, batching, eval_jaxpr, mlir
 
 Takes = Callable[[JaxprEqn], Any]
 

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn, primitives
 
+from jaxconv.compat import JaxprEqn, primitives
 from jaxconv.kernels.lowering import static, twin, with_twins
 
 MOST = 16  # places of a window up to which this was measured to be faster

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
 
 from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.index_path import Step, follow, sum_of
@@ -15,6 +14,7 @@ from jaxconv.analysis.network import Network, ValueRef
 from jaxconv.analysis.network_reader import read
 from jaxconv.analysis.patches import Convolution, Frame, Pool, Product, Reading, reader
 from jaxconv.analysis.receptive_field import Look, Pixels, ReceptiveField, look
+from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, public_api, raise_if
 from jaxconv.layers.windows import Window
 from jaxconv.prover.check import pure
@@ -248,7 +248,7 @@ def _filter(network: Network, name: str) -> Filter | None:
 def _added(step: Step | None) -> ValueRef | float | None:
     if step is None or step.fixed is None:
         return None
-    if isinstance(step.fixed, core.Literal):
+    if isinstance(step.fixed, Literal):
         return float(step.fixed.val)
     return ValueRef(step.ref.calls, step.fixed)
 

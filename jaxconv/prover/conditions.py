@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, cast
 import islpy as isl
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 
+from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.sets import SizeSet
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
     otherwise: str = ""
 
 
-def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     """All equations, those of inner jaxprs before the call that has them."""
     for eqn in jaxpr.eqns:
         for inner in inside(eqn):
@@ -57,12 +57,12 @@ def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
         yield eqn
 
 
-def inside(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+def inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """The jaxprs within an equation: of calls, loops and branches."""
     for value in eqn.params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
             inner = getattr(part, "jaxpr", part)
-            if isinstance(inner, core.Jaxpr):
+            if isinstance(inner, Jaxpr):
                 yield inner
 
 
@@ -73,13 +73,13 @@ MOVES = frozenset(
 )
 
 
-def scraps(jaxpr: core.Jaxpr) -> set[core.Var]:
+def scraps(jaxpr: Jaxpr) -> set[Var]:
     """Values that may be empty: cut out of a map, only to be joined to something.
 
     So ``jnp.pad`` with its mode "edge" joins nothing to the sides that it leaves as they are.
     """
-    found: set[core.Var] = set()
-    users: dict[core.Var, list[core.JaxprEqn]] = {}
+    found: set[Var] = set()
+    users: dict[Var, list[JaxprEqn]] = {}
     for eqn in reversed(jaxpr.eqns):
         for inner in inside(eqn):
             found |= scraps(inner)
@@ -88,19 +88,17 @@ def scraps(jaxpr: core.Jaxpr) -> set[core.Var]:
             if taken and eqn.primitive.name in MOVES and all(_is_join(u, found) for u in taken):
                 found.add(var)
         for atom in eqn.invars:
-            if isinstance(atom, core.Var):
+            if isinstance(atom, Var):
                 users.setdefault(atom, []).append(eqn)
-    return found.difference(var for var in jaxpr.outvars if isinstance(var, core.Var))
+    return found.difference(var for var in jaxpr.outvars if isinstance(var, Var))
 
 
-def _is_join(eqn: core.JaxprEqn, found: set[core.Var]) -> bool:
+def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
     name = eqn.primitive.name
     return name == "concatenate" or (name in MOVES and found.issuperset(eqn.outvars))
 
 
-def findings(
-    trace: SymbolicTrace, eqn: core.JaxprEqn, free: Container[core.Var]
-) -> Iterator[Finding]:
+def findings(trace: SymbolicTrace, eqn: JaxprEqn, free: Container[Var]) -> Iterator[Finding]:
     """What must hold of one equation.
 
     Args:
@@ -151,7 +149,7 @@ def _positive(trace: SymbolicTrace, size: Size) -> isl.Set:
     raise Undecided(f"whether {size} is at least 1")
 
 
-def _all_numbers(trace: SymbolicTrace, eqn: core.JaxprEqn) -> Finding:
+def _all_numbers(trace: SymbolicTrace, eqn: JaxprEqn) -> Finding:
     """A reshape must keep the count of numbers; JAX does not look for symbolic sizes."""
     before, after = (shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0]))
     counts: list[Any] = [1, 1]
@@ -252,7 +250,7 @@ class Lost(NamedTuple):
     sizes: isl.Set
 
 
-def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: core.Jaxpr) -> Iterator[Lost]:
+def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[Lost]:
     """Where windows with a stride end before their maps do.
 
     Of n pixels and some padding a window of extent e with stride s leaves out the last
@@ -278,7 +276,7 @@ def _named(origin: Origin, tap: str) -> Origin:
     return origin if origin.path or origin.layer else replace(origin, layer=tap)
 
 
-def _windows(eqn: core.JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
+def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
     """Size, extent, stride and pads of each axis of a convolution or a pool."""
     params = eqn.params
     if eqn.primitive.name == "conv_general_dilated" and set(params["lhs_dilation"]) <= {1}:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 import jax
-from jax.extend import core
 
+from jaxconv.compat import ClosedJaxpr
 from jaxconv.errors import ShapeError
 from jaxconv.prover.conditions import (
     Finding,
@@ -65,7 +65,7 @@ class Region(NamedTuple):
 
     trace: SymbolicTrace
     sizes: isl.Set
-    closed: core.ClosedJaxpr
+    closed: ClosedJaxpr
     shapes: Any
 
 
@@ -151,7 +151,7 @@ class Search:
         self._finished(trace, closed, result)
         return []
 
-    def _trace(self, trace: SymbolicTrace) -> tuple[core.ClosedJaxpr, Any]:
+    def _trace(self, trace: SymbolicTrace) -> tuple[ClosedJaxpr, Any]:
         """Trace the function once.
 
         Raises:
@@ -275,7 +275,7 @@ class Search:
         first = known if known.smallest == both.smallest() else new
         self.refused[where, finding.kind] = replace(first, sizes=both)
 
-    def _finished(self, trace: SymbolicTrace, closed: core.ClosedJaxpr, result: Any) -> None:
+    def _finished(self, trace: SymbolicTrace, closed: ClosedJaxpr, result: Any) -> None:
         """Keep the sizes for which nothing fails that a finished trace shows."""
         try:
             sizes = self._cut(trace, closed, result)
@@ -290,7 +290,7 @@ class Search:
         else:
             self._leave_open(sizes, ["its formulas are not what tracing with numbers gives"])
 
-    def _cut(self, trace: SymbolicTrace, closed: core.ClosedJaxpr, result: Any) -> isl.Set:
+    def _cut(self, trace: SymbolicTrace, closed: ClosedJaxpr, result: Any) -> isl.Set:
         """Cut what a finished trace shows to fail out of its domain, and say why."""
         sizes, cuts = trace.domain, []
         for finding, where in self._findings(trace, closed, result):
@@ -310,7 +310,7 @@ class Search:
         return sizes
 
     def _findings(
-        self, trace: SymbolicTrace, closed: core.ClosedJaxpr, result: Any
+        self, trace: SymbolicTrace, closed: ClosedJaxpr, result: Any
     ) -> Iterator[tuple[Finding, Callable[[], Origin]]]:
         """What must hold of a finished trace, and where that is seen."""
         sizes, free = trace.domain, scraps(closed.jaxpr)

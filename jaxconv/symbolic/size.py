@@ -277,10 +277,12 @@ class Size:
 
     def dimension_as_value(self) -> Any:
         """What JAX computes with where a size is used as a number: any, unknown while tracing."""
-        from jax import core, lax, numpy
+        from jax import lax, numpy
+
+        from jaxconv.compat import Tracer
 
         value = lax.optimization_barrier(numpy.int32(1))  # who computes constants leaves it alone
-        if not isinstance(value, core.Tracer):
+        if not isinstance(value, Tracer):
             raise self.trace.undecided(f"the code needs {self} as a number")
         return value
 
