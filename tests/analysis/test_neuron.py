@@ -15,7 +15,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
-from tests import reference
+from tests.support import reference
 from tests.support.configurations import channels_last, conv_case, pool_case
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

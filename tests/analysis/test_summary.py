@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from rich.console import Console
 
 import jaxconv as jc
-from tests import networks, oracle
+from tests.support import networks, oracle
 
 AT = {"b": 1, "h": 224, "w": 224}
 ORDER = ("NHWC", "HWIO", "NHWC")

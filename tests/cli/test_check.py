@@ -622,7 +622,7 @@ def test_what_does_not_tell_its_parameters_is_tried(project, capsys):
 def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "jaxconv.cli", "check", "pack"]
+    command = [sys.executable, "-m", "jaxconv.cli.main", "check", "pack"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")

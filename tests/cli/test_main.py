@@ -315,7 +315,7 @@ def test_importing_jaxconv_loads_nothing_heavy():
 
 def test_names_of_files_are_printed_as_they_are(folder, random_weights):
     (folder / "photo.jpg").rename("IMG[bold]é.jpg")
-    command = [sys.executable, "-m", "jaxconv.cli"]
+    command = [sys.executable, "-m", "jaxconv.cli.main"]
     given = ["maps", "IMG[bold]é.jpg", "--weights", str(random_weights), "--layer", "pool5"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*command, *given], env=environment, capture_output=True, check=True)
@@ -333,7 +333,7 @@ def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
 def test_a_reader_may_stop_early():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "jaxconv.cli", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    command = [sys.executable, "-m", "jaxconv.cli.main", "shape", "8x8x3", "--filters=1", "--kernel=1"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")

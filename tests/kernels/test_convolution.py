@@ -14,7 +14,7 @@ from jax import lax
 import jaxconv as jc
 from jaxconv.kernels import convolution, schedule
 from jaxconv.kernels.schedule import Blocks, Work
-from tests import reference
+from tests.support import reference
 from tests.support.programs import lowered
 
 SLOW = "stablehlo.convolution"

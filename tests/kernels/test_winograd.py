@@ -10,7 +10,7 @@ import pytest
 from jaxconv.kernels import winograd
 from jaxconv.kernels.schedule import Blocks
 from jaxconv.kernels.winograd import POINTS, transforms
-from tests import reference
+from tests.support import reference
 
 OTHER_POINTS = {
     "F(4) of the usual points": ([0, 1, -1, 2, -2], 3),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from tests import reference
+from tests.support import reference
 from tests.support.configurations import broken, channels_last, conv_case, pool_case
 
 try:

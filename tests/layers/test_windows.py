@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxconv.layers import windows
 from jaxconv.layers.windows import Window
-from tests import reference
+from tests.support import reference
 
 WINDOWS = st.builds(
     Window,

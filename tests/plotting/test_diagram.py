@@ -21,7 +21,7 @@ from jaxconv.plotting.canvas import text_width
 from jaxconv.plotting.diagram import drawing
 from jaxconv.plotting.graph_layout import Room, places
 from jaxconv.plotting.layered_graph import MOST, crossings, layered
-from tests import networks
+from tests.support import networks
 
 AT = {"b": 1, "h": 224, "w": 224}
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxconv.layers.windows import Window
 from jaxconv.plotting.layer_views import Shown
-from tests import reference
+from tests.support import reference
 
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_PHOTO = "<img src=x onerror=alert(1)>.jpg"
