@@ -16,9 +16,11 @@ from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
 from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from jaxconv.prover.check import Verdict, check
 from jaxconv.prover.contract import contract
+from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.size import Size, Undecided, sizes
+from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import SpecError
+from jaxconv.symbolic.trace import Undecided
 
 __all__ = [
     "VGG",

@@ -8,18 +8,26 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
-Step = tuple[CodeType, int]  # a function and the instruction in it
+CallSite = tuple[CodeType, int]  # a function and the instruction in it
 
 
 def folder_of(package: str) -> str:
-    """The folder of an installed package, with a separator at the end: jax is not jaxconv."""
+    """Find the folder of an installed package.
+
+    Args:
+        package: its name.
+
+    Returns:
+        The folder, with a separator at the end, as jax is not jaxconv; ``"<"``, which begins no
+        path, where the package is not installed.
+    """
     spec = find_spec(package)
     return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "<"
 
@@ -33,13 +41,21 @@ LIBRARIES = (
 
 
 def is_inside_jax(file: str) -> bool:
-    """Whether a file belongs to JAX."""
+    """Tell whether a file belongs to JAX.
+
+    Args:
+        file: its path.
+    """
     return file.startswith(JAX)
 
 
 @functools.cache
 def is_inside_library(file: str) -> bool:
-    """Whether a file is part of this package or of an installed one, not the user's own."""
+    """Tell whether a file is part of this package or of an installed one, not the user's own.
+
+    Args:
+        file: its path.
+    """
     return file.startswith(LIBRARIES) or "site-packages" in file
 
 
@@ -63,24 +79,34 @@ class Origin:
         return f"{Path(self.path).name}:{self.line}" if self.path else ""
 
 
-def origin(steps: Iterable[Step]) -> Origin:
-    """The innermost line of the user's own code, and the layers called on the way there.
+def origin(call_sites: Iterable[CallSite]) -> Origin:
+    """Find the innermost line of the user's own code, and the layers called on the way to it.
 
     Args:
-        steps: from the outermost call to the innermost.
+        call_sites: from the outermost call to the innermost.
+
+    Returns:
+        The line; an empty one where none is the user's own.
     """
-    own = [step for step in steps if not is_inside_library(step[0].co_filename)]
+    own = [site for site in call_sites if not is_inside_library(site[0].co_filename)]
     if not own:
         return Origin()
     called = (_called(code, instruction) for code, instruction in own)
     layers = [text.removeprefix("self.") for text in called if text.startswith("self.")]
-    places = [(code.co_filename, _positions(code, place)[0] or 0) for code, place in own]
-    caller = f"{Path(places[-2][0]).name}:{places[-2][1]}" if own[1:] else ""
-    return Origin(*places[-1], ".".join(layers), caller)
+    lines = [(code.co_filename, _positions(code, at)[0] or 0) for code, at in own]
+    caller = f"{Path(lines[-2][0]).name}:{lines[-2][1]}" if own[1:] else ""
+    return Origin(*lines[-1], ".".join(layers), caller)
 
 
 def definition(fn: Any) -> Origin:
-    """Where a function or the class of an object is defined."""
+    """Find where a function or the class of an object is defined.
+
+    Args:
+        fn: a function, a method, or an object that can be called.
+
+    Returns:
+        The line; an empty one where the code is not the user's own.
+    """
     fn = inspect.unwrap(fn if hasattr(fn, "__wrapped__") else getattr(fn, "__func__", fn))
     code = getattr(fn, "__code__", None)
     if code is None:
@@ -90,26 +116,42 @@ def definition(fn: Any) -> Origin:
     return Origin(code.co_filename, code.co_firstlineno)
 
 
-def steps_of_error(error: BaseException) -> list[Step]:
-    """The calls that led to an error."""
-    found, step = [], error.__traceback__
-    while step is not None:
-        found.append((step.tb_frame.f_code, step.tb_lasti))
-        step = step.tb_next
-    return found
+def call_sites_of_error(error: BaseException) -> list[CallSite]:
+    """List the calls that led to an error.
+
+    Args:
+        error: an error that was raised.
+
+    Returns:
+        From the outermost call to the innermost.
+    """
+    return [(frame.f_code, instruction) for frame, instruction in _frames_of_error(error)]
+
+
+def _frames_of_error(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    traceback = error.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lasti
+        traceback = traceback.tb_next
 
 
 def origin_of_error(error: BaseException) -> Origin:
-    """The user's line behind an error; its layer is that of Linen or Haiku, where it is theirs."""
-    found, step, layer = origin(steps_of_error(error)), error.__traceback__, ""
-    while step is not None:
-        layer = _own_name(step.tb_frame.f_locals.get("self")) or layer
-        step = step.tb_next
-    return replace(found, layer=layer) if layer else found
+    """Find the user's line behind an error.
+
+    Args:
+        error: an error that was raised.
+
+    Returns:
+        The line; its layer is the module of Linen or Haiku that was running, where there is one.
+    """
+    modules = [frame.f_locals.get("self") for frame, _ in _frames_of_error(error)]
+    layers = list(filter(None, map(_module_name, modules)))
+    line = origin(call_sites_of_error(error))
+    return replace(line, layer=layers[-1]) if layers else line
 
 
-def _own_name(module: Any) -> str:
-    """The name by which a module of Linen or Haiku knows itself."""
+def _module_name(module: Any) -> str:
+    """The name by which a module of Linen or Haiku knows itself; empty for other objects."""
     if type(module).__module__ == "builtins":
         return ""
     path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
@@ -118,50 +160,50 @@ def _own_name(module: Any) -> str:
     return name.replace("/", ".") if isinstance(name, str) else ""
 
 
-def steps_of_equation(eqn: Any) -> list[Step]:
-    """The calls that led to an equation of a jaxpr."""
-    found = eqn.source_info.traceback
-    return [] if found is None else list(zip(*found.raw_frames(), strict=True))[::-1]
-
-
-def steps_here() -> list[Step]:
-    """The calls of the user's that led here."""
-    found, frame = [], sys._getframe(1)
+def current_call_sites() -> list[CallSite]:
+    """List the calls in the user's code that are running, from the outermost to the innermost."""
+    call_sites, frame = [], sys._getframe(1)
     while frame is not None:
         if not is_inside_library(frame.f_code.co_filename):
-            found.append((frame.f_code, frame.f_lasti))
+            call_sites.append((frame.f_code, frame.f_lasti))
         frame = frame.f_back
-    return found[::-1]
+    return call_sites[::-1]
+
+
+# What JAX adds to the named scopes of an equation for the transformations around it.
+TRANSFORMATION_MARKS = (
+    r"\b(jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\b|[()]"
+)
 
 
 def origin_of_equation(eqn: Any) -> Origin:
-    """The user's line behind an equation; its layer is that of Linen, Haiku or a named scope."""
-    found = origin(steps_of_equation(eqn))
-    scope = _scope(str(eqn.source_info.name_stack))
+    """Find the user's line behind an equation.
+
+    Args:
+        eqn: an equation of a jaxpr.
+
+    Returns:
+        The line; its layer is that of Linen, Haiku or a named scope, where there is one.
+    """
+    traceback = eqn.source_info.traceback
+    frames = () if traceback is None else zip(*traceback.raw_frames(), strict=True)
+    line = origin([*frames][::-1])
+    scope = re.sub(TRANSFORMATION_MARKS, "", str(eqn.source_info.name_stack))
+    scope = scope.strip("/").replace("/", ".")
     # Equinox names the class of a layer only; the line says which layer it is.
-    named = scope and not (found.layer and "eqx." in scope)
-    return replace(found, layer=scope) if named else found
-
-
-TRANSFORMATIONS = r"\b(jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\b|[()]"
-
-
-def _scope(stack: str) -> str:
-    """The named scopes of an equation without the transformations around them."""
-    inner = re.sub(
-        r"\b(jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\b", "", stack
-    )
-    return re.sub("[()]", "", inner).strip("/").replace("/", ".")
+    named = scope and not (line.layer and "eqx." in scope)
+    return replace(line, layer=scope) if named else line
 
 
 def _positions(code: CodeType, instruction: int) -> tuple[int | None, ...]:
     """First and last line, first and last column (in bytes) of an instruction."""
-    found = list(code.co_positions())
-    return found[instruction // 2] if 0 <= instruction // 2 < len(found) else (None,) * 4
+    positions = list(code.co_positions())
+    index = instruction // 2
+    return positions[index] if 0 <= index < len(positions) else (None,) * 4
 
 
 def _called(code: CodeType, instruction: int) -> str:
-    """What an instruction calls, as written: ``self.conv1``; empty where it is no call."""
+    """What an instruction calls, as written: ``self.conv1``; empty where it is not a call."""
     first, last, start, end = _positions(code, instruction)
     if first is None or last is None:
         return ""

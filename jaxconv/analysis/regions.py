@@ -12,10 +12,14 @@ from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read
 from jaxconv.errors import Diagnostic, raise_if
 from jaxconv.jaxpr.macs import Here
-from jaxconv.prover.check import explore
-from jaxconv.prover.search import Region, Search
+from jaxconv.prover.check import explore_sizes
+from jaxconv.prover.conclude import conclude
+from jaxconv.prover.confirm import Region
+from jaxconv.prover.explore import Exploration
 from jaxconv.prover.verdict import Verdict
-from jaxconv.symbolic.size import Size, SymbolicTrace, Undecided, moved, unite
+from jaxconv.symbolic.domains import SizePart, unite
+from jaxconv.symbolic.size import Size, transfer
+from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Study:
     def _joined(self, sizes: Sequence[Any]) -> Any:
         if not all(isinstance(size, int | Size) for size in sizes):
             return None
-        parts = [(c.piece.trace, c.piece.sizes, n) for c, n in zip(self.cases, sizes, strict=True)]
+        parts = [SizePart(c.piece.sizes, n) for c, n in zip(self.cases, sizes, strict=True)]
         return if_known(lambda: self._everywhere(unite(parts)))
 
     @functools.cached_property
@@ -73,15 +77,15 @@ def study(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Study
     Raises:
         ValidationError: no size is accepted, or sizes that cannot be traced as formulas.
     """
-    search = explore(fn, *args, where=where)
-    verdict = search.verdict()
-    raise_if(_not_traced(search, verdict))
-    return Study(verdict, [_case(search, piece) for piece in search.pieces])
+    exploration = explore_sizes(fn, *args, where=where)
+    verdict = conclude(exploration)
+    raise_if(_not_traced(exploration, verdict))
+    return Study(verdict, [_case(exploration, region) for region in exploration.regions])
 
 
-def _case(search: Search, piece: Region) -> Case:
+def _case(exploration: Exploration, piece: Region) -> Case:
     here = _bring_to(SymbolicTrace(piece.sizes.coalesce(), searching=False))
-    return Case(piece, read(piece.closed, search.template), here)
+    return Case(piece, read(piece.closed, exploration.subject.arguments), here)
 
 
 def if_known(compute: Callable[[], Any]) -> Any:
@@ -98,19 +102,18 @@ def _bring_to(home: SymbolicTrace) -> Here:
     def here(size: Any) -> Any:
         if not isinstance(size, Size):
             return int(size) if isinstance(size, np.integer) else size
-        same = moved(home, size)
-        return home.make(same.affine, same.products)
+        return transfer(size, home)
 
     return here
 
 
-def _not_traced(search: Search, verdict: Verdict) -> Iterator[Diagnostic]:
+def _not_traced(exploration: Exploration, verdict: Verdict) -> Iterator[Diagnostic]:
     """Why there are no formulas: every size fails, or sizes are needed as numbers."""
     fix = 'pass numbers, such as "1 224 224 3".'
-    if search.open:
-        notes = "; ".join(search.notes)
+    if exploration.open_regions:
+        notes = "; ".join(exploration.reasons)
         yield Diagnostic(f"the sizes cannot be traced as formulas: {notes}.", fix)
-    elif not search.pieces and verdict.failures:
+    elif not exploration.regions and verdict.failures:
         failure = verdict.failures[0]
         place = ": ".join(filter(None, (failure.where, failure.layer)))
         yield Diagnostic(

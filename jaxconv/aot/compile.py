@@ -17,7 +17,7 @@ from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_e
 from jaxconv.jaxpr.interpreter import value_of
 from jaxconv.kernels.lowering import swapped
 from jaxconv.kernels.schedule import Schedule
-from jaxconv.prover.check import refuse_no_call, refuse_no_function
+from jaxconv.prover.check import require_arguments, require_callable
 from jaxconv.symbolic.specs import parse_spec
 
 
@@ -145,8 +145,8 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
         >>> [schedule.formulation for schedule in infer.schedules]
         ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """
-    refuse_no_function(fn)
-    refuse_no_call(fn, args)
+    require_callable(fn)
+    require_arguments(fn, args)
     taken = jax.tree.map(_abstract, args)
     closed, outputs = _traced(fn, taken)
     schedules: Sequence[Schedule] = ()

@@ -10,13 +10,17 @@ import jax
 from flax import nnx
 
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
-from jaxconv.prover.conditions import dtype_of, not_empty
+from jaxconv.prover.conclude import conclude
 from jaxconv.prover.contract import arguments_of, contract_of
-from jaxconv.prover.search import Search, is_spec
+from jaxconv.prover.explore import Exploration
+from jaxconv.prover.returns import dtype_of, is_spec
+from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import definition
-from jaxconv.symbolic.size import SymbolicTrace, domain_of
+from jaxconv.symbolic.domains import domain_of
+from jaxconv.symbolic.size import at_least_one, sizes_of
 from jaxconv.symbolic.specs import ANY, REST, Formula, Spec, SpecError, parse_spec
+from jaxconv.symbolic.trace import SymbolicTrace
 
 
 def check(
@@ -30,17 +34,17 @@ def check(
         fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. A name is any size of at least 1, the same
-            wherever it stands. May be left out for a function with a :func:`contract`.
+            wherever it occurs. None are needed for a function with a :func:`contract`.
         returns: what it must return, in the structure of the result: ``"b 1000"``, with formulas
-            of the names, ``_`` for any size and ``...`` for any axes.
+            of the names, ``_`` for any size and ``...`` for any number of axes.
         where: the sizes asked about, such as ``"h >= 32 and w == h"``.
 
     Returns:
         The verdict.
 
     Raises:
-        SpecError: a spec, a promise or a condition that cannot be read.
-        ShapeError: what is checked is no function.
+        SpecError: a spec or a condition cannot be read.
+        ShapeError: what is checked cannot be called with these arguments.
 
     Example:
         >>> import jaxconv as jc
@@ -49,42 +53,60 @@ def check(
           note: a window does not reach the end of its map, first for h = 2, w = 3; to use all,
           pad to sizes with h and w multiples of 2, or crop to them.
     """
-    return explore(fn, *args, returns=returns, where=where).verdict()
+    return conclude(explore_sizes(fn, *args, returns=returns, where=where))
 
 
-def explore(
+def explore_sizes(
     fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
-) -> Search:
-    """Do what :func:`check` does, and keep the traces."""
-    home, agreed = definition(fn), contract_of(fn)
-    if agreed and not args:
-        args = tuple(arguments_of(fn, agreed))
-        where = ", ".join(filter(None, (agreed.signature.where, where)))
-    raises_shape_error("check")(refuse_no_function)(fn)
-    raises_shape_error("check")(refuse_no_call)(fn, args)
+) -> Exploration:
+    """Do what :func:`check` does, and keep the traces.
+
+    Args:
+        fn: as for :func:`check`.
+        *args: as for :func:`check`.
+        returns: as for :func:`check`.
+        where: as for :func:`check`.
+
+    Returns:
+        What the traces showed.
+
+    Raises:
+        SpecError: a spec or a condition cannot be read.
+        ShapeError: what is checked cannot be called with these arguments.
+    """
+    origin, contract = definition(fn), contract_of(fn)
+    if contract and not args:
+        args = tuple(arguments_of(fn, contract))
+        where = ", ".join(filter(None, (contract.signature.where, where)))
+    raises_shape_error("check")(require_callable)(fn)
+    raises_shape_error("check")(require_arguments)(fn, args)
     fn, args = pure(fn, args)
-    template = jax.tree.map(_read, args)
-    names = _names(template)
-    promise = None if returns is None else jax.tree.map(_promise, returns)
-    for spec in (*_specs(template), *_specs(promise)):
-        dtype_of(spec)  # which refuses what is none
-    for spec in _specs(promise):
+    arguments = jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, args)
+    results = None if returns is None else jax.tree.map(_spec_of_result, returns)
+    names = _names(arguments)
+    for spec in (*_specs(arguments), *_specs(results)):
+        dtype_of(spec)  # raises SpecError where the name is not that of a dtype
+    for spec in _specs(results):
         if unknown := [name for name in spec.names() if name not in names]:
             raise SpecError(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    domain = _with_sides(domain_of(names, where or ""), _specs(template))
-    search = Search(fn, home, template, promise, domain)
-    search.run()
-    return search
+    domain = _without_empty_sides(domain_of(names, where or ""), _specs(arguments))
+    exploration = Exploration(Subject(fn, origin, arguments, results), domain)
+    exploration.run()
+    return exploration
 
 
 def pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
-    """Make a Flax module's state an argument: it may be abstract, and change while tracing.
+    """Make the state of a Flax NNX module an argument: it may be abstract, and change in a trace.
+
+    Args:
+        fn: a function, a module, or a method of one.
+        args: its arguments.
 
     Returns:
-        The function and its arguments; of anything but an NNX module the same.
+        A function and its arguments; those given, where no NNX module is called.
     """
     model, call = getattr(fn, "__self__", fn), getattr(fn, "__func__", type(fn).__call__)
     if not isinstance(model, nnx.Module):
@@ -96,19 +118,22 @@ def pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., A
     )
 
 
-def refuse_no_function(fn: object) -> None:
-    """Refuse what cannot be called as it is, with the remedy.
+def require_callable(fn: object) -> None:
+    """Check that something can be called as it is; where not, name the remedy.
+
+    Args:
+        fn: what is to be called.
 
     Raises:
-        ValidationError: a class, a model without parameters, no function.
+        ValidationError: it is a class, a module without parameters, or not a function.
     """
     linen: Any = sys.modules.get("flax.linen")
     unbound = linen is not None and isinstance(fn, linen.Module)
     if isinstance(fn, type):
         wrong = f"{fn.__name__} is a class."
-        raise_if([Diagnostic(wrong, f"make a model of it first, as {fn.__name__}(...) does.")])
+        raise_if([Diagnostic(wrong, f"make a model first, as {fn.__name__}(...) does.")])
     if unbound or not callable(fn):
-        why = "has no parameters of its own" if unbound else "is no function"
+        why = "has no parameters of its own" if unbound else "is not a function"
         wrong = f"what is to be called is of type {type(fn).__name__}, which {why}."
         fix = "pass its apply, and the parameters as the first argument."
         raise_if(
@@ -116,15 +141,19 @@ def refuse_no_function(fn: object) -> None:
         )
 
 
-def refuse_no_call(fn: Callable[..., Any], args: Sequence[Any]) -> None:
-    """Refuse arguments that a function does not take.
+def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
+    """Check that a function takes the arguments given.
+
+    Args:
+        fn: the function.
+        args: its arguments.
 
     Raises:
-        ValidationError: too many or too few.
+        ValidationError: they are too many or too few.
     """
     try:
         signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # those in C need not have one
+    except (TypeError, ValueError):  # functions in C need not have one
         return
     try:
         signature.bind(*args)
@@ -133,38 +162,36 @@ def refuse_no_call(fn: Callable[..., Any], args: Sequence[Any]) -> None:
         raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
 
 
-def _read(leaf: Any) -> Any:
-    return parse_spec(leaf) if isinstance(leaf, str) else leaf
-
-
-def _promise(leaf: Any) -> Spec:
+def _spec_of_result(leaf: Any) -> Spec:
     if isinstance(leaf, str):
         return parse_spec(leaf)
-    raise SpecError(f'returns= has {leaf!r}, which is no spec.\n  Fix: write it as "b 10".')
+    raise SpecError(f'returns= has {leaf!r}, which is not a spec.\n  Fix: write it as "b 10".')
 
 
-def _with_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
+def _without_empty_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
     """The sizes for which every side of every argument is at least 1."""
     trace = SymbolicTrace(domain)
-    sizes = {name: trace.size(name) for name in trace.names()}
+    sizes = sizes_of(trace)
     for spec in specs:
         for axis in spec.axes:
             if isinstance(axis, Formula):
-                domain = domain.intersect(not_empty(trace, axis.value(sizes)).holds)
+                domain = domain.intersect(at_least_one(trace, axis.value(sizes)))
     if domain.is_empty():
         texts = ", ".join(spec.text for spec in specs)
-        raise SpecError(f"No sizes make every side of {texts} 1 or more.\n  Fix: ask about some.")
+        raise SpecError(
+            f"No sizes make every side of {texts} 1 or more.\n  Fix: change the spec or where=."
+        )
     return domain
 
 
-def _specs(template: Any) -> list[Spec]:
-    return [leaf for leaf in jax.tree.leaves(template, is_leaf=is_spec) if is_spec(leaf)]
+def _specs(tree: Any) -> list[Spec]:
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=is_spec) if is_spec(leaf)]
 
 
-def _names(template: Any) -> list[str]:
-    found: dict[str, None] = {}
-    for spec in _specs(template):
+def _names(arguments: Any) -> list[str]:
+    names: dict[str, None] = {}
+    for spec in _specs(arguments):
         if {ANY, REST} & {axis for axis in spec.axes if isinstance(axis, str)}:
             raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
-        found |= dict.fromkeys(spec.names())
-    return list(found)
+        names |= dict.fromkeys(spec.names())
+    return list(names)

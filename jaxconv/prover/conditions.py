@@ -1,7 +1,7 @@
-"""What a finished trace shows: where its maps are empty, its reshapes fit, and pixels are lost.
+"""What must hold of the equations of a finished trace, and where its windows lose pixels.
 
-Nothing here traces again: each finding is a set of sizes, read off formulas that hold on the whole
-domain of the trace.
+Nothing here traces again: each requirement is a set of sizes, read off formulas that hold on the
+whole domain of the trace.
 """
 
 import functools
@@ -9,44 +9,35 @@ import operator
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import islpy as isl
-import jax
-import jax.numpy as jnp
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
+from jaxconv.symbolic.equality import factorizations
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.size import (
-    DeferredEquality,
-    Size,
-    SymbolicTrace,
-    Undecided,
-    equality,
-    moved,
-    ways,
-)
-from jaxconv.symbolic.specs import Formula, Spec, SpecError, broken_text
+from jaxconv.symbolic.size import Size, at_least_one, equal, polynomial_of
+from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
 
 
-class Finding(NamedTuple):
+class Requirement(NamedTuple):
     """A condition that must hold, and what is wrong where it does not.
 
     Attributes:
-        holds: the sizes for which it does.
-        kind: of the failure; those of one kind and line are one.
-        tell: the sentence, given the smallest sizes that fail.
+        holds: the sizes for which it holds.
+        kind: the kind of failure; failures of one kind at one line are reported as one.
+        message: makes the sentence, given the smallest sizes that fail.
         fix: the remedy; empty where other sizes are the remedy.
-        otherwise: the remedy where no sizes are one.
+        fix_for_all: the remedy where every size fails.
     """
 
     holds: isl.Set
     kind: str
-    tell: Callable[[Mapping[str, int]], str]
+    message: Callable[[Mapping[str, int]], str]
     fix: str = ""
-    otherwise: str = ""
+    fix_for_all: str = ""
 
 
 def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
@@ -98,182 +89,112 @@ def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
     return name == "concatenate" or (name in MOVES and found.issuperset(eqn.outvars))
 
 
-def findings(trace: SymbolicTrace, eqn: JaxprEqn, free: Container[Var]) -> Iterator[Finding]:
-    """What must hold of one equation.
+def requirements_of_equation(
+    trace: SymbolicTrace, eqn: JaxprEqn, may_be_empty: Container[Var]
+) -> Iterator[Requirement]:
+    """List what must hold of one equation.
 
     Args:
-        trace: the run.
+        trace: the run whose domain is considered.
         eqn: the equation.
-        free: values that may be empty.
+        may_be_empty: values that may be empty.
+
+    Yields:
+        The requirements.
+
+    Raises:
+        Undecided: it is not known for which sizes one of them holds.
     """
     for atom in eqn.outvars:
-        for size in () if atom in free else shape_of(atom):
+        for size in () if atom in may_be_empty else shape_of(atom):
             yield not_empty(trace, size)
     if eqn.primitive.name == "reshape":
-        yield _all_numbers(trace, eqn)
+        yield _keeps_count(trace, eqn)
 
 
-def not_empty(trace: SymbolicTrace, size: Any) -> Finding:
-    """A side of a feature map must be at least 1."""
-    if isinstance(size, Size):
-        holds = _positive(trace, size)
-    else:
-        holds = trace.domain if size >= 1 else isl.Set.empty(trace.domain.space)
-    return Finding(holds, "empty", functools.partial(_emptiness, size))
+def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:
+    """Require that a side of a feature map is at least 1.
+
+    Args:
+        trace: the run whose domain is considered.
+        size: the side.
+
+    Returns:
+        The requirement.
+
+    Raises:
+        Undecided: it is not known for which sizes it holds.
+    """
+
+    def message(point: Mapping[str, int]) -> str:
+        value = str(size)
+        if isinstance(size, Size):
+            words = re.findall(r"\w+", value)
+            names = point_text({name: n for name, n in point.items() if name in words})
+            value = f"{size}, which is {size.at(**point)} for {names}"
+        return f"a feature map is empty: one of its sides is {value}."
+
+    return Requirement(at_least_one(trace, size), "empty", message)
 
 
-def _emptiness(size: Any, point: Mapping[str, int]) -> str:
-    return f"a feature map is empty: one of its sides is {value_text(size, point)}."
-
-
-def value_text(size: Any, point: Mapping[str, int]) -> str:
-    """A size and its number at a point: ``h//2, which is 0 for h = 1``."""
-    if not isinstance(size, Size):
-        return str(size)
-    here = ", ".join(f"{name} = {point[name]}" for name in _names_in(str(size), point))
-    return f"{size}, which is {size.at(**point)} for {here}"
-
-
-def _names_in(text: str, names: Iterable[str]) -> list[str]:
-    words = set(re.findall(r"\w+", text))
-    return [name for name in names if name in words]
-
-
-def _positive(trace: SymbolicTrace, size: Size) -> isl.Set:
-    """Where a size is at least 1."""
-    here = moved(trace, size)  # on fewer sizes than its own trial's more is known of it
-    if not here.products:
-        return here.affine.ge_set(trace.formula(1))
-    if cast(Any, here) >= 1:
-        return trace.domain
-    raise Undecided(f"whether {size} is at least 1")
-
-
-def _all_numbers(trace: SymbolicTrace, eqn: JaxprEqn) -> Finding:
-    """A reshape must keep the count of numbers; JAX does not look for symbolic sizes."""
+def _keeps_count(trace: SymbolicTrace, eqn: JaxprEqn) -> Requirement:
+    """A reshape must keep the count of elements, which JAX does not check for symbolic sizes."""
     before, after = (shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0]))
-    counts: list[Any] = [1, 1]
-    for i, shape in enumerate((before, after)):
-        for size in shape:
-            counts[i] = moved(trace, size) * counts[i]
+    counts = (_count(trace, shape) for shape in (before, after))
     shapes = f"{shape_text(before)} to {shape_text(after)}"
-    message = f"the reshape from {shapes} does not keep all numbers."
-    return Finding(equal(trace, *counts), "reshape", lambda _: message)
+    message = f"the reshape from {shapes} does not keep the number of elements."
+    return Requirement(equal(trace, *counts), "reshape", lambda _: message)
 
 
-def equal(trace: SymbolicTrace, a: Any, b: Any) -> isl.Set:
-    """Where two sizes are equal.
-
-    Raises:
-        Undecided: if that is not known.
-    """
-    if isinstance(a, int) and isinstance(b, int):
-        return trace.domain if a == b else isl.Set.empty(trace.domain.space)
-    a, b = (x if isinstance(x, Size) else Size(trace, trace.formula(x), {}) for x in (a, b))
-    condition, exact = equality(a, b)
-    if not exact:
-        raise Undecided(f"whether {a} equals {b}")
-    return condition
+def _count(trace: SymbolicTrace, shape: Iterable[Size | int]) -> Size | int:
+    count = trace.ring.number(1)
+    for size in shape:
+        count = polynomial_of(size, trace) * count
+    return Size.of(trace, count)
 
 
-def promised(trace: SymbolicTrace, promise: Any, result: Any) -> Iterator[Finding]:
-    """What must hold of the arrays returned, so that they are those promised."""
-    specs = jax.tree.leaves(promise, is_leaf=lambda x: isinstance(x, Spec))
-    found = jax.tree.leaves(result)
-    structure = jax.tree.structure(promise, is_leaf=lambda x: isinstance(x, Spec))
-    in_order = isinstance(promise, tuple | list) and len(specs) == len(promise)
-    if not in_order and structure != jax.tree.structure(result):
-        wrong = f"the function returns {jax.tree.map(lambda _: '*', result)}, the contract says "
-        yield _never(trace, f"{wrong}{jax.tree.unflatten(structure, '*' * len(specs))}.")
-        return
-    if len(specs) != len(found):
-        message = f"the function returns {len(found)} arrays, the contract says {len(specs)}."
-        yield _never(trace, message)
-        return
-    for i, (spec, array) in enumerate(zip(specs, found, strict=True)):
-        which = f" of result {i}" if len(specs) > 1 else ""
-        if spec.dtype and dtype_of(spec) != array.dtype:
-            wrong = f"the function returns {array.dtype}{which}, the contract says {spec.dtype}."
-            yield _never(trace, wrong)
-        yield from _promised_shape(trace, spec, array.shape, which)
-
-
-def dtype_of(spec: Spec) -> Any:
-    """The dtype that a spec names; float32 where it names none.
-
-    Raises:
-        SpecError: a name that is none.
-    """
-    try:
-        return jnp.dtype(spec.dtype or "float32")
-    except TypeError:
-        fix = "Fix: write it in full, such as float32, bfloat16 or int32."
-        raise SpecError(f"{spec.dtype} is no dtype.\n  {spec.text}\n  {fix}") from None
-
-
-def _never(trace: SymbolicTrace, message: str) -> Finding:
-    fix = "promise what it returns, or mend the function."
-    return Finding(isl.Set.empty(trace.domain.space), "promise", lambda _: message, fix)
-
-
-def _promised_shape(
-    trace: SymbolicTrace, spec: Spec, shape: Sequence[Any], which: str
-) -> Iterator[Finding]:
-    axes = spec.aligned(len(shape))
-    if axes is None:
-        wrong = f"the function returns shape {shape_text(shape)}{which}, "
-        yield _never(trace, f"{wrong}the contract says {len(spec.axes)} axes.")
-        return
-    sizes = {name: trace.size(name) for name in trace.names()}
-    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
-        if isinstance(axis, Formula):
-            tell = functools.partial(_broken, size, axis, f"axis {i}{which}")
-            text = "_" if " if " in str(size) else str(size).replace(" ", "")
-            fix = f"promise {text} there, or mend the function."
-            yield Finding(equal(trace, size, axis.value(sizes)), f"promise {i}{which}", tell, fix)
-
-
-def _broken(size: Any, promise: Formula, axis: str, point: Mapping[str, int]) -> str:
-    got = size.at(**point) if isinstance(size, Size) else size
-    return broken_text(point, got, promise, axis, str(size))
-
-
-class Lost(NamedTuple):
+class LostPixels(NamedTuple):
     """A window that leaves out the last rows or columns.
 
     Attributes:
-        origin: the line and layer of it.
-        sizes: those for which it does.
+        origin: the line and layer of the window.
+        sizes: the sizes for which it leaves some out.
     """
 
     origin: Origin
     sizes: isl.Set
 
 
-def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[Lost]:
-    """Where windows with a stride end before their maps do.
+def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[LostPixels]:
+    """Find the windows with a stride that end before their maps do.
 
     Of n pixels and some padding a window of extent e with stride s leaves out the last
     (n + low + high - e) mod s, of which the first ``high`` are padding. A window smaller than its
     stride skips pixels on purpose.
+
+    Args:
+        trace: the run whose domain is considered.
+        sizes: the sizes asked about.
+        jaxpr: what the run traced.
+
+    Yields:
+        Each window that loses pixels for some of these sizes, from the last to the first.
     """
-    tap = ""  # the name given next, going backwards, for windows in nobody's own code
+    name = ""  # the name given next, going backwards, for windows outside the user's own code
     for eqn in reversed(list(equations(jaxpr))):
-        tap = eqn.params["name"] if eqn.primitive.name == "name" else tap
+        name = eqn.params["name"] if eqn.primitive.name == "name" else name
         for n, extent, stride, low, high in _windows(eqn):
             if stride < 2 or extent < stride:
                 continue
             try:
-                left = moved(trace, (n + low + high - extent) % stride - high)
+                losing = at_least_one(trace, (n + low + high - extent) % stride - high)
             except Undecided:
                 continue
-            losing = sizes.intersect(left.affine.ge_set(trace.formula(1)))
+            losing = sizes.intersect(losing)
             if not losing.is_empty():
-                yield Lost(_named(origin_of_equation(eqn), tap), losing)
-
-
-def _named(origin: Origin, tap: str) -> Origin:
-    return origin if origin.path or origin.layer else replace(origin, layer=tap)
+                origin = origin_of_equation(eqn)
+                known = origin.path or origin.layer
+                yield LostPixels(origin if known else replace(origin, layer=name), losing)
 
 
 def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
@@ -296,40 +217,71 @@ def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
 
 
 def shape_of(atom: Any) -> tuple[Any, ...]:
-    """The shape of a value in a jaxpr; nothing for what is no array."""
+    """Read the shape of a value in a jaxpr.
+
+    Args:
+        atom: a variable or a literal.
+
+    Returns:
+        Its shape; an empty one where it is not an array.
+    """
     return getattr(atom.aval, "shape", ())
 
 
 def shape_text(shape: Sequence[Any]) -> str:
-    """A shape as Python writes a tuple, with formulas."""
+    """Write a shape as Python writes a tuple, with formulas.
+
+    Args:
+        shape: sizes, ints or symbolic.
+
+    Returns:
+        Its text, such as ``"(b, h//2, 3)"``.
+    """
     return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
 
 
-def lost_text(lost: Sequence[Lost], accepts: SizeSet) -> str:
-    """Say once which windows lose pixels, and which sizes lose none; nothing where none is lost."""
+def lost_pixels_note(lost: Sequence[LostPixels], accepts: SizeSet) -> str:
+    """Say once which windows lose pixels, and which sizes lose none.
+
+    Args:
+        lost: the windows.
+        accepts: the sizes that are accepted.
+
+    Returns:
+        A sentence about the first of the windows; empty where there are none.
+    """
     if not lost:
         return ""
-    sizes = functools.reduce(operator.or_, (SizeSet(found.sizes) for found in lost))
-    first = sizes.smallest()
-    origin = next(found.origin for found in lost if SizeSet(found.sizes).contains(**first))
-    place = " at ".join(filter(None, (origin.layer, str(origin))))
+    sizes = functools.reduce(operator.or_, (SizeSet(window.sizes) for window in lost))
+    smallest = sizes.smallest()
+    first = next(window for window in lost if SizeSet(window.sizes).contains(**smallest))
+    layer = " at ".join(filter(None, (first.origin.layer, str(first.origin))))
     whole = accepts - sizes
     fix = "crop or pad" if whole.is_empty() else f"pad to sizes with {whole}, or crop to them"
-    window = f"the window of {place}" if place else "a window"
-    here = point_text({name: first[name] for name in sizes.subject()})
-    return f"{window} does not reach the end of its map, first for {here}; to use all, {fix}."
+    subject = f"the window of {layer}" if layer else "a window"
+    example = point_text({name: smallest[name] for name in sizes.subject()})
+    return f"{subject} does not reach the end of its map, first for {example}; to use all, {fix}."
 
 
-def accident(deferred: DeferredEquality, accepts: SizeSet) -> str:
-    """Say so where a flatten fits in more ways than one: which side is which is then forgotten."""
-    found = [
+def ambiguity_note(deferred: DeferredEquality, accepts: SizeSet) -> str:
+    """Say so where a flatten fits in several ways: it forgets which side is which.
+
+    Args:
+        deferred: an equality that a trace asked.
+        accepts: the sizes that are accepted.
+
+    Returns:
+        A sentence; empty where the equality holds in at most one way.
+    """
+    factors = [
         text
-        for text, sizes in ways(deferred.difference)
+        for text, sizes in factorizations(deferred.difference)
         if not (SizeSet(sizes) & accepts).is_empty()
     ]
-    if len(found) < 2:
+    if len(factors) < 2:
         return ""
     return (
-        f"{deferred.difference} is 0 in {len(found)} ways ({'; '.join(found)}), and all are "
-        "accepted; to keep one, promise the sizes before the flatten, or pool to a fixed map."
+        f"{deferred.difference} is 0 in {len(factors)} ways ({'; '.join(factors)}), and all are "
+        "accepted; to keep one, fix the sizes before the flatten with a contract, or pool to a "
+        "fixed map."
     )

@@ -1,9 +1,8 @@
-"""Contracts: the shapes that a function takes and returns, written above it and held to."""
+"""Contracts: the shapes that a function takes and returns, written above it and enforced."""
 
 import contextlib
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -13,16 +12,24 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
+from jaxconv.symbolic.sets import RELATIONS
 from jaxconv.symbolic.size import Size
-from jaxconv.symbolic.specs import Formula, Signature, Spec, SpecError, broken_text, parse_contract
+from jaxconv.symbolic.specs import (
+    Formula,
+    Signature,
+    Spec,
+    SpecError,
+    parse_contract,
+    violation_text,
+)
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a decorated function agreed to.
+    """The contract of a decorated function.
 
     Attributes:
         signature: the shapes.
@@ -37,8 +44,8 @@ class Contract:
 
 def contract(
     text: str, *, where: str = "", **given: Any
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Hold a function to the shapes it takes and returns, whenever it is called or traced.
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Enforce the shapes that a function takes and returns, whenever it is called or traced.
 
     :func:`check`, ``jaxconv check FILE.py`` and ``pytest --contracts PACKAGE`` prove the
     contract for every size at once.
@@ -46,19 +53,19 @@ def contract(
     Args:
         text: a spec for each array that the function takes, and for each that it returns:
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
-            any size, ``...`` for any axes. Arguments that are no arrays, such as ``self`` or a tree
-            of parameters, have no spec, nor have those given.
+            any size, ``...`` for any number of axes. Arguments that are not arrays, such as
+            ``self`` or a tree of parameters, have no spec, nor do those given.
         where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are refused.
         **given: how a proof gets the arguments without a spec, by name: a value, or a function
-            without arguments that makes it and is traced only, such as ``params=init`` or
+            without arguments that makes it and is only traced, such as ``params=init`` or
             ``self=lambda: Net(rngs=nnx.Rngs(0))``.
 
     Returns:
-        A decorator. What it decorates raises ShapeError for arguments, and for results, that do
-        not fit.
+        A decorator. The decorated function raises ShapeError for arguments, and for results, that
+        do not fit.
 
     Raises:
-        SpecError: a contract that cannot be read.
+        SpecError: the contract cannot be read.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -72,69 +79,86 @@ def contract(
     """
     signature = parse_contract(text, where)
 
-    def decorate(fn: Callable[P, R]) -> Callable[P, R]:
+    def decorate(fn: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         if not inspect.isroutine(fn):
-            raise TypeError(f"contract: {fn!r} is no function. Fix: decorate its __call__.")
+            raise TypeError(f"contract: {fn!r} is not a function. Fix: decorate its __call__.")
 
         name = fn.__qualname__.rpartition("<locals>.")[2]
 
         @functools.wraps(fn)
-        def held(*args: P.args, **kwargs: P.kwargs) -> R:
-            taken = [array for array in _arrays(fn, args, kwargs) if array.name not in given]
-            sizes = _bind(name, signature, taken)
+        def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            arrays = [array for array in _arrays(fn, args, kwargs) if array.name not in given]
+            sizes = _bind_sizes(name, signature, arrays)
             result = fn(*args, **kwargs)
-            _hold(name, signature, sizes, result)
+            _check_result(name, signature, sizes, result)
             return result
 
-        held.__contract__ = Contract(signature, given, held)  # type: ignore[attr-defined]
-        return held
+        wrapped.__contract__ = Contract(signature, given, wrapped)  # type: ignore[attr-defined]
+        return wrapped
 
     return decorate
 
 
-# What compiles a function of JAX, Flax NNX or Equinox and leaves its shapes as they are.
+# Types of functions compiled by JAX, Flax NNX or Equinox, which keep their shapes.
 JITS = ("PjitFunction", "JitWrapped", "_JitWrapper")
 
 
 def contract_of(fn: Any) -> Contract | None:
-    """The contract of a function, a method or a model; None where it has none."""
+    """Find the contract of a function, a method or a model.
+
+    Args:
+        fn: what may have a contract.
+
+    Returns:
+        The contract; None where it has none.
+    """
     while type(fn).__name__ in JITS or hasattr(fn, "method_handler_wrapped"):  # as Linen marks it
         fn = fn.__wrapped__
     if callable(fn) and not inspect.isroutine(fn):
         fn = type(fn).__call__
     fn = getattr(fn, "__func__", fn)
-    # functools.wraps hands the attribute on to what, like jax.vmap, changes the shapes.
-    found = getattr(fn, "__contract__", None)
-    return found if found is not None and found.function is fn else None
+    # functools.wraps hands the attribute on to functions that, like jax.vmap, change the shapes.
+    contract = getattr(fn, "__contract__", None)
+    return contract if contract is not None and contract.function is fn else None
 
 
-def arguments_of(fn: Any, found: Contract) -> list[Any]:
-    """The arguments that a proof of a contract needs: specs, and what the contract gives.
+def arguments_of(fn: Any, contract: Contract) -> list[Any]:
+    """Make the arguments that a proof of a contract needs.
+
+    Args:
+        fn: the function.
+        contract: its contract.
+
+    Returns:
+        A spec for each array, and for other arguments what the contract gives.
 
     Raises:
-        SpecError: where an argument has no spec and is not given.
+        SpecError: an argument has no spec and is not given.
     """
     names = [
         name
         for name, parameter in inspect.signature(fn).parameters.items()
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     ]
-    specs = [*found.signature.inputs]
-    missing = [name for name in names if name not in found.given]
+    specs = [*contract.signature.inputs]
+    missing = [name for name in names if name not in contract.given]
     if len(missing) != len(specs):
         raise SpecError(
-            f"{found.function.__qualname__} needs {', '.join(missing) or 'nothing'}, and its "
-            f"contract has {len(specs)} specs.\n  Fix: give what has no spec by name, such as "
-            "@contract(..., params=init)."
+            f"{contract.function.__qualname__} needs {', '.join(missing) or 'nothing'}, and its "
+            f"contract has {len(specs)} specs.\n  Fix: pass arguments without a spec by name, such "
+            "as @contract(..., params=init)."
         )
-    return [_made(found.given[n]) if n in found.given else specs.pop(0) for n in names]
+    return [
+        _given_value(contract.given[name]) if name in contract.given else specs.pop(0)
+        for name in names
+    ]
 
 
-def _made(given: Any) -> Any:
+def _given_value(given: Any) -> Any:
     """What a contract gives, abstract where possible.
 
-    It is not where there is more than arrays, as in an Equinox model with its activation; and what
-    fails in the user's code fails in the plain call as the user knows it.
+    It cannot be abstract where it has more than arrays, as an Equinox model with its activation.
+    Errors of the user's code are raised by the plain call, as the user knows them.
     """
     if not inspect.isroutine(given):
         return given
@@ -143,7 +167,7 @@ def _made(given: Any) -> Any:
     return given()
 
 
-class _Taken(NamedTuple):
+class _ArrayArgument(NamedTuple):
     """An array that a function was called with."""
 
     name: str
@@ -155,39 +179,44 @@ def _arrays(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-) -> list[_Taken]:
-    """The arrays among the arguments, in the order of the parameters."""
+) -> list[_ArrayArgument]:
+    """The arrays among the arguments, those in ``*args`` too, in the order of the parameters."""
     try:
         bound = inspect.signature(fn).bind(*args, **kwargs).arguments
     except TypeError:
-        fn(*args, **kwargs)  # whose own error says more
+        fn(*args, **kwargs)  # raises an error that says more
         raise
-    return [*_spread(bound)]
+    parts = [
+        (name, part)
+        for name, value in bound.items()
+        for part in (value if isinstance(value, tuple) else (value,))
+    ]
+    return [
+        _ArrayArgument(name, part.shape, part.dtype)
+        for name, part in parts
+        if hasattr(part, "shape") and hasattr(part, "dtype")
+        if not jnp.issubdtype(part.dtype, jax.dtypes.prng_key)
+    ]
 
 
-def _spread(bound: Mapping[str, Any]) -> Iterator[_Taken]:
-    """The arrays among values, those in tuples of ``*args`` too; a random key is none."""
-    for name, value in bound.items():
-        for part in value if isinstance(value, tuple) else (value,):
-            is_array = hasattr(part, "shape") and hasattr(part, "dtype")
-            if is_array and not jnp.issubdtype(part.dtype, jax.dtypes.prng_key):
-                yield _Taken(name, part.shape, part.dtype)
-
-
-def _bind(function: str, signature: Signature, taken: Sequence[_Taken]) -> dict[str, Any]:
-    """The sizes that the names have; refuse arrays that do not fit."""
+def _bind_sizes(
+    function: str, signature: Signature, arrays: Sequence[_ArrayArgument]
+) -> dict[str, Any]:
+    """The sizes that the names have; raise ShapeError for arrays that do not fit."""
     sizes: dict[str, Any] = {}
     diagnostics = []
-    if len(taken) < len(signature.inputs):
-        given = f"it is called with {len(taken)} arrays"
-        diagnostics.append(Diagnostic(f"{given}, the contract says {len(signature.inputs)}.", FIX))
-    pairs = [*zip(taken, signature.inputs, strict=False)]
+    if len(arrays) < len(signature.inputs):
+        count = f"it is called with {len(arrays)} arrays"
+        diagnostics.append(
+            Diagnostic(f"{count}, the contract says {len(signature.inputs)}.", FIX_CALL)
+        )
+    pairs = [*zip(arrays, signature.inputs, strict=False)]
     for array, spec in pairs:
         diagnostics += _bind_names(array, spec, sizes)
     diagnostics = diagnostics or [
         diagnostic for array, spec in pairs for diagnostic in _misfits(array, spec, sizes)
     ]
-    diagnostics = diagnostics or [*_unmet(signature, sizes)]
+    diagnostics = diagnostics or [*_unmet_conditions(signature, sizes)]
     if diagnostics:
         operand_shapes = [
             OperandShape(a.name, a.shape, f"the contract says {s.text}") for a, s in pairs
@@ -196,109 +225,111 @@ def _bind(function: str, signature: Signature, taken: Sequence[_Taken]) -> dict[
     return sizes
 
 
-FIX = "call it as the contract says, or change the contract."
+FIX_CALL = "call it as the contract says, or change the contract."
 
 
-def _bind_names(array: _Taken, spec: Spec, sizes: dict[str, Any]) -> Iterator[Diagnostic]:
+def _bind_names(array: _ArrayArgument, spec: Spec, sizes: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Add the sizes that an array has for names; say where the numbers of axes differ."""
     axes = spec.aligned(len(array.shape))
     if axes is None:
-        yield Diagnostic(
-            f"{array.name} has {len(array.shape)} axes, not those of {spec.text!r}.", FIX
-        )
+        count = len(array.shape)
+        yield Diagnostic(f"{array.name} has {count} axes, not those of {spec.text!r}.", FIX_CALL)
         return
     for axis, size in zip(axes, array.shape, strict=True):
         if isinstance(axis, Formula) and axis.is_name():
             sizes.setdefault(axis.text, size)
 
 
-def _misfits(array: _Taken, spec: Spec, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def _misfits(array: _ArrayArgument, spec: Spec, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Say where the dtype or a size of an array is not that of its spec."""
     if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
-        yield Diagnostic(f"{array.name} is {array.dtype}, the contract says {spec.dtype}.", FIX)
-    for i, (axis, size) in enumerate(
-        zip(spec.aligned(len(array.shape)) or (), array.shape, strict=True)
-    ):
-        if isinstance(axis, Formula) and (said := axis.value(sizes)) != size:
+        yield Diagnostic(
+            f"{array.name} is {array.dtype}, the contract says {spec.dtype}.", FIX_CALL
+        )
+    axes = spec.aligned(len(array.shape)) or ()
+    for i, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
+        if isinstance(axis, Formula) and (expected := axis.value(sizes)) != size:
             names = [] if axis.is_name() else axis.names()
             known = "".join(f", with {name} = {sizes[name]}" for name in names)
-            formula = axis.text if axis.text == str(said) else f"{axis.text} = {said}"
+            formula = axis.text if axis.text == str(expected) else f"{axis.text} = {expected}"
             wrong = f"axis {i} of {array.name} is {size}, the contract says {formula}{known}."
-            yield Diagnostic(wrong, FIX)
+            yield Diagnostic(wrong, FIX_CALL)
 
 
-SIGNS = {
-    "lt_set": operator.lt,
-    "le_set": operator.le,
-    "eq_set": operator.eq,
-    "ge_set": operator.ge,
-    "gt_set": operator.gt,
-}
+def _unmet_conditions(signature: Signature, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Say which conditions of a contract the sizes do not meet."""
+    for condition in signature.conditions:
+        left, right = (side.value(sizes) for side in (condition.left, condition.right))
+        if not RELATIONS[condition.symbol].on_ints(left, right):
+            names = [name for name in condition.names() if str(sizes[name]) != name]
+            known = ", ".join(f"{name} = {sizes[name]}" for name in names)
+            known = f"{known}, but " if known else ""
+            yield Diagnostic(f"{known}the contract is for {signature.where} only.", FIX_CALL)
 
 
-def _unmet(signature: Signature, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    for left, sign, right in signature.conditions:
-        if not SIGNS[sign](left.value(sizes), right.value(sizes)):
-            names = dict.fromkeys([*left.names(), *right.names()])
-            known = [f"{name} = {sizes[name]}" for name in names if str(sizes[name]) != name]
-            here = f"{', '.join(known)}, but " if known else ""
-            yield Diagnostic(f"{here}the contract is for {signature.where} only.", FIX)
-
-
-class BrokenPromiseError(ShapeError):
-    """A promise that is not kept.
+class ContractViolationError(ShapeError):
+    """A result with a size that the contract does not allow.
 
     Attributes:
-        tell: the sentence, with numbers for some sizes of the proof.
+        message_at: makes the sentence with numbers, given some sizes of the proof.
     """
 
-    def __init__(self, text: str, tell: Callable[[Mapping[str, int]], str]) -> None:
+    def __init__(self, text: str, message_at: Callable[[Mapping[str, int]], str]) -> None:
         super().__init__(text)
-        self.tell = tell
+        self.message_at = message_at
 
 
-MEND = "mend the function, or promise what it returns."
+FIX_RESULT = "fix the function, or change the contract to what it returns."
 
 
-def _hold(function: str, signature: Signature, sizes: Mapping[str, Any], result: Any) -> None:
-    """Refuse a result that is not the one promised."""
-    found = jax.tree.leaves(result)
-    if len(found) != len(signature.outputs):
-        wrong = f"it returns {len(found)} arrays, the contract says {len(signature.outputs)}."
-        raise ShapeError(message(function, [Diagnostic(wrong, MEND)]))
-    arrays = [leaf if hasattr(leaf, "shape") else _as_array(function, leaf) for leaf in found]
-    for i, (array, spec) in enumerate(zip(arrays, signature.outputs, strict=True)):
-        which = f" of result {i}" if len(found) > 1 else ""
+def _check_result(
+    function: str, signature: Signature, sizes: Mapping[str, Any], result: Any
+) -> None:
+    """Raise ShapeError for a result that is not the one of the contract."""
+
+    def error(wrong: str) -> ShapeError:
+        return ShapeError(message(function, [Diagnostic(wrong, FIX_RESULT)]))
+
+    leaves = jax.tree.leaves(result)
+    if len(leaves) != len(signature.outputs):
+        counts = f"it returns {len(leaves)} arrays, the contract says {len(signature.outputs)}."
+        raise error(counts)
+    for i, (leaf, spec) in enumerate(zip(leaves, signature.outputs, strict=True)):
+        which = f" of result {i}" if len(leaves) > 1 else ""
+        array = leaf if hasattr(leaf, "shape") else _array_of_number(leaf)
+        if array is None:
+            raise error(f"it returns a {type(leaf).__name__}, which is not an array.")
         axes = spec.aligned(len(array.shape))
         if axes is None:
-            wrong = f"it returns shape {array.shape}{which}, the contract says {spec.text!r}."
-            raise ShapeError(message(function, [Diagnostic(wrong, MEND)]))
+            shapes = f"it returns shape {array.shape}{which}, the contract says {spec.text!r}."
+            raise error(shapes)
         if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
-            wrong = f"it returns {array.dtype}{which}, the contract says {spec.dtype}."
-            raise ShapeError(message(function, [Diagnostic(wrong, MEND)]))
+            dtypes = f"it returns {array.dtype}{which}, the contract says {spec.dtype}."
+            raise error(dtypes)
         for k, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
             if isinstance(axis, Formula) and axis.value(sizes) != size:
-                _refuse(function, sizes, size, axis, f"axis {k}{which}")
+                raise _violation(function, sizes, size, axis, f"axis {k}{which}")
 
 
-def _as_array(function: str, value: Any) -> jax.ShapeDtypeStruct:
-    """What JAX makes of a number; nothing else is an array."""
+def _array_of_number(value: Any) -> jax.ShapeDtypeStruct | None:
+    """What JAX makes of a number; None for what is not a number."""
     try:
         return jax.eval_shape(jnp.asarray, value)
     except TypeError:
-        wrong = f"it returns a {type(value).__name__}, which is no array."
-        raise ShapeError(message(function, [Diagnostic(wrong, MEND)])) from None
+        return None
 
 
-def _refuse(
-    function: str, sizes: Mapping[str, Any], size: Any, promise: Formula, axis: str
-) -> None:
-    def tell(point: Mapping[str, int]) -> str:
-        names = {name: _at(known, point) for name, known in sizes.items()}
-        return broken_text(names, _at(size, point), promise, axis, str(size))
+def _violation(
+    function: str, sizes: Mapping[str, Any], size: Any, expected: Formula, axis: str
+) -> ContractViolationError:
+    def number(size: Any, point: Mapping[str, int]) -> int:
+        return size.at(**point) if isinstance(size, Size) else size
+
+    def message_at(point: Mapping[str, int]) -> str:
+        values = {name: number(known, point) for name, known in sizes.items()}
+        return violation_text(values, number(size, point), expected, axis, str(size))
 
     symbolic = any(isinstance(value, Size) for value in (size, *sizes.values()))
-    wrong = f"{axis} is {size}, the contract says {promise.text}." if symbolic else tell({})
-    raise BrokenPromiseError(message(function, [Diagnostic(wrong, MEND)]), tell)
-
-
-def _at(size: Any, point: Mapping[str, int]) -> int:
-    return size.at(**point) if isinstance(size, Size) else size
+    wrong = f"{axis} is {size}, the contract says {expected.text}." if symbolic else message_at({})
+    text = message(function, [Diagnostic(wrong, FIX_RESULT)])
+    return ContractViolationError(text, message_at)

@@ -1,4 +1,4 @@
-"""What a proof found, as people and programs read it."""
+"""The verdict of a proof, as people and programs read it."""
 
 import textwrap
 from dataclasses import dataclass
@@ -44,14 +44,15 @@ class Verdict:
     """What :func:`check` found.
 
     Attributes:
-        status: "proven": all sizes asked about are accepted, and return what was promised;
+        status: "proven": all sizes asked about are accepted, and return what the contract says;
             "refuted": some are not; "tested": some sizes could only be tried, not proven.
         accepts: exactly the sizes accepted; of those only tried, the ones that worked.
         outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
             None where nothing is accepted.
         failures: why the rest fails.
         untried: sizes about which nothing is known.
-        notes: what could not be proven and why, pixels that are lost, accidents.
+        notes: what could not be proven and why, pixels that are lost, flattens that fit in
+            several ways.
         runs: how many traces it took.
     """
 
@@ -83,18 +84,16 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        returns = "" if self.outputs is None else f", returns {_short(self.outputs)}"
-        lines = [f"{self.status}: accepts {_short(self.accepts)}{returns}"]
+        def short(value: Any) -> str:  # of many cases, or many parts, what fits on two lines
+            return textwrap.shorten(str(value), 200, placeholder=" ...")
+
+        returns = "" if self.outputs is None else f", returns {short(self.outputs)}"
+        lines = [f"{self.status}: accepts {short(self.accepts)}{returns}"]
         lines += [f"  fails{' ' if f.where else ': '}{f}" for f in self.failures]
         if not self.untried.is_empty():
-            lines.append(f"  not known for {_short(self.untried)}")
+            lines.append(f"  not known for {short(self.untried)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    """What has many cases, or many parts, as far as it fits on two lines."""
-    return textwrap.shorten(str(value), 200, placeholder=" ...")
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,14 @@ class Cases:
     cases: tuple[tuple[SizeSet, Any], ...]
 
     def at(self, **sizes: int) -> Any:
-        """The shapes for these sizes, formulas that hold there."""
+        """Find the shapes for given sizes.
+
+        Args:
+            **sizes: a number for each name.
+
+        Returns:
+            The shapes, formulas that hold for these sizes.
+        """
         return next(shapes for where, shapes in self.cases if where.contains(**sizes))
 
     def __str__(self) -> str:
@@ -116,14 +122,30 @@ class Cases:
 
 
 def point_text(point: dict[str, int]) -> str:
-    """Sizes as a person writes them: ``b = 1, h = 33``."""
+    """Write sizes as a person does.
+
+    Args:
+        point: a number for each name.
+
+    Returns:
+        A text such as ``"b = 1, h = 33"``.
+    """
     return ", ".join(f"{name} = {size}" for name, size in point.items())
 
 
 def remedy(accepts: SizeSet, untried: SizeSet, failing: dict[str, int]) -> str:
-    """Which sizes to pass in place of some that fail."""
+    """Say which sizes to pass in place of some that fail.
+
+    Args:
+        accepts: the sizes that are accepted.
+        untried: the sizes about which nothing is known.
+        failing: the smallest sizes that fail.
+
+    Returns:
+        An imperative sentence.
+    """
     if accepts.is_empty():
         known = "it accepts no size" if untried.is_empty() else "no size is known to work"
-        return f"mend the function; {known}."
+        return f"fix the function; {known}."
     near = point_text(accepts.nearest(failing))
     return f"pass sizes with {accepts}; nearest to the first failure: {near}."

@@ -10,13 +10,26 @@ DIV = isl.dim_type.div
 
 
 def factor_text(affine: isl.PwAff) -> str:
-    """A formula as a factor of a product, in brackets where it needs them."""
-    text = formula_text(affine)
-    return text if text.isidentifier() else f"({text})"
+    """Write a formula as a factor of a product.
+
+    Args:
+        affine: the formula.
+
+    Returns:
+        Its text, in brackets where it needs them.
+    """
+    return _bracket(formula_text(affine))
 
 
 def formula_text(affine: isl.PwAff) -> str:
-    """A formula, case by case where it has several."""
+    """Write a formula as Python does.
+
+    Args:
+        affine: the formula.
+
+    Returns:
+        Its text, case by case where it has several.
+    """
     pieces = affine.get_pieces()
     if len(pieces) == 1:
         return str(_Sum.of(pieces[0][1]))
@@ -45,32 +58,29 @@ class _Sum:
                 inner = whole.get_div(i)
                 top = inner.scale_val(inner.get_denominator_val())
                 floors.append((k, cls.of(top), inner.get_denominator_val().to_python()))
-        made = cls(names, tuple(floors), whole.get_constant_val().to_python())
-        bottom = aff.get_denominator_val().to_python()
+        numerator = cls(names, tuple(floors), whole.get_constant_val().to_python())._simplified()
+        denominator = aff.get_denominator_val().to_python()
         # A fraction is whole on its domain, so that its floor is the same and reads as Python.
-        return made._tidy() if bottom == 1 else cls({}, ((1, made._tidy(), bottom),), 0)
+        return numerator if denominator == 1 else cls({}, ((1, numerator, denominator),), 0)
 
-    def _tidy(self) -> "_Sum":
+    def _simplified(self) -> "_Sum":
         """Prefer ``(h + 7)//8`` to ``(h - 1)//8 + 1``, and ``(h + 1)//2`` to ``h - h//2``."""
         if len(self.floors) != 1:
             return self
         ((k, top, bottom),) = self.floors
         if k == -1 and self.names:
-            flipped = self._plus(top, bottom, bottom - 1)
-            return _Sum({}, ((1, flipped, bottom),), 0)
+            # n - top//d is (d*n - top + d - 1)//d, n being the rest of the sum.
+            names = {name: bottom * k for name, k in self.names.items()}
+            for name, k in top.names.items():
+                names[name] = names.get(name, 0) - k
+            names = {name: k for name, k in names.items() if k}
+            floors = tuple((-k, inner, d) for k, inner, d in top.floors)
+            numerator = _Sum(names, floors, bottom * self.constant - top.constant + bottom - 1)
+            return _Sum({}, ((1, numerator, bottom),), 0)
         if k > 0 and self.constant % k == 0 and not self.names:
             raised = _Sum(top.names, top.floors, top.constant + bottom * (self.constant // k))
             return _Sum({}, ((k, raised, bottom),), 0)
         return self
-
-    def _plus(self, top: "_Sum", bottom: int, more: int) -> "_Sum":
-        """``bottom*names + bottom*constant - top + more``."""
-        names = {name: bottom * k for name, k in self.names.items()}
-        for name, k in top.names.items():
-            names[name] = names.get(name, 0) - k
-        floors = tuple((-k, inner, d) for k, inner, d in top.floors)
-        constant = bottom * self.constant - top.constant + more
-        return _Sum({n: k for n, k in names.items() if k}, floors, constant)
 
     def _remainder(self) -> str:
         """``h % 16`` where the formula is ``h - 16*(h//16)``, else nothing."""
@@ -97,8 +107,10 @@ def _bracket(text: str) -> str:
 
 
 def _term(k: int, name: str, first: bool) -> str:
-    many = f"{abs(k)}*" + (f"({name})" if "//" in name else name)
-    alone = f"({name})" if first and k == -1 and "//" in name else name
-    number = str(abs(k)) if not name else alone if abs(k) == 1 else many
+    """A summand with its sign: a name or a floor times a number, or the number alone."""
     sign = ("-" if k < 0 else "") if first else (" - " if k < 0 else " + ")
-    return sign + number
+    if not name:
+        return sign + str(abs(k))
+    if abs(k) != 1:
+        return f"{sign}{abs(k)}*" + (f"({name})" if "//" in name else name)
+    return sign + (f"({name})" if first and k == -1 and "//" in name else name)

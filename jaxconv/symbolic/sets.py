@@ -9,11 +9,33 @@ import contextlib
 import functools
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import islpy as isl
 
 PARAM = isl.dim_type.param
+
+
+class Relation(NamedTuple):
+    """An order or equality of sizes.
+
+    Attributes:
+        on_ints: whether it holds of two numbers.
+        on_formulas: the sizes for which it holds of two formulas.
+    """
+
+    on_ints: Callable[[float, float], bool]
+    on_formulas: Callable[[isl.PwAff, isl.PwAff], isl.Set]
+
+
+RELATIONS = {
+    "<": Relation(operator.lt, isl.PwAff.lt_set),
+    "<=": Relation(operator.le, isl.PwAff.le_set),
+    "==": Relation(operator.eq, isl.PwAff.eq_set),
+    ">=": Relation(operator.ge, isl.PwAff.ge_set),
+    ">": Relation(operator.gt, isl.PwAff.gt_set),
+}
 
 
 class SizeSet:
@@ -34,33 +56,58 @@ class SizeSet:
 
     @classmethod
     def parse(cls, names: str | Sequence[str], where: str = "") -> "SizeSet":
-        """All positive sizes of these names for which the condition holds, in isl's notation."""
-        given = names.split() if isinstance(names, str) else list(names)
-        positive = [f"{name} >= 1" for name in given] + ([f"({where})"] if where else [])
-        return cls(isl.Set(f"[{', '.join(given)}] -> {{ : {' and '.join(positive) or 'true'} }}"))
+        """Make the set of all positive sizes for which a condition holds.
+
+        Args:
+            names: names of the sizes, or one text with spaces between them.
+            where: the condition in isl's notation, such as ``"h mod 2 = 0"``; may be empty.
+
+        Returns:
+            The set.
+        """
+        names = names.split() if isinstance(names, str) else list(names)
+        positive = [f"{name} >= 1" for name in names] + ([f"({where})"] if where else [])
+        return cls(isl.Set(f"[{', '.join(names)}] -> {{ : {' and '.join(positive) or 'true'} }}"))
 
     def contains(self, **sizes: int) -> bool:
-        """Whether these sizes, one for each name, are in the set."""
+        """Tell whether sizes are in the set.
+
+        Args:
+            **sizes: a number for each name.
+
+        Returns:
+            Whether the set has this element.
+
+        Raises:
+            TypeError: the names are not those of the set.
+        """
         if set(sizes) != set(self.names):
             raise TypeError(f"contains() takes {', '.join(self.names)}, not {', '.join(sizes)}.")
-        return not self._fix(sizes).is_empty()
+        points = self.points
+        for name, value in sizes.items():
+            points = _fix(points, name, operator.index(value))
+        return not points.is_empty()
 
     def is_empty(self) -> bool:
         """Whether no sizes are in the set."""
         return self.points.is_empty()
 
     def smallest(self) -> dict[str, int]:
-        """The smallest sizes, by the first name, then the next; an empty set has none."""
+        """The smallest sizes, by the first name, then the next.
+
+        Raises:
+            ValueError: the set is empty.
+        """
         if self.is_empty():
             raise ValueError("an empty set has no smallest sizes.")
-        rest, found = self.points, {}
+        rest, smallest = self.points, {}
         for name in self.names:
-            found[name] = _least(rest, name)
-            rest = _fix(rest, name, found[name])
-        return found
+            smallest[name] = _least(rest, name)
+            rest = _fix(rest, name, smallest[name])
+        return smallest
 
     def subject(self) -> tuple[str, ...]:
-        """The names on which it depends whether sizes are in the set."""
+        """The names whose sizes decide what is in the set."""
         positive = SizeSet.parse(self.names).points
 
         def free(name: str) -> isl.Set:
@@ -70,14 +117,21 @@ class SizeSet:
         return tuple(name for name in self.names if not free(name).is_subset(self.points))
 
     def nearest(self, point: dict[str, int]) -> dict[str, int]:
-        """Sizes of the set close to a point: name by name the next larger one, else the next."""
-        rest, found = self.points, {}
+        """Find sizes of the set close to given ones.
+
+        Args:
+            point: a number for each name.
+
+        Returns:
+            Name by name the next number of the set that is not smaller, else the largest one.
+        """
+        rest, nearest = self.points, {}
         for name in self.names:
             above = rest.intersect(_condition(rest, f"{name} >= {point[name]}"))
             value = _most(rest, name) if above.is_empty() else _least(above, name)
-            found[name] = value
+            nearest[name] = value
             rest = _fix(rest, name, value)
-        return found
+        return nearest
 
     def __iter__(self) -> Iterator[dict[str, int]]:
         """All sizes of a finite set."""
@@ -115,21 +169,24 @@ class SizeSet:
     def __le__(self, other: "SizeSet") -> bool:
         return self.points.is_subset(other.points)
 
-    def _fix(self, sizes: dict[str, int]) -> isl.Set:
-        points = self.points
-        for name, value in sizes.items():
-            points = _fix(points, name, operator.index(value))
-        return points
-
     def __str__(self) -> str:
-        return _set_text(self)
+        with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+            return _readable(self)
+        return _isl_text(self.points)
 
     def __repr__(self) -> str:
         return f"SizeSet({self})"
 
 
 def names_of(points: isl.Set) -> tuple[str, ...]:
-    """The names that a set is about."""
+    """List the names of a set.
+
+    Args:
+        points: the set.
+
+    Returns:
+        Its names, in order.
+    """
     return tuple(str(points.get_dim_name(PARAM, i)) for i in range(points.dim(PARAM)))
 
 
@@ -160,7 +217,15 @@ def _most(points: isl.Set, name: str) -> int:
 
 
 def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:
-    """The least and the largest value of a formula over a set, None where there is no bound."""
+    """Find the bounds of a formula over a set.
+
+    Args:
+        points: the set.
+        formula: the formula.
+
+    Returns:
+        Its least and its largest value; None where it is not bounded, or the set is empty.
+    """
     values = isl.Set.from_pw_aff(formula.intersect_params(points))
     # The values as a set of one dimension, with the names projected out.
     values = values.project_out(PARAM, 0, values.dim(PARAM))
@@ -176,16 +241,13 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
 OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
 
 
-def _set_text(sizes: SizeSet) -> str:
-    """Write a set as a person would, or, where that takes too long, as isl has it."""
-    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
-        return _readable(sizes)
-    return _inside(sizes.points)
-
-
 @contextlib.contextmanager
 def bounded(operations: int) -> Iterator[None]:
-    """Let isl raise its error where it takes too long; its operations cannot be interrupted."""
+    """Let isl raise its error where it takes too long; its operations cannot be interrupted.
+
+    Args:
+        operations: how many of isl's operations to allow within the context.
+    """
     context = isl.DEFAULT_CONTEXT
     before = context.get_max_operations()
     context.reset_operations()
@@ -198,20 +260,21 @@ def bounded(operations: int) -> Iterator[None]:
 
 
 def _readable(sizes: SizeSet) -> str:
-    """One condition a name, or several sets joined by "or"."""
+    """Write a set as a person would: one condition per name, or several sets joined by "or"."""
     every = SizeSet.parse(sizes.names)
     points = (sizes & every).points
     if points.is_empty() or not sizes.names:
         return "no size" if points.is_empty() else "every size"
-    if (lines := _lines(points)) is not None:
-        whole = [_line(line, name, _alone(every.points, name)) for line, name in lines]
-        found = [
-            (text, name) for texts, (_, name) in zip(whole, lines, strict=True) for text in texts
+    if (projections := _projections(points)) is not None:
+        conditions = [
+            (text, name)
+            for projection, name in projections
+            for text in _name_conditions(projection, name, _project(every.points, name))
         ]
-        return _gather(found, ", ") or "every size"
+        return _join_conditions(conditions, ", ") or "every size"
     hull = SizeSet(functools.reduce(isl.Set.intersect, (_hull(points, n) for n in sizes.names)))
-    if (lines := _lines(hull.points.subtract(points))) is not None:
-        either = _gather(list(_outside(lines, hull.points)), " or ")
+    if (projections := _projections(hull.points.subtract(points))) is not None:
+        either = _join_conditions(list(_outside(projections, hull.points)), " or ")
         return either if hull == every else f"{_readable(hull)}, and {either}"
     parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
     if len(parts) > 1:
@@ -220,42 +283,43 @@ def _readable(sizes: SizeSet) -> str:
     return _conditions_text(points)
 
 
-def _outside(lines: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[str, str]]:
-    """The conditions of being in a hull, but not in a product of lines: one of them must hold."""
-    for line, name in lines:
-        whole = _alone(hull, name)
-        if not whole.is_subset(line):
-            texts = _line(whole.subtract(line), name, whole)
+def _outside(projections: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[str, str]]:
+    """The conditions of being in a hull, but not in a product of projections: one must hold."""
+    for projection, name in projections:
+        whole = _project(hull, name)
+        if not whole.is_subset(projection):
+            texts = _name_conditions(whole.subtract(projection), name, whole)
             yield (f"({', '.join(texts)})" if len(texts) > 1 else texts[0]), name
 
 
-def _lines(points: isl.Set) -> list[tuple[isl.Set, str]] | None:
-    """A set as one condition a name, where it is such a product; else None."""
-    lines = [(_alone(points, name), name) for name in names_of(points)]
-    product = functools.reduce(isl.Set.intersect, (line for line, _ in lines))
-    return lines if product.is_equal(points) else None
+def _projections(points: isl.Set) -> list[tuple[isl.Set, str]] | None:
+    """A set as one condition per name, where it is the product of these; else None."""
+    projections = [(_project(points, name), name) for name in names_of(points)]
+    product = functools.reduce(isl.Set.intersect, (projection for projection, _ in projections))
+    return projections if product.is_equal(points) else None
 
 
-def _gather(conditions: list[tuple[str, str]], joint: str) -> str:
+def _join_conditions(conditions: list[tuple[str, str]], joint: str) -> str:
     """Put names into their conditions; multiples of one number share theirs."""
-    found: dict[str, list[str]] = {}
+    names_by_condition: dict[str, list[str]] = {}
     for condition, name in conditions:
         shared = condition if "multiple" in condition else condition.replace("{}", name)
-        found.setdefault(shared, []).append(name)
+        names_by_condition.setdefault(shared, []).append(name)
     texts = []
-    for condition, names in found.items():
-        text = f"({condition})" if " or " in condition and len(found) > 1 else condition
+    for condition, names in names_by_condition.items():
+        several = len(names_by_condition) > 1
+        text = f"({condition})" if " or " in condition and several else condition
         if joint == ", " and len(names) > 1:
             text = re.sub("( a)?( no)? multiple", r"\2 multiples", text)
         texts.append(text.replace("{}", (" and " if joint == ", " else joint).join(names)))
     return joint.join(texts)
 
 
-def _alone(points: isl.Set, name: str) -> isl.Set:
-    """What a set says of one name, whatever the others."""
-    place = _position(points, name)
+def _project(points: isl.Set, name: str) -> isl.Set:
+    """The condition that a set puts on one name, whatever the others."""
+    position = _position(points, name)
     for i in range(points.dim(PARAM)):
-        points = points if i == place else points.eliminate(PARAM, i, 1)
+        points = points if i == position else points.eliminate(PARAM, i, 1)
     return points.intersect(_condition(points, f"{name} >= 1"))
 
 
@@ -274,26 +338,26 @@ def _range(points: isl.Set, name: str) -> list[str]:
     return [f"{low} <= {{}} <= {high}" if low != 1 else f"{{}} <= {high}"]
 
 
-def _line(points: isl.Set, name: str, within: isl.Set) -> list[str]:
+def _name_conditions(points: isl.Set, name: str, within: isl.Set) -> list[str]:
     """The conditions by which a set that depends on one name is part of another, {} for it."""
     hull, convex = _hull(points, name), _range(points, name)
     if hull.is_subset(points):
         return convex
     for area, bound in ((within, []), (hull, convex)):
-        if found := _residue(points, area, name):
-            step, rest = found
+        if residue := _residue(points, area, name):
+            step, rest = residue
             text = "{} odd" if (step, rest) == (2, 1) else f"{{}} % {step} = {rest}"
             return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
-        if (found := _residue(area.subtract(points), area, name)) and found[1] == 0:
-            return [*bound, f"{{}} no multiple of {found[0]}"]
-    if found := _residues(points, hull, name):
-        step, rest = found
-        return [*convex, f"{{}} % {step} in {tuple(rest)}"]
+        if (residue := _residue(area.subtract(points), area, name)) and residue[1] == 0:
+            return [*bound, f"{{}} no multiple of {residue[0]}"]
+    if residues := _residues(points, hull, name):
+        step, rests = residues
+        return [*convex, f"{{}} % {step} in {tuple(rests)}"]
     return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
 
 
 def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]] | None:
-    """The step and the remainders of the values of a name, if they are what says what is in."""
+    """The step and the remainders of the values of a name, if these decide what is in the set."""
     steps = [int(n) for n in re.findall(r"(?:mod |/)(\d+)", str(points))]
     for step in sorted({n for n in steps if n <= 64}):
         classes = [_condition(points, f"{name} mod {step} = {rest}") for rest in range(step)]
@@ -306,7 +370,7 @@ def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]
 
 
 def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | None:
-    """The step and the remainder of the values of a name, if a set has just those of an area."""
+    """The step and the remainder of the values of a name, if a set has all of these in an area."""
     if points.is_empty():
         return None
     first = _least(points, name)
@@ -320,10 +384,10 @@ def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | Non
 
 def _conditions_text(points: isl.Set) -> str:
     """What isl writes of a set, without what is always true."""
-    return _inside(points.gist(SizeSet.parse(names_of(points)).points))
+    return _isl_text(points.gist(SizeSet.parse(names_of(points)).points))
 
 
-def _inside(points: isl.Set) -> str:
+def _isl_text(points: isl.Set) -> str:
     """What isl writes of a set, without its frame."""
     text = str(points)
     inside = text[text.index("{") + 1 : text.rindex("}")].strip().removeprefix(":").strip()

@@ -1,8 +1,8 @@
 """The language of shapes: ``"b h//2 w//2 64:bfloat16"``.
 
-A spec has a word for each axis: a name, a number, or a formula of ``+ - * // % min max`` over names
-without spaces; ``_`` is any size, ``...`` any number of axes, and ``:bfloat16`` at the end the
-dtype.
+A spec has a word for each axis: a name, a number, or a formula of ``+ - * // % min max`` over
+names, without spaces. ``_`` is any size, ``...`` any number of axes. ``:bfloat16`` at the end is
+the dtype.
 """
 
 import ast
@@ -10,13 +10,13 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxconv.errors import ShapeError
 
 
 class SpecError(ShapeError):
-    """A spec that cannot be read; the message points at the place."""
+    """A spec that cannot be read; the message points at the character."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,21 @@ class Formula:
         return isinstance(self.tree, ast.Name)
 
     def value(self, sizes: Mapping[str, Any]) -> Any:
-        """What the formula gives for these sizes, ints or symbolic.
+        """Compute the value of the formula.
+
+        Args:
+            sizes: an int or a symbolic size for each name.
+
+        Returns:
+            The value, an int or a symbolic size.
 
         Raises:
-            SpecError: if it divides by zero.
+            SpecError: it divides by zero.
         """
         try:
             return _value(self.tree, sizes)
         except ZeroDivisionError:
-            fix = "Fix: divide by what is never 0."
+            fix = "Fix: divide by a formula that is never 0."
             raise SpecError(f"{self.text} divides by zero.\n  {fix}") from None
 
 
@@ -76,11 +82,19 @@ class Spec:
     dtype: str
 
     def aligned(self, rank: int) -> list[Axis] | None:
-        """An entry for each of ``rank`` axes, ANY for those that REST stands for; None: no fit."""
+        """Align the spec with the axes of an array.
+
+        Args:
+            rank: the number of axes of the array.
+
+        Returns:
+            An entry for each axis, ANY for those that REST stands for; None where the numbers of
+            axes differ.
+        """
         axes = list(self.axes)
         if REST in axes:
-            at = axes.index(REST)
-            axes[at : at + 1] = [ANY] * (rank - len(axes) + 1)
+            position = axes.index(REST)
+            axes[position : position + 1] = [ANY] * (rank - len(axes) + 1)
         return axes if len(axes) == rank else None
 
     def names(self) -> list[str]:
@@ -90,7 +104,13 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Read the spec of one array, such as ``"b h w 3:bfloat16"``.
+    """Read the spec of one array.
+
+    Args:
+        text: the spec, such as ``"b h w 3:bfloat16"``.
+
+    Returns:
+        The spec.
 
     Raises:
         SpecError: with a caret under the character that cannot be read.
@@ -99,19 +119,36 @@ def parse_spec(text: str) -> Spec:
 
 
 def _spec(whole: str, start: int, end: int) -> Spec:
-    """Read the spec that stands between two places of a text."""
+    """Read the spec between two positions of a text."""
     shape, colon, dtype = whole[start:end].partition(":")
     if colon and not dtype.strip().isidentifier():
-        place = start + len(shape) + 1
-        raise _error(whole, place, "a dtype, such as bfloat16, must follow the colon")
-    axes = [_axis(whole, start + word.start(), word[0]) for word in re.finditer(r"\S+", shape)]
+        column = start + len(shape) + 1
+        raise _error(whole, column, "a dtype, such as bfloat16, must follow the colon")
+    axes = [
+        word[0] if word[0] in (ANY, REST) else parse_formula(whole, word[0], start + word.start())
+        for word in re.finditer(r"\S+", shape)
+    ]
     if axes.count(REST) > 1:
-        raise _error(whole, start + shape.rindex(REST), "... may stand once only")
+        raise _error(whole, start + shape.rindex(REST), "... may occur only once")
     return Spec(whole[start:end].strip(), tuple(axes), dtype.strip())
 
 
-def _axis(whole: str, place: int, word: str) -> Axis:
-    return word if word in (ANY, REST) else parse_formula(whole, word, place)
+class Comparison(NamedTuple):
+    """A comparison of two formulas, such as ``h >= 32``.
+
+    Attributes:
+        left: the formula on the left.
+        symbol: ``"<"``, ``"<="``, ``"=="``, ``">="`` or ``">"``.
+        right: the formula on the right.
+    """
+
+    left: Formula
+    symbol: str
+    right: Formula
+
+    def names(self) -> list[str]:
+        """Names in the order of their first use."""
+        return list(dict.fromkeys([*self.left.names(), *self.right.names()]))
 
 
 @dataclass(frozen=True)
@@ -130,44 +167,48 @@ class Signature:
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     where: str
-    conditions: tuple[tuple[Formula, str, Formula], ...]
+    conditions: tuple[Comparison, ...]
 
 
 def parse_contract(text: str, where: str = "") -> Signature:
-    """Read a contract, such as ``"b h w 3, b -> b 10"``.
+    """Read a contract.
+
+    Args:
+        text: the contract, such as ``"b h w 3, b -> b 10"``.
+        where: a condition on the sizes, such as ``"h >= 32"``; may be empty.
+
+    Returns:
+        The shapes and the condition.
 
     Raises:
-        SpecError: with a caret under the character that cannot be read, or for a name that no
-            argument has alone as a size.
+        SpecError: with a caret under the character that cannot be read, or for a name that is not
+            on its own the size of an argument.
     """
     arrow = text.find("->")
     if arrow < 0 or "->" in text[arrow + 2 :]:
-        wrong = "one -> must stand before what is returned"
+        wrong = "exactly one -> must precede what is returned"
         raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
     inputs = tuple(_spec(text, *part) for part in _parts(text, 0, arrow))
     outputs = tuple(_spec(text, *part) for part in _parts(text, arrow + 2, len(text)))
     conditions = tuple(parse_condition(where)) if where else ()
     known = {a.text for spec in inputs for a in spec.axes if isinstance(a, Formula) and a.is_name()}
-    used = [name for spec in (*inputs, *outputs) for name in spec.names()]
-    used += [
-        name for left, _, right in conditions for side in (left, right) for name in side.names()
-    ]
+    used = [name for part in (*inputs, *outputs, *conditions) for name in part.names()]
     if unknown := [name for name in used if name not in known]:
         raise SpecError(
-            f"The contract uses {unknown[0]}, which is no argument's size.\n  {text}\n"
-            f"  Fix: let {unknown[0]} alone be a size of an argument, or write _ for any size."
+            f"The contract uses {unknown[0]}, which is not the size of an argument.\n  {text}\n"
+            f"  Fix: make {unknown[0]} on its own the size of an argument, or write _ for any size."
         )
     return Signature(text, inputs, outputs, where, conditions)
 
 
 def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where the specs stand that commas, outside brackets, separate; none in an empty text."""
+    """Start and end of each spec between commas outside brackets; none in an empty text."""
     depth, begin = 0, start
-    for place in range(start, end):
-        depth += (text[place] == "(") - (text[place] == ")")
-        if text[place] == "," and depth == 0:
-            yield begin, place
-            begin = place + 1
+    for column in range(start, end):
+        depth += (text[column] == "(") - (text[column] == ")")
+        if text[column] == "," and depth == 0:
+            yield begin, column
+            begin = column + 1
     if begin > start or text[start:end].strip():
         yield begin, end
 
@@ -175,65 +216,92 @@ def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 NOUNS = {"b": "image", "h": "row", "w": "column", "c": "channel"}
 
 
-def broken_text(
-    sizes: Mapping[str, int], got: int, promise: Formula, axis: str, formula: str
+def violation_text(
+    sizes: Mapping[str, int], returned: int, expected: Formula, axis: str, formula: str
 ) -> str:
-    """Say by an example that a promise about one axis is not kept.
+    """Say by an example that one axis of a result violates the contract.
 
     Args:
-        sizes: of the example.
-        got: what the function returns for it.
-        promise: what it should return.
-        axis: which one it is.
-        formula: what the function returns in general.
+        sizes: the sizes of the example.
+        returned: the size of the axis that the function returns for them.
+        expected: the size that the contract says.
+        axis: which axis it is, such as ``"axis 1"``.
+        formula: the size that the function returns in general.
+
+    Returns:
+        A sentence.
     """
-    names = [n for n in sizes if n in re.findall(r"\w+", f"{formula} {promise.text}")]
-    here = ", ".join(f"{name} = {sizes[name]}" for name in names) or "every size"
-    noun = NOUNS.get(next(iter(promise.names()), ""))
-    counted = f"{got} {noun}{'s' * (got != 1)}" if noun else f"{got} on {axis}"
-    general = f" ({axis} is {formula}, not {promise.text})" if formula != str(got) else ""
-    said = promise.value(sizes)
-    return f"for {here} the function returns {counted}, the contract says {said}{general}."
+    names = [n for n in sizes if n in re.findall(r"\w+", f"{formula} {expected.text}")]
+    example = ", ".join(f"{name} = {sizes[name]}" for name in names) or "every size"
+    noun = NOUNS.get(next(iter(expected.names()), ""))
+    counted = f"{returned} {noun}{'s' * (returned != 1)}" if noun else f"{returned} on {axis}"
+    general = f" ({axis} is {formula}, not {expected.text})" if formula != str(returned) else ""
+    value = expected.value(sizes)
+    return f"for {example} the function returns {counted}, the contract says {value}{general}."
 
 
-def parse_formula(whole: str, text: str, place: int = 0) -> Formula:
-    """Read one formula that stands at ``place`` in ``whole``."""
+def parse_formula(whole: str, text: str, column: int = 0) -> Formula:
+    """Read one formula.
+
+    Args:
+        whole: the text that it is part of, for the error message.
+        text: the formula.
+        column: where the formula begins in the whole text.
+
+    Returns:
+        The formula.
+
+    Raises:
+        SpecError: with a caret under the character that cannot be read.
+    """
     try:
         tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        at = min(max((getattr(error, "offset", 1) or 1) - 1, 0), len(text) - 1)
-        raise _error(whole, place + at, "this is no formula") from None
-    _allow(tree, whole, place)
+    except UNREADABLE as error:
+        raise _error(whole, column + _offset(error, len(text)), "this is not a formula") from None
+    _allow(tree, whole, column)
     return Formula(text, tree)
 
 
-def parse_condition(text: str) -> list[tuple[Formula, str, Formula]]:
-    """Read a condition, such as ``"h >= 32, w == h"``: comparisons that all hold.
+UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)  # errors of ast.parse
 
-    They are joined by commas or by "and".
+
+def _offset(error: BaseException, length: int) -> int:
+    """The position in a text at which ast.parse failed."""
+    return max(min((getattr(error, "offset", 1) or 1) - 1, length - 1), 0)
+
+
+def parse_condition(text: str) -> list[Comparison]:
+    """Read a condition.
+
+    Args:
+        text: comparisons joined by commas or by "and", such as ``"h >= 32, w == h"``.
+
+    Returns:
+        The comparisons, which must all hold.
 
     Raises:
         SpecError: with a caret under the character that cannot be read.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        at = min(max((getattr(error, "offset", 1) or 1) - 1, 0), max(len(text) - 1, 0))
-        raise _error(text, at, "this is no condition", CONDITION) from None
-    found = []
+    except UNREADABLE as error:
+        wrong = "this is not a condition"
+        raise _error(text, _offset(error, len(text)), wrong, CONDITION) from None
+    comparisons = []
     for part in _conjuncts(tree):
         if not isinstance(part, ast.Compare):
-            wrong = "a comparison, such as h >= 32, must stand here"
+            wrong = "a comparison is expected, such as h >= 32"
             raise _error(text, part.col_offset, wrong, CONDITION)
         sides = [part.left, *part.comparators]
-        for left, sign, right in zip(sides, part.ops, sides[1:], strict=False):
+        for left, operation, right in zip(sides, part.ops, sides[1:], strict=False):
             for side in (left, right):
                 _allow(side, text, 0)
-            if type(sign) not in COMPARISONS:
+            if type(operation) not in SYMBOLS:
                 wrong = "only < <= == >= > compare sizes"
                 raise _error(text, part.col_offset, wrong, CONDITION)
-            found.append((Formula(text, left), COMPARISONS[type(sign)], Formula(text, right)))
-    return found
+            symbol = SYMBOLS[type(operation)]
+            comparisons.append(Comparison(Formula(text, left), symbol, Formula(text, right)))
+    return comparisons
 
 
 def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
@@ -245,12 +313,12 @@ def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
             yield tree
 
 
-COMPARISONS: dict[type[ast.cmpop], str] = {
-    ast.Lt: "lt_set",
-    ast.LtE: "le_set",
-    ast.Eq: "eq_set",
-    ast.GtE: "ge_set",
-    ast.Gt: "gt_set",
+SYMBOLS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Eq: "==",
+    ast.GtE: ">=",
+    ast.Gt: ">",
 }
 OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -262,7 +330,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 FUNCTIONS = ("min", "max")
 
 
-def _allow(tree: ast.expr, whole: str, place: int) -> None:
+def _allow(tree: ast.expr, whole: str, column: int) -> None:
     """Refuse everything but names, ints, the operators above, min and max."""
     match tree:
         case ast.Name():
@@ -270,15 +338,15 @@ def _allow(tree: ast.expr, whole: str, place: int) -> None:
         case ast.Constant(value=int()) if not isinstance(tree.value, bool):
             return None
         case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return _allow(inner, whole, place)
+            return _allow(inner, whole, column)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            _allow(left, whole, place)
-            return _allow(right, whole, place)
+            _allow(left, whole, column)
+            return _allow(right, whole, column)
         case ast.Call(func=ast.Name(id=name), args=[left, right], keywords=[]) if name in FUNCTIONS:
-            _allow(left, whole, place)
-            return _allow(right, whole, place)
+            _allow(left, whole, column)
+            return _allow(right, whole, column)
     allowed = "names, ints, + - * // %, min(a,b) and max(a,b)"
-    raise _error(whole, place + tree.col_offset, f"only {allowed} make a formula")
+    raise _error(whole, column + tree.col_offset, f"only {allowed} make a formula")
 
 
 def _value(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
@@ -297,7 +365,16 @@ def _value(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
 
 
 def extreme(name: str, a: Any, b: Any) -> Any:
-    """The "min" or "max" of two sizes, ints or symbolic."""
+    """Compute the minimum or maximum of two sizes.
+
+    Args:
+        name: "min" or "max".
+        a: one size, an int or symbolic.
+        b: the other one.
+
+    Returns:
+        The smaller or larger one, as a formula where it differs from size to size.
+    """
     for one, other in ((a, b), (b, a)):
         if hasattr(one, name):
             return getattr(one, name)(other)
@@ -309,8 +386,8 @@ CONDITION = 'write comparisons joined by "and", such as h >= 32 and h % 4 == 0'
 ARROW = "write it as b h w 3 -> b 10, arguments and results separated by commas"
 
 
-def _error(text: str, place: int, wrong: str, fix: str = SPEC) -> SpecError:
+def _error(text: str, column: int, wrong: str, fix: str = SPEC) -> SpecError:
     what = "condition" if fix == CONDITION else "spec"
     return SpecError(
-        f"The {what} cannot be read: {wrong}.\n  {text}\n  {' ' * place}^\n  Fix: {fix}."
+        f"The {what} cannot be read: {wrong}.\n  {text}\n  {' ' * column}^\n  Fix: {fix}."
     )

@@ -601,7 +601,7 @@ BAD = {
     ),
     "an empty condition": (
         lambda: jc.summary(vgg(None), "b h w 3", where="h >= 9, h <= 8"),
-        "where= holds for no size: h >= 9, h <= 8.\n  Fix: pass one that some meet.",
+        "where= holds for no size: h >= 9, h <= 8.\n  Fix: pass a condition that some sizes meet.",
     ),
     "cases": (
         lambda: jc.summary(lambda x: jc.max_pool(x) if x.shape[1] > 9 else x, "b h w 3",

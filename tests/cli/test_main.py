@@ -136,7 +136,7 @@ def test_summary_is_coloured_in_a_terminal(capsys, monkeypatch):
 BAD_SUMMARIES = [
     (["vgg12", "b h w 3"], "summary: vgg12 names no function and no model."),
     (["vgg16", "b h w 4"], "summary: no size is accepted. VGG: x has 4 channels"),
-    (["vgg16", "b h ? 3"], "summary: The spec cannot be read: this is no formula."),
+    (["vgg16", "b h ? 3"], "summary: The spec cannot be read: this is not a formula."),
     (["vgg16", "b h w 3", "--at", "b=1;h=2"], "--at b=1;h=2 cannot be read. Fix: write it as b=1"),
     (["vgg16", "b h w 3", "--at", "b=1,h=-2"], "--at b=1,h=-2 cannot be read."),
     (["vgg16", "b h w 3", "--at", "b=1"], "at= is {'b': 1}, but must have b, h, w, each a whole"),
@@ -333,7 +333,15 @@ def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
 def test_a_reader_may_stop_early():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "jaxconv.cli.main", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "jaxconv.cli.main",
+        "shape",
+        "8x8x3",
+        "--filters=1",
+        "--kernel=1",
+    ]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")

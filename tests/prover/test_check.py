@@ -129,8 +129,8 @@ def test_an_accident_of_a_flatten_is_explained():
     (note, *_) = jc.check(bare_head, "b h w 3").notes
     assert note == (
         "512*(h//32)*(w//32) - 25088 is 0 in 3 ways (h//32 = 1, w//32 = 49; h//32 = 7, w//32 = 7; "
-        "h//32 = 49, w//32 = 1), and all are accepted; to keep one, promise the sizes before the "
-        "flatten, or pool to a fixed map."
+        "h//32 = 49, w//32 = 1), and all are accepted; to keep one, fix the sizes before the "
+        "flatten with a contract, or pool to a fixed map."
     )
 
 
@@ -301,11 +301,11 @@ def test_arguments_may_mix_arrays_specs_and_trees():
 
 
 MALFORMED = {
-    "h + ": ("b h+ 3", "this is no formula.\n  b h+ 3\n    ^"),
+    "h + ": ("b h+ 3", "this is not a formula.\n  b h+ 3\n    ^"),
     "a call": ("b f(h) 3", "make a formula.\n  b f(h) 3\n    ^"),
     "a fraction": ("b h/2 3", "make a formula.\n  b h/2 3\n    ^"),
     "no dtype": ("b h 3:", "must follow the colon.\n  b h 3:\n        ^"),
-    "two rests": ("... h ...", "may stand once only.\n  ... h ...\n        ^"),
+    "two rests": ("... h ...", "may occur only once.\n  ... h ...\n        ^"),
     "an attribute": ("b h.w", "make a formula.\n  b h.w\n    ^"),
     "no name": ("b mod 3", "'mod' cannot name a size."),
     "a rest as argument": ("... 3", "An argument has _ or ... as a size."),
@@ -323,9 +323,9 @@ def test_a_malformed_spec_gets_a_caret(name):
 
 WHERE = {
     "an unknown name": ("k >= 3", "where= names k, but the sizes are b, h."),
-    "no comparison": ("h + 3", "a comparison, such as h >= 32, must stand here."),
+    "no comparison": ("h + 3", "a comparison is expected, such as h >= 32."),
     "unequal": ("h != 3", "only < <= == >= > compare sizes."),
-    "no condition": ("h >=", "this is no condition."),
+    "no condition": ("h >=", "this is not a condition."),
     "a product": ("h*b >= 3", "where= has a product of sizes."),
 }
 

@@ -77,22 +77,22 @@ REFUSED = {
     "a promise": (
         lambda: wrong(random(1, 33, 4, 3)),
         "wrong: for h = 33 the function returns 16 rows, the contract says 17.\n"
-        "  Fix: mend the function, or promise what it returns.",
+        "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the rank promised": (
         lambda: jc.contract("b h -> b")(lambda x: x)(random(2, 3)),
         "<lambda>: it returns shape (2, 3), the contract says 'b'.\n"
-        "  Fix: mend the function, or promise what it returns.",
+        "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the count promised": (
         lambda: jc.contract("b h -> b, h")(lambda x: x)(random(2, 3)),
         "<lambda>: it returns 1 arrays, the contract says 2.\n"
-        "  Fix: mend the function, or promise what it returns.",
+        "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the dtype promised": (
         lambda: jc.contract("b h -> b h:int32")(lambda x: x)(random(2, 3)),
         "<lambda>: it returns float32, the contract says int32.\n"
-        "  Fix: mend the function, or promise what it returns.",
+        "  Fix: fix the function, or change the contract to what it returns.",
     ),
 }
 
@@ -106,12 +106,12 @@ def test_what_does_not_fit_is_refused(name):
 
 
 MALFORMED = {
-    "no arrow": ("b h", "one -> must stand before what is returned.\n  b h\n  ^"),
+    "no arrow": ("b h", "exactly one -> must precede what is returned.\n  b h\n  ^"),
     "two arrows": ("b -> b -> b", "what is returned.\n  b -> b -> b\n         ^"),
     "in the result": ("b h -> b h/2", "make a formula.\n  b h -> b h/2\n           ^"),
-    "in the second": ("b, c+ -> b", "this is no formula.\n  b, c+ -> b\n     ^"),
-    "an unknown name": ("b h -> b k", "The contract uses k, which is no argument's size."),
-    "a name in formulas only": ("b 2*h -> b h", "The contract uses h, which is no argument's"),
+    "in the second": ("b, c+ -> b", "this is not a formula.\n  b, c+ -> b\n     ^"),
+    "an unknown name": ("b h -> b k", "The contract uses k, which is not the size of an argument."),
+    "a name in formulas only": ("b 2*h -> b h", "The contract uses h, which is not the size of an"),
 }
 
 

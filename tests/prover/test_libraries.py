@@ -17,7 +17,7 @@ from jax import lax
 
 import jaxconv as jc
 from jaxconv.errors import raises_shape_error
-from jaxconv.prover.check import refuse_no_function
+from jaxconv.prover.check import require_callable
 
 KEY = jax.random.key(0)
 KERNEL = jnp.ones((3, 3, 2, 2))
@@ -213,7 +213,7 @@ def test_arguments_that_a_function_does_not_take_are_refused():
         "check: the function takes (x, y), and it is given 1 arguments: missing a required "
         "argument: 'y'.\n  Fix: pass a spec, such as \"b h w 3\", or a value for each."
     )
-    with pytest.raises(jc.ShapeError, match=r"Nnx is a class.\n  Fix: make a model of it first"):
+    with pytest.raises(jc.ShapeError, match=r"Nnx is a class.\n  Fix: make a model first"):
         jc.check(Nnx, "b h w 2")
 
 
@@ -228,13 +228,15 @@ def test_channels_that_fit_no_size_get_the_fix():
         return helper(x)
 
     (failure,) = jc.check(network, "b h w 3").failures
-    fix = "make the kernel of this layer for 3 channels in 1 group(s), or feed it 4 a group."
-    assert failure.fix == fix
+    assert failure.fix == (
+        "make the kernel of this layer for 3 channels in 1 group(s), or pass it 4 channels per "
+        "group."
+    )
     first = inspect.getsourcelines(network)[1]
     assert failure.caller == f"test_libraries.py:{first + 1}"
     assert f"at {failure.where}, called at {failure.caller}: ValueError: conv" in str(failure)
     (failure,) = jc.check(lambda x: x @ weights, "b 7").failures
-    assert failure.fix == "make the weights of this layer for 7 features, or feed it 12."
+    assert failure.fix == "make the weights of this layer for 7 features, or pass it 12 features."
 
 
 def test_what_returns_no_array_is_fine():
@@ -260,9 +262,9 @@ NO_FUNCTIONS = {
     ),
     "a Haiku transformation": (
         hk.transform(haiku),
-        "check: what is to be called is of type Transformed, which is no function.",
+        "check: what is to be called is of type Transformed, which is not a function.",
     ),
-    "a text": ("vgg16", "check: what is to be called is of type str, which is no function."),
+    "a text": ("vgg16", "check: what is to be called is of type str, which is not a function."),
 }
 
 
@@ -270,7 +272,7 @@ NO_FUNCTIONS = {
 def test_what_is_no_function_is_refused(name):
     thing, message = NO_FUNCTIONS[name]
     with pytest.raises(jc.ShapeError) as error:
-        raises_shape_error("check")(refuse_no_function)(thing)
+        raises_shape_error("check")(require_callable)(thing)
     assert str(error.value).startswith(message)
     assert "Fix: pass " in str(error.value)
 

@@ -119,7 +119,7 @@ def test_what_is_decided_in_spite_of_a_trap():
 
 
 def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
-    monkeypatch.setattr("jaxconv.prover.search.SECONDS", 0.2)
+    monkeypatch.setattr("jaxconv.prover.explore.SECONDS", 0.2)
 
     def halving(x):
         while rows(x) > 3:
@@ -135,7 +135,7 @@ def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
 def test_a_trace_that_takes_isl_too_long_is_left_undecided(monkeypatch):
     halve = lambda x: jc.max_pool(x, 2)  # noqa: E731
     assert jc.check(halve, "b h w 3", where="h >= 2 and w >= 2").ok
-    monkeypatch.setattr("jaxconv.prover.search.OPERATIONS", 1)
+    monkeypatch.setattr("jaxconv.prover.subject.OPERATIONS", 1)
     verdict = jc.check(halve, "b h w 3", where="h >= 2 and w >= 2")
     assert not verdict.ok
     assert not verdict.failures

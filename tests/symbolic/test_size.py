@@ -93,7 +93,7 @@ def test_formulas_print_short(text):
 
 def test_a_set_of_no_whole_classes_is_written():
     assert "h >= 9" in str(jc.SizeSet.parse("h", "h mod 4 = 0 or h >= 9"))
-    with pytest.raises(jc.SpecError, match="The size h is there twice"):
+    with pytest.raises(jc.SpecError, match="The size h is given twice"):
         jc.sizes("h h")
 
 

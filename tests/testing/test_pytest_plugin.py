@@ -106,7 +106,7 @@ def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):
         "  fails at nets.py:12: for h = 1 the function returns 1 row, the contract says 0 (axis 1 "
         "is (h + 1)//2, not h//2).\n"
         "    for h odd; first for b = 1, h = 1\n"
-        "    Fix: mend the function, or promise what it returns.\n"
+        "    Fix: fix the function, or change the contract to what it returns.\n"
     )
 
 
@@ -184,10 +184,10 @@ def test_the_fixture_proves_or_prints_the_verdict(project):
         "  fails: for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
         "(axis 1 is c*h*w, not h*w).\n"
         "    for c >= 2; first for b = 1, h = 1, w = 1, c = 2\n"
-        "    Fix: promise c*h*w there, or mend the function.\n"
+        "    Fix: write c*h*w there in the contract, or fix the function.\n"
     )
     assert '>       prove(jc.flatten, "b h -")\n' in misread
-    assert "The spec cannot be read: this is no formula." in misread
+    assert "The spec cannot be read: this is not a formula." in misread
     assert "jaxconv/" not in misread.replace("/jaxconv/testing/pytest_plugin.py:", "")
     assert done.returncode == 1
 

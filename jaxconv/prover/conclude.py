@@ -1,0 +1,110 @@
+"""Put the verdict together: what an exploration accepts, returns and refuses, and its notes."""
+
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import islpy as isl
+import jax
+
+from jaxconv.prover.conditions import ambiguity_note, lost_pixels, lost_pixels_note
+from jaxconv.prover.diagnose import Refusal
+from jaxconv.prover.explore import Exploration
+from jaxconv.prover.verdict import Cases, Failure, Verdict, remedy
+from jaxconv.source import Origin
+from jaxconv.symbolic.domains import SizePart, unite
+from jaxconv.symbolic.sets import SizeSet, bounded
+from jaxconv.symbolic.trace import Undecided
+
+NOTE_OPERATIONS = 5_000_000  # of isl, after which notes are left out: none is worth long work
+
+
+def conclude(exploration: Exploration) -> Verdict:
+    """Put together what an exploration showed.
+
+    Args:
+        exploration: a finished exploration.
+
+    Returns:
+        The verdict.
+    """
+    domain = exploration.domain
+    accepts = _union(domain, (region.sizes for region in exploration.regions))
+    undecided = _union(domain, (region.sizes for region in exploration.open_regions))
+    untried = undecided - _union(domain, exploration.sampled)
+    failures = _failures(exploration, accepts, untried)
+    status = "refuted" if failures else "tested" if exploration.open_regions else "proven"
+    notes = dict.fromkeys([*exploration.reasons, *_notes(exploration, accepts)])
+    runs = exploration.subject.traces
+    return Verdict(status, accepts, _outputs(exploration), failures, untried, tuple(notes), runs)
+
+
+def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:
+    return SizeSet(functools.reduce(isl.Set.union, sets, isl.Set.empty(domain.space)))
+
+
+def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> tuple[Failure, ...]:
+    """The reasons for refusals, the smallest sizes first; one for each line and kind."""
+    groups: dict[tuple[Origin, str], list[Refusal]] = {}
+    for refusal in exploration.refusals:
+        origin = refusal.origin
+        if not origin.path:
+            origin = replace(exploration.subject.origin, layer=origin.layer)
+        group = groups.setdefault((origin, refusal.requirement.kind), [])
+        group.append(refusal._replace(origin=origin))
+    failures = [_failure(group, accepts, untried) for group in groups.values()]
+    return tuple(sorted(failures, key=lambda failure: tuple(failure.smallest.values())))
+
+
+def _failure(group: list[Refusal], accepts: SizeSet, untried: SizeSet) -> Failure:
+    """What is reported of refusals for one reason; the one of the smallest sizes is the example."""
+    smallest = [SizeSet(refusal.sizes).smallest() for refusal in group]
+    first = min(range(len(group)), key=lambda i: tuple(smallest[i].values()))
+    point, origin, requirement = smallest[first], group[first].origin, group[first].requirement
+    fix = requirement.fix or (requirement.fix_for_all if accepts.is_empty() else "")
+    return Failure(
+        _union(group[0].sizes, (refusal.sizes for refusal in group)),
+        point,
+        str(origin),
+        requirement.message(point),
+        fix or remedy(accepts, untried, point),
+        origin.layer,
+        origin.path,
+        origin.caller,
+    )
+
+
+def _notes(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
+    if exploration.sampled:
+        yield f"tried {len(exploration.sampled)} sizes one by one"
+        return
+    with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
+        ambiguities = [ambiguity_note(deferred, accepts) for deferred in exploration.deferred]
+        lost = [
+            window
+            for region in exploration.regions
+            for window in lost_pixels(region.trace, region.sizes, region.closed.jaxpr)
+        ]
+        yield from filter(None, [*ambiguities, lost_pixels_note(lost, accepts)])
+
+
+def _outputs(exploration: Exploration) -> Any:
+    """The shapes of all regions as one, or case by case where no formula covers them."""
+    regions = exploration.regions
+    if not regions:
+        return None
+    cases = Cases(tuple((SizeSet(region.sizes), region.shapes) for region in regions))
+    structures = {jax.tree.structure(region.shapes) for region in regions}
+    if len(structures) > 1:
+        return cases
+    leaves = zip(*(jax.tree.leaves(region.shapes) for region in regions), strict=True)
+    try:
+        sizes = [
+            unite([SizePart(r.sizes, size) for r, size in zip(regions, part, strict=True)])
+            for part in leaves
+        ]
+    except Undecided:
+        return cases
+    return jax.tree.unflatten(structures.pop(), sizes)

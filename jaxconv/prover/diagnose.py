@@ -1,0 +1,190 @@
+"""Why sizes fail: read off a finished trace, or off the error that a trace raised."""
+
+import re
+from typing import NamedTuple
+
+import islpy as isl
+
+from jaxconv.errors import ShapeError
+from jaxconv.prover.conditions import (
+    Requirement,
+    equations,
+    not_empty,
+    requirements_of_equation,
+    scraps,
+)
+from jaxconv.prover.contract import ContractViolationError
+from jaxconv.prover.returns import requirements_of_result
+from jaxconv.prover.subject import Subject, Traced
+from jaxconv.source import (
+    CallSite,
+    Origin,
+    call_sites_of_error,
+    is_inside_jax,
+    origin,
+    origin_of_equation,
+    origin_of_error,
+)
+from jaxconv.symbolic.domains import split
+from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
+
+
+class Refusal(NamedTuple):
+    """Sizes that fail at one line for one reason.
+
+    Attributes:
+        sizes: the sizes.
+        origin: the line; its path is empty where no line of the user's own is known.
+        requirement: what they do not meet.
+    """
+
+    sizes: isl.Set
+    origin: Origin
+    requirement: Requirement
+
+
+def unmet_requirements(
+    subject: Subject, trace: SymbolicTrace, traced: Traced
+) -> tuple[isl.Set, list[Refusal]]:
+    """Find the sizes that a finished trace shows to fail.
+
+    Args:
+        subject: the function.
+        trace: the run.
+        traced: what it traced.
+
+    Returns:
+        The sizes of the domain that meet every requirement, and the others, each refused for the
+        first requirement that it does not meet.
+
+    Raises:
+        Undecided: it is not known for which sizes a requirement holds.
+    """
+    sizes, refusals = trace.domain, []
+    may_be_empty = scraps(traced.closed.jaxpr)
+    for eqn in (*equations(traced.closed.jaxpr), None):
+        if eqn is None:
+            requirements = requirements_of_result(trace, subject.returns, traced.result)
+        else:  # on the sizes that are left more may be decided than on the whole domain
+            requirements = requirements_of_equation(SymbolicTrace(sizes), eqn, may_be_empty)
+        for requirement in requirements:
+            if not sizes.is_subset(requirement.holds):
+                line = subject.origin if eqn is None else origin_of_equation(eqn)
+                refusals.append(Refusal(sizes.subtract(requirement.holds), line, requirement))
+                sizes = sizes.intersect(requirement.holds)
+            if sizes.is_empty():
+                return sizes, refusals
+    return sizes, refusals
+
+
+def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> list[Refusal]:
+    """Find the reasons why a trace failed.
+
+    Args:
+        trace: the run.
+        sizes: the sizes of its domain that fail.
+        error: what it raised.
+
+    Returns:
+        The sizes for which a map was empty before the error, refused for that, and the rest,
+        refused for the error.
+    """
+    refusals = []
+    for size, call_sites in trace.array_sizes:
+        try:
+            requirement = not_empty(trace, size)
+        except Undecided:
+            continue
+        empty = sizes.subtract(requirement.holds)
+        if not empty.is_empty():
+            refusals.append(Refusal(empty, origin(call_sites), requirement))
+            sizes = sizes.intersect(requirement.holds)
+    if not sizes.is_empty():
+        requirement = _requirement_of_error(error, trace.ring.nowhere)
+        refusals.append(Refusal(sizes, origin_of_error(error), requirement))
+    return refusals
+
+
+def operation_of_error(error: Exception) -> list[CallSite]:
+    """Find the operation that failed.
+
+    Args:
+        error: an error that was raised.
+
+    Returns:
+        The innermost instruction outside JAX, and the calls that it led to.
+    """
+    call_sites = call_sites_of_error(error)
+    outside = [i for i, site in enumerate(call_sites) if not is_inside_jax(site[0].co_filename)]
+    return call_sites[outside[-1] :]
+
+
+def relevant_equalities(trace: SymbolicTrace, error: Exception) -> list[DeferredEquality]:
+    """Find the equalities that, if they held, could have made the operation succeed.
+
+    An equality that another operation asked was a shortcut of that one, which succeeded without.
+
+    Args:
+        trace: the run.
+        error: what it raised.
+
+    Returns:
+        Equalities that the operation which failed asked, and that hold on a part of the domain.
+    """
+    site = operation_of_error(error)[0]
+    return [
+        deferred
+        for deferred in trace.deferred
+        if deferred.site == site
+        and not any(part.is_empty() for part in split(trace.domain, deferred.condition))
+    ]
+
+
+def unknowns_of_error(trace: SymbolicTrace, error: BaseException) -> list[str]:
+    """List the undecided questions that may have led to an error, which then proves nothing.
+
+    Args:
+        trace: the run.
+        error: what it raised.
+
+    Returns:
+        The questions, as clauses.
+    """
+    unknowns = list(trace.unknowns)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Undecided | isl.Error):
+            unknowns.append(str(cause).partition("\n")[0])
+        cause = cause.__cause__ or cause.__context__
+    return unknowns
+
+
+def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
+    """What an error says: its first line, and its own remedy where it names one."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[0] if isinstance(error, ShapeError) else f"{type(error).__name__}: {lines[0]}"
+    fixes = [
+        line.strip().removeprefix("Fix: ") for line in lines if line.strip().startswith("Fix:")
+    ]
+    matches = ((re.search(pattern, lines[0]), fix) for pattern, fix in REMEDIES)
+    return Requirement(
+        nowhere,
+        kind=re.sub(r"\(.*|\d+", "", text),
+        message=error.message_at if isinstance(error, ContractViolationError) else lambda _: text,
+        fix=" ".join(fixes),
+        fix_for_all=next((fix.format(*match.groups()) for match, fix in matches if match), ""),
+    )
+
+
+# What to do where an operation of JAX refuses every size, by what its message says.
+REMEDIES = (
+    (
+        r"dot_general requires contracting .* got \((.*?),?\) and \((.*?),?\)",
+        "make the weights of this layer for {0} features, or pass it {1} features.",
+    ),
+    (
+        r"lhs feature dimension size .* but (.+) // (.+) != (.+)\.",
+        "make the kernel of this layer for {0} channels in {1} group(s), or pass it {2} channels "
+        "per group.",
+    ),
+)

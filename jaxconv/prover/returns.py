@@ -1,0 +1,110 @@
+"""What a contract says about the result of a function, as requirements of a finished trace."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.prover.conditions import Requirement, shape_text
+from jaxconv.symbolic.size import Size, equal, sizes_of
+from jaxconv.symbolic.specs import Formula, Spec, SpecError, violation_text
+from jaxconv.symbolic.trace import SymbolicTrace
+
+
+def is_spec(leaf: Any) -> bool:
+    """Tell whether a leaf of a tree stands for an array by its spec.
+
+    Args:
+        leaf: any leaf.
+    """
+    return isinstance(leaf, Spec)
+
+
+def dtype_of(spec: Spec) -> jnp.dtype:
+    """Find the dtype that a spec names.
+
+    Args:
+        spec: the spec.
+
+    Returns:
+        The dtype; float32 where it names none.
+
+    Raises:
+        SpecError: the name is not that of a dtype.
+    """
+    try:
+        return jnp.dtype(spec.dtype or "float32")
+    except TypeError:
+        fix = "Fix: write it in full, such as float32, bfloat16 or int32."
+        raise SpecError(f"{spec.dtype} is not a dtype.\n  {spec.text}\n  {fix}") from None
+
+
+def requirements_of_result(
+    trace: SymbolicTrace, returns: Any, result: Any
+) -> Iterator[Requirement]:
+    """List what must hold of the arrays returned, so that they are those of the contract.
+
+    Args:
+        trace: the run.
+        returns: a tree of specs, in the structure of the result or in its order; None where
+            anything may be returned.
+        result: a tree of ShapeDtypeStructs.
+
+    Yields:
+        The requirements.
+
+    Raises:
+        Undecided: it is not known for which sizes one of them holds.
+    """
+    if returns is None:
+        return
+    specs = jax.tree.leaves(returns, is_leaf=is_spec)
+    arrays = jax.tree.leaves(result)
+    structure = jax.tree.structure(returns, is_leaf=is_spec)
+    in_order = isinstance(returns, tuple | list) and len(specs) == len(returns)
+    if not in_order and structure != jax.tree.structure(result):
+        returned = jax.tree.map(lambda _: "*", result)
+        expected = jax.tree.unflatten(structure, "*" * len(specs))
+        yield _violated(trace, f"the function returns {returned}, the contract says {expected}.")
+        return
+    if len(specs) != len(arrays):
+        counts = f"the function returns {len(arrays)} arrays, the contract says {len(specs)}."
+        yield _violated(trace, counts)
+        return
+    for i, (spec, array) in enumerate(zip(specs, arrays, strict=True)):
+        which = f" of result {i}" if len(specs) > 1 else ""
+        if spec.dtype and dtype_of(spec) != array.dtype:
+            dtypes = f"the function returns {array.dtype}{which}, the contract says {spec.dtype}."
+            yield _violated(trace, dtypes)
+        yield from _requirements_of_shape(trace, spec, array.shape, which)
+
+
+def _violated(trace: SymbolicTrace, message: str) -> Requirement:
+    """A requirement that holds for no size."""
+    fix = "change the contract to what the function returns, or fix the function."
+    return Requirement(trace.ring.nowhere, "returns", lambda _: message, fix)
+
+
+def _requirements_of_shape(
+    trace: SymbolicTrace, spec: Spec, shape: Sequence[Size | int], which: str
+) -> Iterator[Requirement]:
+    axes = spec.aligned(len(shape))
+    if axes is None:
+        returned = f"the function returns shape {shape_text(shape)}{which}, "
+        yield _violated(trace, f"{returned}the contract says {len(spec.axes)} axes.")
+        return
+    sizes = sizes_of(trace)
+    for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+        if isinstance(axis, Formula):
+            message = functools.partial(_violation, size, axis, f"axis {i}{which}")
+            text = "_" if " if " in str(size) else str(size).replace(" ", "")
+            fix = f"write {text} there in the contract, or fix the function."
+            holds = equal(trace, size, axis.value(sizes))
+            yield Requirement(holds, f"returns {i}{which}", message, fix)
+
+
+def _violation(size: Size | int, expected: Formula, axis: str, point: Mapping[str, int]) -> str:
+    returned = size.at(**point) if isinstance(size, Size) else size
+    return violation_text(point, returned, expected, axis, str(size))

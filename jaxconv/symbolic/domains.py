@@ -1,0 +1,177 @@
+"""Domains: the sets of sizes that traces run under, made of names and conditions."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import islpy as isl
+
+from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
+from jaxconv.symbolic.sets import RELATIONS, SizeSet, names_of
+from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
+from jaxconv.symbolic.specs import SpecError, parse_condition
+from jaxconv.symbolic.trace import SymbolicTrace, Undecided
+
+
+def sizes(names: str, where: str = "") -> tuple[Any, ...]:
+    """Make symbolic sizes that decide every comparison.
+
+    Args:
+        names: separated by spaces, such as "b h w"; each is at least 1.
+        where: a condition on them, such as "h >= 32 and w == h".
+
+    Returns:
+        A :class:`Size` for each name. An order that holds only for some sizes raises
+        :class:`Undecided`; ``==`` is True only where it holds for all.
+
+    Raises:
+        SpecError: the condition cannot be read.
+
+    Example:
+        >>> import jaxconv as jc
+        >>> b, h, w = jc.sizes("b h w", where="h >= 32")
+        >>> h // 2 // 2 == h // 4, h > 31, (h + 1) // 2 - h // 2, 3 * b * h * w
+        (True, True, h % 2, 3*b*h*w)
+    """
+    trace = SymbolicTrace(domain_of(names.split(), where), searching=False)
+    return tuple(sizes_of(trace).values())
+
+
+def domain_of(names: Sequence[str], where: str) -> isl.Set:
+    """Make the set of all sizes of at least 1 for which a condition holds.
+
+    Args:
+        names: names of the sizes.
+        where: the condition, such as ``"h >= 32 and w == h"``; may be empty.
+
+    Returns:
+        The set, not empty.
+
+    Raises:
+        SpecError: the condition cannot be read, names other sizes, or holds for no size.
+    """
+    if repeated := [name for name in names if list(names).count(name) > 1]:
+        raise SpecError(f"The size {repeated[0]} is given twice.\n  Fix: name each size once.")
+    if unusable := [name for name in names if not _is_name(name)]:
+        raise SpecError(f"{unusable[0]!r} cannot name a size.\n  Fix: call it h, height or h2.")
+    domain = SizeSet.parse(names).points
+    if not where.strip():
+        return domain
+    trace = SymbolicTrace(domain)
+    values = sizes_of(trace)
+    for comparison in parse_condition(where):
+        unknown = {*comparison.names()} - {*names}
+        if unknown:
+            raise SpecError(
+                f"where= names {', '.join(sorted(unknown))}, but the sizes are "
+                f"{', '.join(names)}.\n  Fix: use their names."
+            )
+        formulas = (comparison.left, comparison.right)
+        left, right = (polynomial_of(formula.value(values), trace) for formula in formulas)
+        if left.products or right.products:
+            raise SpecError(
+                "where= has a product of sizes.\n  Fix: compare sums and quotients only."
+            )
+        holds = RELATIONS[comparison.symbol].on_formulas(left.affine, right.affine)
+        domain = domain.intersect(holds)
+    if domain.is_empty():
+        raise SpecError(
+            f"where= holds for no size: {where}.\n  Fix: pass a condition that some sizes meet."
+        )
+    return domain
+
+
+def _is_name(text: str) -> bool:
+    """Whether isl, too, takes a text for a name; it has words of its own, such as mod."""
+    if not (text.isidentifier() and text.isascii()):
+        return False
+    try:
+        return names_of(isl.Set(f"[{text}] -> {{ : {text} mod 2 = 1 and {text} >= 3 }}")) == (text,)
+    except isl.Error:
+        return False
+
+
+def split(domain: isl.Set, condition: isl.Set) -> list[isl.Set]:
+    """Split a domain by a condition.
+
+    Args:
+        domain: the sizes to split.
+        condition: the sizes for which the condition holds.
+
+    Returns:
+        Where the condition does not hold, and where it holds; either may be empty.
+    """
+    return [domain.subtract(condition), domain.intersect(condition)]
+
+
+def intersect_most(domain: isl.Set, conditions: Sequence[isl.Set]) -> tuple[isl.Set, isl.Set]:
+    """Find where as many conditions hold at once as can, the last ones first.
+
+    Args:
+        domain: the sizes considered.
+        conditions: for each condition the sizes for which it holds.
+
+    Returns:
+        Where the conditions chosen hold, and where at least one of the others does.
+    """
+    best, others = domain, isl.Set.empty(domain.space)
+    for condition in reversed(conditions):
+        both = best.intersect(condition)
+        if both.is_empty():
+            others = others.union(condition)
+        else:
+            best = both
+    return best, others
+
+
+class SizePart(NamedTuple):
+    """A size as one trace computed it.
+
+    Attributes:
+        sizes: the sizes for which the formula is the one wanted.
+        size: the formula.
+    """
+
+    sizes: isl.Set
+    size: Size | int
+
+
+def unite(parts: Sequence[SizePart]) -> Size | int:
+    """Find one formula for a size that several traces computed, each on its own part of the sizes.
+
+    A formula of one trace that gives the values of the others on their parts, too, is preferred;
+    else affine ones are joined piece by piece.
+
+    Args:
+        parts: the formulas and their sizes.
+
+    Returns:
+        The formula over all these sizes.
+
+    Raises:
+        Undecided: there is no such formula.
+    """
+    domain = functools.reduce(isl.Set.union, [part.sizes for part in parts]).coalesce()
+    trace = SymbolicTrace(domain, searching=False)
+    polynomials = [polynomial_of(part.size, trace) for part in parts]
+    for candidate in polynomials:
+        if all(
+            _agree(part.sizes, candidate, polynomial)
+            for part, polynomial in zip(parts, polynomials, strict=True)
+        ):
+            return Size.of(trace, trace.ring.simplify(candidate.affine, candidate.products))
+    if any(polynomial.products for polynomial in polynomials):
+        raise Undecided("the result has products of sizes that differ from case to case")
+    joined = [
+        polynomial.affine.intersect_params(part.sizes)
+        for part, polynomial in zip(parts, polynomials, strict=True)
+    ]
+    affine = functools.reduce(isl.PwAff.union_add, joined)
+    return Size.of(trace, trace.ring.simplify(affine, {}))
+
+
+def _agree(domain: isl.Set, a: Polynomial, b: Polynomial) -> bool:
+    ring = PolynomialRing(domain)
+    points, exact = zeros(ring.transfer(a) - ring.transfer(b))
+    return exact and domain.is_subset(points)

@@ -1,0 +1,158 @@
+"""Where a polynomial of sizes is 0: exactly for the forms that shapes take, else in part.
+
+A product equals a number where its factors are divisors of the number. Two products are equal
+where their factors are equal, once these are paired so that one side dominates the other.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+
+import islpy as isl
+
+from jaxconv.symbolic.formulas import formula_text
+from jaxconv.symbolic.polynomials import Factor, Monomials, Polynomial, PolynomialRing
+
+
+def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
+    """Find where a polynomial is 0.
+
+    Args:
+        difference: the polynomial, such as the difference of two sizes.
+
+    Returns:
+        The sizes for which it is 0, and whether these are all of them: where not, the set is only
+        a part.
+    """
+    ring = difference.ring
+    if difference.constant is not None:
+        return (ring.domain if difference.constant == 0 else ring.nowhere), True
+    if not difference.products:
+        return difference.affine.eq_set(ring.formula(0)), True
+    low, high = difference.bounds()
+    if low > 0 or high < 0:
+        return ring.nowhere, True
+    monomials = difference.monomials()
+    constant = monomials.pop((), 0)
+    if len(monomials) == 1:
+        ((factors, k),) = monomials.items()
+        return _product_equals(ring, factors, k, -constant), True
+    if len(monomials) == 2 and not constant:
+        return _products_equal(ring, monomials)
+    return ring.nowhere, False
+
+
+def factorizations(difference: Polynomial) -> list[tuple[str, isl.Set]]:
+    """List the ways in which a product of sizes equals a number.
+
+    Args:
+        difference: a product less a number.
+
+    Returns:
+        For each way the values of the factors as text, and the sizes for which they take these
+        values. Empty for any other polynomial.
+    """
+    monomials = difference.monomials()
+    value = -monomials.pop((), 0)
+    if len(monomials) != 1 or not value:
+        return []
+    ((factors, k),) = monomials.items()
+    names = [formula_text(factor.affine) for factor in factors]
+    return [
+        (", ".join(f"{n} = {x}" for n, x in zip(names, numbers, strict=True)), points)
+        for numbers, points in _divisors(difference.ring, factors, value // k)
+        if value % k == 0
+    ]
+
+
+def _product_equals(
+    ring: PolynomialRing, factors: tuple[Factor, ...], k: int, value: int
+) -> isl.Set:
+    """Where ``k*f*g*... == value``: each factor is one of the value's finitely many divisors."""
+    if value == 0:
+        parts = [factor.affine.eq_set(ring.formula(0)) for factor in factors]
+    elif value % k:
+        parts = []
+    else:
+        parts = [points for _, points in _divisors(ring, factors, value // k)]
+    return functools.reduce(isl.Set.union, parts, ring.nowhere)
+
+
+def _divisors(
+    ring: PolynomialRing, factors: tuple[Factor, ...], value: int
+) -> Iterator[tuple[tuple[int, ...], isl.Set]]:
+    """The numbers that factors with this product may be, and where they are."""
+    first, *rest = factors
+    candidates = [value]
+    if rest:
+        positive = [number for number in range(1, abs(value) + 1) if value % number == 0]
+        candidates = [signed for number in positive for signed in (number, -number)]
+    for number in candidates:
+        points = first.affine.eq_set(ring.formula(number)).intersect(ring.domain)
+        if points.is_empty():
+            continue
+        if not rest:
+            yield (number,), points
+            continue
+        for others, where in _divisors(ring, tuple(rest), value // number):
+            if not where.is_disjoint(points):
+                yield (number, *others), where.intersect(points)
+
+
+def _products_equal(ring: PolynomialRing, monomials: Monomials) -> tuple[isl.Set, bool]:
+    """Where ``k*f*g == l*u*v``, for positive factors that dominate one another in pairs.
+
+    Common factors cancel. If the others can be paired so that, everywhere, each of one side is at
+    least its partner, then the products are equal only where all pairs are.
+    """
+    (left, k), (right, c) = monomials.items()
+    c = -c
+    if k * c < 0:
+        return ring.nowhere, False
+    shared = math.gcd(k, c)
+    k, c = k // shared, c // shared
+    left, right = list(left), list(right)
+    one = ring.formula(1)
+    for factor in list(left):
+        if factor in right and ring.domain.is_subset(factor.affine.ge_set(one)):
+            left.remove(factor)
+            right.remove(factor)
+    for side, other, i, j in ((left, right, k, c), (right, left, c, k)):
+        if not side:
+            return _product_equals(ring, tuple(other), abs(j), abs(i)), True
+    sides = [(left, abs(k)), (right, abs(c))]
+    for (large, i), (small, j) in (sides, sides[::-1]):
+        pairs = _dominate(ring, [f.affine for f in large], [f.affine for f in small], i, j)
+        if pairs is not None:
+            return pairs, True
+    return ring.nowhere, False
+
+
+def _dominate(
+    ring: PolynomialRing, large: list[isl.PwAff], small: list[isl.PwAff], i: int, j: int
+) -> isl.Set | None:
+    """Where all pairs are equal, if ``large`` can be paired to dominate ``small``; else None.
+
+    The coefficients ``i`` and ``j`` of the products are spread over their factors.
+    """
+    if len(large) != len(small) or not large:
+        return None
+    first, *rest = large
+    for index, partner in enumerate(small):
+        others = small[:index] + small[index + 1 :]
+        shares = itertools.product(_positive_divisors(i), _positive_divisors(j))
+        for p, q in shares if rest else [(i, j)]:
+            one, other = first.scale_val(isl.Val(p)), partner.scale_val(isl.Val(q))
+            # Where the partner is 0, its product is 0 and the other is not: never equal there.
+            positive = one.ge_set(ring.formula(1)).intersect(other.ge_set(ring.formula(0)))
+            if not ring.domain.is_subset(one.ge_set(other).intersect(positive)):
+                continue
+            equal = _dominate(ring, rest, others, i // p, j // q) if rest else ring.domain
+            if equal is not None:
+                return one.eq_set(other).intersect(equal)
+    return None
+
+
+def _positive_divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]

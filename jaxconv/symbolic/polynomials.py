@@ -1,0 +1,338 @@
+"""Polynomials of sizes: a quasi-affine formula plus products of such formulas.
+
+The factors of a product stay whole: ``(h//32)*(w//32)`` is not multiplied out. Products are
+therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
+"""
+
+import functools
+import math
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+import islpy as isl
+
+from jaxconv.symbolic.formulas import DIV, factor_text, formula_text
+from jaxconv.symbolic.sets import PARAM, bounds, names_of
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A quasi-affine formula that is a factor of a product, never multiplied out.
+
+    Attributes:
+        number: its position among the factors of its ring.
+        affine: the formula.
+    """
+
+    number: int
+    affine: isl.PwAff
+
+
+# Products of factors, in the order of their numbers, with their coefficients.
+Monomials = dict[tuple[Factor, ...], int]
+
+
+@dataclass(eq=False)
+class PolynomialRing:
+    """The polynomials over one set of sizes.
+
+    Attributes:
+        domain: the sizes for which the polynomials are defined.
+        factors: the factors of all products so far.
+        simplified: formulas simplified on the domain, by their text before.
+    """
+
+    domain: isl.Set
+    factors: list[Factor] = field(default_factory=list)
+    simplified: dict[str, isl.PwAff] = field(default_factory=dict)
+
+    @property
+    def nowhere(self) -> isl.Set:
+        """The empty set of sizes."""
+        return isl.Set.empty(self.domain.space)
+
+    def formula(self, text: object) -> isl.PwAff:
+        """Read an affine formula.
+
+        Args:
+            text: the formula in isl's notation, or an int.
+
+        Returns:
+            The formula over the names of the domain.
+        """
+        return _parse_affine(names_of(self.domain), str(text))
+
+    def number(self, value: int) -> "Polynomial":
+        """Make a constant.
+
+        Args:
+            value: the constant.
+
+        Returns:
+            The polynomial that is this constant everywhere.
+        """
+        return Polynomial(self, self.formula(value), {})
+
+    def simplify(self, affine: isl.PwAff, products: Monomials) -> "Polynomial":
+        """Make a polynomial, as simple as it is on the domain.
+
+        Args:
+            affine: its affine part.
+            products: its products of two factors or more.
+
+        Returns:
+            The polynomial, without products whose coefficient is 0.
+        """
+        text = str(affine)
+        if text not in self.simplified:  # the same few formulas come again and again
+            self.simplified[text] = affine.coalesce().gist_params(self.domain).coalesce()
+        products = {factors: k for factors, k in products.items() if k}
+        return Polynomial(self, self.simplified[text], products)
+
+    def factor(self, affine: isl.PwAff) -> Factor:
+        """Find the factor of a formula.
+
+        Args:
+            affine: the formula.
+
+        Returns:
+            The same object for formulas with the same values on the domain.
+        """
+        for known in self.factors:
+            if self.domain.is_subset(known.affine.eq_set(affine)):
+                return known
+        self.factors.append(Factor(len(self.factors), affine))
+        return self.factors[-1]
+
+    def sum_of(self, monomials: Monomials) -> "Polynomial":
+        """Add monomials.
+
+        Args:
+            monomials: products of any number of factors; those of none or one are affine.
+
+        Returns:
+            Their sum.
+        """
+        affine = self.formula(0)
+        for factors, k in monomials.items():
+            if len(factors) < 2:
+                part = factors[0].affine if factors else self.formula(1)
+                affine = affine.add(part.scale_val(isl.Val(k)))
+        return self.simplify(affine, {f: k for f, k in monomials.items() if len(f) > 1})
+
+    def transfer(self, other: "Polynomial") -> "Polynomial":
+        """Bring a polynomial of another ring to this one.
+
+        Args:
+            other: a polynomial over sizes of the same names.
+
+        Returns:
+            The same formula with the factors of this ring, not simplified.
+        """
+        if other.ring is self:
+            return other
+        products: Monomials = {}
+        for factors, k in other.products.items():
+            own = _in_order(self.factor(f.affine) for f in factors)
+            products[own] = products.get(own, 0) + k
+        return Polynomial(self, other.affine, products)
+
+
+@dataclass(frozen=True, eq=False)
+class Polynomial:
+    """A quasi-affine formula plus products of two factors or more.
+
+    Attributes:
+        ring: the ring that it belongs to.
+        affine: the affine part.
+        products: the products, with their coefficients.
+    """
+
+    ring: PolynomialRing
+    affine: isl.PwAff
+    products: Monomials
+
+    @property
+    def constant(self) -> int | None:
+        """The number that it is everywhere; None where it is not constant."""
+        return None if self.products else constant_of(self.affine)
+
+    def __add__(self, other: "Polynomial") -> "Polynomial":
+        products = dict(self.products)
+        for factors, k in other.products.items():
+            products[factors] = products.get(factors, 0) + k
+        return self.ring.simplify(self.affine.add(other.affine), products)
+
+    def __neg__(self) -> "Polynomial":
+        return self.scaled(-1)
+
+    def __sub__(self, other: "Polynomial") -> "Polynomial":
+        negated = {factors: -k for factors, k in other.products.items()}
+        return self + Polynomial(self.ring, other.affine.neg(), negated)
+
+    def __mul__(self, other: "Polynomial") -> "Polynomial":
+        for one, another in ((self, other), (other, self)):
+            if one.constant is not None:
+                return another.scaled(one.constant)
+        product: Monomials = {}
+        for left, i in self.monomials().items():
+            for right, j in other.monomials().items():
+                factors = _in_order(left + right)
+                product[factors] = product.get(factors, 0) + i * j
+        return self.ring.sum_of(product)
+
+    def scaled(self, k: int) -> "Polynomial":
+        """Multiply by a number.
+
+        Args:
+            k: the number.
+
+        Returns:
+            ``k`` times this polynomial.
+        """
+        products = {factors: k * c for factors, c in self.products.items()}
+        return self.ring.simplify(self.affine.scale_val(isl.Val(k)), products)
+
+    def monomials(self) -> Monomials:
+        """The summands as products of any number of factors, coefficients taken out."""
+        monomials = dict(self.products)
+        constant = constant_of(self.affine)
+        if constant is None:
+            content = math.gcd(*(_content(aff) for _, aff in self.affine.get_pieces())) or 1
+            primitive = self.affine.scale_down_val(isl.Val(content))
+            negative = self.ring.domain.is_subset(primitive.le_set(self.ring.formula(0)))
+            factor = self.ring.factor(primitive.neg() if negative else primitive)
+            monomials[(factor,)] = -content if negative else content
+        elif constant:
+            monomials[()] = constant
+        return monomials
+
+    def divide(self, by: int) -> "tuple[Polynomial, Polynomial] | None":
+        """Divide by a number, rounding down as Python does.
+
+        Args:
+            by: the divisor.
+
+        Returns:
+            The quotient and the remainder; None where the quotient is not a polynomial.
+
+        Raises:
+            ZeroDivisionError: the divisor is 0.
+        """
+        if by == 0:
+            raise ZeroDivisionError("a size is divided by zero.")
+        if any(k % by for k in self.products.values()):
+            return None
+        if by < 0:
+            divided = (-self).divide(-by)
+            return None if divided is None else (divided[0], -divided[1])
+        quotient = self.affine.scale_down_val(isl.Val(by)).floor()
+        remainder = self.affine.sub(quotient.scale_val(isl.Val(by)))
+        products = {factors: k // by for factors, k in self.products.items()}
+        return self.ring.simplify(quotient, products), self.ring.simplify(remainder, {})
+
+    def cancel(self, other: "Polynomial") -> "tuple[Polynomial, int, Polynomial] | None":
+        """Cancel the factors of a divisor that has one summand.
+
+        Args:
+            other: the divisor.
+
+        Returns:
+            The dividend without the factors, the divisor's coefficient that remains, and the
+            product of the factors. None where some summand lacks one of the factors.
+        """
+        one, divisor = self.ring.number(1), other.monomials()
+        if len(divisor) != 1:
+            return (one, 1, one) if self.monomials() == divisor else None
+        ((by, coefficient),) = divisor.items()
+        reduced: Monomials = {}
+        for factors, k in self.monomials().items():
+            rest = list(factors)
+            for factor in by:
+                if factor not in rest:
+                    return None
+                rest.remove(factor)
+            reduced[tuple(rest)] = k
+        return self.ring.sum_of(reduced), coefficient, self.ring.sum_of({by: 1})
+
+    def bounds(self) -> tuple[float, float]:
+        """Bounds over the domain by interval arithmetic; infinite where there is none."""
+        total = [0.0, 0.0]
+        for factors, k in self.monomials().items():
+            low, high = float(k), float(k)
+            for factor in factors:
+                least, most = bounds(self.ring.domain, factor.affine)
+                ends = (-math.inf if least is None else least, math.inf if most is None else most)
+                corners = [0.0 if 0 in (x, y) else x * y for x in (low, high) for y in ends]
+                low, high = min(corners), max(corners)
+            total = [total[0] + low, total[1] + high]
+        return total[0], total[1]
+
+    def value_at(self, point: isl.Set) -> int:
+        """Compute the value for given sizes.
+
+        Args:
+            point: a set of exactly one element.
+
+        Returns:
+            The number that the polynomial is there.
+        """
+
+        def value(affine: isl.PwAff) -> int:
+            least, _ = bounds(point, affine)
+            assert least is not None
+            return least
+
+        products = (k * math.prod(value(f.affine) for f in fs) for fs, k in self.products.items())
+        return value(self.affine) + sum(products)
+
+    def key(self) -> Hashable:
+        """What is equal for polynomials of one ring that are written alike."""
+        products = ((tuple(f.number for f in fs), k) for fs, k in self.products.items())
+        return str(self.affine), frozenset(products)
+
+    def __str__(self) -> str:
+        parts = []
+        for factors, k in self.products.items():
+            # In the order of their first names: b*(h//2).
+            texts = [factor_text(f.affine) for f in factors]
+            texts.sort(key=lambda text: (text.lstrip("(-0123456789*"), text))
+            parts.append("*".join([str(k)] * (k != 1) + texts))
+        if not parts or constant_of(self.affine) != 0:
+            parts.append(formula_text(self.affine))
+        return " + ".join(parts).replace("+ -", "- ")
+
+
+def constant_of(affine: isl.PwAff) -> int | None:
+    """Find the value of a constant formula.
+
+    Args:
+        affine: the formula.
+
+    Returns:
+        Its value; None where it is not written as a constant.
+    """
+    pieces = affine.get_pieces()
+    if len(pieces) == 1 and pieces[0][1].is_cst():
+        value = pieces[0][1].get_constant_val()
+        return value.to_python() if value.is_int() else None
+    return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parse_affine(names: tuple[str, ...], text: str) -> isl.PwAff:
+    return isl.PwAff(f"[{', '.join(names)}] -> {{ [({text})] }}")
+
+
+def _in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:
+    return tuple(sorted(factors, key=lambda factor: factor.number))
+
+
+def _content(aff: isl.Aff) -> int:
+    """The greatest number that divides every coefficient of one piece of a formula."""
+    if not aff.get_denominator_val().is_one():
+        return 1
+    values = [aff.get_constant_val()]
+    values += [aff.get_coefficient_val(PARAM, i) for i in range(aff.dim(PARAM))]
+    values += [aff.get_coefficient_val(DIV, i) for i in range(aff.dim(DIV))]
+    return math.gcd(*(value.to_python() for value in values))
