@@ -1,5 +1,6 @@
 """The private and semi-private names of JAX that jaxconv relies on. No other module uses any."""
 
+from jax._src.core import trace_state_clean
 from jax.core import Tracer, eval_jaxpr
 from jax.extend.core import (
     ClosedJaxpr,
@@ -8,11 +9,22 @@ from jax.extend.core import (
     Literal,
     Primitive,
     Var,
-    get_opaque_trace_state,
     jaxpr_as_fun,
-    primitives,
 )
-from jax.interpreters import ad, batching, mlir
+from jax.extend.core.primitives import (
+    conv_general_dilated_p,
+    reduce_window_max_p,
+    select_and_gather_add_p,
+    select_and_scatter_add_p,
+)
+from jax.interpreters.ad import (
+    Zero,
+    is_undefined_primal,
+    primitive_jvps,
+    primitive_transposes,
+)
+from jax.interpreters.batching import primitive_batchers
+from jax.interpreters.mlir import lower_fun, register_lowering
 from jax.interpreters.partial_eval import dce_jaxpr
 
 __all__ = [
@@ -23,12 +35,19 @@ __all__ = [
     "Primitive",
     "Tracer",
     "Var",
-    "ad",
-    "batching",
+    "Zero",
+    "conv_general_dilated_p",
     "dce_jaxpr",
     "eval_jaxpr",
-    "get_opaque_trace_state",
+    "is_undefined_primal",
     "jaxpr_as_fun",
-    "mlir",
-    "primitives",
+    "lower_fun",
+    "primitive_batchers",
+    "primitive_jvps",
+    "primitive_transposes",
+    "reduce_window_max_p",
+    "register_lowering",
+    "select_and_gather_add_p",
+    "select_and_scatter_add_p",
+    "trace_state_clean",
 ]

@@ -1,7 +1,7 @@
-"""Images in small groups through many layers, rather than all images through one layer.
+"""Small groups of images pass through many layers, rather than all images through one layer.
 
-The maps of a few images stay in the cache from one layer to the next, and the program needs less
-memory, which the system would have to fetch and clear in every call.
+The maps of a few images stay in the cache from one layer to the next. The program also needs less
+memory, which the operating system would have to provide and clear in every call.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,99 +12,118 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxconv.aot.fusion import Step, shape_of
-from jaxconv.aot.program import Values, variables
+from jaxconv.aot.fusion import Instruction, aval_shape
+from jaxconv.aot.program import Environment, variables
 from jaxconv.compat import Jaxpr, Var
 from jaxconv.jaxpr.interpreter import IN_PLACE
 
-GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, for one group of images
-NUMBER = 4  # bytes of a float32
+GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, per group of images
+ITEM_BYTES = 4  # of a float32
 
 
 @dataclass(frozen=True)
-class Group:
-    """Steps that so many images go through at a time.
+class BatchGroup:
+    """Instructions that a part of the batch passes through at a time.
 
     Attributes:
-        images: of a group; divides the batch.
-        steps: in order.
+        images: of a part; divides the batch.
+        instructions: in order.
     """
 
     images: int
-    steps: Sequence[Step]
+    instructions: Sequence[Instruction]
 
-    def compute(self, values: Values, images: set[Var], later: Iterable[Var]) -> Values:
-        """Compute the steps, a few images at a time.
+    def compute(
+        self, environment: Environment, images: set[Var], later: Iterable[Var]
+    ) -> Environment:
+        """Compute the instructions, a few images at a time.
 
         Args:
-            values: all that was computed before.
+            environment: all values that were computed before.
             images: the variables whose first axis is the batch.
-            later: what is read after the group.
+            later: the variables that are read after the group.
 
         Returns:
-            What is read later.
+            The values of those that the group computes.
         """
-        made = {_result(step) for step in self.steps}
-        taken = [v for v in dict.fromkeys(_read(self.steps)) if v in images and v not in made]
-        given = [v for v in dict.fromkeys(later) if v in made]
-        steps = [step.prepared(values) for step in self.steps]
+        results = {_result(instruction) for instruction in self.instructions}
+        read = dict.fromkeys(_read_by(self.instructions))
+        inputs = [v for v in read if v in images and v not in results]
+        outputs = [v for v in dict.fromkeys(later) if v in results]
+        instructions = [instruction.prepare(environment) for instruction in self.instructions]
 
         def part(arrays: list[jax.Array]) -> list[jax.Array]:
-            local = values | dict(zip(taken, arrays, strict=True))
-            run(steps, local)
-            return [local[v] for v in given]
+            local = environment | dict(zip(inputs, arrays, strict=True))
+            run_instructions(instructions, local)
+            return [local[v] for v in outputs]
 
-        cut = [values[v].reshape(-1, self.images, *shape_of(v)[1:]) for v in taken]
-        results = lax.map(part, cut)
-        return {v: y.reshape(shape_of(v)) for v, y in zip(given, results, strict=True)}
-
-
-def run(steps: Iterable[Step], values: Values) -> None:
-    """Compute one step after the other."""
-    for step in steps:
-        values.update(zip(step.equations[-1].outvars, step.compute(values), strict=True))
+        parts = [environment[v].reshape(-1, self.images, *aval_shape(v)[1:]) for v in inputs]
+        arrays = lax.map(part, parts)
+        return {v: y.reshape(aval_shape(v)) for v, y in zip(outputs, arrays, strict=True)}
 
 
-def run_in_groups(steps: Sequence[Step], jaxpr: Jaxpr, values: Values) -> None:
-    """Compute all steps; the first ones in groups, as far as each image goes its own way."""
-    moving = [*_moving(steps, jaxpr)]
-    run((step for step in steps if not any(step is m for m in moving)), values)
+def run_instructions(instructions: Iterable[Instruction], environment: Environment) -> None:
+    """Compute one instruction after the other.
+
+    Args:
+        instructions: in order.
+        environment: the values of all variables that they read; their results are added.
+    """
+    for instruction in instructions:
+        results = instruction.compute(environment)
+        environment.update(zip(instruction.equations[-1].outvars, results, strict=True))
+
+
+def run_in_groups(
+    instructions: Sequence[Instruction], jaxpr: Jaxpr, environment: Environment
+) -> None:
+    """Compute all instructions; in groups of images until the images of a batch are combined.
+
+    Args:
+        instructions: of the whole trace.
+        jaxpr: the trace.
+        environment: the values of its constants and arguments; all results are added.
+    """
+    moving = [*_dependent_on_inputs(instructions, jaxpr)]
+    constant = (i for i in instructions if not any(i is m for m in moving))
+    run_instructions(constant, environment)
     images = set(jaxpr.invars)
-    separate = [*_separate(moving, images)]
+    separate = [*_separable(moving, images)]
     done = 0
     for group in _groups(separate, images):
-        done += len(group.steps)
-        later = chain(_read(moving[done:]), variables(jaxpr.outvars))
-        values.update(group.compute(values, images, later))
-    run(moving[done:], values)
+        done += len(group.instructions)
+        later = chain(_read_by(moving[done:]), variables(jaxpr.outvars))
+        environment.update(group.compute(environment, images, later))
+    run_instructions(moving[done:], environment)
 
 
-def _moving(steps: Iterable[Step], jaxpr: Jaxpr) -> Iterator[Step]:
-    """The steps that depend on the arguments."""
-    known = set(jaxpr.invars)
-    for step in steps:
-        if known.intersection(_read([step])):
-            known.update(step.equations[-1].outvars)
-            yield step
+def _dependent_on_inputs(
+    instructions: Iterable[Instruction], jaxpr: Jaxpr
+) -> Iterator[Instruction]:
+    dependent = set(jaxpr.invars)
+    for instruction in instructions:
+        if dependent.intersection(_read_by([instruction])):
+            dependent.update(instruction.equations[-1].outvars)
+            yield instruction
 
 
-def _separate(steps: Iterable[Step], images: set[Var]) -> Iterator[Step]:
-    """The first steps, up to one in which images meet; their results join ``images``."""
-    batches = {shape_of(v)[:1] for v in images}
+def _separable(instructions: Iterable[Instruction], images: set[Var]) -> Iterator[Instruction]:
+    """The instructions before the first one that combines images; adds results to ``images``."""
+    batches = {aval_shape(v)[:1] for v in images}
     if len(batches) != 1 or batches & {(), (0,)}:
         return
-    for step in steps:
-        if not _keeps_apart(step, images):
+    for instruction in instructions:
+        if not _keeps_images_apart(instruction, images):
             return
-        images.add(_result(step))
-        yield step
+        images.add(_result(instruction))
+        yield instruction
 
 
-def _keeps_apart(step: Step, images: set[Var]) -> bool:
-    """Whether the first axis is the batch in all that a step reads and makes of images."""
-    first, last = step.equations[0], step.equations[-1]
-    read = [v for v in _read([step]) if v in images]
-    if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
+def _keeps_images_apart(instruction: Instruction, images: set[Var]) -> bool:
+    """Whether the first axis is the batch in all maps that are read and computed."""
+    first, last = instruction.equations[0], instruction.equations[-1]
+    read = [v for v in _read_by([instruction]) if v in images]
+    if aval_shape(last.outvars[0])[:1] != aval_shape(read[0])[:1]:
         return False
     if first.primitive.name == "conv_general_dilated":
         order = first.params["dimension_numbers"]
@@ -112,57 +131,56 @@ def _keeps_apart(step: Step, images: set[Var]) -> bool:
     if first.primitive.name == "reduce_window_max":
         return first.params["window_dimensions"][0] == 1 and not any(first.params["padding"][0])
     others = [v for v in first.invars if not (isinstance(v, Var) and v in images)]
-    whole = all(shape_of(v) == shape_of(last.outvars[0]) for v in read)
-    return first.primitive.name in IN_PLACE and whole and all(_is_one(v) for v in others)
+    is_whole = all(aval_shape(v) == aval_shape(last.outvars[0]) for v in read)
+    is_shared = all(aval_shape(v)[:1] in ((), (1,)) for v in others)  # the same for all images
+    return first.primitive.name in IN_PLACE and is_whole and is_shared
 
 
-def _is_one(atom: object) -> bool:
-    """Whether an operand is the same for all images."""
-    return shape_of(atom)[:1] in ((), (1,))
+def _groups(instructions: Sequence[Instruction], images: set[Var]) -> Iterator[BatchGroup]:
+    """Split where another number of images fits into the cache, and drop whole batches."""
+    segments = [
+        (min(_images_in_cache(instruction, images) for instruction in segment), segment)
+        for segment in _segments(instructions, images)
+    ]
+    while segments and segments[-1][0] == aval_shape(_result(segments[-1][1][-1]))[0]:
+        segments.pop()
+    for count, alike in groupby(segments, lambda segment: segment[0]):
+        yield BatchGroup(count, [i for _, segment in alike for i in segment])
 
 
-def _groups(steps: Sequence[Step], images: set[Var]) -> Iterator[Group]:
-    """Cut steps where another number of images fits into the cache; whole batches are no group."""
-    parts = [(min(_fitting(step, images) for step in part), part) for part in _parts(steps, images)]
-    while parts and parts[-1][0] == shape_of(_result(parts[-1][1][-1]))[0]:
-        parts.pop()
-    for size, same in groupby(parts, lambda part: part[0]):
-        yield Group(size, [step for _, part in same for step in part])
+def _segments(instructions: Iterable[Instruction], images: set[Var]) -> Iterator[list[Instruction]]:
+    """Split where maps become smaller: what passes from group to group is then smallest."""
+    segment: list[Instruction] = []
+    for instruction in instructions:
+        segment.append(instruction)
+        largest = max(_item_count(v) for v in _read_by([instruction]) if v in images)
+        if _item_count(_result(instruction)) < largest:
+            yield segment
+            segment = []
+    if segment:
+        yield segment
 
 
-def _parts(steps: Iterable[Step], images: set[Var]) -> Iterator[list[Step]]:
-    """Cut steps where maps have become smaller: what goes from group to group takes least."""
-    part: list[Step] = []
-    for step in steps:
-        part.append(step)
-        if _size(_result(step)) < max(_size(v) for v in _read([step]) if v in images):
-            yield part
-            part = []
-    if part:
-        yield part
+def _images_in_cache(instruction: Instruction, images: set[Var]) -> int:
+    """The largest divisor of the batch whose maps fit into the cache, at least 1."""
+    maps = [v for v in (*_read_by([instruction]), _result(instruction)) if v in images]
+    batch = aval_shape(maps[0])[0]
+    image_bytes = ITEM_BYTES * sum(map(_item_count, maps)) // batch
+    limit = max(GROUP_BYTES, image_bytes)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * image_bytes <= limit)
 
 
-def _fitting(step: Step, images: set[Var]) -> int:
-    """How many images' maps fit into the cache."""
-    maps = [v for v in (*_read([step]), _result(step)) if v in images]
-    batch = shape_of(maps[0])[0]
-    image = NUMBER * sum(map(_size, maps)) // batch
-    return max(
-        n for n in range(1, batch + 1) if batch % n == 0 and n * image <= max(GROUP_BYTES, image)
-    )
-
-
-def _read(steps: Iterable[Step]) -> Iterator[Var]:
-    """What steps read, but what they make themselves on the way."""
-    for step in steps:
-        inside = {v for eqn in step.equations[:-1] for v in eqn.outvars}
-        atoms = (v for eqn in step.equations for v in eqn.invars)
+def _read_by(instructions: Iterable[Instruction]) -> Iterator[Var]:
+    """The variables that instructions read, but not the results inside an instruction."""
+    for instruction in instructions:
+        inside = {v for eqn in instruction.equations[:-1] for v in eqn.outvars}
+        atoms = (v for eqn in instruction.equations for v in eqn.invars)
         yield from (v for v in variables(atoms) if v not in inside)
 
 
-def _result(step: Step) -> Var:
-    return step.equations[-1].outvars[0]
+def _result(instruction: Instruction) -> Var:
+    return instruction.equations[-1].outvars[0]
 
 
-def _size(v: Var) -> int:
-    return prod(shape_of(v))
+def _item_count(v: Var) -> int:
+    return prod(aval_shape(v))

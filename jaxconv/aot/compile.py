@@ -9,26 +9,27 @@ from flax.errors import TraceContextError
 
 from jaxconv.aot import storage
 from jaxconv.aot.batching import run_in_groups
-from jaxconv.aot.fusion import scheduled, steps
+from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
-from jaxconv.aot.program import opened, prepared, retraced
+from jaxconv.aot.program import fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import value_of
-from jaxconv.kernels.lowering import swapped
-from jaxconv.kernels.schedule import Schedule
+from jaxconv.kernels.lowering import replace_primitives
+from jaxconv.kernels.registry import Schedule
 from jaxconv.prover.check import require_arguments, require_callable
 from jaxconv.symbolic.specs import parse_spec
 
 
 class Inference:
-    """A compiled program with its parameters inside. :func:`jaxconv.compile` makes it.
+    """A compiled program with its parameters inside, made by :func:`jaxconv.compile`.
 
     Attributes:
-        inputs: shapes and types of what it takes, a tuple of pytrees.
-        outputs: shapes and types of what it returns.
-        schedules: how its 3x3 convolutions are computed on a CPU, each with the reason; empty on
-            other platforms, and for a program that was loaded.
+        inputs: shapes and types of the arguments, a tuple of pytrees.
+        outputs: shapes and types of the results.
+        schedules: how its 3x3 convolutions are computed on a CPU, each with ``formulation``, a
+            name such as "F(4x4, 3x3)" or "direct", and ``reason``. Empty on other platforms, and
+            for a program that was loaded.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Inference:
         self.inputs, self.outputs = program.inputs, program.outputs
         self.schedules = tuple(schedules)
         self._leaves, self._tree = jax.tree.flatten(self.inputs)
-        given = _reusable(self.inputs, self.outputs) if donate else ()
+        donated = _donatable(self.inputs, self.outputs) if donate else ()
         jitted = jax.jit(
             lambda constants, *leaves: program.run(constants, self._tree.unflatten(leaves)),
             compiler_options=compiler_options(),
-            donate_argnums=[1 + place for place in given],
+            donate_argnums=[1 + index for index in donated],
         )
         self._run = jitted.lower(program.constants, *self._leaves).compile()
 
@@ -51,89 +52,106 @@ class Inference:
         """Run the program.
 
         Args:
-            *args: arrays of JAX or NumPy, or numbers, of the shapes and types in ``inputs``.
+            *args: JAX or NumPy arrays, or numbers, of the shapes and types in ``inputs``.
+
+        Returns:
+            Arrays of the shapes and types in ``outputs``.
 
         Raises:
-            ShapeError: arrays of others.
+            ShapeError: an array of another shape or type, a call inside jit, grad or vmap, or
+                parameters that were donated.
         """
         leaves, tree = jax.tree.flatten(args)
         if tree != self._tree:
+            wrong = f"it is called with {tree}, but was compiled for {self._tree}."
             fix = "pass the arguments as they were passed to jaxconv.compile."
-            raise_if(
-                [Diagnostic(f"it is called with {tree}, but was compiled for {self._tree}.", fix)]
-            )
-        raise_if(self._unlike(leaves))
+            raise_if([Diagnostic(wrong, fix)])
+        raise_if(self._wrong_leaves(leaves))
         try:
             return self._run(self._program.constants, *leaves)
         except (TypeError, ValueError, RuntimeError):
-            raise_if([*_traced_operands(leaves), *self._deleted()])
+            diagnostics = [*self._deleted_constants()]
+            if any(isinstance(leaf, Tracer) for leaf in leaves):
+                wrong = "it is called inside jit, grad or vmap, but is a compiled program."
+                diagnostics.append(Diagnostic(wrong, "call the function itself there."))
+            raise_if(diagnostics)
             raise
 
     @raises_shape_error("compile")
     def save(self, path: str | Path) -> None:
         """Write the program and its parameters to one file, for this platform.
 
-        What :meth:`load` reads needs neither the function nor its parameters; it is compiled anew,
-        for the processor that is there.
+        :meth:`load` needs neither the function nor its parameters. It compiles the program again,
+        for the processor that it runs on.
+
+        Args:
+            path: of the file; it is replaced as a whole, or not at all.
 
         Raises:
-            ShapeError: parameters that are gone, since they were donated.
+            ShapeError: parameters that were donated or deleted.
             ProgramError: a program that JAX cannot export, or a file that cannot be written.
         """
-        raise_if(self._deleted())
-        storage.write(self._program, Path(path))
+        raise_if(self._deleted_constants())
+        storage.write_program(self._program, Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, donate: bool = False) -> "Inference":
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Args:
             path: of the file.
             donate: as for :func:`jaxconv.compile`.
 
-        Raises:
-            ProgramError: a file that is none, is damaged, or was written for another platform.
-        """
-        return cls(storage.read(Path(path)), donate)
+        Returns:
+            The compiled program.
 
-    def _deleted(self) -> Iterator[Diagnostic]:
+        Raises:
+            ProgramError: the file is not a program, is damaged, or was written for another
+                platform.
+        """
+        return cls(storage.read_program(Path(path)), donate)
+
+    def _deleted_constants(self) -> Iterator[Diagnostic]:
         if any(constant.is_deleted() for constant in self._program.constants):
             wrong = "parameters of the program were donated or deleted after it was compiled."
             fix = "compile it with a copy of them, jax.tree.map(jax.numpy.copy, params)."
             yield Diagnostic(wrong, fix)
 
-    def _unlike(self, leaves: Sequence[Any]) -> Iterator[Diagnostic]:
-        for place, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
+    def _wrong_leaves(self, leaves: Sequence[Any]) -> Iterator[Diagnostic]:
+        def text(aval: Any) -> str:
+            return f"{tuple(aval.shape)} {aval.dtype}"
+
+        for number, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
             have = _array_type(leaf)
             if have.shape != want.shape or have.dtype != want.dtype:
-                wrong = f"array {place} is {_text(have)}, but it was compiled for {_text(want)}."
-                yield Diagnostic(
-                    wrong, "pass such an array, or compile the function for the other."
-                )
+                wrong = f"array {number} is {text(have)}, but it was compiled for {text(want)}."
+                fix = "pass an array of that shape and type, or compile the function for this one."
+                yield Diagnostic(wrong, fix)
 
 
 @raises_shape_error("compile")
 def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inference:  # noqa: A001
     """Compile a function or a model ahead of time, for inputs of one shape.
 
-    Parameters become part of the program: what depends on them alone is computed once and kept,
-    such as 3x3 kernels transformed for Winograd's algorithm, and so are the type and the scale of
-    weights. Those that it reads as they are, it shares with the model: where training goes on and
-    donates them, compile a copy. On a CPU, 3x3 convolutions are computed by it in any model, with
-    the bias, the ReLU and the max pool that follow; on other platforms they are what they were.
+    Parameters become part of the program. What depends on them alone is computed once and kept:
+    3x3 kernels transformed for Winograd's algorithm, weights converted to another type or scaled.
+    The program shares unchanged parameters with the model; if training continues and donates them,
+    compile a copy. On a CPU, Winograd's algorithm computes the 3x3 convolutions of any model,
+    together with the bias, the ReLU and the max pool that follow. On other platforms convolutions
+    are those of JAX.
 
     Args:
-        fn: a pure function, or a model in evaluation mode: Flax NNX, Equinox; of Linen
+        fn: a pure function, or a model in evaluation mode: Flax NNX or Equinox; for Linen,
             ``functools.partial(model.apply, parameters)``.
-        *args: what it takes: arrays, ``jax.ShapeDtypeStruct``, pytrees of them, or specs with
-            numbers, such as "8 224 224 3".
-        donate: inputs may be overwritten by results of their shape, and are gone after a call.
+        *args: the arguments of ``fn``: arrays, ``jax.ShapeDtypeStruct``, pytrees of them, or specs
+            with numbers, such as "8 224 224 3".
+        donate: results may overwrite inputs of the same shape, which are deleted by a call.
 
     Returns:
-        The program, to be called as ``fn`` is, with arrays of these shapes and types.
+        The program. Call it as ``fn`` is called, with arrays of these shapes and types.
 
     Raises:
-        ShapeError: no function or model, or arguments that it does not take.
+        ShapeError: ``fn`` is not a function or a model, or does not take the arguments.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -147,65 +165,62 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     """
     require_callable(fn)
     require_arguments(fn, args)
-    taken = jax.tree.map(_abstract, args)
-    closed, outputs = _traced(fn, taken)
+    avals = jax.tree.map(_abstract_argument, args)
+    closed, outputs = _trace(fn, avals)
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
-        closed = opened(swapped(closed))
-        schedules = [found for eqn in closed.jaxpr.eqns if (found := scheduled(eqn))]
-        closed = _fast(closed)
-    parts, tree = prepared(closed), jax.tree.structure(outputs)
+        closed = inline_calls(replace_primitives(closed))
+        chosen = map(convolution_schedule, closed.jaxpr.eqns)
+        schedules = [schedule for schedule in chosen if schedule]
+        closed = _fused(closed)
+    folded, tree = fold_constants(closed), jax.tree.structure(outputs)
 
     def run(constants: Any, inputs: Any) -> Any:
-        return tree.unflatten(parts.run(constants, jax.tree.leaves(inputs)))
+        return tree.unflatten(folded.run(constants, jax.tree.leaves(inputs)))
 
-    inputs, outputs = jax.tree.map(storage.shape_type, (taken, outputs))
-    program = storage.Program(run, parts.constants, inputs, outputs)
+    inputs, outputs = jax.tree.map(storage.shape_type, (avals, outputs))
+    program = storage.Program(run, folded.constants, inputs, outputs)
     return Inference(program, donate, schedules)
 
 
-def _fast(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Trace what computes a function's equations fast."""
+def _fused(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Trace the equations again, with convolutions fused and images in groups."""
     jaxpr = closed.jaxpr
-    found = steps(jaxpr)
+    instructions = fuse(jaxpr)
 
     def run(consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-        run_in_groups(found, jaxpr, values)
-        return [value_of(atom, values) for atom in jaxpr.outvars]
+        environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+        run_in_groups(instructions, jaxpr, environment)
+        return [value_of(atom, environment) for atom in jaxpr.outvars]
 
-    return retraced(closed, run)
+    return retrace(closed, run)
 
 
-def _traced(fn: Callable[..., Any], inputs: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
+def _trace(fn: Callable[..., Any], inputs: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
+    """Trace a function, and turn errors whose cause is the model into sentences."""
     try:
         return jax.make_jaxpr(fn, return_shape=True)(*inputs)
     except TraceContextError as error:
         wrong = f"the function changes a model while it is traced: {error}."
         fix = "call model.eval() first; batch norm and dropout change a model in training."
     except Exception:
-        if not _is_abstract(fn):
+        parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
+        if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts)):
             raise
-        wrong = "the model has shapes where its parameters should be."
-        fix = "make it without nnx.eval_shape or jax.eval_shape, or load its weights."
+        wrong = "the parameters of the model are shapes without values."
+        fix = "create it without nnx.eval_shape or jax.eval_shape, or load its weights."
     raise ValidationError([Diagnostic(wrong, fix)])
 
 
-def _is_abstract(fn: Any) -> bool:
-    parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
-    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts))
-
-
-def _abstract(leaf: Any) -> Any:
+def _abstract_argument(leaf: Any) -> Any:
     """The type of an argument; that of a number in Python is weak, as in JAX."""
     if not isinstance(leaf, str):
         return _array_type(leaf)
     spec = parse_spec(leaf)
     if spec.names() or any(isinstance(axis, str) for axis in spec.axes):
-        wrong = f'the spec "{leaf}" has sizes without a number.'
-        raise_if(
-            [Diagnostic(wrong, 'pass numbers, such as "1 224 224 3": one program has one shape.')]
-        )
+        wrong = f'the spec "{leaf}" has sizes that are not numbers.'
+        fix = 'pass numbers, such as "1 224 224 3": a program is compiled for one shape.'
+        raise_if([Diagnostic(wrong, fix)])
     shape = [int(axis.value({})) for axis in spec.axes if not isinstance(axis, str)]
     return _array_type(jax.ShapeDtypeStruct(shape, jax.numpy.dtype(spec.dtype or "float32")))
 
@@ -216,28 +231,17 @@ def _array_type(leaf: Any) -> Any:
     try:
         return jax.typeof(leaf)
     except TypeError:
-        wrong = f"an argument is of type {type(leaf).__name__}, which is no array."
-        raise ValidationError(
-            [Diagnostic(wrong, "bind it to the function by functools.partial.")]
-        ) from None
+        wrong = f"an argument is of type {type(leaf).__name__}, which is not an array."
+        fix = "bind it to the function with functools.partial."
+        raise ValidationError([Diagnostic(wrong, fix)]) from None
 
 
-def _traced_operands(leaves: Sequence[Any]) -> Iterator[Diagnostic]:
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        wrong = "it is called inside jit, grad or vmap, but is a program of its own."
-        yield Diagnostic(wrong, "call the function itself there.")
-
-
-def _reusable(inputs: Any, outputs: Any) -> list[int]:
-    """The inputs whose memory a result can take."""
+def _donatable(inputs: Any, outputs: Any) -> list[int]:
+    """The positions of the inputs whose memory a result can use."""
     free = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(outputs)]
-    found = []
-    for place, leaf in enumerate(jax.tree.leaves(inputs)):
+    donatable = []
+    for index, leaf in enumerate(jax.tree.leaves(inputs)):
         if (leaf.shape, leaf.dtype) in free:
             free.remove((leaf.shape, leaf.dtype))
-            found.append(place)
-    return found
-
-
-def _text(leaf: Any) -> str:
-    return f"{tuple(leaf.shape)} {leaf.dtype}"
+            donatable.append(index)
+    return donatable

@@ -1,6 +1,7 @@
-"""The steps of an opened trace: single equations, and convolutions with what follows them.
+"""The instructions of a program: single equations, and convolutions with what follows them.
 
-What follows a convolution number by number is computed tile by tile, while the tile is at hand.
+Elementwise operations after a convolution are computed block by block, while a block is in the
+cache.
 """
 
 from collections import Counter
@@ -11,117 +12,170 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxconv.aot.program import Values, applied, variables
+from jaxconv.aot.program import Environment, bind_equation, variables
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import value_of
-from jaxconv.kernels.convolution import convolve_prepared, prepare, schedule_of
-from jaxconv.kernels.lowering import TWINS
-from jaxconv.kernels.schedule import Schedule
+from jaxconv.kernels.lowering import is_cpu_primitive, schedule_of_equation
+from jaxconv.kernels.registry import Formulation, Schedule
 
-# What may follow: of a map and a number a channel. The largest of a window can only be taken first
-# where larger numbers stay larger, which a product with a negative one does not keep.
-RISING = {"add": jnp.add, "max": jnp.maximum}
-FOLLOWING: dict[str, Callable[..., Any]] = {**RISING, "mul": jnp.multiply, "sub": jnp.subtract}
+# The elementwise operations that can follow: of a map and a number per channel. A max pool can be
+# taken before them where larger numbers stay larger, which a negative factor does not ensure.
+INCREASING = {"add": jnp.add, "max": jnp.maximum}
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    **INCREASING,
+    "mul": jnp.multiply,
+    "sub": jnp.subtract,
+}
 
 
 @runtime_checkable
-class Step(Protocol):
-    """Something that computes values from values."""
+class Instruction(Protocol):
+    """A part of a program that computes values from values."""
 
     @property
     def equations(self) -> Sequence[JaxprEqn]:
-        """What it stands for, in order."""
+        """The equations that it computes, in order."""
         ...
 
-    def prepared(self, values: Values) -> "Step":
-        """The same, with what all images share computed, from values that are known."""
+    def prepare(self, environment: Environment) -> "Instruction":
+        """Compute before what does not depend on the images.
+
+        Args:
+            environment: the values of all variables that do not depend on them.
+
+        Returns:
+            An instruction with the same results.
+        """
         ...
 
-    def compute(self, values: Values) -> list[Any]:
-        """The results of the last equation."""
+    def compute(self, environment: Environment) -> list[Any]:
+        """Compute the results of the last equation.
+
+        Args:
+            environment: the values of all variables that are read.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class Single:
-    """One equation."""
+class SingleEquation:
+    """One equation as it is."""
 
     equation: JaxprEqn
 
     @property
     def equations(self) -> Sequence[JaxprEqn]:
-        """The one."""
+        """The equation."""
         return (self.equation,)
 
-    def prepared(self, values: Values) -> "Single":  # noqa: ARG002 - there is nothing
-        """The same."""
+    def prepare(self, environment: Environment) -> "SingleEquation":  # noqa: ARG002
+        """Return the same instruction: there is nothing to prepare.
+
+        Args:
+            environment: not read.
+        """
         return self
 
-    def compute(self, values: Values) -> list[Any]:
-        """Its results."""
-        return applied(self.equation, [value_of(v, values) for v in self.equation.invars])
+    def compute(self, environment: Environment) -> list[Any]:
+        """Compute the results.
+
+        Args:
+            environment: the values of all variables that are read.
+        """
+        return bind_equation(
+            self.equation, [value_of(v, environment) for v in self.equation.invars]
+        )
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A convolution and what follows it.
+class FusedConvolution:
+    """A convolution with the elementwise operations and the max pool that follow it.
 
     Attributes:
         equations: the convolution first.
-        schedule: how it is computed; not the direct one.
-        follows: for each operation its name, and the other operand.
-        pool: side of the windows of which the largest number is kept at the end; 1 for none.
-        kernel: transformed, if it is so already.
+        formulation: computes the convolution; one that can prepare the kernel.
+        epilogue: the names of the elementwise operations, each with the other operand.
+        pool: the side of the windows of the max pool at the end; 1 for none.
+        kernel: prepared; None where it is not yet.
     """
 
     equations: tuple[JaxprEqn, ...]
-    schedule: Schedule
-    follows: tuple[tuple[str, Any], ...] = ()
+    formulation: Formulation
+    epilogue: tuple[tuple[str, Any], ...] = ()
     pool: int = 1
     kernel: jax.Array | None = None
 
-    def prepared(self, values: Values) -> "Chain":
-        """With its kernel transformed."""
-        rhs = value_of(self.equations[0].invars[1], values)
-        return replace(self, kernel=prepare(rhs, self.equations[0].params, self.schedule))
+    def prepare(self, environment: Environment) -> "FusedConvolution":
+        """Prepare the kernel.
 
-    def compute(self, values: Values) -> list[Any]:
-        """The last result."""
-        chain = self if self.kernel is not None else self.prepared(values)
-        assert chain.kernel is not None
-        first = self.equations[0]
-        lhs = value_of(first.invars[0], values)
-        others = [(FOLLOWING[name], value_of(atom, values)) for name, atom in self.follows]
+        Args:
+            environment: has the value of the kernel.
+        """
+        convolution = self.equations[0]
+        rhs = value_of(convolution.invars[1], environment)
+        assert self.formulation.prepare
+        return replace(self, kernel=self.formulation.prepare(rhs, convolution.params))
 
-        def finish(y: Any) -> Any:
-            for step, other in others:
-                y = step(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
+    def compute(self, environment: Environment) -> list[Any]:
+        """Compute the result of the last equation.
+
+        Args:
+            environment: the values of all variables that are read.
+        """
+        fused = self if self.kernel is not None else self.prepare(environment)
+        convolution = self.equations[0]
+        operations = [
+            (ELEMENTWISE[name], value_of(atom, environment)) for name, atom in self.epilogue
+        ]
+
+        def epilogue(y: Any) -> Any:
+            for operation, other in operations:
+                y = operation(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
             return y
 
-        batch = first.params["dimension_numbers"].lhs_spec[0]
-        schedule = self.schedule.of(lhs.shape[batch])
-        return [convolve_prepared(lhs, chain.kernel, first.params, schedule, finish, self.pool)]
+        lhs = value_of(convolution.invars[0], environment)
+        assert self.formulation.apply_prepared
+        return [
+            self.formulation.apply_prepared(
+                lhs, fused.kernel, convolution.params, epilogue=epilogue, pool=self.pool
+            )
+        ]
 
 
-def steps(jaxpr: Jaxpr) -> list[Step]:
-    """Put the equations of a trace together; each step stands where its last equation did."""
-    graph = _Graph(jaxpr)
-    chains = [graph.grown(chain) for chain in graph.convolutions()]
-    ends = {id(chain.equations[-1]): chain for chain in chains}
-    inside = {id(eqn) for chain in chains for eqn in chain.equations}
-    return [ends.get(id(eqn)) or Single(eqn) for eqn in jaxpr.eqns
-            if id(eqn) in ends or id(eqn) not in inside]  # fmt: skip
+def fuse(jaxpr: Jaxpr) -> list[Instruction]:
+    """Turn the equations of a trace into instructions.
+
+    Args:
+        jaxpr: with CPU primitives and without calls.
+
+    Returns:
+        The instructions in order; each one stands where its last equation does.
+    """
+    uses = _Uses(jaxpr)
+    convolutions = [uses.extend(convolution) for convolution in uses.convolutions()]
+    last = {id(fused.equations[-1]): fused for fused in convolutions}
+    inside = {id(eqn) for fused in convolutions for eqn in fused.equations}
+    return [last.get(id(eqn)) or SingleEquation(eqn) for eqn in jaxpr.eqns
+            if id(eqn) in last or id(eqn) not in inside]  # fmt: skip
 
 
-def scheduled(eqn: JaxprEqn) -> Schedule | None:
-    """How an equation that is a twin of a convolution is computed."""
-    is_twin = any(eqn.primitive is twin.primitive for twin in TWINS.values())
+def convolution_schedule(eqn: JaxprEqn) -> Schedule | None:
+    """Choose the formulation of a convolution whose kernel can be prepared.
+
+    Args:
+        eqn: any equation of a trace with CPU primitives.
+
+    Returns:
+        The schedule; None for all other equations.
+    """
     is_convolution = eqn.primitive.name == "conv_general_dilated"
-    return schedule_of(eqn, prepared=True) if is_twin and is_convolution else None
+    if not is_convolution or not is_cpu_primitive(eqn.primitive):
+        return None
+    return schedule_of_equation(eqn, is_prepared=True)
 
 
-class _Graph:
-    """Who reads each variable of a trace."""
+class _Uses:
+    """The equations that read each variable of a trace."""
 
     def __init__(self, jaxpr: Jaxpr) -> None:
         self.jaxpr = jaxpr
@@ -129,56 +183,61 @@ class _Graph:
         reads = (v for eqn in jaxpr.eqns for v in eqn.invars)
         self.reads = Counter(variables((*reads, *jaxpr.outvars)))
 
-    def convolutions(self) -> Iterator[Chain]:
+    def convolutions(self) -> Iterator[FusedConvolution]:
+        """The convolutions whose kernels can be prepared, with nothing fused yet."""
         for eqn in self.jaxpr.eqns:
-            schedule = scheduled(eqn)
-            if schedule and schedule.tile and not schedule.gradient:
-                yield Chain((eqn,), schedule)
+            schedule = convolution_schedule(eqn)
+            if schedule and schedule.selected and schedule.selected.prepare:
+                yield FusedConvolution((eqn,), schedule.selected)
 
-    def grown(self, chain: Chain) -> Chain:
-        """Take in what follows, as long as it can be."""
-        (result,) = chain.equations[-1].outvars
+    def extend(self, fused: FusedConvolution) -> FusedConvolution:
+        """Add the operations that follow, as far as they can be fused."""
+        (result,) = fused.equations[-1].outvars
         eqn = self.readers.get(result)
         if eqn is None or self.reads[result] > 1:
-            return chain
-        longer = replace(chain, equations=(*chain.equations, eqn))
-        if pool := _pool(eqn, chain):
+            return fused
+        longer = replace(fused, equations=(*fused.equations, eqn))
+        if pool := _pool_side(eqn, fused):
             return replace(longer, pool=pool)
-        other = _other(eqn, result, chain)
+        other = _channel_operand(eqn, result, fused)
         if other is None:
-            return chain
-        return self.grown(replace(longer, follows=(*chain.follows, (eqn.primitive.name, other))))
+            return fused
+        return self.extend(replace(longer, epilogue=(*fused.epilogue, (eqn.primitive.name, other))))
 
 
-def _other(eqn: JaxprEqn, result: Var, chain: Chain) -> Any:
-    """The operand beside the map, if it is a number or one a channel."""
-    if eqn.primitive.name not in FOLLOWING or eqn.invars[0] is not result:
+def _channel_operand(eqn: JaxprEqn, result: Var, fused: FusedConvolution) -> Any:
+    """The operand besides the map, if it is a number or has one per channel; else None."""
+    if eqn.primitive.name not in ELEMENTWISE or eqn.invars[0] is not result:
         return None
     if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
         return None
-    channel = chain.equations[0].params["dimension_numbers"].out_spec[1]
-    shape = [1] * len(shape_of(result))
-    shape[channel] = shape_of(result)[channel]
+    channel = fused.equations[0].params["dimension_numbers"].out_spec[1]
+    shape = [1] * len(aval_shape(result))
+    shape[channel] = aval_shape(result)[channel]
     other = eqn.invars[1]
-    return other if shape_of(other) in ((), tuple(shape)) else None
+    return other if aval_shape(other) in ((), tuple(shape)) else None
 
 
-def _pool(eqn: JaxprEqn, chain: Chain) -> int:
-    """The side of square windows that tile the map and the tiles of its convolution; else 0."""
-    if eqn.primitive.name != "reduce_window_max" or set(dict(chain.follows)) - set(RISING):
+def _pool_side(eqn: JaxprEqn, fused: FusedConvolution) -> int:
+    """The side of the windows of a max pool that can be fused; 0 where it is no such pool."""
+    if eqn.primitive.name != "reduce_window_max" or set(dict(fused.epilogue)) - set(INCREASING):
         return 0
-    params, order = eqn.params, chain.equations[0].params["dimension_numbers"].out_spec
+    params, order = eqn.params, fused.equations[0].params["dimension_numbers"].out_spec
     size = params["window_dimensions"]
     sides = {size[i] for i in order[2:]}
-    plain = size == params["window_strides"] and not any(map(any, params["padding"]))
-    dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
-    if not plain or dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
+    is_plain = size == params["window_strides"] and not any(map(any, params["padding"]))
+    is_dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
+    if not is_plain or is_dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
         return 0
     (side,) = sides
-    maps = [shape_of(eqn.invars[0])[i] for i in order[2:]]
-    return side if side > 1 and not any(n % side for n in (*maps, chain.schedule.tile)) else 0
+    is_cut_off = any(aval_shape(eqn.invars[0])[i] % side for i in order[2:])
+    return side if side in fused.formulation.pool_sides and not is_cut_off else 0
 
 
-def shape_of(atom: Any) -> tuple[int, ...]:
-    """The shape of an operand."""
+def aval_shape(atom: Any) -> tuple[int, ...]:
+    """Return the shape of an operand.
+
+    Args:
+        atom: a variable or a literal of a trace.
+    """
     return tuple(atom.aval.shape)

@@ -1,43 +1,43 @@
-"""What XLA is told."""
+"""``jaxconv.jit``: ``jax.jit`` with the compiler options that are fast on a CPU."""
 
 import functools
 import types
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 
-# On a CPU XLA by default hands whole chains of operations to one library (YNN), which takes twice
-# as long for a batch of 8 and many times for gradients of kernels; its plain code is faster. Single
-# convolutions, those that are left to `lax`, are that library's best: they stay with it. And it
-# starts early what could run beside other work, so that all transformed kernels of a training step
-# wait in memory, which the system has to fetch and clear in each call: three times as much.
-from jaxconv.compat import get_opaque_trace_state
+from jaxconv.compat import trace_state_clean
 
-CPU = {
+# By default XLA hands whole chains of operations on a CPU to one library (YNN), which takes twice
+# as long for a batch of 8 and many times as long for gradients of kernels; XLA's own code is
+# faster. That library is the fastest for single convolutions, those that are left to `lax`, so it
+# keeps them. XLA's default scheduler also starts early what could run beside other work: all
+# transformed kernels of a training step then wait in memory, which the operating system has to
+# provide and clear in each call. That needs three times the memory.
+CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
 }
 
 
 def compiler_options() -> dict[str, Any]:
-    """The options for the platform that programs run on by default."""
-    return dict(CPU) if jax.default_backend() == "cpu" else {}
+    """Return the options of XLA for the platform that programs run on by default."""
+    return dict(CPU_OPTIONS) if jax.default_backend() == "cpu" else {}
 
 
 def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """Compile a function such as a training step: ``jax.jit`` with the options that make it fast.
+    """Compile a function such as a training step: ``jax.jit`` with options that make it fast.
 
     Args:
         fn: as for ``jax.jit``.
-        **options: likewise, such as ``donate_argnums=0``; what ``compiler_options`` says counts
-            before ours.
+        **options: likewise, such as ``donate_argnums=0``. Entries of ``compiler_options`` take
+            precedence over those of jaxconv.
 
     Returns:
-        What ``jax.jit`` returns, made at the first use: only then must the platform be known.
-        Inside what is itself compiled, differentiated or batched it is plain ``jax.jit``, since
-        JAX takes options for the outermost program alone.
+        What ``jax.jit`` returns, made at the first use: only then the platform has to be known.
+        Inside a function that is itself compiled, differentiated or batched it is plain
+        ``jax.jit``, since JAX takes compiler options for the outermost program only.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -48,17 +48,9 @@ def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return _Jitted(fn, options)
 
 
-@functools.cache
-def _no_trace() -> Any:
-    with ThreadPoolExecutor(1) as new:  # a new thread traces nothing
-        return new.submit(get_opaque_trace_state).result()
-
-
-def _is_outermost() -> bool:
-    return get_opaque_trace_state() == _no_trace()
-
-
 class _Jitted:
+    """A function that is compiled with the compiler options where JAX takes them."""
+
     def __init__(self, fn: Callable[..., Any], options: dict[str, Any]) -> None:
         functools.update_wrapper(self, fn, updated=())
         self._fn, self._options = fn, options
@@ -66,8 +58,8 @@ class _Jitted:
     @functools.cached_property
     def _outermost(self) -> Any:
         options = dict(self._options)
-        ours = compiler_options() | (options.pop("compiler_options", None) or {})
-        return jax.jit(self._fn, compiler_options=ours, **options)
+        merged = compiler_options() | (options.pop("compiler_options", None) or {})
+        return jax.jit(self._fn, compiler_options=merged, **options)
 
     @functools.cached_property
     def _nested(self) -> Any:
@@ -75,7 +67,7 @@ class _Jitted:
 
     @property
     def _jitted(self) -> Any:
-        return self._outermost if _is_outermost() else self._nested
+        return self._outermost if trace_state_clean() else self._nested
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._jitted(*args, **kwargs)

@@ -1,7 +1,7 @@
 """A program with its constants, in memory and in a file.
 
 The file is a ZIP archive: the program as JAX exports it (StableHLO), the bytes of each constant,
-and what they are, in JSON. It is read by JAX and NumPy alone; nothing is unpickled.
+and their shapes and types as JSON. JAX and NumPy read it; nothing is unpickled.
 """
 
 import json
@@ -23,16 +23,16 @@ ABOUT, PROGRAM = "about.json", "program"
 
 
 class ProgramError(ValueError):
-    """A file that holds no program for this platform; the message says which and the fix."""
+    """A program that cannot be written, read or run on this platform; the message has the fix."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """Something to run.
+    """A program with its constants.
 
     Attributes:
         run: takes the constants, a list, and the inputs, a tuple.
-        constants: arrays.
+        constants: the arrays that it reads besides its inputs.
         inputs: shapes and types, a tuple of pytrees.
         outputs: likewise, a pytree.
     """
@@ -43,13 +43,17 @@ class Program:
     outputs: Any
 
 
-def write(program: Program, path: Path) -> None:
-    """Write a whole file or nothing.
+def write_program(program: Program, path: Path) -> None:
+    """Write a whole file, or nothing.
+
+    Args:
+        program: to write.
+        path: of the file, which is replaced.
 
     Raises:
         ProgramError: a program that JAX cannot export, or a file that cannot be written.
     """
-    platforms, exported = _exported(program)
+    platforms, exported = _export(program)
     kinds = [[str(c.dtype), c.shape] for c in program.constants]
     about = {"format": FORMAT, "platforms": platforms, "constants": kinds}
     partial = path.parent / f".{path.name}.part"
@@ -57,22 +61,23 @@ def write(program: Program, path: Path) -> None:
         with zipfile.ZipFile(partial, "w") as archive:
             archive.writestr(ABOUT, json.dumps(about))
             archive.writestr(PROGRAM, exported)
-            for place, constant in enumerate(program.constants):
-                with archive.open(f"{place}", "w", force_zip64=True) as member:
+            for number, constant in enumerate(program.constants):
+                with archive.open(f"{number}", "w", force_zip64=True) as member:
                     member.write(np.asarray(constant).tobytes())
         partial.replace(path)
     except OSError as error:
         raise ProgramError(
-            f"{path} cannot be written: {error}. Fix: pass a file in a folder that is there."
+            f"{path} cannot be written: {error}. Fix: pass a file in a folder that exists."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _exported(program: Program) -> tuple[Sequence[str], bytearray]:
+def _export(program: Program) -> tuple[Sequence[str], bytearray]:
     if any(jnp.issubdtype(constant.dtype, jax.dtypes.prng_key) for constant in program.constants):
         raise ProgramError(
-            "the program cannot be saved: it holds a random key. Fix: make the key an argument."
+            "the program cannot be saved: it contains a random key. "
+            "Fix: pass the key as an argument."
         )
     try:
         exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
@@ -84,51 +89,60 @@ def _exported(program: Program) -> tuple[Sequence[str], bytearray]:
         ) from error
 
 
-def read(path: Path) -> Program:
-    """Read what :func:`write` wrote.
+def read_program(path: Path) -> Program:
+    """Read a file that :func:`write_program` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The program, not compiled yet.
 
     Raises:
-        ProgramError: a file that is none, is damaged, or was written for another platform.
+        ProgramError: the file is not a program, is damaged, or was written for another platform.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(ABOUT))
-            _refuse_others(path, about)
-            return _program(archive, about["constants"])
+            _check_platform(path, about)
+            exported = export.deserialize(bytearray(archive.read(PROGRAM)))
+            constants = [
+                in_large_pages(_constant_of(archive.read(f"{number}"), dtype, shape))
+                for number, (dtype, shape) in enumerate(about["constants"])
+            ]
+        (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(shape_type, exported.in_avals))
+        outputs = jax.tree.unflatten(exported.out_tree, map(shape_type, exported.out_avals))
+        return Program(exported.call, constants, inputs, outputs)
     except ProgramError:
         raise
-    except Exception as error:  # what is damaged may fail anywhere in what reads it
+    except Exception as error:  # a damaged file may fail in any part of the libraries
         raise ProgramError(
             f"{path} cannot be read as a program: {error}. Fix: pass a file that save() wrote."
         ) from error
 
 
-def _program(archive: zipfile.ZipFile, kinds: Sequence[Any]) -> Program:
-    exported = export.deserialize(bytearray(archive.read(PROGRAM)))
-    constants = [
-        in_large_pages(
-            jnp.asarray(np.frombuffer(archive.read(f"{place}"), jnp.dtype(dtype)).reshape(shape))
-        )
-        for place, (dtype, shape) in enumerate(kinds)
-    ]
-    (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(shape_type, exported.in_avals))
-    outputs = jax.tree.unflatten(exported.out_tree, map(shape_type, exported.out_avals))
-    return Program(exported.call, constants, inputs, outputs)
+def _constant_of(data: bytes, dtype: str, shape: Sequence[int]) -> jax.Array:
+    return jnp.asarray(np.frombuffer(data, jnp.dtype(dtype)).reshape(shape))
 
 
-def _refuse_others(path: Path, about: Any) -> None:
-    here = jax.default_backend().replace("gpu", "cuda")
+def _check_platform(path: Path, about: Any) -> None:
+    platform = jax.default_backend().replace("gpu", "cuda")
     if about["format"] != FORMAT:
         raise ProgramError(
             f"{path} was written by another version. Fix: compile and save the function again."
         )
-    if here not in about["platforms"]:
-        made = ", ".join(about["platforms"])
+    if platform not in about["platforms"]:
+        written_for = ", ".join(about["platforms"])
         raise ProgramError(
-            f"{path} was compiled for {made}, and this is {here}. Fix: compile and save it here."
+            f"{path} was compiled for {written_for}, and this is {platform}. "
+            f"Fix: compile and save it on {platform}."
         )
 
 
 def shape_type(aval: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of an array, and no more."""
+    """Return the shape and type of an array, without its sharding and weak type.
+
+    Args:
+        aval: anything with a shape and a dtype.
+    """
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)

@@ -1,79 +1,120 @@
-"""Twins of JAX's primitives: the same in all but how they are lowered on a CPU.
+"""CPU primitives: primitives of JAX with a lowering of their own for CPUs.
 
-A twin has the name, the parameters and the shapes of its original, so that whatever reads a trace
-knows it. On any other platform it *is* the original, and wherever it is differentiated, transposed
-or batched, JAX derives the rule of the original and twins take the place of the primitives in it:
-derivatives of any order, forward and backward, are right by JAX's rules, and fast where they are
-operations that have a twin.
+A CPU primitive has the name, the parameters and the shapes of the original, so that whatever reads
+a trace knows it. On any other platform it is lowered as the original is. On a CPU it is computed by
+the formulation that :mod:`jaxconv.kernels.registry` chooses. Where it is differentiated, transposed
+or batched, JAX applies the rule of the original, and the primitives in the result are replaced in
+turn. So derivatives of any order, forward and backward, are right by JAX's own rules, and fast
+where a formulation takes their operations.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive, ad, batching, eval_jaxpr, mlir
+from jaxconv.compat import (
+    ClosedJaxpr,
+    Jaxpr,
+    JaxprEqn,
+    Primitive,
+    Zero,
+    eval_jaxpr,
+    is_undefined_primal,
+    lower_fun,
+    primitive_batchers,
+    primitive_jvps,
+    primitive_transposes,
+    register_lowering,
+)
+from jaxconv.kernels.registry import Operation, Schedule, formulations, schedule_of
 
-Takes = Callable[[JaxprEqn], Any]
+_ORIGINALS: dict[Primitive, Primitive] = {}  # by their CPU primitives
 
 
-@dataclass(frozen=True)
-class Twin:
-    """A primitive that takes the place of another.
+@cache
+def cpu_primitive(original: Primitive) -> Primitive:
+    """Make the primitive that replaces one of JAX on a CPU; the same one at each call.
 
-    Attributes:
-        primitive: the twin itself.
-        cpu: what it computes on a CPU, from its operands and parameters.
-        takes: whether there is something to win in an equation of the original.
+    Args:
+        original: a primitive of JAX with one result.
     """
-
-    primitive: Primitive
-    cpu: Callable[..., jax.Array]
-    takes: Takes
-
-
-TWINS: dict[Primitive, Twin] = {}  # by their originals
-
-
-def twin(original: Primitive, takes: Takes) -> Callable[[Callable[..., jax.Array]], Twin]:
-    """Make a function, of operands and parameters, what ``original`` computes on a CPU."""
-
-    def make(cpu: Callable[..., jax.Array]) -> Twin:
-        made = Primitive(original.name)
-        made.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
-        made.def_impl(partial(_eager, made))
-        mlir.register_lowering(made, _lowered(original.bind))
-        mlir.register_lowering(made, _lowered(cpu), platform="cpu")
-        ad.primitive_jvps[made] = partial(_jvp, original)
-        ad.primitive_transposes[made] = partial(_transpose, original)
-        batching.primitive_batchers[made] = partial(_batch, original)
-        return TWINS.setdefault(original, Twin(made, cpu, takes))
-
-    return make
+    primitive = Primitive(original.name)
+    primitive.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
+    primitive.def_impl(partial(_run_eagerly, primitive))
+    lower = partial(lower_fun, multiple_results=False)
+    register_lowering(primitive, lower(original.bind))
+    register_lowering(primitive, lower(partial(_apply_formulation, original)), platform="cpu")
+    primitive_jvps[primitive] = partial(_jvp, original)
+    primitive_transposes[primitive] = partial(_transpose, original)
+    primitive_batchers[primitive] = partial(_batch, original)
+    _ORIGINALS[primitive] = original
+    return primitive
 
 
-def with_twins(function: Callable[..., Any], *args: Any) -> Any:
-    """Call ``function`` with twins in the place of the primitives that have some."""
+def is_cpu_primitive(primitive: Primitive) -> bool:
+    """Tell whether a primitive was made by :func:`cpu_primitive`.
+
+    Args:
+        primitive: any.
+    """
+    return primitive in _ORIGINALS
+
+
+def schedule_of_equation(eqn: JaxprEqn, is_prepared: bool = False) -> Schedule | None:
+    """Choose the formulation of an equation.
+
+    Args:
+        eqn: of a primitive of JAX or of a CPU primitive.
+        is_prepared: see :class:`~jaxconv.kernels.registry.Operation`.
+
+    Returns:
+        The schedule, or None where no formulation was made for such an equation.
+    """
+    original = _ORIGINALS.get(eqn.primitive, eqn.primitive)
+    if not formulations(original):
+        return None
+    output: Any = eqn.outvars[0].aval
+    inputs: list[Any] = [v.aval for v in eqn.invars]
+    return schedule_of(Operation(original, inputs, output, eqn.params, is_prepared))
+
+
+def with_cpu_primitives(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function with CPU primitives in place of the primitives that have formulations.
+
+    Args:
+        function: of JAX arrays.
+        *args: pytrees of arrays.
+
+    Returns:
+        What ``function`` returns.
+    """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    twins = swapped(closed)
+    replaced = replace_primitives(closed)
     # The lines of the inner trace end here; those of the outer one lead to the user's code.
     leaves = jax.tree.leaves(args)
-    results = eval_jaxpr(twins.jaxpr, twins.consts, *leaves, propagate_source_info=False)
+    results = eval_jaxpr(replaced.jaxpr, replaced.consts, *leaves, propagate_source_info=False)
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
-def static(x: Any) -> bool:
-    """Whether all sizes are numbers, and no axis is sharded in its type.
+def is_static(x: Any) -> bool:
+    """Tell whether all sizes are numbers, and no axis is sharded in its type.
 
     Where meshes are explicit, only JAX's own rules know the sharding of each result.
+
+    Args:
+        x: an array.
     """
     return all(isinstance(n, int) for n in x.shape) and not any(jax.typeof(x).sharding.spec)
 
 
-def swapped(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Put twins into a trace, and into all traces inside it."""
+def replace_primitives(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Put CPU primitives into a trace, and into all traces inside it.
+
+    Args:
+        closed: the trace.
+    """
     return closed.replace(jaxpr=_swapped(closed.jaxpr))
 
 
@@ -82,9 +123,8 @@ def _swapped(jaxpr: Jaxpr) -> Jaxpr:
 
 
 def _swapped_equation(eqn: JaxprEqn) -> JaxprEqn:
-    found = TWINS.get(eqn.primitive)
-    if found and found.takes(eqn):
-        return eqn.replace(primitive=found.primitive)
+    if not is_cpu_primitive(eqn.primitive) and schedule_of_equation(eqn):
+        return eqn.replace(primitive=cpu_primitive(eqn.primitive))
     inner = {name: _swapped_inside(value) for name, value in eqn.params.items()}
     changed = any(inner[name] is not value for name, value in eqn.params.items())
     return eqn.replace(params=inner) if changed else eqn
@@ -92,7 +132,7 @@ def _swapped_equation(eqn: JaxprEqn) -> JaxprEqn:
 
 def _swapped_inside(value: Any) -> Any:
     if isinstance(value, ClosedJaxpr):
-        return swapped(value)
+        return replace_primitives(value)
     if isinstance(value, Jaxpr):
         return _swapped(value)
     if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
@@ -100,8 +140,17 @@ def _swapped_inside(value: Any) -> Any:
     return value
 
 
-def _eager(primitive: Primitive, *x: Any, **params: Any) -> Any:
-    with jax.disable_jit(False):  # which would come back here, again and again
+def _apply_formulation(original: Primitive, *operands: jax.Array, **params: Any) -> jax.Array:
+    """Compute a primitive by the formulation that takes it; by the primitive where none does."""
+    inputs = [jax.typeof(x) for x in operands]
+    output, _ = original.abstract_eval(*inputs, **params)
+    schedule = schedule_of(Operation(original, inputs, output, params))
+    selected = schedule.selected if schedule else None
+    return (selected.apply if selected else original.bind)(*operands, **params)
+
+
+def _run_eagerly(primitive: Primitive, *x: Any, **params: Any) -> Any:
+    with jax.disable_jit(False):  # without jit, this function would call itself for ever
         return _compiled(primitive, tuple(params.items()))(*x)
 
 
@@ -110,44 +159,43 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
     return jax.jit(lambda *x: primitive.bind(*x, **dict(params)))
 
 
-def _lowered(function: Callable[..., Any]) -> Any:
-    return mlir.lower_fun(function, multiple_results=False)
+def _with_fixed(
+    function: Callable[..., Any], x: Sequence[Any], free: Sequence[int]
+) -> Callable[..., Any]:
+    """Make a function of the operands at the positions ``free``; ``x`` gives the others."""
 
+    def of_free(*values: Any) -> Any:
+        changed: Mapping[int, Any] = dict(zip(free, values, strict=True))
+        return function(*(changed.get(i, value) for i, value in enumerate(x)))
 
-def _at(function: Callable[..., Any], x: Sequence[Any], places: Sequence[int]) -> Any:
-    """The function of the operands at ``places`` alone."""
-
-    def of(*moving: Any) -> Any:
-        given = dict(zip(places, moving, strict=True))
-        return function(*(given.get(i, value) for i, value in enumerate(x)))
-
-    return of
+    return of_free
 
 
 def _jvp(original: Primitive, x: Any, tangents: Any, **params: Any) -> Any:
-    moving = [i for i, t in enumerate(tangents) if not isinstance(t, ad.Zero)]
+    free = [i for i, t in enumerate(tangents) if not isinstance(t, Zero)]
 
     def jvp(x: Any, tangents: Any) -> Any:
-        function = _at(partial(original.bind, **params), x, moving)
-        return jax.jvp(function, [x[i] for i in moving], tangents)
+        function = _with_fixed(partial(original.bind, **params), x, free)
+        return jax.jvp(function, [x[i] for i in free], tangents)
 
-    return with_twins(jvp, list(x), [tangents[i] for i in moving])
+    return with_cpu_primitives(jvp, list(x), [tangents[i] for i in free])
 
 
 def _transpose(original: Primitive, cotangent: Any, *x: Any, **params: Any) -> list[Any]:
-    unknown = [i for i, value in enumerate(x) if ad.is_undefined_primal(value)]
-    if isinstance(cotangent, ad.Zero):
-        return [ad.Zero(value.aval) if i in unknown else None for i, value in enumerate(x)]
+    unknown = [i for i, value in enumerate(x) if is_undefined_primal(value)]
+    if isinstance(cotangent, Zero):
+        return [Zero(value.aval) if i in unknown else None for i, value in enumerate(x)]
     known = [None if i in unknown else value for i, value in enumerate(x)]
 
     def transposed(cotangent: Any, known: Any) -> Any:
-        function = _at(partial(original.bind, **params), known, unknown)
+        function = _with_fixed(partial(original.bind, **params), known, unknown)
         return jax.linear_transpose(function, *(x[i].aval for i in unknown))(cotangent)
 
-    found = dict(zip(unknown, with_twins(transposed, cotangent, known), strict=True))
-    return [found.get(i) for i in range(len(x))]
+    results = with_cpu_primitives(transposed, cotangent, known)
+    by_position = dict(zip(unknown, results, strict=True))
+    return [by_position.get(i) for i in range(len(x))]
 
 
 def _batch(original: Primitive, x: Any, axes: Any, **params: Any) -> tuple[Any, int]:
     function = jax.vmap(partial(original.bind, **params), axes)
-    return (with_twins(function, *x) if all(map(static, x)) else function(*x)), 0
+    return (with_cpu_primitives(function, *x) if all(map(is_static, x)) else function(*x)), 0

@@ -1,9 +1,8 @@
-"""The largest number of each window, and its gradient, from slices: fast on a CPU.
+"""Max pooling and its derivatives on a CPU, from slices.
 
-XLA's own gradient looks through each window for its largest number one by one
-(`select_and_scatter`). Here all windows are compared at once, one of their places after the other;
-of equal numbers the first counts, as there. These are twins of JAX's primitives, and take their
-place where a program is lowered for a CPU.
+XLA's gradient searches the windows for their largest number one by one (`select_and_scatter`).
+Here all windows are compared at once, one element of the window after the other. Of equal numbers
+the first one counts, as there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,114 +17,207 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.compat import JaxprEqn, primitives
-from jaxconv.kernels.lowering import static, twin, with_twins
+from jaxconv.compat import reduce_window_max_p, select_and_gather_add_p, select_and_scatter_add_p
+from jaxconv.kernels.lowering import is_static, with_cpu_primitives
+from jaxconv.kernels.registry import (
+    DIRECT,
+    Decision,
+    Formulation,
+    Operation,
+    SelectionRule,
+    decide,
+    register,
+)
 
-MOST = 16  # places of a window up to which this was measured to be faster
+NAME = "slices"
+MAX_POOLING, TANGENT, GRADIENT = "max pooling", "tangent of max pooling", "gradient of max pooling"
+POOL_RULES: Sequence[SelectionRule] = (
+    SelectionRule(
+        DIRECT,
+        lambda windows: prod(windows.size) > 16,
+        "windows of more than 16 elements take as many slices, which were not measured to be "
+        "faster",
+    ),
+    SelectionRule(
+        NAME,
+        lambda _: True,
+        "all windows are compared at once, with vector instructions",
+    ),
+)
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Windows over an array: along each axis their size, their stride and the padding."""
+class PoolWindows:
+    """The windows of a pool over an array.
+
+    Attributes:
+        size: of a window along each axis.
+        stride: from one window to the next along each axis.
+        pads: (low, high) along each axis.
+    """
 
     size: Sequence[int]
     stride: Sequence[int]
     pads: Sequence[tuple[int, int]]
 
     @classmethod
-    def of(cls, params: Any) -> "Windows":
-        """Those of a primitive."""
+    def of(cls, params: Any) -> "PoolWindows":
+        """Read the windows of a primitive.
+
+        Args:
+            params: its parameters.
+        """
         return cls(params["window_dimensions"], params["window_strides"], params["padding"])
 
     def pad(self, x: jax.Array, value: float) -> jax.Array:
-        """Pad an array of the full size."""
+        """Pad an array that the windows slide over.
+
+        Args:
+            x: without padding.
+            value: of the padding.
+        """
         amounts = [(low, high, 0) for low, high in self.pads]
         return lax.pad(x, np.asarray(value, x.dtype)[()], amounts)
 
-    def places(self, x: jax.Array) -> Iterator[jax.Array]:
-        """For each place of a window, the first row first, the numbers there in all windows."""
+    def elements(self, x: jax.Array) -> Iterator[jax.Array]:
+        """Slice an array: for each element of a window, its value in all windows.
+
+        Args:
+            x: padded.
+
+        Yields:
+            An array with a value per window; the elements of the first row come first.
+        """
         count = [(n - k) // s + 1 for n, k, s in zip(x.shape, self.size, self.stride, strict=True)]
         for start in product(*map(range, self.size)):
             stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, count, self.stride, strict=True)]
             yield lax.slice(x, start, stop, self.stride)
 
-    def winners(self, x: jax.Array) -> jax.Array:
-        """For each window the number of the place of its largest number, int8."""
-        first, *rest = self.places(self.pad(x, -np.inf))
-        best, place = first, jnp.zeros(first.shape, jnp.int8)
+    def argmax(self, x: jax.Array) -> jax.Array:
+        """Find the element with the largest value of each window.
+
+        Args:
+            x: without padding.
+
+        Returns:
+            The number of the element per window, int8: a wider type takes several times as long.
+        """
+        first, *rest = self.elements(self.pad(x, -np.inf))
+        best, index = first, jnp.zeros(first.shape, jnp.int8)
         for i, value in enumerate(rest, 1):
-            larger = ~(best >= value)  # also where either is not a number, as in lax
-            best, place = jnp.where(larger, value, best), jnp.where(larger, jnp.int8(i), place)
-        return lax.optimization_barrier(place)
+            is_larger = ~(best >= value)  # also where either is not a number, as in lax
+            best = jnp.where(is_larger, value, best)
+            index = jnp.where(is_larger, jnp.int8(i), index)
+        return lax.optimization_barrier(index)
 
 
 def max_windows(x: jax.Array, size: Any, stride: Any, pads: Any) -> jax.Array:
-    """The largest number of each window, with padding that never wins.
+    """Take the largest number of each window. Padding never is the largest.
 
     Args:
         x: numbers of any type.
-        size: of the windows, along each axis.
+        size: of the windows along each axis.
         stride: likewise.
         pads: (low, high) along each axis.
+
+    Returns:
+        A number per window, in the type of ``x``.
     """
 
     def call(x: jax.Array) -> jax.Array:
-        floats = jnp.issubdtype(x.dtype, jnp.floating)
-        least = np.asarray(-np.inf if floats else jnp.iinfo(x.dtype).min, x.dtype)[()]
+        is_float = jnp.issubdtype(x.dtype, jnp.floating)
+        least = np.asarray(-np.inf if is_float else jnp.iinfo(x.dtype).min, x.dtype)[()]
         return lax.reduce_window(x, least, lax.max, size, stride, pads)
 
-    return with_twins(call, x) if static(x) else call(x)
+    return with_cpu_primitives(call, x) if is_static(x) else call(x)
 
 
-def _takes(eqn: JaxprEqn) -> bool:
-    x, params = eqn.outvars[0].aval, eqn.params
-    dilated = {*params.get("base_dilation", ()), *params.get("window_dilation", ())} - {1}
-    plain = params.get("select_prim", lax.ge_p) is lax.ge_p and not dilated
-    return (
-        plain
-        and getattr(x, "dtype", None) == jnp.float32
-        and prod(params["window_dimensions"]) <= MOST
-    )
+def matches(operation: Operation) -> Decision | None:
+    """Decide whether slices compute a max pool or one of its derivatives.
+
+    Args:
+        operation: of a primitive of max pooling.
+    """
+    params = operation.params
+    dilations = {*params.get("base_dilation", ()), *params.get("window_dilation", ())}
+    is_maximum = params.get("select_prim", lax.ge_p) is lax.ge_p
+    if not is_maximum or dilations - {1} or operation.output.dtype != jnp.float32:
+        return None
+    return decide(POOL_RULES, PoolWindows.of(params), NAME)
 
 
-@twin(primitives.reduce_window_max_p, _takes)
-def _largest(x: jax.Array, **params: Any) -> jax.Array:
-    windows = Windows.of(params)
-    return reduce(jnp.maximum, windows.places(windows.pad(x, -np.inf)))
+def max_pool_slices(x: jax.Array, **params: Any) -> jax.Array:
+    """Compute a max pool.
+
+    Args:
+        x: the operand of the primitive.
+        **params: of the primitive.
+    """
+    windows = PoolWindows.of(params)
+    return reduce(jnp.maximum, windows.elements(windows.pad(x, -np.inf)))
 
 
-@twin(primitives.select_and_gather_add_p, _takes)
-def _gathered(tangent: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
-    windows = Windows.of(params)
-    place = windows.winners(x)
-    found = enumerate(windows.places(windows.pad(tangent, 0.0)))
-    return reduce(jnp.add, (jnp.where(place == i, t, 0) for i, t in found))
+def max_pool_tangent(tangent: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
+    """Compute the forward derivative of a max pool: the tangent of the largest element.
+
+    Args:
+        tangent: of ``x``.
+        x: the operand of the pool.
+        **params: of the primitive.
+    """
+    windows = PoolWindows.of(params)
+    index = windows.argmax(x)
+    tangents = enumerate(windows.elements(windows.pad(tangent, 0.0)))
+    return reduce(jnp.add, (jnp.where(index == i, t, 0) for i, t in tangents))
 
 
-@twin(primitives.select_and_scatter_add_p, _takes)
-def _scattered(g: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
-    windows = Windows.of(params)
-    scatter = _apart if tuple(windows.size) == tuple(windows.stride) else _overlapping
-    padded = [n + sum(p) for n, p in zip(x.shape, windows.pads, strict=True)]
-    y = scatter(g, windows.winners(x), windows)
-    crop = zip(windows.pads, padded, y.shape, strict=True)
-    return lax.pad(y, np.float32(0), [(-low, n - have - high, 0) for (low, high), n, have in crop])
+def max_pool_gradient(g: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a max pool: that of the largest element of each window.
+
+    Args:
+        g: the gradient of the result.
+        x: the operand of the pool.
+        **params: of the primitive.
+    """
+    windows = PoolWindows.of(params)
+    scatter = _scatter if tuple(windows.size) == tuple(windows.stride) else _scatter_overlapping
+    y = scatter(g, windows.argmax(x), windows)
+    sizes = zip(windows.pads, x.shape, y.shape, strict=True)
+    return lax.pad(y, np.float32(0), [(-low, n + low - size, 0) for (low, _), n, size in sizes])
 
 
-def _apart(g: jax.Array, place: jax.Array, windows: Windows) -> jax.Array:
-    """Put each number to its place of its window, where windows do not overlap."""
-    inside = [i for size in windows.size for i in (1, size)]
-    spread = [i for n in g.shape for i in (n, 1)]
-    places = np.arange(prod(windows.size), dtype=np.int8).reshape(inside)
-    y = jnp.where(place.reshape(spread) == places, g.reshape(spread), 0)
+def _scatter(g: jax.Array, index: jax.Array, windows: PoolWindows) -> jax.Array:
+    """Put each number at its element of its window, where windows do not overlap."""
+    window_axes = [i for size in windows.size for i in (1, size)]
+    map_axes = [i for n in g.shape for i in (n, 1)]
+    elements = np.arange(prod(windows.size), dtype=np.int8).reshape(window_axes)
+    y = jnp.where(index.reshape(map_axes) == elements, g.reshape(map_axes), 0)
     return y.reshape([n * size for n, size in zip(g.shape, windows.size, strict=True)])
 
 
-def _overlapping(g: jax.Array, place: jax.Array, windows: Windows) -> jax.Array:
-    """Add up what each place of the windows gives, spread to the stride."""
+def _scatter_overlapping(g: jax.Array, index: jax.Array, windows: PoolWindows) -> jax.Array:
+    """Add up what each element of the windows receives, spread to the stride."""
     parts = []
     for i, start in enumerate(product(*map(range, windows.size))):
         steps = zip(start, windows.size, windows.stride, strict=True)
         amounts = [(a, size - 1 - a, stride - 1) for a, size, stride in steps]
-        parts.append(lax.pad(jnp.where(place == i, g, 0), np.float32(0), amounts))
+        parts.append(lax.pad(jnp.where(index == i, g, 0), np.float32(0), amounts))
     return reduce(jnp.add, parts)
+
+
+for _operation, _primitive, _apply, _gradients in (
+    (MAX_POOLING, reduce_window_max_p, max_pool_slices, (TANGENT, GRADIENT)),
+    (TANGENT, select_and_gather_add_p, max_pool_tangent, (GRADIENT,)),
+    (GRADIENT, select_and_scatter_add_p, max_pool_gradient, (TANGENT,)),
+):
+    register(
+        Formulation(
+            name=NAME,
+            operation=_operation,
+            primitive=_primitive,
+            matches=matches,
+            apply=_apply,
+            reason="slices of whole arrays use vector instructions; searching each window does not",
+            gradients=_gradients,
+        )
+    )

@@ -1,34 +1,36 @@
 """Convolution with 3x3 kernels by Winograd's minimal filtering, F(m x m, 3x3).
 
-A tile of (m+2) x (m+2) pixels becomes m x m results with (m+2)**2 products a channel, where the
-sum over the window takes 9*m**2: as ``Y = A^T [(G w G^T) * (B^T d B)] A``, the products being those
-of one batched matrix product over all tiles (Lavin and Gray, "Fast algorithms for convolutional
-neural networks", 2015). The gradient of the kernel is the same bilinear form, transposed.
+A tile of (m+2) x (m+2) pixels becomes m x m results with (m+2)**2 multiplications per channel,
+where the sum over the window takes 9*m**2: ``Y = A^T [(G w G^T) * (B^T d B)] A``. The
+multiplications of all tiles form one batched matrix product (Lavin and Gray, "Fast algorithms for
+convolutional neural networks", 2015). The gradient of the kernel is the same bilinear form,
+transposed.
 
-Each transform is done along rows first and then along columns, each time from strided slices that
-are stacked on a new leading axis: channels stay the last axis, and the loops over them vectorise.
-The barriers keep XLA from computing one inside the other, many times over.
+Each transform runs along rows first and then along columns, each time on strided slices that are
+stacked on a new leading axis: channels stay the last axis, and the loops over them vectorise.
+Optimization barriers keep XLA from computing one stage inside the other, many times over.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial, reduce
+from math import prod
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.kernels.schedule import Blocks
+from jaxconv.kernels.tiling import Tiling
 
 Matrix = tuple[tuple[Fraction, ...], ...]
-Pads = Sequence[tuple[int, int]]
-Finish = Callable[[jax.Array], jax.Array]
+PadWidths = Sequence[tuple[int, int]]
+Epilogue = Callable[[jax.Array], jax.Array]
 
-TAPS = 3
-# The points that the polynomials of a tile are read at, beside infinity. For F(4x4) those of
-# least error among symmetric multiples of 1/8: half that of the usual 1 and 2.
+KERNEL_SIZE = 3
+# The points at which the polynomials of a tile are evaluated, besides infinity. Those of F(4x4)
+# have the smallest error of all symmetric multiples of 1/8: half that of the usual 1 and 2.
 POINTS = {
     2: (Fraction(0), Fraction(1), Fraction(-1)),
     4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
@@ -38,7 +40,7 @@ barrier = lax.optimization_barrier
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices of F(m, 3), exact.
+    """The exact matrices of F(m, 3).
 
     Attributes:
         data: B^T, (m+2, m+2), of m+2 pixels.
@@ -51,15 +53,18 @@ class Transforms:
     result: Matrix
 
 
-def transforms(points: Sequence[Fraction], taps: int = TAPS) -> Transforms:
-    """Derive the matrices of F(m, taps) from ``m + taps - 2`` points and infinity (Toom, Cook).
+def transforms(points: Sequence[Fraction], size: int = KERNEL_SIZE) -> Transforms:
+    """Derive the matrices of F(m, size) from ``m + size - 2`` points and infinity (Toom-Cook).
 
-    A polynomial of each row is evaluated at the points by A and G; B^T holds the polynomials that
-    interpolate between them, the coefficients of ``prod(x - q)`` over all other points.
+    A and G evaluate a polynomial per row at the points. B^T holds the polynomials that interpolate
+    between them: the coefficients of ``prod(x - q)`` over all other points.
 
     Args:
-        points: numbers that all differ.
-        taps: weights of the filter.
+        points: distinct numbers.
+        size: weights of the filter.
+
+    Returns:
+        The matrices, exact.
 
     Example:
         >>> from fractions import Fraction
@@ -67,211 +72,226 @@ def transforms(points: Sequence[Fraction], taps: int = TAPS) -> Transforms:
         >>> [[str(number) for number in row] for row in f2.kernel]
         [['-1', '0', '0'], ['1/2', '1/2', '1/2'], ['1/2', '-1/2', '1/2'], ['0', '0', '1']]
     """
-    size = len(points) + 1
-    outputs = size - taps + 1
+    tile = len(points) + 1
+    outputs = tile - size + 1
     others = [[q for q in points if q != p] for p in points]
-    data = [_from_roots(q, size) for q in (*others, points)]
+    data = [_coefficients(roots, tile) for roots in (*others, points)]
     kernel = [
-        tuple(p**k / reduce(lambda n, q, p=p: n * (p - q), rest, Fraction(1)) for k in range(taps))
+        tuple(p**k / prod((p - q for q in rest), start=Fraction(1)) for k in range(size))
         for p, rest in zip(points, others, strict=True)
     ]
     result = [(*(p**i for p in points), Fraction(i == outputs - 1)) for i in range(outputs)]
-    last = tuple(Fraction(k == taps - 1) for k in range(taps))
+    last = tuple(Fraction(k == size - 1) for k in range(size))
     return Transforms(tuple(data), (*kernel, last), tuple(result))
 
 
-def _from_roots(roots: Iterable[Fraction], size: int) -> tuple[Fraction, ...]:
-    """Coefficients of the polynomial with these roots, from the constant up."""
-    found = [Fraction(1)]
+def _coefficients(roots: Iterable[Fraction], length: int) -> tuple[Fraction, ...]:
+    """The coefficients of the polynomial with these roots, from the constant up."""
+    polynomial = [Fraction(1)]
     for root in roots:
-        same, higher = [*found, Fraction(0)], [Fraction(0), *found]
-        found = [b - root * a for a, b in zip(same, higher, strict=True)]
-    return (*found, *[Fraction(0)] * (size - len(found)))
+        same, higher = [*polynomial, Fraction(0)], [Fraction(0), *polynomial]
+        polynomial = [b - root * a for a, b in zip(same, higher, strict=True)]
+    return (*polynomial, *[Fraction(0)] * (length - len(polynomial)))
 
 
 @cache
-def _of(m: int) -> Transforms:
+def _transforms_of(m: int) -> Transforms:
     return transforms(POINTS[m])
 
 
 @cache
 def _kernel_matrix(m: int) -> np.ndarray:
-    """What takes 9 weights to the (m+2)**2 numbers of a tile, the column of the tile first."""
-    g = np.array([[float(n) for n in row] for row in _of(m).kernel])
-    return np.einsum("bj,ai->baij", g, g).reshape(-1, TAPS**2).astype(np.float32)
+    """The matrix that maps 9 weights to the (m+2)**2 numbers of a tile, its column first."""
+    g = np.array([[float(n) for n in row] for row in _transforms_of(m).kernel])
+    return np.einsum("bj,ai->baij", g, g).reshape(-1, KERNEL_SIZE**2).astype(np.float32)
 
 
-def prepare(kernel: jax.Array, blocks: Blocks) -> jax.Array:
-    """Transform a kernel (3, 3, c, k) into ((m+2)**2 * pieces, c/pieces, k)."""
+def prepare(kernel: jax.Array, tile: int, channel_splits: int = 1) -> jax.Array:
+    """Transform a kernel.
+
+    Args:
+        kernel: (3, 3, c, k).
+        tile: m of F(m x m, 3x3).
+        channel_splits: parts of the sum over channels.
+
+    Returns:
+        ((m+2)**2 * channel_splits, c/channel_splits, k).
+    """
     c, k = kernel.shape[2:]
-    u = jnp.asarray(_kernel_matrix(blocks.tile)) @ kernel.reshape(TAPS**2, c * k)
-    return u.reshape(-1, c // blocks.pieces, k)
+    u = jnp.asarray(_kernel_matrix(tile)) @ kernel.reshape(KERNEL_SIZE**2, c * k)
+    return u.reshape(-1, c // channel_splits, k)
+
+
+def output_size(x: jax.Array, pads: PadWidths) -> tuple[int, int]:
+    """Compute the height and width of a convolution of stride 1, in pixels.
+
+    Args:
+        x: (b, h, w, c).
+        pads: (low, high) of rows and of columns; below zero they crop.
+    """
+    h, w = (n + sum(p) - KERNEL_SIZE + 1 for n, p in zip(x.shape[1:3], pads, strict=True))
+    return h, w
 
 
 def convolve(
     x: jax.Array,
     prepared: jax.Array,
-    pads: Pads,
-    blocks: Blocks,
-    finish: Finish = lambda y: y,
+    pads: PadWidths,
+    tiling: Tiling,
+    epilogue: Epilogue = lambda y: y,
     pool: int = 1,
 ) -> jax.Array:
     """Convolve images with a prepared kernel, stride 1.
 
     Args:
         x: (b, h, w, c).
-        prepared: by :func:`prepare`, with the same ``blocks``.
+        prepared: by :func:`prepare`, with the same tile and channel splits.
         pads: (low, high) of rows and of columns; below zero they crop.
-        blocks: size of the tiles, and how many are computed at once.
-        finish: what follows, number by number, and never falls: a bias and a ReLU.
-        pool: side of the non-overlapping windows of which only the largest is kept; divides m
-            and the size of the result.
+        tiling: the size of the tiles, and how many of them are computed at once.
+        epilogue: an elementwise, increasing function of the result, such as a bias and a ReLU.
+        pool: the side of non-overlapping windows of which only the largest value is kept; it
+            divides m and the size of the result.
 
     Returns:
         (b, h', w', k).
     """
-    b, (h, w) = x.shape[0], _result(x, pads)
-    rows, columns = blocks.tiles(h), blocks.tiles(w)
-    stripes = -(-rows // blocks.rows)
-    x = _padded(x, pads, (stripes * blocks.rows, columns), blocks)
-    x = barrier(_in_pieces(x, blocks.pieces))
-    block = partial(_block, prepared=prepared, blocks=blocks, finish=finish, pool=pool)
-    if (stripes, blocks.images) == (1, b):
+    b, (h, w) = x.shape[0], output_size(x, pads)
+    blocks = -(-tiling.tiles(h) // tiling.tile_rows)  # of rows of tiles, per image
+    x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, tiling.tiles(w)), tiling)
+    # (splits, b, h, w, c/splits)
+    x = barrier(jnp.moveaxis(x.reshape(*x.shape[:3], tiling.channel_splits, -1), 3, 0))
+    block = partial(_convolve_block, prepared=prepared, tiling=tiling, epilogue=epilogue, pool=pool)
+    if (blocks, tiling.images) == (1, b):
         return block(x)[:, : h // pool, : w // pool]
-    step, tall = blocks.rows * blocks.tile, blocks.rows * blocks.tile + TAPS - 1
-    start = (blocks.pieces, blocks.images, tall, *x.shape[3:])
+    step = tiling.tile_rows * tiling.tile
+    sizes = (tiling.channel_splits, tiling.images, step + KERNEL_SIZE - 1, *x.shape[3:])
 
     def body(i: jax.Array, y: jax.Array) -> jax.Array:
-        image, stripe = i // stripes * blocks.images, i % stripes
-        part = lax.dynamic_slice(x, (0, image, stripe * step, 0, 0), start)
+        image, row = i // blocks * tiling.images, i % blocks
+        part = lax.dynamic_slice(x, (0, image, row * step, 0, 0), sizes)
         part = block(part)[:, :, : w // pool]
-        return lax.dynamic_update_slice(y, part, (image, stripe * (step // pool), 0, 0))
+        return lax.dynamic_update_slice(y, part, (image, row * (step // pool), 0, 0))
 
-    size = (x.shape[1], stripes * step // pool, w // pool, prepared.shape[-1])
-    y = lax.fori_loop(0, size[0] // blocks.images * stripes, body, jnp.zeros(size, x.dtype))
+    shape = (x.shape[1], blocks * step // pool, w // pool, prepared.shape[-1])
+    y = lax.fori_loop(0, shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
     return y[:b, : h // pool]
 
 
-def kernel_gradient(x: jax.Array, g: jax.Array, pads: Pads, blocks: Blocks) -> jax.Array:
-    """The gradient of :func:`convolve` in its kernel, summed over images and places.
+def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling) -> jax.Array:
+    """Compute the gradient of :func:`convolve` in its kernel, summed over images and positions.
 
     Args:
         x: (b, h, w, c), the images.
         g: (b, h', w', k), the gradient of the result.
         pads: those of the convolution.
-        blocks: as there; the sum over tiles needs no pieces.
+        tiling: as there; the sum over tiles needs no channel splits.
 
     Returns:
         (3, 3, c, k).
     """
     b, h, w, k = g.shape
-    rows, columns = blocks.tiles(h), blocks.tiles(w)
-    stripes = -(-rows // blocks.rows)
-    x = _padded(x, pads, (stripes * blocks.rows, columns), blocks)
-    fill = stripes * blocks.rows * blocks.tile - h, columns * blocks.tile - w
-    images = -b % blocks.images
-    g = lax.pad(g, np.float32(0), [(0, n, 0) for n in (images, *fill, 0)])
-    step = blocks.rows * blocks.tile
-    part = partial(_products, blocks=blocks)
-    if (stripes, blocks.images) == (1, b):
-        u = part(barrier(x), barrier(g))
+    columns = tiling.tiles(w)
+    blocks = -(-tiling.tiles(h) // tiling.tile_rows)
+    step = tiling.tile_rows * tiling.tile
+    x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, columns), tiling)
+    added = (-b % tiling.images, blocks * step - h, columns * tiling.tile - w, 0)
+    g = lax.pad(g, np.float32(0), [(0, n, 0) for n in added])
+    part = partial(_multiply_tiles, tile=tiling.tile)
+    x, g = barrier(x), barrier(g)
+    if (blocks, tiling.images) == (1, b):
+        u = part(x, g)
     else:
-        x, g = barrier(x), barrier(g)
 
         def body(i: jax.Array, u: jax.Array) -> jax.Array:
-            at = (i // stripes * blocks.images, i % stripes * step, 0, 0)
-            tall = (blocks.images, step + TAPS - 1, *x.shape[2:])
-            flat = (blocks.images, step, *g.shape[2:])
-            return u + part(lax.dynamic_slice(x, at, tall), lax.dynamic_slice(g, at, flat))
+            start = (i // blocks * tiling.images, i % blocks * step, 0, 0)
+            x_sizes = (tiling.images, step + KERNEL_SIZE - 1, *x.shape[2:])
+            g_sizes = (tiling.images, step, *g.shape[2:])
+            x_block, g_block = (
+                lax.dynamic_slice(x, start, x_sizes),
+                lax.dynamic_slice(g, start, g_sizes),
+            )
+            return u + part(x_block, g_block)
 
-        start = jnp.zeros(((blocks.tile + TAPS - 1) ** 2, x.shape[-1], k), x.dtype)
-        u = lax.fori_loop(0, g.shape[0] // blocks.images * stripes, body, start)
-    matrix = jnp.asarray(_kernel_matrix(blocks.tile).T)
-    return (matrix @ u.reshape(u.shape[0], -1)).reshape(TAPS, TAPS, *u.shape[1:])
+        zeros = jnp.zeros(((tiling.tile + KERNEL_SIZE - 1) ** 2, x.shape[-1], k), x.dtype)
+        u = lax.fori_loop(0, g.shape[0] // tiling.images * blocks, body, zeros)
+    matrix = jnp.asarray(_kernel_matrix(tiling.tile).T)
+    return (matrix @ u.reshape(u.shape[0], -1)).reshape(KERNEL_SIZE, KERNEL_SIZE, *u.shape[1:])
 
 
-def _result(x: jax.Array, pads: Pads) -> tuple[int, int]:
-    rows, columns = (n + sum(p) - TAPS + 1 for n, p in zip(x.shape[1:3], pads, strict=True))
-    return rows, columns
-
-
-def _padded(x: jax.Array, pads: Pads, tiles: tuple[int, int], blocks: Blocks) -> jax.Array:
-    """Pad images up to whole tiles, and their number up to whole blocks."""
-    amounts = [(0, -x.shape[0] % blocks.images, 0)]
+def _pad_to_tiles(
+    x: jax.Array, pads: PadWidths, tiles: tuple[int, int], tiling: Tiling
+) -> jax.Array:
+    """Pad images to whole tiles, and a batch to whole blocks."""
+    amounts = [(0, -x.shape[0] % tiling.images, 0)]
     for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True):
-        amounts.append((low, count * blocks.tile + TAPS - 1 - n - low, 0))
+        amounts.append((low, count * tiling.tile + KERNEL_SIZE - 1 - n - low, 0))
     return lax.pad(x, np.float32(0), [*amounts, (0, 0, 0)])
 
 
-def _in_pieces(x: jax.Array, pieces: int) -> jax.Array:
-    """(b, h, w, c) as (pieces, b, h, w, c/pieces)."""
-    return jnp.moveaxis(x.reshape(*x.shape[:3], pieces, -1), 3, 0)
-
-
-def _block(
-    x: jax.Array, prepared: jax.Array, blocks: Blocks, finish: Finish, pool: int
+def _convolve_block(
+    x: jax.Array, prepared: jax.Array, tiling: Tiling, epilogue: Epilogue, pool: int
 ) -> jax.Array:
-    """Convolve padded images (pieces, b, h, w, c) in one go."""
-    pieces, b, *_ = x.shape
-    m, size, k = blocks.tile, blocks.tile + TAPS - 1, prepared.shape[-1]
-    v, (rows, columns) = _tiles(x.reshape(-1, *x.shape[2:]), _of(m).data, m)
-    v = barrier(v).reshape(size**2 * pieces, -1, x.shape[-1])
+    """Convolve padded images (splits, b, h, w, c/splits) at once."""
+    splits, b, *_ = x.shape
+    m, size, k = tiling.tile, tiling.tile + KERNEL_SIZE - 1, prepared.shape[-1]
+    matrices = _transforms_of(m)
+    v, (rows, columns) = _transform_tiles(x.reshape(-1, *x.shape[2:]), matrices.data, m)
+    v = barrier(v).reshape(size**2 * splits, -1, x.shape[-1])
     y = barrier(jnp.einsum("atc,ack->atk", v, prepared))
-    y = y.reshape(size, size, pieces, b, rows, columns, k)
-    summed = [reduce(jnp.add, (y[:, i, p] for p in range(pieces))) for i in range(size)]
-    y = barrier(jnp.stack(_combined(_of(m).result, summed)))
-    y = _combined(_of(m).result, [y[:, i] for i in range(size)])  # m of (m, b, rows, columns, k)
+    y = y.reshape(size, size, splits, b, rows, columns, k)
+    summed = [reduce(jnp.add, (y[:, i, p] for p in range(splits))) for i in range(size)]
+    y = barrier(jnp.stack(_multiply(matrices.result, summed)))
+    # m arrays of (m, b, rows, columns, k)
+    y = _multiply(matrices.result, [y[:, i] for i in range(size)])
     side = m // pool
     if pool > 1:
-        y = [_largest(y[i : i + pool], pool) for i in range(0, m, pool)]
-    y = finish(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
+        y = [_largest_of_windows(y[i : i + pool], pool) for i in range(0, m, pool)]
+    y = epilogue(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
     return y.reshape(b, rows * side, columns * side, k)
 
 
-def _largest(y: Sequence[jax.Array], pool: int) -> jax.Array:
-    """The largest of each window: neighbours along columns are list items, along rows axis 0."""
+def _largest_of_windows(y: Sequence[jax.Array], pool: int) -> jax.Array:
+    """The largest value per window: its columns are items of the list, its rows lie on axis 0."""
     best = reduce(jnp.maximum, y)
     best = best.reshape(-1, pool, *best.shape[1:])
     return reduce(jnp.maximum, (best[:, i] for i in range(pool)))
 
 
-def _products(x: jax.Array, g: jax.Array, blocks: Blocks) -> jax.Array:
+def _multiply_tiles(x: jax.Array, g: jax.Array, tile: int) -> jax.Array:
     """The transformed gradient of the kernel, ((m+2)**2, c, k)."""
-    m = blocks.tile
-    spread = tuple(zip(*_of(m).result, strict=True))  # A
-    v, _ = _tiles(x, _of(m).data, m)
-    p, _ = _tiles(g, spread, m)
+    matrices = _transforms_of(tile)
+    v, _ = _transform_tiles(x, matrices.data, tile)
+    p, _ = _transform_tiles(g, tuple(zip(*matrices.result, strict=True)), tile)  # by A
     return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
 
 
-def _tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:
+def _transform_tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:
     """Cut (b, h, w, c) into tiles every m pixels, and transform each along both axes.
 
     Returns:
         (rows of the matrix squared, tiles, c), the column of the tile first; and the number of
         tiles along each axis.
     """
-    long = len(matrix[0])
-    rows, columns = ((n - long) // m + 1 for n in x.shape[1:3])
-    x = _slid(x, 1, matrix, m, rows)
-    x = _slid(barrier(x), 3, matrix, m, columns)
+    rows, columns = ((n - len(matrix[0])) // m + 1 for n in x.shape[1:3])
+    x = _transform_axis(x, 1, matrix, m, rows)
+    x = _transform_axis(barrier(x), 3, matrix, m, columns)
     return x.reshape(len(matrix) ** 2, -1, x.shape[-1]), (rows, columns)
 
 
-def _slid(x: jax.Array, axis: int, matrix: Matrix, m: int, count: int) -> jax.Array:
+def _transform_axis(x: jax.Array, axis: int, matrix: Matrix, m: int, count: int) -> jax.Array:
     """Transform along one axis; the rows of the matrix become a new leading axis."""
     stop = (count - 1) * m + 1
-    taps = [lax.slice_in_dim(x, i, i + stop, m, axis) for i in range(len(matrix[0]))]
-    return jnp.stack(_combined(matrix, taps))
+    slices = [lax.slice_in_dim(x, i, i + stop, m, axis) for i in range(len(matrix[0]))]
+    return jnp.stack(_multiply(matrix, slices))
 
 
-def _combined(matrix: Matrix, x: Sequence[jax.Array]) -> list[jax.Array]:
-    """The product of a matrix and a list of arrays, without its zeros."""
-    return [reduce(jnp.add, (_scaled(n, v) for n, v in zip(row, x, strict=True) if n))
-            for row in matrix]  # fmt: skip
+def _multiply(matrix: Matrix, x: Sequence[jax.Array]) -> list[jax.Array]:
+    """The product of a matrix and a list of arrays, without the terms that are 0."""
 
+    def scaled(number: Fraction, value: jax.Array) -> jax.Array:
+        if abs(number) == 1:
+            return value if number > 0 else -value
+        return value * np.float32(number)
 
-def _scaled(number: Fraction, x: jax.Array) -> jax.Array:
-    if abs(number) == 1:
-        return x if number > 0 else -x
-    return x * np.float32(number)
+    rows = ([(n, v) for n, v in zip(row, x, strict=True) if n] for row in matrix)
+    return [reduce(jnp.add, (scaled(n, v) for n, v in row)) for row in rows]

@@ -60,8 +60,8 @@ def small(**options):
 
 
 SHAPES = (
-    "compile: the model has shapes where its parameters should be.\n"
-    "  Fix: make it without nnx.eval_shape or jax.eval_shape, or load its weights."
+    "compile: the parameters of the model are shapes without values.\n"
+    "  Fix: create it without nnx.eval_shape or jax.eval_shape, or load its weights."
 )
 REFUSED = {
     "an abstract model": (lambda: nnx.eval_shape(small), ("1 8 8 3",), SHAPES),
@@ -86,8 +86,8 @@ REFUSED = {
     "no array": (
         lambda: lambda x, y: x,
         ("1 8", object()),
-        "compile: an argument is of type object, which is no array.\n"
-        "  Fix: bind it to the function by functools.partial.",
+        "compile: an argument is of type object, which is not an array.\n"
+        "  Fix: bind it to the function with functools.partial.",
     ),
 }
 
@@ -105,7 +105,7 @@ def test_errors_of_the_function_are_its_own():
 
 
 def test_a_text_is_no_array_in_a_call():
-    with pytest.raises(jc.ShapeError, match="an argument is of type str, which is no array"):
+    with pytest.raises(jc.ShapeError, match="an argument is of type str, which is not an array"):
         jc.compile(jnp.sin, "2 4")("2 4")
 
 

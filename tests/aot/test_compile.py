@@ -14,7 +14,7 @@ import jaxconv as jc
 from jaxconv.aot import batching
 from jaxconv.aot.program import in_large_pages
 from jaxconv.aot.storage import ProgramError
-from jaxconv.kernels import schedule
+from jaxconv.kernels import tiling
 from tests.support.programs import agree, exactly, loops, normal
 
 X = normal(4, 16, 20, 16)
@@ -36,8 +36,8 @@ def test_large_arrays_move_to_aligned_memory_as_they_are(dtype, size):
 def cuts(request, monkeypatch):
     """Small maps in one go, or in blocks and groups as large maps are."""
     if request.param == "cut":
-        for name in ("WHOLE_BYTES", "BLOCK_BYTES", "LEAST_TILES"):
-            monkeypatch.setattr(schedule, name, 1)
+        for name in ("WHOLE_BYTES", "BLOCK_BYTES", "MIN_TILES"):
+            monkeypatch.setattr(tiling, name, 1)
         monkeypatch.setattr(batching, "GROUP_BYTES", 1)
     return request.param
 
@@ -159,13 +159,13 @@ def test_models_of_all_libraries_become_fast(name, cuts):
     model = MODELS[name]()
     infer = jc.compile(model, X)
     agree(infer(X), exactly(model, X))
-    assert any(schedule.tile for schedule in infer.schedules)
+    assert any(schedule.formulation != "direct" for schedule in infer.schedules)
 
 
 def test_kernels_are_kept_in_one_form_only():
     infer = jc.compile(vgg(), "1 48 48 16")
     kept = sorted(c.size for c in infer._program.constants if c.size > 100)
-    tiles = [(s.tile + 2) ** 2 for s in infer.schedules]
+    tiles = [{"F(2x2, 3x3)": 16, "F(4x4, 3x3)": 36}[s.formulation] for s in infer.schedules]
     widths = [(16, 16), (16, 16), (16, 32), (32, 16)]
     assert kept == sorted(n * a * b for n, (a, b) in zip(tiles, widths, strict=True))
 
@@ -181,16 +181,16 @@ WRONG = {
     "another shape": (lambda f: f(X[:1]), (
         "compile: array 1 is (1, 16, 20, 16) float32, but it was compiled for "
         "(4, 16, 20, 16) float32.\n"
-        "  Fix: pass such an array, or compile the function for the other."
+        "  Fix: pass an array of that shape and type, or compile the function for this one."
     )),
     "another type": (lambda f: f(X.astype(np.float16)), (
         "compile: array 1 is (4, 16, 20, 16) float16, but it was compiled for "
         "(4, 16, 20, 16) float32.\n"
-        "  Fix: pass such an array, or compile the function for the other."
+        "  Fix: pass an array of that shape and type, or compile the function for this one."
     )),
     "sizes without numbers": (lambda f: jc.compile(relu_conv, "b 16 20 16"), (
-        'compile: the spec "b 16 20 16" has sizes without a number.\n'
-        '  Fix: pass numbers, such as "1 224 224 3": one program has one shape.'
+        'compile: the spec "b 16 20 16" has sizes that are not numbers.\n'
+        '  Fix: pass numbers, such as "1 224 224 3": a program is compiled for one shape.'
     )),
 }  # fmt: skip
 

@@ -72,10 +72,12 @@ def used(monkeypatch, **given):
 
 
 def test_options_of_the_user_count_first(monkeypatch):
-    name, *others = options.CPU
-    assert used(monkeypatch) == options.CPU
+    name, *others = options.CPU_OPTIONS
+    assert used(monkeypatch) == options.CPU_OPTIONS
     given = used(monkeypatch, compiler_options={name: "FUSION_TYPE_DOT"})
-    assert given == {name: "FUSION_TYPE_DOT"} | {other: options.CPU[other] for other in others}
+    assert given == {name: "FUSION_TYPE_DOT"} | {
+        other: options.CPU_OPTIONS[other] for other in others
+    }
 
 
 def test_other_platforms_get_no_options(monkeypatch):

@@ -12,8 +12,11 @@ from flax import nnx
 from jax import lax
 
 import jaxconv as jc
-from jaxconv.kernels import convolution, schedule
-from jaxconv.kernels.schedule import Blocks, Work
+from jaxconv.kernels import tiling, winograd_formulations
+from jaxconv.kernels.lowering import schedule_of_equation
+from jaxconv.kernels.registry import SelectionRule
+from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
+from jaxconv.kernels.winograd_formulations import CONVOLUTION, KERNEL_GRADIENT, NAMES
 from tests.support import reference
 from tests.support.programs import lowered
 
@@ -25,7 +28,7 @@ def normal(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
 
-def by_taps(x, kernel, pads, g):
+def by_elements(x, kernel, pads, g):
     """In float64: the convolution, and its gradients in x and kernel in the direction g."""
     x, kernel, g = (np.asarray(a, np.float64) for a in (x, kernel, g))
     framed = np.pad(x, [(0, 0), *pads, (0, 0)])
@@ -80,7 +83,7 @@ def value_and_gradients(case):
         y, pull = jax.vjp(lambda x, *a: back(conv(move(x), *a)), x, kernel, bias)
         return y, *pull(g)
 
-    y, dx, dk = by_taps(x, kernel, pads, g)
+    y, dx, dk = by_elements(x, kernel, pads, g)
     want = y + bias, dx, dk, g.astype(np.float64).sum((0, 1, 2))
     return jax.jit(program)(x, kernel, bias, g), want, lowered(program, x, kernel, bias, g)
 
@@ -90,9 +93,9 @@ TILES = [4, 4, 2, 2, 4, 4, 2, 4, 4, 4, 2]
 
 @pytest.mark.parametrize(("case", "tile"), [*zip(CASES, TILES, strict=True)])
 def test_values_and_gradients_are_those_of_the_sum_over_windows(monkeypatch, case, tile):
-    for table in ("FORWARD", "KERNEL_GRADIENT"):
-        rules = (schedule.Rule(tile, lambda work: True, "as the test says"),)
-        monkeypatch.setattr(schedule, table, rules)
+    for table in ("CONVOLUTION_RULES", "KERNEL_GRADIENT_RULES"):
+        rules = (SelectionRule(NAMES[tile], lambda problem: True, "as the test says"),)
+        monkeypatch.setattr(winograd_formulations, table, rules)
     got, want, text = value_and_gradients(case)
     assert SLOW not in text
     for ours, exact in zip(got, want, strict=True):
@@ -102,7 +105,7 @@ def test_values_and_gradients_are_those_of_the_sum_over_windows(monkeypatch, cas
 def test_the_oracle_agrees_with_loops_over_neurons():
     x, kernel, g = normal(2, 5, 4, 3), normal(3, 3, 3, 2), normal(2, 6, 7, 2)
     options = {"stride": (1, 1), "padding": ((2, 1), (0, 5)), "dilation": (1, 1), "groups": 1}
-    y, dx, dk = by_taps(x, kernel, options["padding"], g)
+    y, dx, dk = by_elements(x, kernel, options["padding"], g)
     loops = functools.partial(reference.conv, bias=np.zeros(2), **options)
     np.testing.assert_allclose(y, loops(np.float64(x), np.float64(kernel)), atol=1e-12)
     dot = functools.partial(np.vdot, np.float64(g))
@@ -112,21 +115,20 @@ def test_the_oracle_agrees_with_loops_over_neurons():
 
 
 CUT = [
-    # limit of a block in bytes, the blocks of a (8, 18, 17, 32) to 48 filters
-    (600_000, Blocks(4, 5, 2)),
-    (300_000, Blocks(4, 5, 1)),
-    (200_000, Blocks(4, 3, 1)),
-    (1, Blocks(4, 1, 1)),
+    # limit of a block in bytes, the tiling of a (8, 18, 17, 32) to 48 filters
+    (600_000, Tiling(4, 5, 2)),
+    (300_000, Tiling(4, 5, 1)),
+    (200_000, Tiling(4, 3, 1)),
+    (1, Tiling(4, 1, 1)),
 ]
 
 
-@pytest.mark.parametrize(("limit", "blocks"), CUT)
-def test_a_batch_that_is_cut_gives_the_same(monkeypatch, limit, blocks):
-    monkeypatch.setattr(schedule, "WHOLE_BYTES", 1)
-    monkeypatch.setattr(schedule, "BLOCK_BYTES", limit)
-    monkeypatch.setattr(schedule, "LEAST_TILES", 1)
-    assert schedule.forward(Work(8, 18, 17, 32, 48)).blocks == blocks
-    assert schedule.kernel_gradient(Work(8, 18, 17, 32, 48)).blocks == blocks
+@pytest.mark.parametrize(("limit", "expected"), CUT)
+def test_a_batch_that_is_cut_gives_the_same(monkeypatch, limit, expected):
+    monkeypatch.setattr(tiling, "WHOLE_BYTES", 1)
+    monkeypatch.setattr(tiling, "BLOCK_BYTES", limit)
+    monkeypatch.setattr(tiling, "MIN_TILES", 1)
+    assert choose_tiling(ConvProblem(8, 18, 17, 32, 48), 4) == expected
     got, want, text = value_and_gradients((8, 18, 17, 32, 48, "SAME", SAME, "NHWC"))
     assert SLOW not in text
     assert text.count("stablehlo.while") == 3
@@ -138,7 +140,7 @@ def test_images_that_repeat_at_their_border_are_computed_so_too():
     x, kernel = normal(2, 15, 17, 18), normal(3, 3, 18, 16)
     for padding, mode in {"CIRCULAR": "wrap", "REFLECT": "reflect"}.items():
         framed = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode)
-        want, *_ = by_taps(framed, kernel, NONE, np.zeros((2, 15, 17, 16)))
+        want, *_ = by_elements(framed, kernel, NONE, np.zeros((2, 15, 17, 16)))
         conv = functools.partial(jc.conv, padding=padding)
         assert SLOW not in lowered(conv, x, kernel)
         close(conv(x, kernel), want)
@@ -146,7 +148,7 @@ def test_images_that_repeat_at_their_border_are_computed_so_too():
 
 def test_a_transposed_convolution_of_stride_1_is_computed_so_too():
     g, kernel = normal(2, 16, 17, 20), normal(3, 3, 16, 20)
-    want = by_taps(np.zeros((2, 16, 17, 16)), kernel, SAME, g)[1]
+    want = by_elements(np.zeros((2, 16, 17, 16)), kernel, SAME, g)[1]
     swapped = kernel.swapaxes(2, 3)
     assert SLOW not in lowered(jc.conv_transpose, g, swapped)
     close(jc.conv_transpose(g, swapped), want)
@@ -234,7 +236,7 @@ def test_one_export_for_all_platforms_runs_here():
     assert SLOW in text
     assert "stablehlo.case" in text
     again = jax.export.deserialize(exported.serialize())
-    close(again.call(x, kernel), by_taps(x, kernel, SAME, np.zeros((1, 17, 19, 24)))[0])
+    close(again.call(x, kernel), by_elements(x, kernel, SAME, np.zeros((1, 17, 19, 24)))[0])
 
 
 OTHERS = {
@@ -345,13 +347,11 @@ def test_convolutions_of_flax_take_it(layer):
 
 def test_a_schedule_can_be_read_off_a_trace():
     jaxpr = jax.make_jaxpr(PROGRAMS["gradients"](calls()[1]))(*operands("gradients"))
-    found = [
-        convolution.schedule_of(e) for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"
-    ]
-    assert [s.gradient for s in found if s] == [False, True, False]
-    assert {s.formulation for s in found if s} == {"F(2x2, 3x3)", "F(4x4, 3x3)"}
-    prepared = convolution.schedule_of(jaxpr.eqns[0], prepared=True)
-    assert prepared is not None
+    schedules = [*filter(None, map(schedule_of_equation, jaxpr.eqns))]
+    operations = [schedule.selected.operation for schedule in schedules]
+    assert operations == [CONVOLUTION, KERNEL_GRADIENT, CONVOLUTION]
+    assert {schedule.formulation for schedule in schedules} == {"F(2x2, 3x3)", "F(4x4, 3x3)"}
+    assert schedule_of_equation(jaxpr.eqns[0], is_prepared=True) is not None
 
 
 SMALL_WINDOWS = {  # of images, and what is a gradient among those that make a map of 3x3

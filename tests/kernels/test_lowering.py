@@ -1,4 +1,4 @@
-"""Twins under every transformation of JAX: the same results as lax, and nothing of lax left."""
+"""CPU primitives under every transformation of JAX: the results of lax, and nothing of lax left."""
 
 import functools
 import os

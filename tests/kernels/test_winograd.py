@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxconv.kernels import winograd
-from jaxconv.kernels.schedule import Blocks
+from jaxconv.kernels.tiling import Tiling
 from jaxconv.kernels.winograd import POINTS, transforms
 from tests.support import reference
 
@@ -31,14 +31,14 @@ def fractions(rng, *shape):
     return np.array([Fraction(int(n), int(d)) for n, d in pairs], object).reshape(shape)
 
 
-def derived(points, taps):
-    found = transforms([Fraction(p) for p in points], taps)
-    return [np.array(m, object) for m in (found.data, found.kernel, found.result)]
+def derived(points, size):
+    matrices = transforms([Fraction(p) for p in points], size)
+    return [np.array(m, object) for m in (matrices.data, matrices.kernel, matrices.result)]
 
 
 def test_the_tiles_have_as_many_points_as_they_need():
     for m, points in POINTS.items():
-        assert len(points) + 1 == m + winograd.TAPS - 1
+        assert len(points) + 1 == m + winograd.KERNEL_SIZE - 1
 
 
 @pytest.mark.parametrize("name", ALL_POINTS)
@@ -78,21 +78,21 @@ def test_the_gradient_of_a_kernel_is_the_same_form_transposed_exactly(name):
 
 
 CUTS = [
-    # images, height, width, channels, filters, pads, blocks
-    (1, 9, 10, 3, 5, ((1, 1), (1, 1)), Blocks(2, 5, 1)),
-    (2, 8, 8, 4, 3, ((1, 1), (1, 1)), Blocks(4, 2, 2, pieces=2)),
-    (4, 7, 6, 3, 2, ((1, 1), (1, 1)), Blocks(4, 2, 2)),
-    (3, 9, 5, 6, 2, ((0, 0), (0, 0)), Blocks(2, 4, 1, pieces=3)),
-    (2, 17, 6, 2, 3, ((1, 1), (1, 1)), Blocks(4, 2, 1)),
-    (2, 21, 5, 4, 2, ((2, 1), (0, 3)), Blocks(4, 4, 1, pieces=4)),
-    (1, 11, 11, 2, 2, ((5, 0), (0, 4)), Blocks(2, 1, 1)),
-    (2, 12, 9, 2, 3, ((-2, 1), (1, -3)), Blocks(4, 1, 2)),
-    (4, 13, 8, 2, 2, ((-1, -1), (-2, -2)), Blocks(4, 2, 2)),
-    (2, 1, 1, 3, 4, ((1, 1), (1, 1)), Blocks(2, 1, 1)),
-    (5, 9, 6, 4, 3, ((1, 1), (1, 0)), Blocks(4, 3, 2, pieces=2)),
-    (7, 5, 7, 2, 3, ((1, 1), (1, 1)), Blocks(2, 1, 3)),
-    (1, 2, 2, 3, 4, ((1, 1), (1, 1)), Blocks(4, 1, 1)),
-    (1, 2, 3, 3, 2, ((9, 8), (4, 7)), Blocks(4, 2, 1)),
+    # images, height, width, channels, filters, pads, tiling
+    (1, 9, 10, 3, 5, ((1, 1), (1, 1)), Tiling(2, 5, 1)),
+    (2, 8, 8, 4, 3, ((1, 1), (1, 1)), Tiling(4, 2, 2, channel_splits=2)),
+    (4, 7, 6, 3, 2, ((1, 1), (1, 1)), Tiling(4, 2, 2)),
+    (3, 9, 5, 6, 2, ((0, 0), (0, 0)), Tiling(2, 4, 1, channel_splits=3)),
+    (2, 17, 6, 2, 3, ((1, 1), (1, 1)), Tiling(4, 2, 1)),
+    (2, 21, 5, 4, 2, ((2, 1), (0, 3)), Tiling(4, 4, 1, channel_splits=4)),
+    (1, 11, 11, 2, 2, ((5, 0), (0, 4)), Tiling(2, 1, 1)),
+    (2, 12, 9, 2, 3, ((-2, 1), (1, -3)), Tiling(4, 1, 2)),
+    (4, 13, 8, 2, 2, ((-1, -1), (-2, -2)), Tiling(4, 2, 2)),
+    (2, 1, 1, 3, 4, ((1, 1), (1, 1)), Tiling(2, 1, 1)),
+    (5, 9, 6, 4, 3, ((1, 1), (1, 0)), Tiling(4, 3, 2, channel_splits=2)),
+    (7, 5, 7, 2, 3, ((1, 1), (1, 1)), Tiling(2, 1, 3)),
+    (1, 2, 2, 3, 4, ((1, 1), (1, 1)), Tiling(4, 1, 1)),
+    (1, 2, 3, 3, 2, ((9, 8), (4, 7)), Tiling(4, 2, 1)),
 ]
 
 
@@ -109,21 +109,23 @@ def cut_case(images, height, width, channels, filters, pads):
 
 @pytest.mark.parametrize("case", CUTS, ids=str)
 def test_any_cut_of_a_batch_gives_the_sum_over_the_windows(case):
-    *sizes, pads, blocks = case
+    *sizes, pads, tiling = case
     x, kernel, framed = cut_case(*sizes, pads)
     plain = {"stride": (1, 1), "padding": "VALID", "dilation": (1, 1), "groups": 1}
     want = reference.conv(framed, kernel, np.zeros(kernel.shape[-1]), **plain)
 
     @jax.jit
     def got(x, kernel):
-        return winograd.convolve(x, winograd.prepare(kernel, blocks), pads, blocks)
+        return winograd.convolve(
+            x, winograd.prepare(kernel, tiling.tile, tiling.channel_splits), pads, tiling
+        )
 
     np.testing.assert_allclose(got(np.float32(x), np.float32(kernel)), want, atol=3e-5)
 
 
 @pytest.mark.parametrize("case", CUTS, ids=str)
 def test_any_cut_of_a_batch_gives_the_gradient_of_the_kernel(case):
-    *sizes, pads, blocks = case
+    *sizes, pads, tiling = case
     x, kernel, framed = cut_case(*sizes, pads)
     h, w = framed.shape[1] - 2, framed.shape[2] - 2
     g = np.random.default_rng(5).normal(size=(len(x), h, w, kernel.shape[-1]))
@@ -133,22 +135,22 @@ def test_any_cut_of_a_batch_gives_the_gradient_of_the_kernel(case):
 
     @jax.jit
     def got(x, g):
-        return winograd.kernel_gradient(x, g, pads, blocks)
+        return winograd.kernel_gradient(x, g, pads, tiling)
 
     np.testing.assert_allclose(got(np.float32(x), np.float32(g)), want, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "blocks", "pool"),
+    ("sizes", "tiling", "pool"),
     [
-        ((2, 12, 8, 4, 3), Blocks(4, 2, 1, pieces=2), 2),
-        ((2, 8, 16, 3, 2), Blocks(4, 2, 2), 4),
-        ((4, 6, 10, 2, 3), Blocks(2, 2, 2), 2),
-        ((1, 10, 14, 2, 5), Blocks(4, 3, 1), 2),
-        ((3, 8, 10, 2, 4), Blocks(4, 1, 2), 2),
+        ((2, 12, 8, 4, 3), Tiling(4, 2, 1, channel_splits=2), 2),
+        ((2, 8, 16, 3, 2), Tiling(4, 2, 2), 4),
+        ((4, 6, 10, 2, 3), Tiling(2, 2, 2), 2),
+        ((1, 10, 14, 2, 5), Tiling(4, 3, 1), 2),
+        ((3, 8, 10, 2, 4), Tiling(4, 1, 2), 2),
     ],
 )
-def test_what_follows_may_be_computed_in_the_block(sizes, blocks, pool):
+def test_what_follows_may_be_computed_in_the_block(sizes, tiling, pool):
     """A pool, then a bias and a ReLU: neither falls, so their order does not matter."""
     pads = (1, 1), (1, 1)
     x, kernel, _ = cut_case(*sizes, pads)
@@ -158,9 +160,9 @@ def test_what_follows_may_be_computed_in_the_block(sizes, blocks, pool):
     def finish(y):
         return jax.nn.relu(y + bias)
 
-    prepared = winograd.prepare(kernel, blocks)
-    y = finish(winograd.convolve(x, prepared, pads, blocks))
+    prepared = winograd.prepare(kernel, tiling.tile, tiling.channel_splits)
+    y = finish(winograd.convolve(x, prepared, pads, tiling))
     b, h, w, k = y.shape
     want = y.reshape(b, h // pool, pool, w // pool, pool, k).max((2, 4))
-    got = jax.jit(lambda x: winograd.convolve(x, prepared, pads, blocks, finish, pool))(x)
+    got = jax.jit(lambda x: winograd.convolve(x, prepared, pads, tiling, finish, pool))(x)
     np.testing.assert_allclose(got, want, atol=1e-5)
