@@ -12,10 +12,11 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxconv.aot.fusion import Step, shape_of
+from jaxconv.aot.fusion import Step, axes_of
 from jaxconv.aot.program import Values, variables
 from jaxconv.compat import Jaxpr, Var
-from jaxconv.jaxpr.interpreter import IN_PLACE
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.primitives import record_of
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, for one group of images
 NUMBER = 4  # bytes of a float32
@@ -106,14 +107,15 @@ def _keeps_apart(step: Step, images: set[Var]) -> bool:
     read = [v for v in _read([step]) if v in images]
     if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
         return False
-    if first.primitive.name == "conv_general_dilated":
-        order = first.params["dimension_numbers"]
-        return read == [first.invars[0]] and order.lhs_spec[0] == order.out_spec[0] == 0
-    if first.primitive.name == "reduce_window_max":
-        return first.params["window_dimensions"][0] == 1 and not any(first.params["padding"][0])
+    record = record_of(first)
+    if record.kind == "convolution":
+        return read == [first.invars[0]] and all(axes.images == (0,) for axes in axes_of(first))
+    if record.pooling is not None and record.pooling.name == "max" and record.window:
+        batch = record.window(first)[0]
+        return batch.kernel_size == 1 and not any(batch.padding)
     others = [v for v in first.invars if not (isinstance(v, Var) and v in images)]
     whole = all(shape_of(v) == shape_of(last.outvars[0]) for v in read)
-    return first.primitive.name in IN_PLACE and whole and all(_is_one(v) for v in others)
+    return record.keeps_positions and whole and all(_is_one(v) for v in others)
 
 
 def _is_one(atom: object) -> bool:

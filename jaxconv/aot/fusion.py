@@ -4,7 +4,7 @@ What follows a convolution number by number is computed tile by tile, while the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,15 +13,13 @@ import jax.numpy as jnp
 
 from jaxconv.aot.program import Values, applied, variables
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
+from jaxconv.jaxpr.equation import shape_of
 from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.patch_reader import MapAxes
+from jaxconv.jaxpr.primitives import record_of
 from jaxconv.kernels.convolution import convolve_prepared, prepare, schedule_of
 from jaxconv.kernels.lowering import TWINS
 from jaxconv.kernels.schedule import Schedule
-
-# What may follow: of a map and a number a channel. The largest of a window can only be taken first
-# where larger numbers stay larger, which a product with a negative one does not keep.
-RISING = {"add": jnp.add, "max": jnp.maximum}
-FOLLOWING: dict[str, Callable[..., Any]] = {**RISING, "mul": jnp.multiply, "sub": jnp.subtract}
 
 
 @runtime_checkable
@@ -69,14 +67,14 @@ class Chain:
     Attributes:
         equations: the convolution first.
         schedule: how it is computed; not the direct one.
-        follows: for each operation its name, and the other operand.
+        follows: the equations after the convolution, each with its other operand.
         pool: side of the windows of which the largest number is kept at the end; 1 for none.
         kernel: transformed, if it is so already.
     """
 
     equations: tuple[JaxprEqn, ...]
     schedule: Schedule
-    follows: tuple[tuple[str, Any], ...] = ()
+    follows: tuple[tuple[JaxprEqn, Any], ...] = ()
     pool: int = 1
     kernel: jax.Array | None = None
 
@@ -91,14 +89,15 @@ class Chain:
         assert chain.kernel is not None
         first = self.equations[0]
         lhs = value_of(first.invars[0], values)
-        others = [(FOLLOWING[name], value_of(atom, values)) for name, atom in self.follows]
+        others = [(record_of(eqn).combine, value_of(atom, values)) for eqn, atom in self.follows]
 
         def finish(y: Any) -> Any:
-            for step, other in others:
-                y = step(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
+            for combine, other in others:
+                assert combine is not None
+                y = combine(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
             return y
 
-        batch = first.params["dimension_numbers"].lhs_spec[0]
+        (batch,) = axes_of(first)[0].images
         schedule = self.schedule.of(lhs.shape[batch])
         return [convolve_prepared(lhs, chain.kernel, first.params, schedule, finish, self.pool)]
 
@@ -116,7 +115,7 @@ def steps(jaxpr: Jaxpr) -> list[Step]:
 def scheduled(eqn: JaxprEqn) -> Schedule | None:
     """How an equation that is a twin of a convolution is computed."""
     is_twin = any(eqn.primitive is twin.primitive for twin in TWINS.values())
-    is_convolution = eqn.primitive.name == "conv_general_dilated"
+    is_convolution = record_of(eqn).kind == "convolution"
     return schedule_of(eqn, prepared=True) if is_twin and is_convolution else None
 
 
@@ -147,16 +146,16 @@ class _Graph:
         other = _other(eqn, result, chain)
         if other is None:
             return chain
-        return self.grown(replace(longer, follows=(*chain.follows, (eqn.primitive.name, other))))
+        return self.grown(replace(longer, follows=(*chain.follows, (eqn, other))))
 
 
 def _other(eqn: JaxprEqn, result: Var, chain: Chain) -> Any:
     """The operand beside the map, if it is a number or one a channel."""
-    if eqn.primitive.name not in FOLLOWING or eqn.invars[0] is not result:
+    if record_of(eqn).combine is None or eqn.invars[0] is not result:
         return None
     if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
         return None
-    channel = chain.equations[0].params["dimension_numbers"].out_spec[1]
+    (channel,) = axes_of(chain.equations[0])[1].channels
     shape = [1] * len(shape_of(result))
     shape[channel] = shape_of(result)[channel]
     other = eqn.invars[1]
@@ -164,21 +163,41 @@ def _other(eqn: JaxprEqn, result: Var, chain: Chain) -> Any:
 
 
 def _pool(eqn: JaxprEqn, chain: Chain) -> int:
-    """The side of square windows that tile the map and the tiles of its convolution; else 0."""
-    if eqn.primitive.name != "reduce_window_max" or set(dict(chain.follows)) - set(RISING):
+    """The side of square windows that tile the map and the tiles of its convolution; else 0.
+
+    The largest number of a window can only be taken first where larger numbers stay larger, which
+    a product with a negative number does not keep.
+    """
+    record = record_of(eqn)
+    increasing = all(record_of(step).increasing for step, _ in chain.follows)
+    if (
+        record.pooling is None
+        or record.pooling.name != "max"
+        or not record.window
+        or not increasing
+    ):
         return 0
-    params, order = eqn.params, chain.equations[0].params["dimension_numbers"].out_spec
-    size = params["window_dimensions"]
-    sides = {size[i] for i in order[2:]}
-    plain = size == params["window_strides"] and not any(map(any, params["padding"]))
-    dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
-    if not plain or dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
+    axes, windows = axes_of(chain.equations[0])[1], record.window(eqn)
+    sides = {windows[axis].kernel_size for axis in axes.pixels}
+    plain = all(
+        (*w.padding, w.stride, w.dilation, w.input_dilation) == (0, 0, w.kernel_size, 1, 1)
+        for w in windows
+    )
+    whole = all(windows[axis].kernel_size == 1 for axis in (*axes.images, *axes.channels))
+    if not plain or not whole or len(sides) > 1:
         return 0
     (side,) = sides
-    maps = [shape_of(eqn.invars[0])[i] for i in order[2:]]
+    maps = [windows[axis].input_size for axis in axes.pixels]
     return side if side > 1 and not any(n % side for n in (*maps, chain.schedule.tile)) else 0
 
 
-def shape_of(atom: Any) -> tuple[int, ...]:
-    """The shape of an operand."""
-    return tuple(atom.aval.shape)
+def axes_of(eqn: JaxprEqn) -> tuple[MapAxes, MapAxes]:
+    """Which axes of a convolution's operand and of its result are which.
+
+    Args:
+        eqn: a convolution.
+    """
+    record = record_of(eqn)
+    assert record.input_axes is not None
+    assert record.output_axes is not None
+    return record.input_axes(eqn), record.output_axes(eqn)

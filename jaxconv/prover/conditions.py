@@ -16,6 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.sets import SizeSet
@@ -66,13 +69,6 @@ def inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
                 yield inner
 
 
-# What cuts and moves a map, and computes nothing of it.
-MOVES = frozenset(
-    """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
-    rev slice squeeze sub transpose""".split()  # noqa: SIM905
-)
-
-
 def scraps(jaxpr: Jaxpr) -> set[Var]:
     """Values that may be empty: cut out of a map, only to be joined to something.
 
@@ -85,7 +81,7 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
             found |= scraps(inner)
         for var in eqn.outvars:
             taken = users.get(var, [])
-            if taken and eqn.primitive.name in MOVES and all(_is_join(u, found) for u in taken):
+            if taken and record_of(eqn).builds_padding and all(_is_join(u, found) for u in taken):
                 found.add(var)
         for atom in eqn.invars:
             if isinstance(atom, Var):
@@ -94,8 +90,8 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
 
 
 def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
-    name = eqn.primitive.name
-    return name == "concatenate" or (name in MOVES and found.issuperset(eqn.outvars))
+    record = record_of(eqn)
+    return record.concatenates or (record.builds_padding and found.issuperset(eqn.outvars))
 
 
 def findings(trace: SymbolicTrace, eqn: JaxprEqn, free: Container[Var]) -> Iterator[Finding]:
@@ -109,7 +105,7 @@ def findings(trace: SymbolicTrace, eqn: JaxprEqn, free: Container[Var]) -> Itera
     for atom in eqn.outvars:
         for size in () if atom in free else shape_of(atom):
             yield not_empty(trace, size)
-    if eqn.primitive.name == "reshape":
+    if record_of(eqn).must_keep_count:
         yield _all_numbers(trace, eqn)
 
 
@@ -260,11 +256,11 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
     tap = ""  # the name given next, going backwards, for windows in nobody's own code
     for eqn in reversed(list(equations(jaxpr))):
         tap = eqn.params["name"] if eqn.primitive.name == "name" else tap
-        for n, extent, stride, low, high in _windows(eqn):
-            if stride < 2 or extent < stride:
-                continue
+        for axis in _strided_windows(eqn):
+            low, high = axis.padding
             try:
-                left = moved(trace, (n + low + high - extent) % stride - high)
+                left = (axis.input_size + low + high - axis.extent) % axis.stride - high
+                left = moved(trace, left)
             except Undecided:
                 continue
             losing = sizes.intersect(left.affine.ge_set(trace.formula(1)))
@@ -272,32 +268,19 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
                 yield Lost(_named(origin_of_equation(eqn), tap), losing)
 
 
+def _strided_windows(eqn: JaxprEqn) -> Iterator[WindowAxis]:
+    """Along each axis the window of a convolution or a pool that skips no pixel on purpose."""
+    window = record_of(eqn).window
+    axes = window(eqn) if window else ()
+    if any(axis.input_dilation != 1 for axis in axes):
+        return
+    for axis in axes:
+        if isinstance(axis.kernel_size, int) and 2 <= axis.stride <= axis.extent:
+            yield axis
+
+
 def _named(origin: Origin, tap: str) -> Origin:
     return origin if origin.path or origin.layer else replace(origin, layer=tap)
-
-
-def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
-    """Size, extent, stride and pads of each axis of a convolution or a pool."""
-    params = eqn.params
-    if eqn.primitive.name == "conv_general_dilated" and set(params["lhs_dilation"]) <= {1}:
-        numbers, kernel = params["dimension_numbers"], shape_of(eqn.invars[1])
-        sides = [shape_of(eqn.invars[0])[axis] for axis in numbers.lhs_spec[2:]]
-        taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
-        dilation = params["rhs_dilation"]
-    elif eqn.primitive.name.startswith("reduce_window") and set(params["base_dilation"]) == {1}:
-        sides, taps = shape_of(eqn.invars[0]), params["window_dimensions"]
-        dilation = params["window_dilation"]
-    else:
-        return
-    rows = zip(sides, taps, dilation, params["window_strides"], params["padding"], strict=True)
-    for n, k, d, stride, (low, high) in rows:
-        if isinstance(k, int):
-            yield n, (k - 1) * d + 1, stride, low, high
-
-
-def shape_of(atom: Any) -> tuple[Any, ...]:
-    """The shape of a value in a jaxpr; nothing for what is no array."""
-    return getattr(atom.aval, "shape", ())
 
 
 def shape_text(shape: Sequence[Any]) -> str:
