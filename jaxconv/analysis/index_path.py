@@ -1,17 +1,17 @@
 """Follow one number of a layer from the equation that sums it to the feature map."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple, cast
 
-import numpy as np
-
 from jaxconv.analysis.network import Layer, Network, ValueRef
-from jaxconv.analysis.patches import Place, reader
+from jaxconv.analysis.patches import reader
 from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
-from jaxconv.jaxpr.interpreter import IN_PLACE, body
-from jaxconv.prover.conditions import shape_of
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import body
+from jaxconv.jaxpr.patch_reader import Index
+from jaxconv.jaxpr.primitives import record_of
 
 
 class Step(NamedTuple):
@@ -26,7 +26,7 @@ class Step(NamedTuple):
 
     eqn: JaxprEqn
     ref: ValueRef
-    place: Place
+    place: Index
     fixed: Var | Literal | None
 
 
@@ -46,7 +46,7 @@ def follow(
     reading = reader(layer)
     assert reading is not None, layer.name
     ref = ValueRef(layer.calls, reading.eqn.outvars[0])
-    place = reading.frame.place(shape_of(ref.var), image, at, channel)
+    place = reading.axes.locate(shape_of(ref.var), image, at, channel)
     trail = Trail({ref: place}, [Step(reading.eqn, ref, place, None)])
     trail.walk(network.closed.jaxpr)
     refs = [step.ref for step in trail.steps]
@@ -62,7 +62,7 @@ class Trail:
         steps: in the order of computation.
     """
 
-    places: dict[ValueRef, Place | None]
+    places: dict[ValueRef, Index | None]
     steps: list[Step]
 
     def walk(self, jaxpr: Jaxpr, calls: tuple[JaxprEqn, ...] = ()) -> None:
@@ -96,21 +96,21 @@ class Trail:
         ours = [atom for atom in eqn.invars if self._known(atom, calls)]
         seen = [self.places[ValueRef(calls, cast(Var, atom))] for atom in ours]
         place = next((place for place in seen if place is not None), None)
-        move = MOVES.get(eqn.primitive.name)
+        index_map = record_of(eqn).index_map
         if not ours:
             return
         refs = [ValueRef(calls, variable) for variable in eqn.outvars]
         self.places |= dict.fromkeys(refs)
-        if place is not None and move is not None:
-            self.places[refs[0]] = there = tuple(move(place, eqn))
+        if place is not None and index_map is not None:
+            self.places[refs[0]] = there = tuple(index_map(place, eqn))
             fixed = next((atom for atom in eqn.invars if atom not in ours), None)
             self.steps.append(Step(eqn, refs[0], there, fixed))
 
 
 def sum_of(steps: Sequence[Step]) -> Step | None:
     """The addition of a bias: the first step that does more than move or cast the number."""
-    first = next((step for step in steps if step.eqn.primitive.name not in ASIDE), None)
-    added = first is not None and first.eqn.primitive.name in ("add", "add_any")
+    first = next((step for step in steps if not record_of(step.eqn).only_moves), None)
+    added = first is not None and record_of(first.eqn).adds
     return first if first and added and first.fixed is not None else None
 
 
@@ -121,7 +121,7 @@ def names(steps: Sequence[Step], outside: int) -> tuple[str, ...]:
         steps: some of a trail.
         outside: how many calls stand around all of them.
     """
-    doing = [step for step in steps if step.eqn.primitive.name not in ASIDE]
+    doing = [step for step in steps if not record_of(step.eqn).only_moves]
     return tuple(name for name, _ in groupby(_names(doing, outside)))
 
 
@@ -130,28 +130,3 @@ def _names(steps: Sequence[Step], outside: int) -> Iterator[str]:
         around = [call.params.get("name") for call in step.ref.calls[outside:]]
         called = next((str(name).strip("_") for name in around if name), "")
         yield called or step.eqn.primitive.name
-
-
-def _squeezed(place: Place, eqn: JaxprEqn) -> Iterator[int]:
-    return (n for axis, n in enumerate(place) if axis not in eqn.params["dimensions"])
-
-
-def _reversed(place: Place, eqn: JaxprEqn) -> Iterator[int]:
-    for axis, (n, side) in enumerate(zip(place, shape_of(eqn.outvars[0]), strict=True)):
-        yield side - 1 - n if axis in eqn.params["dimensions"] else n
-
-
-def _reshaped(place: Place, eqn: JaxprEqn) -> Iterable[Any]:
-    number = np.ravel_multi_index(place, shape_of(eqn.invars[0])) if place else 0
-    return np.unravel_index(number, shape_of(eqn.outvars[0]))
-
-
-# Where an operation puts the number that stood at a place.
-MOVES: dict[str, Callable[[Place, JaxprEqn], Any]] = {
-    **dict.fromkeys(IN_PLACE, lambda place, _: place),
-    "reshape": _reshaped,
-    "rev": _reversed,
-    "squeeze": _squeezed,
-    "transpose": lambda place, eqn: (place[axis] for axis in eqn.params["permutation"]),
-}
-ASIDE = frozenset("convert_element_type copy name reshape rev squeeze transpose".split())  # noqa: SIM905

@@ -19,14 +19,12 @@ from flax import nnx
 
 from jaxconv.analysis.network import Conditional, Layer, Layers, Network, Parameter, Tap, ValueRef
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-from jaxconv.jaxpr.interpreter import IN_PLACE, body, fresh
-from jaxconv.jaxpr.macs import PRODUCTS
-from jaxconv.prover.conditions import equations, inside, shape_of
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import body, fresh
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.prover.conditions import equations, inside
 from jaxconv.source import origin_of_equation
 from jaxconv.symbolic.specs import Spec
-
-# Matrix products that no rule counts.
-UNCOUNTED = frozenset({"ragged_dot", "ragged_dot_general"})
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,9 @@ class Reader:
         name = eqn.primitive.name
         if name in LOOPS:
             return LOOPS[name](self, eqn, inputs, place)
-        kind = KINDS.get(name, "")
-        seen = kind in ALWAYS or any(value.layers for value in inputs)
-        if kind and seen:
+        kind = _kind(eqn)
+        always = kind == "unknown" or record_of(eqn).macs is not None
+        if kind and (always or any(value.layers for value in inputs)):
             output = self._layer(kind, eqn, inputs, place)
         else:
             output = self._cheap(eqn, inputs, place)
@@ -158,9 +156,6 @@ class Reader:
 
     def _cheap(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> Value:
         """What belongs to the layer that it follows, unless it joins several."""
-        within = (step.primitive.name for sub in inside(eqn) for step in equations(sub))
-        if eqn.primitive.name in UNCOUNTED or any(name in PRODUCTS for name in within):
-            return self._layer("unknown", eqn, inputs, place)
         output = self._follow(eqn, inputs, place)
         if eqn.primitive.name == "name":
             self._tap(eqn, output, place)
@@ -187,10 +182,10 @@ class Reader:
         home = next((layer for layer in layers if layer.kind != "input"), None)
         if home is None:
             return Value(layers, parameters)
-        name = eqn.primitive.name
+        record = record_of(eqn)
         self._claim(home, inputs)
-        whole = name in MOVES | KEEPS and any(map(Value.is_whole, feeding))
-        for layer in layers if whole and name in KEEPS else ():  # not after a flatten
+        whole = record.index_map is not None and any(map(Value.is_whole, feeding))
+        for layer in layers if whole and record.keeps_feature_map else ():  # not after a flatten
             layer.output = eqn.outvars[0].aval
             layer.ref = ValueRef(place.calls, eqn.outvars[0])
         return Value(layers, (), whole)
@@ -248,22 +243,16 @@ def _either(ways: Sequence[Value]) -> Value:
     return Value(tuple(layers), tuple(parameters), all(value.whole for value in ways))
 
 
-KINDS = {
-    "conv_general_dilated": "convolution",
-    "dot_general": "product",
-    **dict.fromkeys(
-        """reduce_window reduce_window_max reduce_window_min reduce_window_sum
-        select_and_scatter_add select_and_gather_add""".split(),  # noqa: SIM905
-        "pool",
-    ),
-    **dict.fromkeys(
-        "reduce_sum reduce_max reduce_min reduce_prod argmax argmin".split(),  # noqa: SIM905
-        "reduction",
-    ),
-}
-ALWAYS = ("convolution", "product")  # of weights alone, too: they cost as much
-MOVES = frozenset(("reshape", "transpose", "rev"))
-KEEPS = IN_PLACE | {"squeeze"}  # what may stand between a layer and its output
+def _kind(eqn: JaxprEqn) -> str:
+    """The kind of layer that an equation is; empty where it belongs to the layer before it.
+
+    Inner jaxprs that multiply make it an unknown one: how often they run is not known.
+    """
+    inner = (step for jaxpr in inside(eqn) for step in equations(jaxpr))
+    multiplies = any(record_of(step).macs is not None for step in inner)
+    return record_of(eqn).kind or ("unknown" if multiplies else "")
+
+
 LOOPS: dict[str, Callable[..., list[Value]]] = {
     "scan": Reader._scan,
     "while": Reader._while,

@@ -12,12 +12,13 @@ from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.index_path import Step, follow, names, sum_of
 from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.network_reader import read
-from jaxconv.analysis.patches import Index, Place, Reading, Sides, around, pooled, reader
+from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
 from jaxconv.compat import Var
 from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 from jaxconv.prover.check import pure
-from jaxconv.prover.conditions import shape_of
 
 Box = tuple[tuple[int, int], ...]
 AXES = ("x", "y", "z")
@@ -151,7 +152,7 @@ def neuron(
     name, found, reading = _layer(network, layer)
     shape = shape_of(reading.eqn.outvars[0])
     at = tuple(at)
-    sides = reading.frame.sides(shape)
+    sides = reading.axes.sizes(shape)
     raise_if(_place_diagnostics(name, sides, at, channel, image))
     grid = np.ix_(*map(range, sides.pixels))
     end = network.maps()[name]
@@ -168,10 +169,10 @@ def neuron(
 
 def _number(
     network: Network,
-    reading: Reading,
+    reading: PatchReader,
     steps: Sequence[Step],
     leaves: Sequence[Any],
-    everywhere: Place,
+    everywhere: Index,
 ) -> dict[str, Any]:
     """Compute a neuron by hand, and what its network makes of that and of its own sum."""
     first, last = steps[0], steps[-1]
@@ -179,7 +180,7 @@ def _number(
     operands = [ValueRef(first.ref.calls, variable) for variable in reading.operands]
     added = _added(summed)
     values = _values(network, [*operands, *added, summed.ref, last.ref], leaves)
-    patch, weights = reading.look(first.place, *(values[ref] for ref in operands))
+    patch, weights = reading.read(first.place, *(values[ref] for ref in operands))
     bias = _bias(summed, values)
     pre = None if weights is None else float((patch * weights).sum() + bias)
     changed = values[summed.ref].copy()
@@ -221,7 +222,7 @@ def _bias(step: Step, values: Mapping[ValueRef, np.ndarray]) -> float:
     return float(np.broadcast_to(added, shape_of(step.ref.var))[step.place])
 
 
-def _layer(network: Network, layer: str | int) -> tuple[str, Layer, Reading]:
+def _layer(network: Network, layer: str | int) -> tuple[str, Layer, PatchReader]:
     """The layer that a user means, and how to read it."""
     known = [name for name in network.maps() if _reading(network, name)]
     nothing = "the function has no convolution, product or pool, and so no neurons."
@@ -239,13 +240,13 @@ def _layer(network: Network, layer: str | int) -> tuple[str, Layer, Reading]:
     return name, found, reading
 
 
-def _reading(network: Network, name: str) -> Reading | None:
+def _reading(network: Network, name: str) -> PatchReader | None:
     layer = network.layer(name)
     return None if layer is None else reader(layer)
 
 
 def _place_diagnostics(
-    name: str, sides: Sides, at: Index, channel: int, image: int
+    name: str, sides: MapSize, at: Index, channel: int, image: int
 ) -> Iterator[Diagnostic]:
     """What is wrong with a neuron's place in a map."""
     axes = [AXES[n] if n < len(AXES) else f"axis {n}" for n in range(len(sides.pixels))][::-1]

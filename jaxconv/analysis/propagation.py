@@ -15,9 +15,12 @@ import numpy as np
 from jaxconv.analysis.network import ValueRef
 from jaxconv.compat import Jaxpr, JaxprEqn, Literal
 from jaxconv.jaxpr.axis_field import Field, Fields
-from jaxconv.jaxpr.equation import Here, Known, Step
+from jaxconv.jaxpr.constant_results import constant_results
+from jaxconv.jaxpr.control_flow_fields import LOOPS
+from jaxconv.jaxpr.equation import EquationContext, Known
 from jaxconv.jaxpr.interpreter import body
-from jaxconv.jaxpr.rules import ELEMENTWISE, LOOPS, RULES
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.window_axis import Substitute
 
 WHOLE = (np.integer, np.bool_)
 
@@ -30,7 +33,7 @@ class Follower:
         here: brings sizes of the trace to where they can be computed with.
     """
 
-    def __init__(self, here: Here) -> None:
+    def __init__(self, here: Substitute) -> None:
         self.found: dict[ValueRef, Field] = {}
         self.here = here
 
@@ -62,10 +65,11 @@ class Follower:
             return None if isinstance(atom, Literal) else values.get(atom)
 
         for eqn in jaxpr.eqns:
-            step = Step(self, eqn, [field(atom) for atom in eqn.invars], known, (*calls, eqn))
-            outputs = self._outputs(step)
+            operands = [field(atom) for atom in eqn.invars]
+            context = EquationContext(self, eqn, operands, known, (*calls, eqn))
+            outputs = self._outputs(context)
             values.update(zip(eqn.outvars, outputs, strict=True))
-            known |= step.constants()
+            known |= constant_results(context)
             self._note(calls, eqn.outvars, outputs)
         return [field(atom) for atom in jaxpr.outvars]
 
@@ -75,23 +79,22 @@ class Follower:
         pairs = zip(atoms, fields, strict=True)
         self.found |= {ValueRef(calls, var): field for var, field in pairs if field is not None}
 
-    def _outputs(self, step: Step) -> Fields:
+    def _outputs(self, context: EquationContext) -> Fields:
         """The field of each result of an equation."""
-        inner, name = body(step.eqn), step.eqn.primitive.name
-        if not any(step.fields):
-            return [None] * len(step.eqn.outvars)
+        inner, name = body(context.eqn), context.eqn.primitive.name
+        if not any(context.fields):
+            return [None] * len(context.eqn.outvars)
         if inner is not None:
-            known = zip(inner[0].invars, step.eqn.invars, strict=True)
-            constants = {var: step.constant(atom) for var, atom in known if step.is_constant(atom)}
+            known = zip(inner[0].invars, context.eqn.invars, strict=True)
+            constants = {
+                var: context.constant(atom) for var, atom in known if context.is_constant(atom)
+            }
             constants |= whole_numbers(*inner)
-            return self.walk(inner[0], step.fields, constants, step.calls)
+            return self.walk(inner[0], context.fields, constants, context.calls)
         if name in LOOPS:
-            return LOOPS[name](step)
-        if name in RULES:
-            return [RULES[name](step)] * len(step.eqn.outvars)
-        if name in ELEMENTWISE:
-            return [step.joined()] * len(step.eqn.outvars)
-        return [step.anything()] * len(step.eqn.outvars)
+            return LOOPS[name](context)
+        field = record_of(context.eqn).receptive_field(context)
+        return field if isinstance(field, list) else [field] * len(context.eqn.outvars)
 
 
 def whole_numbers(jaxpr: Jaxpr, consts: Sequence[Any]) -> dict[Any, Callable[[], Any]]:

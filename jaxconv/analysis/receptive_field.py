@@ -16,8 +16,11 @@ from jaxconv.analysis.propagation import Follower, whole_numbers
 from jaxconv.analysis.regions import Case, Study, study
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.axis_field import FAR, AxisField, Field, Interval, PeriodicPattern
-from jaxconv.prover.conditions import shape_of, shape_text
+from jaxconv.jaxpr.axis_field import NO_PIXEL, AxisField, Field
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.periodic_pattern import Interval, PeriodicPattern
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.prover.conditions import shape_text
 from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import extreme
 
@@ -182,9 +185,9 @@ class Look:
         shape = self._united(shapes) if len(set(map(len, shapes))) == 1 else ()
         return ReceptiveField(
             name,
-            tuple(axis_field.span and axis_field.span.size for axis_field in axis_fields),
-            tuple(axis_field.span and axis_field.span.stride for axis_field in axis_fields),
-            tuple(axis_field.span and axis_field.span.offset for axis_field in axis_fields),
+            tuple(axis_field.pattern and axis_field.pattern.size for axis_field in axis_fields),
+            tuple(axis_field.pattern and axis_field.pattern.stride for axis_field in axis_fields),
+            tuple(axis_field.pattern and axis_field.pattern.offset for axis_field in axis_fields),
             all(map(_is_exact, each)),
             tuple(shape[axis] for axis in _axes(axis_fields)),
             self._image,
@@ -198,15 +201,15 @@ class Look:
         if len({way.axis for way in ways}) > 1:
             return AxisField(None, None, None, exact=False)
         everywhere = all(way.everywhere for way in ways)
-        ends = first.ends if len(ways) == 1 else None
-        spans = [way.span for way in ways if way.span is not None]
-        known = len(spans) == len(ways) and len({span.pattern for span in spans}) == 1
-        span = self._span(spans) if known else None
-        return AxisField(first.axis, span, ends, exact, everywhere=everywhere)
+        bounds = first.bounds if len(ways) == 1 else None
+        patterns = [way.pattern for way in ways if way.pattern is not None]
+        known = len(patterns) == len(ways) and len({one.sees_something for one in patterns}) == 1
+        pattern = self._pattern(patterns) if known else None
+        return AxisField(first.axis, pattern, bounds, exact, everywhere=everywhere)
 
-    def _span(self, spans: Sequence[PeriodicPattern]) -> PeriodicPattern | None:
-        numbers = self._united([span.numbers for span in spans])
-        return None if None in numbers else spans[0].with_numbers(numbers)
+    def _pattern(self, patterns: Sequence[PeriodicPattern]) -> PeriodicPattern | None:
+        numbers = self._united([pattern.numbers for pattern in patterns])
+        return None if None in numbers else patterns[0].with_numbers(numbers)
 
     def _united(self, ways: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
         return tuple(self.study.unite(*sizes) for sizes in zip(*ways, strict=True))
@@ -266,7 +269,8 @@ def _slid_over(case: Case) -> tuple[int, ...]:
     found = _followed(case, range(len(_image(case))))
     layers = (layer for layer in case.network.rows.values() if layer.kind == "convolution")
     for calls, eqn in ((layer.calls, layer.eqn) for layer in layers if layer.eqn):
-        operand, spatial = eqn.invars[0], eqn.params["dimension_numbers"].lhs_spec[2:]
+        operand, window = eqn.invars[0], record_of(eqn).window
+        spatial = [axis.input_axis for axis in window(eqn)] if window else []
         ref = None if isinstance(operand, Literal) else ValueRef(calls, operand)
         if ref is not None and ref in found:
             axes = tuple(
@@ -292,12 +296,12 @@ def _pixels(layout: str | None, case: Case) -> tuple[int, ...]:
 
 def _interval(axis_field: AxisField, place: int, image: Any) -> Interval | None:
     """What one neuron sees along one axis, cut at the image if that is given."""
-    if image is not None and axis_field.ends is not None:
-        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in axis_field.ends)
-        return (0, 0) if first == FAR else (first, end)
-    if axis_field.span is None or not (image is None or axis_field.everywhere):
+    if image is not None and axis_field.bounds is not None:
+        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in axis_field.bounds)
+        return (0, 0) if first == NO_PIXEL else (first, end)
+    if axis_field.pattern is None or not (image is None or axis_field.everywhere):
         return None
-    first, end = axis_field.span.at(place) or (0, 0)
+    first, end = axis_field.pattern.at(place) or (0, 0)
     return (first, end) if image is None else (_within(first, image), _within(end, image))
 
 

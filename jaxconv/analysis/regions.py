@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read
 from jaxconv.errors import Diagnostic, raise_if
-from jaxconv.jaxpr.macs import Here
+from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.check import explore_sizes
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.confirm import Region
@@ -34,7 +34,7 @@ class Case:
 
     piece: Region
     network: Network
-    here: Here
+    here: Substitute
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Study:
         return if_known(lambda: self._everywhere(unite(parts)))
 
     @functools.cached_property
-    def _everywhere(self) -> Here:
+    def _everywhere(self) -> Substitute:
         every = functools.reduce(isl.Set.union, (case.piece.sizes for case in self.cases))
         return _bring_to(SymbolicTrace(every.coalesce(), searching=False))
 
@@ -96,7 +96,7 @@ def if_known(compute: Callable[[], Any]) -> Any:
         return None
 
 
-def _bring_to(home: SymbolicTrace) -> Here:
+def _bring_to(home: SymbolicTrace) -> Substitute:
     """A function that brings sizes of other traces to this one."""
 
     def here(size: Any) -> Any:

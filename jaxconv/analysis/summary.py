@@ -13,8 +13,9 @@ from jaxconv.analysis.receptive_field import Look, ReceptiveField
 from jaxconv.analysis.regions import Case, Study, if_known, study
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.macs import PRODUCTS, Here
-from jaxconv.prover.conditions import shape_of
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size
@@ -140,16 +141,18 @@ def _case(case: Case, padded_taps: bool) -> _Case:
     return _Case(case, {layer: name for name, layer in case.network.rows.items()}, counts)
 
 
-def _count(layer: Layer, here: Here, padded_taps: bool) -> _Counts:
+def _count(layer: Layer, here: Substitute, padded_taps: bool) -> _Counts:
     eqn = layer.eqn
     assert eqn is not None
     output, times = (tuple(map(here, sizes)) for sizes in (layer.output.shape, layer.times))
-    product = PRODUCTS.get(eqn.primitive.name)
-    if product is None:
+    record = record_of(eqn)
+    count_macs, count_weights = record.macs, record.weights
+    if count_macs is None:
         return _Counts(output, times, None if layer.kind == "unknown" else (0,), None)
-    learnt = any(layer.fixed[product.kernels])
-    macs = if_known(lambda: product.macs(eqn, here, padded_taps))
-    return _Counts(output, times, macs, product.weights(eqn, here) if learnt else None)
+    macs = if_known(lambda: count_macs(eqn, here, padded_taps))
+    learnt = any(layer.fixed[index] for index in record.weight_operands)
+    weights = count_weights(eqn, here) if learnt and count_weights else None
+    return _Counts(output, times, macs, weights)
 
 
 def _inputs(found: Study) -> dict[str, tuple[Any, ...]]:

@@ -12,10 +12,11 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxconv.aot.fusion import Instruction, aval_shape
+from jaxconv.aot.fusion import Instruction, axes_of, is_max_pool
 from jaxconv.aot.program import Environment, variables
 from jaxconv.compat import Jaxpr, Var
-from jaxconv.jaxpr.interpreter import IN_PLACE
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.primitives import record_of
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, per group of images
 ITEM_BYTES = 4  # of a float32
@@ -57,9 +58,9 @@ class BatchGroup:
             run_instructions(instructions, local)
             return [local[v] for v in outputs]
 
-        parts = [environment[v].reshape(-1, self.images, *aval_shape(v)[1:]) for v in inputs]
+        parts = [environment[v].reshape(-1, self.images, *shape_of(v)[1:]) for v in inputs]
         arrays = lax.map(part, parts)
-        return {v: y.reshape(aval_shape(v)) for v, y in zip(outputs, arrays, strict=True)}
+        return {v: y.reshape(shape_of(v)) for v, y in zip(outputs, arrays, strict=True)}
 
 
 def run_instructions(instructions: Iterable[Instruction], environment: Environment) -> None:
@@ -109,7 +110,7 @@ def _dependent_on_inputs(
 
 def _separable(instructions: Iterable[Instruction], images: set[Var]) -> Iterator[Instruction]:
     """The instructions before the first one that combines images; adds results to ``images``."""
-    batches = {aval_shape(v)[:1] for v in images}
+    batches = {shape_of(v)[:1] for v in images}
     if len(batches) != 1 or batches & {(), (0,)}:
         return
     for instruction in instructions:
@@ -123,17 +124,18 @@ def _keeps_images_apart(instruction: Instruction, images: set[Var]) -> bool:
     """Whether the first axis is the batch in all maps that are read and computed."""
     first, last = instruction.equations[0], instruction.equations[-1]
     read = [v for v in _read_by([instruction]) if v in images]
-    if aval_shape(last.outvars[0])[:1] != aval_shape(read[0])[:1]:
+    if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
         return False
-    if first.primitive.name == "conv_general_dilated":
-        order = first.params["dimension_numbers"]
-        return read == [first.invars[0]] and order.lhs_spec[0] == order.out_spec[0] == 0
-    if first.primitive.name == "reduce_window_max":
-        return first.params["window_dimensions"][0] == 1 and not any(first.params["padding"][0])
+    record = record_of(first)
+    if record.kind == "convolution":
+        return read == [first.invars[0]] and all(axes.images == (0,) for axes in axes_of(first))
+    if is_max_pool(record) and record.window:
+        batch = record.window(first)[0]
+        return batch.kernel_size == 1 and not any(batch.padding)
     others = [v for v in first.invars if not (isinstance(v, Var) and v in images)]
-    is_whole = all(aval_shape(v) == aval_shape(last.outvars[0]) for v in read)
-    is_shared = all(aval_shape(v)[:1] in ((), (1,)) for v in others)  # the same for all images
-    return first.primitive.name in IN_PLACE and is_whole and is_shared
+    is_whole = all(shape_of(v) == shape_of(last.outvars[0]) for v in read)
+    is_shared = all(shape_of(v)[:1] in ((), (1,)) for v in others)  # the same for all images
+    return record.keeps_positions and is_whole and is_shared
 
 
 def _groups(instructions: Sequence[Instruction], images: set[Var]) -> Iterator[BatchGroup]:
@@ -142,7 +144,7 @@ def _groups(instructions: Sequence[Instruction], images: set[Var]) -> Iterator[B
         (min(_images_in_cache(instruction, images) for instruction in segment), segment)
         for segment in _segments(instructions, images)
     ]
-    while segments and segments[-1][0] == aval_shape(_result(segments[-1][1][-1]))[0]:
+    while segments and segments[-1][0] == shape_of(_result(segments[-1][1][-1]))[0]:
         segments.pop()
     for count, alike in groupby(segments, lambda segment: segment[0]):
         yield BatchGroup(count, [i for _, segment in alike for i in segment])
@@ -164,7 +166,7 @@ def _segments(instructions: Iterable[Instruction], images: set[Var]) -> Iterator
 def _images_in_cache(instruction: Instruction, images: set[Var]) -> int:
     """The largest divisor of the batch whose maps fit into the cache, at least 1."""
     maps = [v for v in (*_read_by([instruction]), _result(instruction)) if v in images]
-    batch = aval_shape(maps[0])[0]
+    batch = shape_of(maps[0])[0]
     image_bytes = ITEM_BYTES * sum(map(_item_count, maps)) // batch
     limit = max(GROUP_BYTES, image_bytes)
     return max(n for n in range(1, batch + 1) if batch % n == 0 and n * image_bytes <= limit)
@@ -183,4 +185,4 @@ def _result(instruction: Instruction) -> Var:
 
 
 def _item_count(v: Var) -> int:
-    return prod(aval_shape(v))
+    return prod(shape_of(v))

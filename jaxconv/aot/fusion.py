@@ -5,7 +5,7 @@ cache.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,18 +14,12 @@ import jax.numpy as jnp
 
 from jaxconv.aot.program import Environment, bind_equation, variables
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
+from jaxconv.jaxpr.equation import shape_of
 from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.patch_reader import MapAxes
+from jaxconv.jaxpr.primitives import PrimitiveRecord, record_of
 from jaxconv.kernels.lowering import is_cpu_primitive, schedule_of_equation
 from jaxconv.kernels.registry import Formulation, Schedule
-
-# The elementwise operations that can follow: of a map and a number per channel. A max pool can be
-# taken before them where larger numbers stay larger, which a negative factor does not ensure.
-INCREASING = {"add": jnp.add, "max": jnp.maximum}
-ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    **INCREASING,
-    "mul": jnp.multiply,
-    "sub": jnp.subtract,
-}
 
 
 @runtime_checkable
@@ -94,14 +88,14 @@ class FusedConvolution:
     Attributes:
         equations: the convolution first.
         formulation: computes the convolution; one that can prepare the kernel.
-        epilogue: the names of the elementwise operations, each with the other operand.
+        epilogue: the elementwise equations after it, each with its other operand.
         pool: the side of the windows of the max pool at the end; 1 for none.
         kernel: prepared; None where it is not yet.
     """
 
     equations: tuple[JaxprEqn, ...]
     formulation: Formulation
-    epilogue: tuple[tuple[str, Any], ...] = ()
+    epilogue: tuple[tuple[JaxprEqn, Any], ...] = ()
     pool: int = 1
     kernel: jax.Array | None = None
 
@@ -125,11 +119,12 @@ class FusedConvolution:
         fused = self if self.kernel is not None else self.prepare(environment)
         convolution = self.equations[0]
         operations = [
-            (ELEMENTWISE[name], value_of(atom, environment)) for name, atom in self.epilogue
+            (record_of(eqn).combine, value_of(atom, environment)) for eqn, atom in self.epilogue
         ]
 
         def epilogue(y: Any) -> Any:
             for operation, other in operations:
+                assert operation is not None
                 y = operation(y, jnp.reshape(other, (1,) * (y.ndim - 1) + (-1,)))
             return y
 
@@ -168,8 +163,7 @@ def convolution_schedule(eqn: JaxprEqn) -> Schedule | None:
     Returns:
         The schedule; None for all other equations.
     """
-    is_convolution = eqn.primitive.name == "conv_general_dilated"
-    if not is_convolution or not is_cpu_primitive(eqn.primitive):
+    if record_of(eqn).kind != "convolution" or not is_cpu_primitive(eqn.primitive):
         return None
     return schedule_of_equation(eqn, is_prepared=True)
 
@@ -202,42 +196,62 @@ class _Uses:
         other = _channel_operand(eqn, result, fused)
         if other is None:
             return fused
-        return self.extend(replace(longer, epilogue=(*fused.epilogue, (eqn.primitive.name, other))))
+        return self.extend(replace(longer, epilogue=(*fused.epilogue, (eqn, other))))
 
 
 def _channel_operand(eqn: JaxprEqn, result: Var, fused: FusedConvolution) -> Any:
     """The operand besides the map, if it is a number or has one per channel; else None."""
-    if eqn.primitive.name not in ELEMENTWISE or eqn.invars[0] is not result:
+    if record_of(eqn).combine is None or eqn.invars[0] is not result:
         return None
     if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
         return None
-    channel = fused.equations[0].params["dimension_numbers"].out_spec[1]
-    shape = [1] * len(aval_shape(result))
-    shape[channel] = aval_shape(result)[channel]
+    (channel,) = axes_of(fused.equations[0])[1].channels
+    shape = [1] * len(shape_of(result))
+    shape[channel] = shape_of(result)[channel]
     other = eqn.invars[1]
-    return other if aval_shape(other) in ((), tuple(shape)) else None
+    return other if shape_of(other) in ((), tuple(shape)) else None
 
 
 def _pool_side(eqn: JaxprEqn, fused: FusedConvolution) -> int:
-    """The side of the windows of a max pool that can be fused; 0 where it is no such pool."""
-    if eqn.primitive.name != "reduce_window_max" or set(dict(fused.epilogue)) - set(INCREASING):
+    """The side of the windows of a max pool that can be fused; 0 where it is no such pool.
+
+    A max pool can be taken before operations for which larger operands give larger results, which
+    a negative factor does not ensure.
+    """
+    record = record_of(eqn)
+    is_increasing = all(record_of(step).increasing for step, _ in fused.epilogue)
+    if not is_increasing or not is_max_pool(record) or record.window is None:
         return 0
-    params, order = eqn.params, fused.equations[0].params["dimension_numbers"].out_spec
-    size = params["window_dimensions"]
-    sides = {size[i] for i in order[2:]}
-    is_plain = size == params["window_strides"] and not any(map(any, params["padding"]))
-    is_dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
-    if not is_plain or is_dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
+    axes, windows = axes_of(fused.equations[0])[1], record.window(eqn)
+    sides = {windows[axis].kernel_size for axis in axes.pixels}
+    is_plain = all(
+        (*w.padding, w.stride, w.dilation, w.input_dilation) == (0, 0, w.kernel_size, 1, 1)
+        for w in windows
+    )
+    is_per_map = all(windows[axis].kernel_size == 1 for axis in (*axes.images, *axes.channels))
+    if not is_plain or not is_per_map or len(sides) > 1:
         return 0
     (side,) = sides
-    is_cut_off = any(aval_shape(eqn.invars[0])[i] % side for i in order[2:])
+    is_cut_off = any(windows[axis].input_size % side for axis in axes.pixels)
     return side if side in fused.formulation.pool_sides and not is_cut_off else 0
 
 
-def aval_shape(atom: Any) -> tuple[int, ...]:
-    """Return the shape of an operand.
+def is_max_pool(record: PrimitiveRecord) -> bool:
+    """Whether a primitive takes the maximum of each window.
 
     Args:
-        atom: a variable or a literal of a trace.
+        record: of the primitive.
     """
-    return tuple(atom.aval.shape)
+    return record.pooling is not None and record.pooling.name == "max"
+
+
+def axes_of(eqn: JaxprEqn) -> tuple[MapAxes, MapAxes]:
+    """Return which axes of a convolution's input and of its result are which.
+
+    Args:
+        eqn: a convolution.
+    """
+    record = record_of(eqn)
+    assert record.input_axes is not None
+    assert record.output_axes is not None
+    return record.input_axes(eqn), record.output_axes(eqn)

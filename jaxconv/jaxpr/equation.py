@@ -1,32 +1,54 @@
-"""One equation of a trace, and what its operands see of the image: what the rules work with."""
+"""One equation of a trace, and what its operands see of the image: what field rules work with."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any, Protocol, runtime_checkable
 
-import jax
+import numpy as np
 
-from jaxconv.compat import Jaxpr, JaxprEqn, Literal
-from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, aligned, changed, joined
+from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
+from jaxconv.jaxpr.axis_field import (
+    AxisChange,
+    AxisField,
+    Field,
+    Fields,
+    align_blind,
+    change_axis,
+    join_fields,
+)
+from jaxconv.jaxpr.window_axis import Substitute
 
-Here = Callable[[Any], Any]
-Known = Mapping[Any, Callable[[], Any] | None]
-LARGEST = 1 << 22  # numbers of a constant that is computed
+Compute = Callable[[], Any]
+Known = Mapping[Any, Compute | None]  # constants; None is one that is not computed
+
+
+def shape_of(atom: Any) -> tuple[Any, ...]:
+    """The shape of a value in a jaxpr.
+
+    Args:
+        atom: a variable or a literal.
+
+    Returns:
+        Ints and formulas; empty for what is not an array.
+    """
+    return getattr(atom.aval, "shape", ())
 
 
 @runtime_checkable
-class Home(Protocol):
-    """What carries fields through the equations.
+class FieldPropagator(Protocol):
+    """Propagates fields through the equations of a trace.
 
     Attributes:
-        here: brings sizes of the trace to where they can be computed with.
+        here: rewrites sizes of the trace in terms of the sizes that results are for.
     """
 
-    here: Here
+    here: Substitute
 
     def shape(self, atom: Any) -> tuple[Any, ...]:
-        """The shape of a value."""
+        """The shape of a value, rewritten.
+
+        Args:
+            atom: a variable or a literal.
+        """
         ...
 
     def walk(
@@ -36,111 +58,160 @@ class Home(Protocol):
         known: Known,
         calls: tuple[JaxprEqn, ...] = (),
     ) -> Fields:
-        """Follow a jaxpr; the fields of its results."""
+        """Propagate fields through a jaxpr.
+
+        Args:
+            jaxpr: its equations.
+            fields: of its operands.
+            known: its operands that are constants.
+            calls: the equations around it, the outermost first.
+
+        Returns:
+            The fields of its results.
+        """
         ...
 
 
-class Step:
-    """One equation, and what its operands see."""
+class EquationContext:
+    """One equation, and what its operands see.
+
+    Attributes:
+        propagator: what carries fields through inner jaxprs.
+        eqn: the equation.
+        params: its parameters.
+        fields: what each operand sees; None depends on no image.
+        shapes: of the operands, rewritten.
+        known: the values of the trace that are constants.
+        calls: the equations around it and itself, the outermost first.
+    """
 
     def __init__(
         self,
-        home: Home,
+        propagator: FieldPropagator,
         eqn: JaxprEqn,
         fields: Fields,
         known: Known,
         calls: tuple[JaxprEqn, ...],
     ) -> None:
-        self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
-        self.shapes = [home.shape(atom) for atom in eqn.invars]
-        self.params = eqn.params
+        self.propagator, self.eqn, self.params = propagator, eqn, eqn.params
+        self.fields, self.known, self.calls = fields, known, calls
+        self.shapes = [propagator.shape(atom) for atom in eqn.invars]
 
-    def out(self) -> tuple[Any, ...]:
-        """The shape of the first result."""
-        return self.home.shape(self.eqn.outvars[0])
+    def result_shape(self, result: int = 0) -> tuple[Any, ...]:
+        """The shape of one of the results, rewritten.
 
-    def size(self, name: str) -> list[Any]:
-        """A parameter that is a list of sizes."""
-        return [self.home.here(size) for size in self.params[name]]
+        Args:
+            result: which one.
+        """
+        return self.propagator.shape(self.eqn.outvars[result])
+
+    def sizes(self, name: str) -> list[Any]:
+        """A parameter that is a list of sizes, rewritten.
+
+        Args:
+            name: of the parameter.
+        """
+        return [self.propagator.here(size) for size in self.params[name]]
 
     def axes(self, name: str) -> tuple[int, ...]:
-        """A parameter that is a list of axes."""
+        """A parameter that is a list of axes.
+
+        Args:
+            name: of the parameter.
+        """
         return tuple(map(int, self.params[name]))
 
-    def anything(self, exact: bool = False) -> Field:
-        """Every neuron sees what any operand sees."""
-        return joined([self.flat(index, exact) for index in self.seeing()], self.out())
-
-    def flat(self, index: int, exact: bool) -> Field:
-        """What all neurons of an operand see together."""
-        found = self.fields[index]
-        assert found is not None
-        every = (axis_field.collapse_in(self.shapes[index], exact) for axis_field in found)
-        return tuple(every if exact else map(AxisField.loose, every))
-
-    def seeing(self) -> list[int]:
-        """Which operands see something of the image."""
+    def operands_with_field(self) -> list[int]:
+        """The operands that see something of the image."""
         return [index for index, field in enumerate(self.fields) if field is not None]
 
-    def joined(self) -> Field:
-        """Each neuron sees what those in its place see; a scalar is the same in every place."""
-        out = self.out()
-        same = (
-            field if len(self.shapes[index]) == len(out) else self.flat(index, True)
+    def everything(self, exact: bool = False) -> Field:
+        """Let every neuron of the result see what any operand sees.
+
+        Args:
+            exact: whether each of them does; if not, it may.
+        """
+        fields = [self.collapsed(index, exact) for index in self.operands_with_field()]
+        return join_fields(fields, self.result_shape())
+
+    def collapsed(self, index: int, exact: bool) -> Field:
+        """What all neurons of an operand see together.
+
+        Args:
+            index: of the operand.
+            exact: whether each neuron of the result sees that; if not, it may.
+        """
+        every = (one.collapse_in(self.shapes[index], exact) for one in self._field(index))
+        return tuple(every if exact else map(AxisField.loose, every))
+
+    def elementwise(self) -> Field:
+        """Let each neuron see what those at its position see; a scalar is the same everywhere."""
+        shape = self.result_shape()
+        fields = [
+            field if len(self.shapes[index]) == len(shape) else self.collapsed(index, exact=True)
             for index, field in enumerate(self.fields)
             if field is not None
-        )
-        return joined([*same], out)
+        ]
+        return join_fields(fields, shape)
 
-    def mapped(self, change: Callable[[AxisField, int], AxisField], result: int = 0) -> Field:
-        """Change each reach of the first operand, given its axis; what sees all stays."""
+    def change(self, change: AxisChange, result: int = 0) -> Field:
+        """Change what the first operand sees, axis by axis.
+
+        If another operand sees the image too, every neuron may see everything.
+
+        Args:
+            change: takes what is seen along one axis of the image, and the axis of the operand
+                along which neighbours see different pixels. What is the same for all neurons stays.
+            result: which result comes out.
+        """
         if self.fields[0] is None or any(self.fields[1:]):
-            return self.anything()
-        return self.moved(0, change, result)
+            return self.everything()
+        return self.change_operand(0, change, result)
 
-    def moved(
-        self, index: int, change: Callable[[AxisField, int], AxisField], result: int = 0
-    ) -> Field:
-        """Change each reach of any operand; what comes out has the shape of one of the results."""
-        found, shape = self.fields[index], self.shapes[index]
-        assert found is not None
-        out = self.home.shape(self.eqn.outvars[result])
-        return aligned(tuple(changed(axis_field, change, shape, out) for axis_field in found))
+    def change_operand(self, index: int, change: AxisChange, result: int = 0) -> Field:
+        """Change what one operand sees, axis by axis.
 
-    def is_constant(self, atom: Any) -> bool:
-        """Whether an operand rests on no input and no weights."""
+        Args:
+            index: of the operand.
+            change: as in :meth:`change`.
+            result: which result comes out.
+        """
+        shapes = self.shapes[index], self.result_shape(result)
+        return align_blind(tuple(change_axis(a, change, *shapes) for a in self._field(index)))
+
+    def _field(self, index: int) -> Field:
+        field = self.fields[index]
+        assert field is not None
+        return field
+
+    def is_constant(self, atom: Var | Literal) -> bool:
+        """Whether an operand depends on no input and no weights.
+
+        Args:
+            atom: an operand of the equation.
+        """
         return isinstance(atom, Literal) or atom in self.known
 
-    def constant(self, atom: Any) -> Callable[[], Any] | None:
-        """A function that computes an operand, if it is a constant that can be computed."""
+    def constant(self, atom: Var | Literal) -> Compute | None:
+        """Find out how to compute an operand that is a constant.
+
+        Args:
+            atom: an operand of the equation.
+
+        Returns:
+            A function that computes it; None where it is not a constant, or not computed.
+        """
         if isinstance(atom, Literal):
             return lambda: atom.val
         return self.known.get(atom)
 
-    def constants(self) -> dict[Any, Callable[[], Any] | None]:
-        """Functions that compute the results, where they rest on constants alone.
+    def has_no_zero(self, atom: Var | Literal) -> bool:
+        """Whether an operand is weights, which count as any numbers, or a constant without zeros.
 
-        A barrier stands before what is not known while tracing, such as the number of a size.
+        Args:
+            atom: an operand of the equation.
         """
-        if not all(map(self.is_constant, self.eqn.invars)):
-            return {}
-        computed = [self.constant(atom) for atom in self.eqn.invars]
-        shapes = [getattr(var.aval, "shape", ()) for var in self.eqn.outvars]
-        small = all(all(isinstance(n, int) for n in s) and prod(s) <= LARGEST for s in shapes)
-        hidden = self.eqn.effects or self.eqn.primitive.name == "optimization_barrier"
-        if None in computed or not small or hidden:
-            return dict.fromkeys(self.eqn.outvars)
-
-        @functools.cache
-        def results() -> Sequence[Any]:
-            with jax.ensure_compile_time_eval():
-                params = self.eqn.primitive.get_bind_params(self.params)
-                found = self.eqn.primitive.bind(*(c() for c in computed if c), **params)
-            return found if self.eqn.primitive.multiple_results else [found]
-
-        number = enumerate(self.eqn.outvars)
-        return {var: functools.partial(_nth, results, index) for index, var in number}
-
-
-def _nth(results: Callable[[], Sequence[Any]], index: int) -> Any:
-    return results()[index]
+        compute = self.constant(atom)
+        if compute is None:
+            return not self.is_constant(atom)
+        return bool(np.all(np.asarray(compute()) != 0))

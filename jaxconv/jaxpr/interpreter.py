@@ -17,12 +17,6 @@ CALLS = {
     "custom_vjp_call": "call_jaxpr",
 }
 
-# Operations that keep every number in its place.
-IN_PLACE = frozenset(
-    """abs add add_any clamp convert_element_type copy div erf exp integer_pow log logistic max min
-    mul name neg pow rsqrt select_n sign sqrt square stop_gradient sub tanh""".split()  # noqa: SIM905
-)
-
 
 def body(eqn: JaxprEqn) -> tuple[Jaxpr, list[Any]] | None:
     """The jaxpr that a call stands for and its constants; None where ``eqn`` is no such call."""

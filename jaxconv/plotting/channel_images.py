@@ -10,10 +10,11 @@ from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.index_path import follow
 from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.network_reader import read
-from jaxconv.analysis.patches import Convolution, Place, around, reader
+from jaxconv.analysis.patches import around, reader
 from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, raises_shape_error
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.prover.check import pure
-from jaxconv.prover.conditions import shape_of
 
 
 class Pictures:
@@ -81,7 +82,7 @@ class Pictures:
         """
         readings = ((name, reader(layer), layer) for name, layer in self.network.rows.items())
         for name, reading, layer in readings:
-            if isinstance(reading, Convolution) and name in self.places:
+            if reading and reading.kind == "convolution" and name in self.places:
                 ref = ValueRef(layer.calls, reading.operands[1])
                 (kernel,) = values_at(self.network, {name: ref}, self._leaves).values()
                 return name, np.moveaxis(reading.filters(np.asarray(kernel)), 1, -1)
@@ -89,7 +90,7 @@ class Pictures:
         raise ValidationError([Diagnostic(wrong, "leave --filters away.")])
 
 
-def _place(network: Network, name: str) -> Place | None:
+def _place(network: Network, name: str) -> Index | None:
     """An index that takes a map as (h, w, c); None where it is no picture."""
     layer, end = network.layer(name), network.maps()[name]
     if layer is None or around(end.calls):
@@ -98,7 +99,7 @@ def _place(network: Network, name: str) -> Place | None:
         reading = reader(source)
         if reading is None:
             continue
-        sides = reading.frame.sides(shape_of(reading.eqn.outvars[0]))
+        sides = reading.axes.sizes(shape_of(reading.eqn.outvars[0]))
         if len(sides.pixels) != 2:
             continue
         *at, channel = np.ix_(*map(range, (*sides.pixels, sides.channels)))

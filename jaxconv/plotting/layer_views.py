@@ -12,13 +12,15 @@ from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.index_path import Step, follow, sum_of
 from jaxconv.analysis.network import Network, ValueRef
 from jaxconv.analysis.network_reader import read
-from jaxconv.analysis.patches import Convolution, Frame, Pool, Product, Reading, reader
+from jaxconv.analysis.patches import reader
 from jaxconv.analysis.receptive_field import Look, Pixels, ReceptiveField, look
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, public_api, raise_if
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
+from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.layers.windows import Window
 from jaxconv.prover.check import pure
-from jaxconv.prover.conditions import shape_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _values(network: Network, refs: Iterable[ValueRef], leaves: Sequence[Any]) -
 
 
 # The axes of maps that no convolution made, by their number.
-FRAMES = {4: Frame((0,), (1, 2), (3,)), 2: Frame((0,), (), (1,))}
+FRAMES = {4: MapAxes((0,), (1, 2), (3,)), 2: MapAxes((0,), (), (1,))}
 
 
 def _image(values: np.ndarray) -> Shown:
@@ -151,7 +153,7 @@ def _shown(network: Network, name: str, values: np.ndarray, field: ReceptiveFiel
     layer, frame = network.layer(name), FRAMES[values.ndim]
     reading = layer and reader(layer)
     if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
-        frame = reading.frame
+        frame = reading.axes
     planes = _planes(values, frame)
     return Shown(
         name,
@@ -173,9 +175,9 @@ def _ranges(field: ReceptiveField, axis: int, count: int) -> np.ndarray:
     return np.array([field.box(*place)[axis] for place in places])
 
 
-def _planes(values: np.ndarray, frame: Frame) -> np.ndarray:
+def _planes(values: np.ndarray, frame: MapAxes) -> np.ndarray:
     """The maps of the first image, float32 (h, w, c)."""
-    sides = frame.sides(values.shape)
+    sides = frame.sizes(values.shape)
     ordered = np.transpose(values, [*frame.images, *frame.pixels, *frame.channels])
     rows, columns = sides.pixels or (1, 1)
     return ordered.reshape(-1, rows, columns, sides.channels)[0].astype(np.float32)
@@ -192,7 +194,7 @@ class Filter:
         feeding: the names of the layers that feed it.
     """
 
-    reading: Reading
+    reading: PatchReader
     operands: tuple[ValueRef, ...]
     added: ValueRef | float | None
     feeding: tuple[str, ...]
@@ -204,10 +206,11 @@ class Filter:
     def read(self, values: Values, shown: Mapping[str, Shown]) -> dict[str, Any]:
         """Source, windows, weights and bias as :class:`Shown` has them; nothing if not readable."""
         operands = [values[ref] for ref in self.operands]
-        found = SLIDES[type(self.reading)](self.reading, *operands)
-        if found is None:
+        sliding = self.reading.slide(*operands)
+        if sliding is None:
             return {}
-        seen, windows, weights = found
+        seen, weights = sliding.operand, sliding.weights
+        windows = sliding.windows and tuple(map(_window, sliding.windows))
         source = next(
             (n for n in self.feeding if n in shown and _same(shown[n].values, seen)), None
         )
@@ -237,7 +240,7 @@ def _filter(network: Network, name: str) -> Filter | None:
     reading = layer and reader(layer)
     if not layer or not reading or name not in network.rows:
         return None
-    first = [0] * len(reading.frame.pixels)
+    first = [0] * len(reading.axes.pixels)
     summed = sum_of(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
     rows = {row: title for title, row in network.rows.items()}
     feeding = tuple(rows.get(source, source.name) for source in layer.feeding())
@@ -253,57 +256,6 @@ def _added(step: Step | None) -> ValueRef | float | None:
     return ValueRef(step.ref.calls, step.fixed)
 
 
-Slide = tuple[np.ndarray, Windows | None, np.ndarray | None]
-
-
-def _convolved(reading: Reading, x: np.ndarray, kernel: np.ndarray) -> Slide | None:
-    """The map that is read, (h, w, c), the windows, and the weights."""
-    params, numbers = reading.eqn.params, reading.eqn.params["dimension_numbers"]
-    if x.ndim != 4 or set(params["lhs_dilation"]) != {1}:
-        return None
-    seen, filters = np.transpose(x, numbers.lhs_spec), np.transpose(kernel, numbers.rhs_spec)
-    names = ("window_strides", "rhs_dilation", "padding")
-    windows = _windows(filters.shape[2:], *(params[name] for name in names))
-    return _last(seen[0]), windows, np.transpose(filters, (2, 3, 1, 0)).astype(np.float32)
-
-
-def _pooled(reading: Reading, x: np.ndarray) -> Slide | None:
-    names = "window_dimensions window_strides window_dilation padding base_dilation"
-    axes = reading.frame.pixels
-    kernel, stride, dilation, padding, holes = (
-        [reading.eqn.params[name][axis] for axis in axes] for name in names.split()
-    )
-    if len(axes) != 2 or set(holes) != {1}:
-        return None
-    return _planes(x, reading.frame), _windows(kernel, stride, dilation, padding), None
-
-
-def _multiplied(reading: Reading, x: np.ndarray, matrix: np.ndarray) -> Slide | None:
-    """Of a product with a matrix from the right: each pixel, or all numbers in a row."""
-    summed, shared = reading.eqn.params["dimension_numbers"]
-    if matrix.ndim != 2 or (summed, *shared) != (((x.ndim - 1,), (0,)), (), ()):
-        return None
-    if x.ndim == 2:
-        return x[0], None, matrix.astype(np.float32)
-    one = (Window(1), Window(1))
-    return (x[0], one, matrix[None, None].astype(np.float32)) if x.ndim == 4 else None
-
-
-def _windows(kernel: Any, stride: Any, dilation: Any, padding: Any) -> Windows:
-    rows, columns = zip(kernel, stride, dilation, padding, strict=True)
-    return _window(*rows), _window(*columns)
-
-
-def _window(kernel: int, stride: int, dilation: int, padding: tuple[int, int]) -> Window:
-    return Window(int(kernel), int(stride), int(dilation), *map(int, padding))
-
-
-def _last(planes: np.ndarray) -> np.ndarray:
-    return np.moveaxis(planes, 0, -1)
-
-
-SLIDES: dict[type[Reading], Callable[..., Slide | None]] = {
-    Convolution: _convolved,
-    Pool: _pooled,
-    Product: _multiplied,
-}
+def _window(axis: WindowAxis) -> Window:
+    low, high = axis.padding
+    return Window(*map(int, (axis.kernel_size, axis.stride, axis.dilation, low, high)))

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import islpy as isl
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
+from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.equality import factorizations
@@ -57,13 +60,6 @@ def inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
                 yield inner
 
 
-# What cuts and moves a map, and computes nothing of it.
-MOVES = frozenset(
-    """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
-    rev slice squeeze sub transpose""".split()  # noqa: SIM905
-)
-
-
 def scraps(jaxpr: Jaxpr) -> set[Var]:
     """Values that may be empty: cut out of a map, only to be joined to something.
 
@@ -76,7 +72,7 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
             found |= scraps(inner)
         for var in eqn.outvars:
             taken = users.get(var, [])
-            if taken and eqn.primitive.name in MOVES and all(_is_join(u, found) for u in taken):
+            if taken and record_of(eqn).builds_padding and all(_is_join(u, found) for u in taken):
                 found.add(var)
         for atom in eqn.invars:
             if isinstance(atom, Var):
@@ -85,8 +81,8 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
 
 
 def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
-    name = eqn.primitive.name
-    return name == "concatenate" or (name in MOVES and found.issuperset(eqn.outvars))
+    record = record_of(eqn)
+    return record.concatenates or (record.builds_padding and found.issuperset(eqn.outvars))
 
 
 def requirements_of_equation(
@@ -108,7 +104,7 @@ def requirements_of_equation(
     for atom in eqn.outvars:
         for size in () if atom in may_be_empty else shape_of(atom):
             yield not_empty(trace, size)
-    if eqn.primitive.name == "reshape":
+    if record_of(eqn).must_keep_count:
         yield _keeps_count(trace, eqn)
 
 
@@ -183,11 +179,11 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
     name = ""  # the name given next, going backwards, for windows outside the user's own code
     for eqn in reversed(list(equations(jaxpr))):
         name = eqn.params["name"] if eqn.primitive.name == "name" else name
-        for n, extent, stride, low, high in _windows(eqn):
-            if stride < 2 or extent < stride:
-                continue
+        for axis in _strided_windows(eqn):
+            low, high = axis.padding
+            left = axis.input_size + low + high - axis.extent
             try:
-                losing = at_least_one(trace, (n + low + high - extent) % stride - high)
+                losing = at_least_one(trace, left % axis.stride - high)
             except Undecided:
                 continue
             losing = sizes.intersect(losing)
@@ -197,35 +193,15 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
                 yield LostPixels(origin if known else replace(origin, layer=name), losing)
 
 
-def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
-    """Size, extent, stride and pads of each axis of a convolution or a pool."""
-    params = eqn.params
-    if eqn.primitive.name == "conv_general_dilated" and set(params["lhs_dilation"]) <= {1}:
-        numbers, kernel = params["dimension_numbers"], shape_of(eqn.invars[1])
-        sides = [shape_of(eqn.invars[0])[axis] for axis in numbers.lhs_spec[2:]]
-        taps = [kernel[axis] for axis in numbers.rhs_spec[2:]]
-        dilation = params["rhs_dilation"]
-    elif eqn.primitive.name.startswith("reduce_window") and set(params["base_dilation"]) == {1}:
-        sides, taps = shape_of(eqn.invars[0]), params["window_dimensions"]
-        dilation = params["window_dilation"]
-    else:
+def _strided_windows(eqn: JaxprEqn) -> Iterator[WindowAxis]:
+    """Along each axis the window of a convolution or a pool that skips no pixel on purpose."""
+    window = record_of(eqn).window
+    axes = window(eqn) if window else ()
+    if any(axis.input_dilation != 1 for axis in axes):
         return
-    rows = zip(sides, taps, dilation, params["window_strides"], params["padding"], strict=True)
-    for n, k, d, stride, (low, high) in rows:
-        if isinstance(k, int):
-            yield n, (k - 1) * d + 1, stride, low, high
-
-
-def shape_of(atom: Any) -> tuple[Any, ...]:
-    """Read the shape of a value in a jaxpr.
-
-    Args:
-        atom: a variable or a literal.
-
-    Returns:
-        Its shape; an empty one where it is not an array.
-    """
-    return getattr(atom.aval, "shape", ())
+    for axis in axes:
+        if isinstance(axis.kernel_size, int) and 2 <= axis.stride <= axis.extent:
+            yield axis
 
 
 def shape_text(shape: Sequence[Any]) -> str:

@@ -347,14 +347,14 @@ def test_products_of_any_axes(spec):
 
 def test_the_value_is_that_of_the_patch_and_not_the_maps(monkeypatch):
     """Were the patch wrong, the value would be, too; also inside a call with its own gradient."""
-    from jaxconv.analysis.patches import Convolution
+    from jaxconv.jaxpr.primitives.convolution import ConvolutionPatch
 
-    look = Convolution.look
+    read = ConvolutionPatch.read
 
     def shifted(self, place, *operands):
-        return look(self, (place[0], place[1] + 1, *place[2:]), *operands)
+        return read(self, (place[0], place[1] + 1, *place[2:]), *operands)
 
-    monkeypatch.setattr(Convolution, "look", shifted)
+    monkeypatch.setattr(ConvolutionPatch, "read", shifted)
 
     @jax.custom_vjp
     def own(x):

@@ -1,0 +1,101 @@
+"""Operations that work number by number: arithmetic, activations, comparisons, selections."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+
+from jaxconv.compat import JaxprEqn
+from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, same_fields
+from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.patch_reader import Index
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+
+
+def _elementwise(context: EquationContext) -> Field:
+    return context.elementwise()
+
+
+def _multiplied(context: EquationContext) -> Field:
+    """A constant lets nothing through where it is 0."""
+    field = context.elementwise()
+    whole = all(map(context.has_no_zero, context.eqn.invars))
+    return field if whole else tuple(map(AxisField.loose, field))
+
+
+def _selected(context: EquationContext) -> Field:
+    """Where a constant mask selects, a neuron sees one case only."""
+    which, *cases = context.fields
+    field = context.elementwise()
+    known = [case for case in cases if case is not None]
+    alike = all(same_fields([known[0]], [case]) for case in known[1:])
+    is_mask = context.is_constant(context.eqn.invars[0]) and context.shapes[0]
+    exact = which is not None or (alike and (len(known) == len(cases) or not is_mask))
+    return field if exact else tuple(map(AxisField.loose, field))
+
+
+def _unchanged(context: EquationContext) -> Fields:
+    return context.fields
+
+
+def _same_index(index: Index, _: JaxprEqn) -> Index:
+    return index
+
+
+ELEMENTWISE = PrimitiveRecord(receptive_field=_elementwise)
+# What biases, normalisations and activations are made of. The result still is the feature map of
+# the layer before it.
+IN_PLACE = replace(ELEMENTWISE, index_map=_same_index, keeps_positions=True, keeps_feature_map=True)
+register(
+    IN_PLACE,
+    "abs",
+    "clamp",
+    "div",
+    "erf",
+    "exp",
+    "integer_pow",
+    "log",
+    "logistic",
+    "min",
+    "pow",
+    "rsqrt",
+    "sign",
+    "sqrt",
+    "square",
+    "stop_gradient",
+    "tanh",
+)
+register(replace(IN_PLACE, receptive_field=_selected), "select_n")
+
+# These do not change the numbers.
+MOVED = replace(IN_PLACE, only_moves=True)
+register(MOVED, "name")
+register(replace(MOVED, builds_padding=True), "convert_element_type", "copy")
+
+# Arithmetic that may be fused with a convolution, and of which indices are computed.
+ADDITION = replace(IN_PLACE, adds=True)
+register(replace(ADDITION, builds_padding=True, combine=jnp.add, increasing=True), "add")
+register(ADDITION, "add_any")  # of cotangents
+register(replace(IN_PLACE, combine=jnp.maximum, increasing=True), "max")
+register(replace(IN_PLACE, builds_padding=True, combine=jnp.subtract), "sub")
+register(replace(IN_PLACE, builds_padding=True), "neg")
+register(
+    replace(IN_PLACE, receptive_field=_multiplied, builds_padding=True, combine=jnp.multiply), "mul"
+)
+
+# Number by number as well, but what they return is a mask, an integer, or part of a longer
+# expression: the feature map of the layer is taken before them.
+register(
+    ELEMENTWISE,
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "sin", "sinh"),
+    *("tan", "cbrt", "digamma", "erf_inv", "erfc", "exp2", "expm1", "lgamma", "log1p"),
+    *("ceil", "floor", "round", "rem", "nextafter", "reduce_precision", "imag", "real"),
+    *("eq", "ge", "gt", "le", "lt", "ne", "is_finite", "not", "or", "xor"),
+    *("shift_left", "shift_right_arithmetic", "shift_right_logical", "sharding_constraint"),
+)
+register(replace(ELEMENTWISE, receptive_field=_multiplied), "and")
+
+# A barrier hides from the compiler, and so from us, what is not known while tracing, such as the
+# number of a size.
+register(
+    PrimitiveRecord(receptive_field=_unchanged, unknown_when_traced=True), "optimization_barrier"
+)

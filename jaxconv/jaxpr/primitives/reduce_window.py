@@ -1,0 +1,130 @@
+"""``reduce_window`` and its relatives: pools.
+
+Sizes follow XLA's ReduceWindow (https://openxla.org/xla/operation_semantics#reducewindow). Unlike
+that of a convolution the window has a size along every axis, 1 along those of images and channels.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from jaxconv.compat import JaxprEqn
+from jaxconv.jaxpr.axis_field import Field
+from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.patch_reader import (
+    Index,
+    MapAxes,
+    Patch,
+    PatchReader,
+    Pooling,
+    Sliding,
+    window_values,
+)
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.window_axis import WindowAxis
+
+MAX_POOLING = Pooling("max", np.max, -inf)
+POOLINGS = {
+    pooling.name: pooling
+    for pooling in (MAX_POOLING, Pooling("min", np.min, inf), Pooling("sum", np.sum, 0.0))
+}
+
+
+def _window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
+    x, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    names = ("window_dimensions", "window_strides", "padding", "window_dilation", "base_dilation")
+    settings = zip(*(eqn.params[name] for name in names), strict=True)
+    return tuple(WindowAxis(i, i, x[i], out[i], *setting) for i, setting in enumerate(settings))
+
+
+def _axes(eqn: JaxprEqn) -> MapAxes:
+    """Axes without a window are those of images and channels: if possible the first and last."""
+    window = eqn.params["window_dimensions"]
+    whole = [axis for axis, size in enumerate(window) if size == 1]
+    last = len(window) - 1
+    channels = [last] if last in whole else whole[1:2] or whole
+    images = [0] if 0 in whole and channels != [0] else []
+    pixels = [axis for axis in range(len(window)) if axis not in images + channels]
+    return MapAxes(tuple(images), tuple(pixels), tuple(channels))
+
+
+def _receptive_field(context: EquationContext) -> Field:
+    substitute = context.propagator.here
+    windows = [axis.substitute(substitute) for axis in _window(context.eqn)]
+    return context.change(lambda axis_field, axis: axis_field.slide(windows[axis]))
+
+
+@dataclass(frozen=True)
+class PoolPatch(PatchReader):
+    """The largest, the smallest or the sum of each window.
+
+    Attributes:
+        pooling: which of them.
+    """
+
+    pooling: Pooling = MAX_POOLING
+
+    @property
+    def kind(self) -> str:
+        """The name of the pooling."""
+        return self.pooling.name
+
+    @property
+    def axes(self) -> MapAxes:
+        """The axes of the result."""
+        return _axes(self.eqn)
+
+    def read(self, index: Index, *operands: np.ndarray) -> Patch:
+        """Cut out the window, in the one channel that the neuron sees.
+
+        Args:
+            index: of the neuron in the result.
+            *operands: the map.
+
+        Returns:
+            float64 (*kernel sizes, 1), and no weights.
+        """
+        (x,) = operands
+        patch = window_values(x, _window(self.eqn), index, self.pooling.padding_value)
+        return patch.reshape([*(patch.shape[axis] for axis in self.axes.pixels), 1]), None
+
+    def slide(self, *operands: np.ndarray) -> Sliding | None:
+        """Describe a pool over two spatial axes whose input is not dilated.
+
+        Args:
+            *operands: the map.
+
+        Returns:
+            The map (h, w, c) of the first image, and the windows.
+        """
+        (x,) = operands
+        images, pixels, channels = self.axes
+        windows = [_window(self.eqn)[axis] for axis in pixels]
+        if len(windows) != 2 or any(axis.input_dilation != 1 for axis in windows):
+            return None
+        ordered = np.transpose(x, (*images, *pixels, *channels))
+        rows, columns = (x.shape[axis] for axis in pixels)
+        read = ordered.reshape(-1, rows, columns, self.axes.sizes(x.shape).channels)[0]
+        return Sliding(read.astype(np.float32), (windows[0], windows[1]), None)
+
+
+POOL = PrimitiveRecord(
+    kind="pool",
+    receptive_field=_receptive_field,
+    window=_window,
+    input_axes=_axes,
+    output_axes=_axes,
+)
+
+
+def _register_pooling(pooling: Pooling) -> None:
+    patch = lambda eqn, fixed: PoolPatch(eqn, fixed, pooling)  # noqa: E731
+    register(replace(POOL, pooling=pooling, patch=patch), f"reduce_window_{pooling.name}")
+
+
+for _pooling in POOLINGS.values():
+    _register_pooling(_pooling)
+register(POOL, "reduce_window")  # by any function
+# The derivatives of max pooling: which number of a window is read depends on another operand.
+register(PrimitiveRecord(kind="pool"), "select_and_scatter_add", "select_and_gather_add")

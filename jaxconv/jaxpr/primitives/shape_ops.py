@@ -1,0 +1,110 @@
+"""Operations that move, cut, repeat or pad whole axes: ``transpose``, ``slice``, ``pad`` and so on.
+
+Reshapes and concatenations have files of their own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from jaxconv.compat import JaxprEqn
+from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
+from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.patch_reader import Index
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+
+
+def _squeezed(context: EquationContext) -> Field:
+    gone, shape = set(context.axes("dimensions")), context.shapes[0]
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        if axis in gone:
+            return axis_field.collapse(shape[axis])
+        return axis_field.move(axis - sum(other < axis for other in gone))
+
+    return context.change(change)
+
+
+def _squeezed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
+    return (n for axis, n in enumerate(index) if axis not in eqn.params["dimensions"])
+
+
+def _transposed(context: EquationContext) -> Field:
+    order = context.axes("permutation")
+    return context.change(lambda axis_field, axis: axis_field.move(order.index(axis)))
+
+
+def _transposed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
+    return (index[axis] for axis in eqn.params["permutation"])
+
+
+def _reversed(context: EquationContext) -> Field:
+    """Number i sees what number ``n - 1 - i`` saw: a window of size 1 and stride -1."""
+    reversed_axes, shape = context.axes("dimensions"), context.shapes[0]
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        n = shape[axis]
+        return axis_field.window(n, 1, -1, 1, 1 - n) if axis in reversed_axes else axis_field
+
+    return context.change(change)
+
+
+def _reversed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
+    sizes, reversed_axes = shape_of(eqn.outvars[0]), eqn.params["dimensions"]
+    for axis, (n, size) in enumerate(zip(index, sizes, strict=True)):
+        yield size - 1 - n if axis in reversed_axes else n
+
+
+def _broadcast(context: EquationContext) -> Field:
+    axes, shape = context.axes("broadcast_dimensions"), context.shapes[0]
+    result_shape = context.result_shape()
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        repeats = is_equal(shape[axis], 1) and not is_equal(result_shape[axes[axis]], 1)
+        return axis_field.collapse(1) if repeats else axis_field.move(axes[axis])
+
+    return context.change(change)
+
+
+def _sliced(context: EquationContext) -> Field:
+    """A slice is a window of size 1 whose padding is the negative of where it starts."""
+    result_shape, starts = context.result_shape(), context.sizes("start_indices")
+    strides = context.sizes("strides") if context.params["strides"] else [1] * len(starts)
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        return axis_field.window(result_shape[axis], 1, strides[axis], 1, -starts[axis])
+
+    return context.change(change)
+
+
+def _padded(context: EquationContext) -> Field:
+    """Of padded channels only some see the image, so that neighbours see different parts."""
+    result_shape, substitute = context.result_shape(), context.propagator.here
+    widths = [tuple(map(substitute, width)) for width in context.params["padding_config"]]
+    if context.fields[1] is not None:
+        return context.everything()
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        low, _, interior = widths[axis]
+        return axis_field.dilate(interior + 1).window(result_shape[axis], 1, 1, 1, low)
+
+    field = context.change(change)
+    pixels = {axis_field.axis for axis_field in field}
+    padded = [a for a, width in enumerate(widths) if not all(is_equal(n, 0) for n in width)]
+    channels = [axis for axis in padded if axis not in pixels]
+    return tuple(axis_field.mix(*channels) for axis_field in field)
+
+
+MOVED = PrimitiveRecord(only_moves=True, builds_padding=True)
+register(
+    replace(MOVED, receptive_field=_squeezed, index_map=_squeezed_index, keeps_feature_map=True),
+    "squeeze",
+)
+register(replace(MOVED, receptive_field=_transposed, index_map=_transposed_index), "transpose")
+register(replace(MOVED, receptive_field=_reversed, index_map=_reversed_index), "rev")
+
+CUT = PrimitiveRecord(builds_padding=True)  # or repeated: not each number once
+register(replace(CUT, receptive_field=_broadcast), "broadcast_in_dim")
+register(replace(CUT, receptive_field=_sliced), "slice")
+register(CUT, "iota")
+register(PrimitiveRecord(receptive_field=_padded), "pad")
