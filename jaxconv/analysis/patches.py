@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxconv.analysis.network import Layer
 from jaxconv.compat import JaxprEqn, Var
-from jaxconv.prover.conditions import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 
 Index = tuple[int, ...]
 Place = tuple[Any, ...]  # an index of one number, or of many where its entries are arrays

@@ -12,10 +12,10 @@ from math import prod
 import jax
 from jax import lax
 
-from jaxconv.aot.fusion import Step, shape_of
-from jaxconv.aot.program import Values, variables
+from jaxconv.aot.fusion import Step
+from jaxconv.aot.program import Values
 from jaxconv.compat import Jaxpr, Var
-from jaxconv.jaxpr.interpreter import IN_PLACE
+from jaxconv.jaxpr.interpreter import IN_PLACE, shape_of, variables
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, for one group of images
 NUMBER = 4  # bytes of a float32

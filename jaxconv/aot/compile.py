@@ -11,10 +11,10 @@ from jaxconv.aot import storage
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import scheduled, steps
 from jaxconv.aot.options import compiler_options
-from jaxconv.aot.program import opened, prepared, retraced
+from jaxconv.aot.program import inlined, prepared, retraced
 from jaxconv.compat import ClosedJaxpr, Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
-from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import swapped
 from jaxconv.kernels.schedule import Schedule
 from jaxconv.prover.check import refuse_no_call, refuse_no_function
@@ -151,8 +151,10 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     closed, outputs = _traced(fn, taken)
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
-        closed = opened(swapped(closed))
-        schedules = [found for eqn in closed.jaxpr.eqns if (found := scheduled(eqn))]
+        closed = inlined(swapped(closed))
+        schedules = [
+            found for eqn in equations(closed.jaxpr, recursive=False) if (found := scheduled(eqn))
+        ]
         closed = _fast(closed)
     parts, tree = prepared(closed), jax.tree.structure(outputs)
 

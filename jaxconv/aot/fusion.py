@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxconv.aot.program import Values, applied, variables
+from jaxconv.aot.program import Values
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.interpreter import bind_equation, equations, shape_of, value_of, variables
 from jaxconv.kernels.convolution import convolve_prepared, prepare, schedule_of
 from jaxconv.kernels.lowering import TWINS
 from jaxconv.kernels.schedule import Schedule
@@ -59,7 +59,7 @@ class Single:
 
     def compute(self, values: Values) -> list[Any]:
         """Its results."""
-        return applied(self.equation, [value_of(v, values) for v in self.equation.invars])
+        return bind_equation(self.equation, [value_of(v, values) for v in self.equation.invars])
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,11 @@ def steps(jaxpr: Jaxpr) -> list[Step]:
     chains = [graph.grown(chain) for chain in graph.convolutions()]
     ends = {id(chain.equations[-1]): chain for chain in chains}
     inside = {id(eqn) for chain in chains for eqn in chain.equations}
-    return [ends.get(id(eqn)) or Single(eqn) for eqn in jaxpr.eqns
-            if id(eqn) in ends or id(eqn) not in inside]  # fmt: skip
+    return [
+        ends.get(id(eqn)) or Single(eqn)
+        for eqn in graph.equations
+        if id(eqn) in ends or id(eqn) not in inside
+    ]
 
 
 def scheduled(eqn: JaxprEqn) -> Schedule | None:
@@ -124,13 +127,13 @@ class _Graph:
     """Who reads each variable of a trace."""
 
     def __init__(self, jaxpr: Jaxpr) -> None:
-        self.jaxpr = jaxpr
-        self.readers = {v: eqn for eqn in jaxpr.eqns for v in variables(eqn.invars)}
-        reads = (v for eqn in jaxpr.eqns for v in eqn.invars)
+        self.equations = [*equations(jaxpr, recursive=False)]
+        self.readers = {v: eqn for eqn in self.equations for v in variables(eqn.invars)}
+        reads = (v for eqn in self.equations for v in eqn.invars)
         self.reads = Counter(variables((*reads, *jaxpr.outvars)))
 
     def convolutions(self) -> Iterator[Chain]:
-        for eqn in self.jaxpr.eqns:
+        for eqn in self.equations:
             schedule = scheduled(eqn)
             if schedule and schedule.tile and not schedule.gradient:
                 yield Chain((eqn,), schedule)
@@ -177,8 +180,3 @@ def _pool(eqn: JaxprEqn, chain: Chain) -> int:
     (side,) = sides
     maps = [shape_of(eqn.invars[0])[i] for i in order[2:]]
     return side if side > 1 and not any(n % side for n in (*maps, chain.schedule.tile)) else 0
-
-
-def shape_of(atom: Any) -> tuple[int, ...]:
-    """The shape of an operand."""
-    return tuple(atom.aval.shape)

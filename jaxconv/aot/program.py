@@ -1,7 +1,8 @@
-"""A trace made ready to run: calls opened, and what depends on parameters alone computed before."""
+"""A trace made ready to run: calls inlined, what depends on parameters alone computed before."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -9,7 +10,16 @@ import jax
 import numpy as np
 
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import body, value_of
+from jaxconv.jaxpr.interpreter import (
+    Evaluator,
+    FlowKind,
+    Interpreter,
+    Scope,
+    bind_equation,
+    equations,
+    shape_of,
+    variables,
+)
 
 Values = dict[Var, Any]
 # What grows more than this when it is computed, such as a bias spread over a map, is cheaper to
@@ -34,31 +44,44 @@ class Prepared:
 
 
 def retraced(closed: ClosedJaxpr, function: Callable[..., Any]) -> ClosedJaxpr:
-    """Trace a function of the constants and arguments of a trace, in its place."""
+    """Trace a function of the constants and arguments of a trace.
+
+    Args:
+        closed: the trace.
+        function: takes a list of constants and a list of arguments, and returns a list of results.
+
+    Returns:
+        The trace to be used instead.
+    """
     avals = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in closed.in_avals]
     return jax.make_jaxpr(lambda *args: function(closed.consts, args))(*avals)
 
 
-def opened(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Put the equations of all calls in the place of the calls; names are left out."""
-    return retraced(closed, lambda consts, args: _opened(closed.jaxpr, consts, args))
+def inlined(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Put the equations of all calls in the place of the calls; names are left out.
+
+    Args:
+        closed: a trace.
+    """
+    return retraced(closed, partial(_Inliner().run, closed.jaxpr))
 
 
-def _opened(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    values: Values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-    for eqn in jaxpr.eqns:
-        inputs = [_constant(value_of(atom, values)) for atom in eqn.invars]
+class _Inliner(Evaluator):
+    """Evaluates calls by their bodies."""
+
+    enters = frozenset({FlowKind.CALL})
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
+        del scope
         if eqn.primitive.name == "name":
-            outputs = inputs
-        elif inner := body(eqn):
-            outputs = _opened(*inner, inputs)
-        else:
-            outputs = applied(eqn, inputs)
-        values.update(zip(eqn.outvars, outputs, strict=True))
-    return [value_of(atom, values) for atom in jaxpr.outvars]
+            return inputs
+        return bind_equation(eqn, inputs)
+
+    def constant(self, const: Any) -> Any:
+        return _as_jax_array(const)
 
 
-def _constant(value: Any) -> Any:
+def _as_jax_array(value: Any) -> Any:
     """An array of JAX for one that was written into the trace: a parameter like any other."""
     if isinstance(value, jax.Array) or np.ndim(value) == 0:
         return value
@@ -66,66 +89,69 @@ def _constant(value: Any) -> Any:
         return jax.numpy.asarray(np.asarray(value))
 
 
-def applied(eqn: JaxprEqn, inputs: Iterable[Any]) -> list[Any]:
-    """Compute one equation."""
-    outputs = eqn.primitive.bind(*inputs, **eqn.primitive.get_bind_params(eqn.params))
-    return list(outputs) if eqn.primitive.multiple_results else [outputs]
-
-
 def prepared(closed: ClosedJaxpr) -> Prepared:
-    """Compute what depends on the constants alone, and leave a program for the rest."""
+    """Compute what depends on the constants alone, and leave a program for the rest.
+
+    Args:
+        closed: a trace without calls.
+    """
     jaxpr = closed.jaxpr
-    early = [*_early(jaxpr)]
-    late = [eqn for eqn in jaxpr.eqns if not any(eqn is e for e in early)]
+    early, late = _split(jaxpr)
     made = {v for eqn in early for v in eqn.outvars}
-    read = (*(v for eqn in late for v in eqn.invars), *jaxpr.outvars)
-    needed = [v for v in dict.fromkeys(variables(read)) if v in made or v in set(jaxpr.constvars)]
+    read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
+    needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
     values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    values |= _computed(early, [v for v in needed if v in made], values)
-
-    def run(constants: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        values = dict(zip((*needed, *jaxpr.invars), (*constants, *args), strict=True))
-        return evaluated(late, values, jaxpr.outvars)
-
-    return Prepared([jax.numpy.asarray(values[v]) for v in needed], run)
-
-
-def evaluated(eqns: Iterable[JaxprEqn], values: Values, wanted: Iterable[Any]) -> list[Any]:
-    """Compute equations one after the other, and return some of the values."""
-    for eqn in eqns:
-        inputs = [value_of(atom, values) for atom in eqn.invars]
-        values.update(zip(eqn.outvars, applied(eqn, inputs), strict=True))
-    return [value_of(atom, values) for atom in wanted]
+    values |= _computed(
+        jaxpr.replace(eqns=early, invars=[], outvars=[v for v in needed if v in made]), values
+    )
+    rest = jaxpr.replace(eqns=late, constvars=needed)
+    return Prepared(
+        [jax.numpy.asarray(values[v]) for v in needed],
+        lambda constants, args: Evaluator().run(rest, constants, args),
+    )
 
 
-def variables(atoms: Iterable[Any]) -> Iterator[Var]:
-    """Those of some operands that are no literals."""
-    return (atom for atom in atoms if isinstance(atom, Var))
+def _split(jaxpr: Jaxpr) -> tuple[list[JaxprEqn], list[JaxprEqn]]:
+    """Equations that depend on constants alone and do not grow much, and all others."""
+    splitter = _Splitter()
+    splitter.run(jaxpr, jaxpr.constvars, [False] * len(jaxpr.invars))
+    return splitter.early, splitter.late
 
 
-def _early(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """Equations that depend on constants alone and do not grow much."""
-    known = set(jaxpr.constvars)
-    for eqn in jaxpr.eqns:
-        inputs = [*variables(eqn.invars)]
-        bounded = _numbers(eqn.outvars) <= max(GROWTH * _numbers(inputs), LITTLE)
-        if known.issuperset(inputs) and bounded and not eqn.effects:
-            known.update(eqn.outvars)
-            yield eqn
+class _Splitter(Interpreter[bool]):
+    """Finds out whether each value depends on constants alone."""
+
+    enters = frozenset()
+
+    def __init__(self) -> None:
+        self.early: list[JaxprEqn] = []
+        self.late: list[JaxprEqn] = []
+
+    def constant(self, const: Any) -> bool:
+        del const
+        return True
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[bool], scope: Scope) -> Sequence[bool]:
+        del scope
+        bounded = _numbers(eqn.outvars) <= max(GROWTH * _numbers(variables(eqn.invars)), LITTLE)
+        is_early = all(inputs) and bounded and not eqn.effects
+        (self.early if is_early else self.late).append(eqn)
+        return [is_early] * len(eqn.outvars)
 
 
 def _numbers(of: Iterable[Any]) -> int:
-    return sum(prod(getattr(v.aval, "shape", ())) for v in of)
+    return sum(prod(shape_of(v)) for v in of)
 
 
-def _computed(eqns: Sequence[JaxprEqn], wanted: Sequence[Var], values: Values) -> Values:
+def _computed(jaxpr: Jaxpr, values: Values) -> Values:
     """Compute some variables in one program; what none of them needs is not computed."""
-    read = {v: values[v] for eqn in eqns for v in variables(eqn.invars) if v in values}
-    run = jax.jit(lambda given: evaluated(eqns, dict(zip(read, given, strict=True)), wanted))
-    made = run([*read.values()]) if wanted else []
-    for place, array in enumerate(made):  # one by one: each is there twice for a moment only
-        made[place] = in_large_pages(array)
-    return dict(zip(wanted, made, strict=True))
+    inputs = {v for eqn in equations(jaxpr, recursive=False) for v in variables(eqn.invars)}
+    part = jaxpr.replace(constvars=[v for v in jaxpr.constvars if v in inputs])
+    run = jax.jit(lambda given: Evaluator().run(part, given, []))
+    made = run([values[v] for v in part.constvars]) if part.outvars else []
+    for number, array in enumerate(made):  # one by one: each is there twice for a moment only
+        made[number] = in_large_pages(array)
+    return dict(zip(variables(part.outvars), made, strict=True))
 
 
 def in_large_pages(array: jax.Array) -> jax.Array:
@@ -133,6 +159,9 @@ def in_large_pages(array: jax.Array) -> jax.Array:
 
     What is read in every call is read faster there: a processor finds its way through 2 MB at once,
     rather than 4 kB, which takes longest on virtual machines.
+
+    Args:
+        array: any array; one that is small, or not on a CPU, stays where it is.
     """
     if array.nbytes < LARGE or [device.platform for device in array.devices()] != ["cpu"]:
         return array

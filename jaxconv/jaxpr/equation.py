@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
-from jaxconv.compat import Jaxpr, JaxprEqn, Literal
+from jaxconv.compat import JaxprEqn, Literal
 from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, aligned, changed, joined
 
-Here = Callable[[Any], Any]
+Substitute = Callable[[Any], Any]  # rewrites a size of a trace so that it can be computed with
 Known = Mapping[Any, Callable[[], Any] | None]
 LARGEST = 1 << 22  # numbers of a constant that is computed
 
@@ -20,23 +20,13 @@ class Home(Protocol):
     """What carries fields through the equations.
 
     Attributes:
-        here: brings sizes of the trace to where they can be computed with.
+        substitute: rewrites sizes of the trace so that they can be computed with.
     """
 
-    here: Here
+    substitute: Substitute
 
     def shape(self, atom: Any) -> tuple[Any, ...]:
         """The shape of a value."""
-        ...
-
-    def walk(
-        self,
-        jaxpr: Jaxpr,
-        fields: Sequence[Field | None],
-        known: Known,
-        calls: tuple[JaxprEqn, ...] = (),
-    ) -> Fields:
-        """Follow a jaxpr; the fields of its results."""
         ...
 
 
@@ -49,9 +39,8 @@ class Step:
         eqn: JaxprEqn,
         fields: Fields,
         known: Known,
-        calls: tuple[JaxprEqn, ...],
     ) -> None:
-        self.home, self.eqn, self.fields, self.known, self.calls = home, eqn, fields, known, calls
+        self.home, self.eqn, self.fields, self.known = home, eqn, fields, known
         self.shapes = [home.shape(atom) for atom in eqn.invars]
         self.params = eqn.params
 
@@ -61,7 +50,7 @@ class Step:
 
     def size(self, name: str) -> list[Any]:
         """A parameter that is a list of sizes."""
-        return [self.home.here(size) for size in self.params[name]]
+        return [self.home.substitute(size) for size in self.params[name]]
 
     def axes(self, name: str) -> tuple[int, ...]:
         """A parameter that is a list of axes."""

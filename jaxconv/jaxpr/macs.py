@@ -10,11 +10,10 @@ from math import gcd, inf
 from typing import Any, NamedTuple
 
 from jaxconv.compat import JaxprEqn
-from jaxconv.prover.conditions import shape_of
+from jaxconv.jaxpr.equation import Substitute
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.symbolic.size import Size, Undecided
 from jaxconv.symbolic.specs import extreme
-
-Here = Callable[[Any], Any]  # brings a size of a trace to where it is computed with
 
 
 class Line(NamedTuple):
@@ -74,7 +73,7 @@ class Line(NamedTuple):
         return extreme("max", high - low, 0)
 
 
-def _convolution(eqn: JaxprEqn, here: Here, padded_taps: bool) -> tuple[Any, ...]:
+def _convolution(eqn: JaxprEqn, here: Substitute, padded_taps: bool) -> tuple[Any, ...]:
     numbers = eqn.params["dimension_numbers"]
     kernel, out = (shape_of(atom) for atom in (eqn.invars[1], eqn.outvars[0]))
     batch, features = (here(out[axis]) for axis in numbers.out_spec[:2])
@@ -82,7 +81,7 @@ def _convolution(eqn: JaxprEqn, here: Here, padded_taps: bool) -> tuple[Any, ...
     return batch, features, here(kernel[numbers.rhs_spec[1]]), *met
 
 
-def _lines(eqn: JaxprEqn, here: Here) -> Iterator[Line]:
+def _lines(eqn: JaxprEqn, here: Substitute) -> Iterator[Line]:
     numbers = eqn.params["dimension_numbers"]
     shapes = [shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0], eqn.invars[1])]
     orders = (numbers.lhs_spec[2:], numbers.out_spec[2:], numbers.rhs_spec[2:])
@@ -94,17 +93,17 @@ def _lines(eqn: JaxprEqn, here: Here) -> Iterator[Line]:
     return (Line(*settings) for settings in zip(*sides, lows, *steps, strict=True))
 
 
-def _product(eqn: JaxprEqn, here: Here, _: bool) -> tuple[Any, ...]:
+def _product(eqn: JaxprEqn, here: Substitute, _: bool) -> tuple[Any, ...]:
     """One for each number of the result and each number contracted."""
     return *map(here, shape_of(eqn.outvars[0])), *_contracted(eqn, here)
 
 
-def _contracted(eqn: JaxprEqn, here: Here) -> tuple[Any, ...]:
+def _contracted(eqn: JaxprEqn, here: Substitute) -> tuple[Any, ...]:
     (summed, _), _ = eqn.params["dimension_numbers"]
     return tuple(here(shape_of(eqn.invars[0])[axis]) for axis in summed)
 
 
-def _filter(eqn: JaxprEqn, here: Here) -> tuple[Any, ...]:
+def _filter(eqn: JaxprEqn, here: Substitute) -> tuple[Any, ...]:
     kernel, filters = shape_of(eqn.invars[1]), eqn.params["dimension_numbers"].rhs_spec[0]
     return tuple(here(n) for axis, n in enumerate(kernel) if axis != filters)
 
@@ -118,8 +117,8 @@ class Product(NamedTuple):
         kernels: which operands may be weights.
     """
 
-    macs: Callable[[JaxprEqn, Here, bool], tuple[Any, ...]]
-    weights: Callable[[JaxprEqn, Here], tuple[Any, ...]]
+    macs: Callable[[JaxprEqn, Substitute, bool], tuple[Any, ...]]
+    weights: Callable[[JaxprEqn, Substitute], tuple[Any, ...]]
     kernels: slice
 
 

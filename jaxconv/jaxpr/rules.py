@@ -16,21 +16,18 @@ from jaxconv.jaxpr.axis_field import (
     Field,
     Fields,
     PeriodicPattern,
-    changed,
     covers,
     joined,
 )
 from jaxconv.jaxpr.equation import Step
-from jaxconv.jaxpr.interpreter import IN_PLACE, carried
+from jaxconv.jaxpr.interpreter import IN_PLACE
 from jaxconv.symbolic.size import Undecided
-
-TURNS = 100  # of a loop, until its field is taken for all that there is
 
 
 def _convolution(step: Step) -> Field:
     numbers = step.params["dimension_numbers"]
     groups, batches = (
-        step.home.here(step.params[f"{name}_group_count"]) for name in ("feature", "batch")
+        step.home.substitute(step.params[f"{name}_group_count"]) for name in ("feature", "batch")
     )
     if not _is(batches, 1):
         return step.anything()
@@ -38,7 +35,7 @@ def _convolution(step: Step) -> Field:
     here = {axis: place for place, axis in enumerate(numbers.lhs_spec[2:])}
     names = ("window_strides", "rhs_dilation", "lhs_dilation")
     strides, dilations, holes = map(step.size, names)
-    lows = [step.home.here(low) for low, _ in step.params["padding"]]
+    lows = [step.home.substitute(low) for low, _ in step.params["padding"]]
 
     def change(axis_field: AxisField, axis: int) -> AxisField:
         if axis == numbers.lhs_spec[0]:
@@ -59,7 +56,7 @@ def _pool(step: Step) -> Field:
     out = step.out()
     names = ("window_dimensions", "window_strides", "window_dilation", "base_dilation")
     sizes = [step.size(name) for name in names]
-    lows = [step.home.here(low) for low, _ in step.params["padding"]]
+    lows = [step.home.substitute(low) for low, _ in step.params["padding"]]
 
     def change(axis_field: AxisField, axis: int) -> AxisField:
         taps, stride, dilation, holes = (size[axis] for size in sizes)
@@ -145,7 +142,7 @@ def _dynamically_sliced(step: Step) -> Field:
 
 def _padded(step: Step) -> Field:
     out = step.out()
-    sizes = [tuple(map(step.home.here, widths)) for widths in step.params["padding_config"]]
+    sizes = [tuple(map(step.home.substitute, widths)) for widths in step.params["padding_config"]]
     if step.fields[1] is not None:
         return step.anything()
 
@@ -430,100 +427,12 @@ def _part(axis_field: AxisField, axis: int, along: int, size: Any, low: Any) -> 
     return axis_field.window(size, 1, 1, 1, low) if axis == along else axis_field
 
 
-def _scan(step: Step) -> Fields:
-    """The body as often as it runs; of what is stacked, each step sees what any of them does."""
-    closed, length = step.params["jaxpr"], step.home.here(step.params["length"])
-    first, last = carried(step.eqn)
-    fixed, carry = step.fields[:first], step.fields[first:last]
-    taken = zip(step.fields[last:], step.shapes[last:], strict=True)
-    slices = [field and _unstacked(field, shape) for field, shape in taken]
-    turns = length if isinstance(length, int) and length <= TURNS else TURNS
-    stacked: Fields = [None] * (len(step.eqn.outvars) - len(carry))
-    for _ in range(turns):
-        outputs = step.home.walk(closed.jaxpr, [*fixed, *carry, *slices], {}, step.calls)
-        after = outputs[: len(carry)]
-        if turns != length:  # it may be over at any turn
-            after = list(map(_either, carry, after, step.shapes[first:last]))
-        shapes = map(step.home.shape, closed.jaxpr.outvars[len(carry) :])
-        stacked = list(map(_either, stacked, outputs[len(carry) :], shapes))
-        settled = _alike(carry, after) and (turns != length or _spans(carry) == _spans(after))
-        carry = after
-        if settled:
-            break
-    else:
-        settled = turns == length
-    if not settled:
-        return [step.anything()] * len(step.eqn.outvars)
-    shapes = map(step.home.shape, step.eqn.outvars[len(carry) :])
-    return [*carry, *(f and _stacked(f, shape) for f, shape in zip(stacked, shapes, strict=True))]
-
-
-def _unstacked(field: Field, shape: Sequence[Any]) -> Field:
-    def change(axis_field: AxisField, axis: int) -> AxisField:
-        return axis_field.move(axis - 1) if axis else axis_field.collapse(shape[0], exact=False)
-
-    return tuple(changed(axis_field, change, shape, shape[1:]) for axis_field in field)
-
-
-def _stacked(field: Field, shape: Sequence[Any]) -> Field:
-    def change(axis_field: AxisField, axis: int) -> AxisField:
-        return axis_field.move(axis + 1)
-
-    return tuple(changed(axis_field, change, shape[1:], shape) for axis_field in field)
-
-
-def _either(one: Field | None, other: Field | None, shape: Sequence[Any]) -> Field | None:
-    """What is seen in either case."""
-    if one is None or other is None:
-        return other if one is None else one
-    if _alike([one], [other]):
-        pairs = zip(one, other, strict=True)
-        return tuple(a if a.span == b.span else replace(a, span=None) for a, b in pairs)
-    return tuple(map(AxisField.loose, joined([one, other], shape)))
-
-
 def _alike(some: Fields, others: Fields) -> bool:
     """Whether maps see the same."""
     return all(
         a is b or (a is not None and b is not None and all(map(AxisField.same, a, b)))
         for a, b in zip(some, others, strict=True)
     )
-
-
-def _spans(fields: Fields) -> list[PeriodicPattern | None]:
-    return [axis_field.span for field in fields for axis_field in field or ()]
-
-
-def _while(step: Step) -> Fields:
-    """As often as it takes until nothing more is seen; what says how often is seen by all."""
-    asking, doing = step.params["cond_jaxpr"], step.params["body_jaxpr"]
-    first = step.params["cond_nconsts"]
-    last = first + step.params["body_nconsts"]
-    asked, fixed, carry = step.fields[:first], step.fields[first:last], step.fields[last:]
-    for _ in range(TURNS):
-        more = step.home.walk(asking.jaxpr, [*asked, *carry], {}, step.calls)
-        after = step.home.walk(doing.jaxpr, [*fixed, *carry], {}, step.calls)
-        after = list(map(_either, carry, after, step.shapes[last:]))
-        if any(more):
-            break
-        if _alike(carry, after):
-            return after
-        carry = after
-    return [step.anything()] * len(step.eqn.outvars)
-
-
-def _cond(step: Step) -> Fields:
-    """What any branch sees, and what decides between them."""
-    found, *others = (
-        step.home.walk(branch.jaxpr, step.fields[1:], {}, step.calls)
-        for branch in step.params["branches"]
-    )
-    shapes = [step.home.shape(var) for var in step.eqn.outvars]
-    if step.fields[0] is not None:
-        others.append([step.flat(0, exact=False)] * len(shapes))
-    for other in others:
-        found = list(map(_either, found, other, shapes))
-    return found
 
 
 def _sorted(step: Step) -> Field:
@@ -538,10 +447,7 @@ def _sorted(step: Step) -> Field:
     return joined([*found], shape)
 
 
-LOOPS: dict[str, Callable[[Step], Fields]] = {
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
+SEVERAL: dict[str, Callable[[Step], Fields]] = {
     "split": _split,
     "optimization_barrier": lambda step: step.fields,
 }

@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive, ad, batching, eval_jaxpr, mlir
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Primitive, ad, batching, eval_jaxpr, mlir
+from jaxconv.jaxpr.interpreter import rewrite
 
 Takes = Callable[[JaxprEqn], Any]
 
@@ -73,31 +74,17 @@ def static(x: Any) -> bool:
 
 
 def swapped(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Put twins into a trace, and into all traces inside it."""
-    return closed.replace(jaxpr=_swapped(closed.jaxpr))
+    """Put twins into a trace, and into all traces inside it.
 
+    Args:
+        closed: the trace.
+    """
 
-def _swapped(jaxpr: Jaxpr) -> Jaxpr:
-    return jaxpr.replace(eqns=[_swapped_equation(eqn) for eqn in jaxpr.eqns])
+    def rule(eqn: JaxprEqn) -> JaxprEqn | None:
+        found = TWINS.get(eqn.primitive)
+        return eqn.replace(primitive=found.primitive) if found and found.takes(eqn) else None
 
-
-def _swapped_equation(eqn: JaxprEqn) -> JaxprEqn:
-    found = TWINS.get(eqn.primitive)
-    if found and found.takes(eqn):
-        return eqn.replace(primitive=found.primitive)
-    inner = {name: _swapped_inside(value) for name, value in eqn.params.items()}
-    changed = any(inner[name] is not value for name, value in eqn.params.items())
-    return eqn.replace(params=inner) if changed else eqn
-
-
-def _swapped_inside(value: Any) -> Any:
-    if isinstance(value, ClosedJaxpr):
-        return swapped(value)
-    if isinstance(value, Jaxpr):
-        return _swapped(value)
-    if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
-        return tuple(map(_swapped_inside, value))
-    return value
+    return rewrite(closed, rule)
 
 
 def _eager(primitive: Primitive, *x: Any, **params: Any) -> Any:

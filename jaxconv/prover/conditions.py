@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
+from jaxconv.jaxpr.interpreter import equations, shape_of, subjaxprs, variables
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.sets import SizeSet
@@ -49,23 +50,6 @@ class Finding(NamedTuple):
     otherwise: str = ""
 
 
-def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """All equations, those of inner jaxprs before the call that has them."""
-    for eqn in jaxpr.eqns:
-        for inner in inside(eqn):
-            yield from equations(inner)
-        yield eqn
-
-
-def inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    """The jaxprs within an equation: of calls, loops and branches."""
-    for value in eqn.params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(part, "jaxpr", part)
-            if isinstance(inner, Jaxpr):
-                yield inner
-
-
 # What cuts and moves a map, and computes nothing of it.
 MOVES = frozenset(
     """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
@@ -74,23 +58,27 @@ MOVES = frozenset(
 
 
 def scraps(jaxpr: Jaxpr) -> set[Var]:
-    """Values that may be empty: cut out of a map, only to be joined to something.
+    """Find values that may be empty: cut out of a map, only to be concatenated to something.
 
     So ``jnp.pad`` with its mode "edge" joins nothing to the sides that it leaves as they are.
+
+    Args:
+        jaxpr: a trace.
+
+    Returns:
+        Variables of the trace and of all jaxprs inside it.
     """
     found: set[Var] = set()
     users: dict[Var, list[JaxprEqn]] = {}
-    for eqn in reversed(jaxpr.eqns):
-        for inner in inside(eqn):
-            found |= scraps(inner)
+    for eqn in reversed([*equations(jaxpr, recursive=False)]):
+        found.update(*map(scraps, subjaxprs(eqn)))
         for var in eqn.outvars:
             taken = users.get(var, [])
             if taken and eqn.primitive.name in MOVES and all(_is_join(u, found) for u in taken):
                 found.add(var)
-        for atom in eqn.invars:
-            if isinstance(atom, Var):
-                users.setdefault(atom, []).append(eqn)
-    return found.difference(var for var in jaxpr.outvars if isinstance(var, Var))
+        for var in variables(eqn.invars):
+            users.setdefault(var, []).append(eqn)
+    return found.difference(variables(jaxpr.outvars))
 
 
 def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
@@ -293,11 +281,6 @@ def _windows(eqn: JaxprEqn) -> Iterator[tuple[Any, int, int, Any, Any]]:
     for n, k, d, stride, (low, high) in rows:
         if isinstance(k, int):
             yield n, (k - 1) * d + 1, stride, low, high
-
-
-def shape_of(atom: Any) -> tuple[Any, ...]:
-    """The shape of a value in a jaxpr; nothing for what is no array."""
-    return getattr(atom.aval, "shape", ())
 
 
 def shape_text(shape: Sequence[Any]) -> str:
