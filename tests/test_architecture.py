@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "symbolic": {"compat", "source", "errors"},
     "jaxpr": {"compat", "symbolic"},
     "prover": {"jaxpr", "symbolic", "compat", "source", "errors"},
-    "kernels": {"compat"},
+    "kernels": {"jaxpr", "compat"},
     "layers": {"kernels", "errors"},
     "models": {"layers", "errors"},
     "analysis": {"jaxpr", "compat", "prover", "symbolic", "source", "errors"},

@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.network import Network
-from jaxconv.analysis.receptive_field import ReceptiveField, look
-from jaxconv.errors import Diagnostic, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
+from jaxconv.errors import Diagnostic, ValidationError, public_api
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
 from jaxconv.prover.check import pure
 
@@ -82,39 +82,33 @@ def effective_receptive_field(
                [2, 4, 6, 4, 2],
                [1, 2, 3, 2, 1]])
     """
-    # Only by the direct convolution is the slope beside the field exactly 0.
+    # Only by the direct convolution is the gradient outside the field exactly 0.
     with jax.default_matmul_precision("highest"):
-        looked = look(fn, *args, layout=layout)
-    field = looked.field(layer)
-    sizes = (*field.image, *field.map)
-    raise_if([] if all(isinstance(n, int) for n in sizes) else [_formulas(field.image)])
-    place = tuple(n // 2 for n in field.map) if at is None else tuple(at)
-    field.box(*place)  # which refuses what is no place
-    network = looked.study.cases[0].network
-    slope = _slope(network, field, jax.tree.leaves(pure(fn, args)[1]), place)
+        analysis = analyze_fields(fn, *args, layout=layout)
+    field = analysis.field(layer)
+    if not all(isinstance(n, int) for n in (*field.image, *field.map)):
+        wrong = f"the image is {' x '.join(map(str, field.image))}, but must have numbers as sizes."
+        raise ValidationError([Diagnostic(wrong, 'pass "1 224 224 3".')])
+    position = tuple(n // 2 for n in field.map) if at is None else tuple(at)
+    field.box(*position)  # which refuses a position outside the map
+    network = analysis.networks.regions[0].network
+    gradient = _gradient(network, field, jax.tree.leaves(pure(fn, args)[1]), position)
     rng, shape = np.random.default_rng(seed), shape_of(network.image())
-    total = sum(np.abs(slope(jnp.asarray(rng.normal(size=shape)))) for _ in range(inputs))
+    total = sum(np.abs(gradient(jnp.asarray(rng.normal(size=shape)))) for _ in range(inputs))
     others = tuple(axis for axis in range(len(shape)) if axis not in field.pixels)
-    return EffectiveField(np.asarray(total).mean(others) / inputs, field, place)
+    return EffectiveField(np.asarray(total).mean(others) / inputs, field, position)
 
 
-def _slope(
-    network: Network, field: ReceptiveField, leaves: list[Any], place: tuple[int, ...]
+def _gradient(
+    network: Network, field: ReceptiveField, leaves: Sequence[jax.Array], position: tuple[int, ...]
 ) -> Callable[[jax.Array], jax.Array]:
-    """The gradient of the neurons at one place, summed up, with respect to the image."""
+    """The gradient of the neurons at one position, summed up, with respect to the image."""
     refs = {field.layer: network.maps()[field.layer]}
     image = network.closed.jaxpr.invars.index(network.image())
 
     def neuron(pixels: jax.Array) -> jax.Array:
         given = [pixels if index == image else leaf for index, leaf in enumerate(leaves)]
         values = values_at(network, refs, given)[field.layer]
-        return jnp.sum(field.neurons(values, place))
+        return jnp.sum(field.neurons(values, position))
 
     return jax.jit(jax.grad(neuron))
-
-
-def _formulas(image: Sequence[Any]) -> Diagnostic:
-    text = " x ".join(map(str, image))
-    return Diagnostic(
-        f"the image is {text}, but must have numbers as sizes.", 'pass "1 224 224 3".'
-    )

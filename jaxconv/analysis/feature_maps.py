@@ -2,23 +2,28 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxconv.analysis.network import Network, ValueRef
+from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var, dce_jaxpr, jaxpr_as_fun
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var, dce_jaxpr, jaxpr_as_fun
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
-from jaxconv.jaxpr.interpreter import body, carried, value_of
+from jaxconv.jaxpr.interpreter import (
+    ControlFlow,
+    Evaluator,
+    FlowKind,
+    Scope,
+    ValueRef,
+    bind_equation,
+)
 from jaxconv.prover.check import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
-Calls = tuple[JaxprEqn, ...]
-Found = dict[ValueRef, Any]
-Wanted = Mapping[ValueRef, Any]  # what to put in the place of a value; None keeps it
-UNSURE = ("while", "cond")  # what is inside has no one value
+WITHOUT_ONE_VALUE = frozenset({"while", "cond"})  # what is inside them
 
 
 def feature_maps(
@@ -62,12 +67,10 @@ def feature_maps(
     wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
-        call, given = pure(fn, args)
-        closed = jax.make_jaxpr(call)(*given, **kwargs)
-        network = read(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
+        network, leaves = trace_call(fn, *args, **kwargs)
         refs = _chosen(network, wanted)
-        found = values_at(network, refs, jax.tree.leaves((given, kwargs)))
-        return found if wanted is None else OrderedDict((name, found[name]) for name in refs)
+        maps = values_at(network, refs, leaves)
+        return maps if wanted is None else OrderedDict((name, maps[name]) for name in refs)
 
     return mapped
 
@@ -76,30 +79,78 @@ def feature_maps(
 def _chosen(network: Network, wanted: Sequence[str | int] | None) -> dict[str, ValueRef]:
     """Where the maps stand that are asked for."""
     maps = network.maps()
-    if wanted is None:
-        results = network.results() if network.taps else set()
-        own = {name for name, ref in maps.items() if name not in network.taps and ref in results}
-        return {n: ref for n, ref in maps.items() if n not in own and not _inside(ref)}
-    chosen = {name: maps[name] for name in (network.name(one, "layers") for one in wanted)}
-    raise_if(_no_values(name for name, ref in chosen.items() if _inside(ref)))
-    return chosen
+    if wanted is not None:
+        names = [network.name(layer, "layers") for layer in wanted]
+        raise_if(
+            Diagnostic(
+                f"{name!r} is inside a while loop or a branch, where it has no one value.",
+                "return it from there, and name it outside.",
+            )
+            for name in names
+            if not _has_one_value(maps[name])
+        )
+        return {name: maps[name] for name in names}
+    maps = {name: ref for name, ref in maps.items() if _has_one_value(ref)}
+    if not network.named_values:
+        return maps
+    results = network.results()
+    return {n: ref for n, ref in maps.items() if n in network.named_values or ref not in results}
 
 
-def _inside(ref: ValueRef) -> bool:
-    return any(call.primitive.name in UNSURE for call in ref.calls)
+def _has_one_value(ref: ValueRef) -> bool:
+    return all(call.primitive.name not in WITHOUT_ONE_VALUE for call in ref.calls)
 
 
-def _no_values(names: Iterable[str]) -> Iterable[Diagnostic]:
-    for name in names:
-        wrong = f"{name!r} is inside a while loop or a branch, where it has no one value."
-        yield Diagnostic(wrong, "return it from there, and name it outside.")
+class TracedCall(NamedTuple):
+    """A function traced with the arrays that it is called with.
+
+    Attributes:
+        network: the trace, read as a network.
+        leaves: the arrays that the trace takes.
+    """
+
+    network: Network
+    leaves: list[Any]
+
+    def values(
+        self, refs: Iterable[ValueRef], replaced: Mapping[ValueRef, Any] | None = None
+    ) -> dict[ValueRef, np.ndarray]:
+        """Compute values inside the network, as :func:`values_at` does.
+
+        Args:
+            refs: where they stand.
+            replaced: values to go on with in place of those computed there.
+
+        Returns:
+            The values by where they stand.
+        """
+        names = {str(number): ref for number, ref in enumerate(dict.fromkeys(refs))}
+        values = values_at(self.network, names, self.leaves, replaced)
+        return {names[name]: np.asarray(value) for name, value in values.items()}
+
+
+def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
+    """Trace a function or a model, and read the trace as a network.
+
+    Args:
+        fn: any JAX function or model; pure, that is, not drawing dropout.
+        *args: its arguments, arrays; the last one is the images.
+        **kwargs: likewise.
+
+    Raises:
+        ShapeError: arguments that are not arrays.
+    """
+    call, given = pure(fn, args)
+    closed = jax.make_jaxpr(call)(*given, **kwargs)
+    network = read(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
+    return TracedCall(network, jax.tree.leaves((given, kwargs)))
 
 
 def values_at(
     network: Network,
     refs: Mapping[str, ValueRef],
     leaves: Sequence[Any],
-    instead: Mapping[ValueRef, Any] | None = None,
+    replaced: Mapping[ValueRef, Any] | None = None,
 ) -> Maps:
     """Compute values inside a network and what they need, but nothing else.
 
@@ -107,86 +158,84 @@ def values_at(
         network: read of a trace.
         refs: by name, where they stand; not inside while loops and branches.
         leaves: the arrays that the trace takes.
-        instead: values to go on with in the place of those computed there.
+        replaced: values to go on with in place of those computed there.
 
     Returns:
         The values by name, in the order of computation.
     """
     names = {ref: name for name, ref in refs.items()}
-    wanted: Wanted = dict.fromkeys(names) | dict(instead or {})
     order: list[str] = []
 
-    def tapped(*leaves: Any) -> list[Any]:
-        jaxpr, consts = network.closed.jaxpr, network.closed.consts
-        _, found = _run(jaxpr, consts, leaves, (), wanted)
-        kept = {names[ref]: value for ref, value in found.items() if ref in names}
+    def recorded(*leaves: Any) -> list[Any]:
+        recorder = _Recorder(dict.fromkeys(names) | dict(replaced or {}))
+        recorder.run(network.closed.jaxpr, network.closed.consts, leaves)
+        kept = {names[ref]: value for ref, value in recorder.values.items() if ref in names}
         order[:] = kept
         return [*kept.values()]
 
-    closed = jax.make_jaxpr(tapped)(*leaves)
+    closed = jax.make_jaxpr(recorded)(*leaves)
     needed, _ = dce_jaxpr(closed.jaxpr, [True] * len(order), instantiate=True)
     values = jaxpr_as_fun(ClosedJaxpr(needed, closed.consts))(*leaves)
     return OrderedDict(zip(order, map(jnp.asarray, values), strict=True))
 
 
-def _run(
-    jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], calls: Calls, wanted: Wanted
-) -> tuple[list[Any], Found]:
-    """Evaluate a jaxpr; its results, and the wanted values inside it."""
-    values: dict[Var, Any] = {}
-    found: Found = {}
+class _Recorder(Evaluator):
+    """Evaluates a jaxpr, and records or replaces values inside it.
 
-    def keep(variables: Iterable[Var], results: Iterable[Any]) -> None:
-        for variable, result in zip(variables, results, strict=True):
-            instead = wanted.get(ref := ValueRef(calls, variable))
-            values[variable] = result if instead is None else instead
-            if ref in wanted:
-                found[ref] = values[variable]
+    A call with no such value inside is made as it is, which keeps its own gradient and its jit.
 
-    keep((*jaxpr.constvars, *jaxpr.invars), (*consts, *args))
-    for eqn in jaxpr.eqns:
-        inputs = [value_of(atom, values) for atom in eqn.invars]
-        outputs, inside = _apply(eqn, inputs, calls, wanted)
-        found.update(inside)
-        keep(eqn.outvars, outputs)
-    return [value_of(atom, values) for atom in jaxpr.outvars], found
+    Attributes:
+        wanted: what to put in place of each value; None keeps and records it.
+        values: the wanted values, in the order of computation.
+    """
 
+    enters = frozenset({FlowKind.CALL, FlowKind.LOOP})
 
-def _apply(
-    eqn: JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
-) -> tuple[list[Any], Found]:
-    within, found = (*calls, eqn), {}
-    # A call with nothing wanted inside is bound as it is, which keeps its own gradient and its jit.
-    if any(ref.calls[: len(within)] == within for ref in wanted):
-        if eqn.primitive.name == "scan":
-            return _scan(eqn, inputs, within, wanted)
-        inner = body(eqn)
-        assert inner is not None, eqn.primitive
-        outputs, found = _run(*inner, inputs, within, wanted)
-        changed = any(wanted[ref] is not None for ref in found)
-        if changed or not eqn.primitive.name.startswith("custom_"):
-            return outputs, found
-        # Its values are those just computed; its own gradient is kept by the call itself.
-    params = eqn.primitive.get_bind_params(eqn.params)
-    outputs = eqn.primitive.bind(*inputs, **params)
-    return list(outputs) if eqn.primitive.multiple_results else [outputs], found
+    def __init__(self, wanted: Mapping[ValueRef, Any]) -> None:
+        self.wanted = wanted
+        self.values: dict[ValueRef, Any] = {}
 
+    def bind(self, variables: Sequence[Var], values: Sequence[Any], scope: Scope) -> Sequence[Any]:
+        bound = []
+        for variable, value in zip(variables, values, strict=True):
+            ref = ValueRef(scope.calls, variable)
+            new = self.wanted.get(ref)
+            bound.append(value if new is None else new)
+            if ref in self.wanted:
+                self.values[ref] = bound[-1]
+        return bound
 
-def _scan(
-    eqn: JaxprEqn, inputs: list[Any], calls: Calls, wanted: Wanted
-) -> tuple[list[Any], Found]:
-    """A scan that returns the wanted values of each step, stacked, as well."""
-    closed, options = eqn.params["jaxpr"], ("length", "reverse", "unroll")
-    first, last = carried(eqn)
-    refs: list[ValueRef] = []
+    def apply(self, eqn: JaxprEqn, inputs: list[Any], scope: Scope) -> Sequence[Any]:
+        within = scope.inside(eqn).calls
+        has_wanted = any(ref.calls[: len(within)] == within for ref in self.wanted)
+        return super().apply(eqn, inputs, scope) if has_wanted else bind_equation(eqn, inputs)
 
-    def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], Any]:
-        args = [*inputs[:first], *carry, *xs]
-        outputs, found = _run(closed.jaxpr, closed.consts, args, calls, wanted)
-        refs[:] = found
-        count = last - first
-        return outputs[:count], (outputs[count:], [*found.values()])
+    def call(
+        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Any], scope: Scope
+    ) -> Sequence[Any]:
+        inner = _Recorder(self.wanted)
+        results = inner.enter(flow.bodies[0], inputs, scope.inside(eqn))
+        self.values |= inner.values
+        replaced = any(self.wanted[ref] is not None for ref in inner.values)
+        if replaced or not eqn.primitive.name.startswith("custom_"):
+            return results
+        return bind_equation(eqn, inputs)  # its own gradient is kept by the call itself
 
-    settings = {name: eqn.params[name] for name in options}
-    carry, (ys, maps) = jax.lax.scan(step, inputs[first:last], inputs[last:], **settings)
-    return [*carry, *ys], dict(zip(refs, maps, strict=True))
+    def loop(
+        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Any], scope: Scope
+    ) -> Sequence[Any]:
+        """A scan that also returns the wanted values of each iteration, stacked."""
+        assert flow.condition is None, eqn.primitive
+        first, last = flow.carry.start, flow.carry.stop
+        refs: list[ValueRef] = []
+
+        def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], Any]:
+            inner = _Recorder(self.wanted)
+            results = inner.enter(flow.bodies[0], [*inputs[:first], *carry, *xs], scope.inside(eqn))
+            refs[:] = inner.values
+            return results[: flow.carried], (results[flow.carried :], [*inner.values.values()])
+
+        settings = {name: eqn.params[name] for name in ("length", "reverse", "unroll")}
+        carry, (ys, values) = jax.lax.scan(step, inputs[first:last], inputs[last:], **settings)
+        self.values.update(zip(refs, values, strict=True))
+        return [*carry, *ys]

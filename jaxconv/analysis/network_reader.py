@@ -7,257 +7,30 @@ was taken of is no layer.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
-from math import prod
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxconv.analysis.network import Conditional, Layer, Layers, Network, Parameter, Tap, ValueRef
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import body, fresh
+from jaxconv.analysis.dataflow import Dataflow, Operation, Source, Value, dataflow
+from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
+from jaxconv.compat import ClosedJaxpr, JaxprEqn
+from jaxconv.jaxpr.interpreter import (
+    FlowKind,
+    Scope,
+    ValueRef,
+    control_flow,
+    equations,
+    fresh,
+    subjaxprs,
+)
 from jaxconv.jaxpr.primitives import record_of
-from jaxconv.prover.conditions import equations, inside
 from jaxconv.source import origin_of_equation
 from jaxconv.symbolic.specs import Spec
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a value in a jaxpr is made of.
-
-    Attributes:
-        layers: of which it is the output.
-        parameters: that went into it and belong to no layer yet.
-        whole: it has every number of its layer once, perhaps in another order.
-    """
-
-    layers: tuple[Layer, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
-    whole: bool = True
-
-    def is_whole(self) -> bool:
-        """Whether it has every number of its layers, and is no statistic of them."""
-        return self.whole and all(layer.part_of is None for layer in self.layers)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the equations that are read stand.
-
-    Attributes:
-        into: the list of layers they add to.
-        times: how often they run: the lengths of the scans around them.
-        calls: the calls around them, the outermost first.
-    """
-
-    into: Layers
-    times: tuple[Any, ...] = ()
-    calls: tuple[JaxprEqn, ...] = ()
-
-    def name(self, eqn: JaxprEqn, parameters: Iterable[Parameter]) -> str:
-        """The layer of the user's that an equation is; else its parameters, else its line."""
-        origins = [origin_of_equation(step) for step in (eqn, *self.calls[::-1])]
-        layer = next((origin.layer for origin in origins if origin.layer), "")
-        home = ".".join(_shared([parameter.path[:-1] for parameter in parameters]))
-        if not re.search(r"[^\W\d]", home):  # of a list of parameters only the number is known
-            home = ""
-        if home.endswith(f".{layer}") or (home and "[" in layer):  # it says which of the blocks
-            return home
-        return layer or home or str(origins[0]) or eqn.primitive.name
-
-
-def _shared(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """What paths have in common at their beginning."""
-    found = ()
-    for steps in zip(*paths, strict=False):
-        if len(set(steps)) > 1:
-            break
-        found += steps[:1]
-    return found
-
-
-@dataclass
-class Reader:
-    """Reads the equations of one trace in order, and keeps what belongs to which layer."""
-
-    claimed: set[Parameter] = field(default_factory=set)
-    taps: dict[str, Tap] = field(default_factory=dict)
-    constants: dict[int, Value] = field(default_factory=dict)
-
-    def walk(
-        self, jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[Value], place: Place
-    ) -> list[Value]:
-        """Read a jaxpr; what its results are made of."""
-        values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
-        for variable, const in zip(jaxpr.constvars, consts, strict=True):
-            values[variable] = self._constant(const)
-
-        def value(atom: Any) -> Value:
-            return Value() if isinstance(atom, Literal) else values[atom]
-
-        for eqn in jaxpr.eqns:
-            outputs = self._apply(eqn, [value(atom) for atom in eqn.invars], place)
-            values.update(zip(eqn.outvars, outputs, strict=True))
-        return [value(atom) for atom in jaxpr.outvars]
-
-    def _constant(self, array: Any) -> Value:
-        """A closed-over array; where several calls close over it, it is one."""
-        if id(array) not in self.constants:
-            learnt = jnp.issubdtype(jnp.result_type(array), jnp.inexact)
-            found = (Parameter((), prod(jnp.shape(array))),) if learnt else ()
-            self.constants[id(array)] = Value((), found)
-        return self.constants[id(array)]
-
-    def _apply(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
-        inner = body(eqn)
-        if inner is not None:
-            calls = (*place.calls, eqn)
-            return self.walk(*inner, inputs, replace(place, calls=calls))
-        name = eqn.primitive.name
-        if name in LOOPS:
-            return LOOPS[name](self, eqn, inputs, place)
-        kind = _kind(eqn)
-        always = kind == "unknown" or record_of(eqn).macs is not None
-        if kind and (always or any(value.layers for value in inputs)):
-            output = self._layer(kind, eqn, inputs, place)
-        else:
-            output = self._cheap(eqn, inputs, place)
-        return [output] * len(eqn.outvars)
-
-    def _layer(self, kind: str, eqn: JaxprEqn, inputs: Sequence[Value], place: Place) -> Value:
-        """A new layer that takes these."""
-        layer = Layer(
-            kind,
-            place.name(eqn, chain.from_iterable(v.parameters for v in inputs if not v.layers)),
-            eqn,
-            ValueRef(place.calls, eqn.outvars[0]),
-            tuple(chain.from_iterable(value.layers for value in inputs)),
-            place.times,
-            eqn.outvars[0].aval,
-            fixed=tuple(not value.layers for value in inputs),
-            calls=place.calls,
-        )
-        self._claim(layer, inputs)
-        place.into.append(layer)
-        return Value((layer,))
-
-    def _claim(self, layer: Layer, inputs: Iterable[Value]) -> None:
-        """Give a layer the parameters that come in and are nobody's."""
-        for parameter in chain.from_iterable(value.parameters for value in inputs):
-            if parameter not in self.claimed:
-                self.claimed.add(parameter)
-                layer.parameters.append(parameter)
-
-    def _cheap(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> Value:
-        """What belongs to the layer that it follows, unless it joins several."""
-        output = self._follow(eqn, inputs, place)
-        if eqn.primitive.name == "name":
-            self._tap(eqn, output, place)
-        return output
-
-    def _tap(self, eqn: JaxprEqn, value: Value, place: Place) -> None:
-        """Take down a named value; its layer bears the name from now on."""
-        name = fresh(eqn.params["name"], self.taps)
-        alone = value.is_whole() and len(value.layers) == 1 and value.layers[0].kind != "input"
-        layer = value.layers[0] if alone else None
-        self.taps[name] = Tap(ValueRef(place.calls, eqn.outvars[0]), layer)
-        if layer is not None:
-            layer.name, layer.named = name, True
-
-    def _follow(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> Value:
-        """A value of the layers that feed it; a join where they are several."""
-        parameters = tuple(dict.fromkeys(chain.from_iterable(v.parameters for v in inputs)))
-        if getattr(eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
-            return Value((), parameters, whole=False)
-        feeding = [value for value in inputs if value.layers]
-        layers = _together(feeding)
-        if layers is None:
-            return self._layer("join", eqn, inputs, place)
-        home = next((layer for layer in layers if layer.kind != "input"), None)
-        if home is None:
-            return Value(layers, parameters)
-        record = record_of(eqn)
-        self._claim(home, inputs)
-        whole = record.index_map is not None and any(map(Value.is_whole, feeding))
-        for layer in layers if whole and record.keeps_feature_map else ():  # not after a flatten
-            layer.output = eqn.outvars[0].aval
-            layer.ref = ValueRef(place.calls, eqn.outvars[0])
-        return Value(layers, (), whole)
-
-    def _scan(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
-        closed = eqn.params["jaxpr"]
-        again = replace(
-            place, times=(*place.times, eqn.params["length"]), calls=(*place.calls, eqn)
-        )
-        slices = map(_step, inputs, eqn.invars, closed.jaxpr.invars)
-        outputs = self.walk(closed.jaxpr, closed.consts, list(slices), again)
-        return list(map(_step, outputs, eqn.outvars, closed.jaxpr.outvars))
-
-    def _while(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
-        asking, doing = (eqn.params[f"{part}_jaxpr"] for part in ("cond", "body"))
-        first = eqn.params["cond_nconsts"]
-        second = first + eqn.params["body_nconsts"]
-        place = replace(place, calls=(*place.calls, eqn))
-        self.walk(asking.jaxpr, asking.consts, inputs[:first] + inputs[second:], place)
-        return self.walk(doing.jaxpr, doing.consts, inputs[first:], place)
-
-    def _cond(self, eqn: JaxprEqn, inputs: list[Value], place: Place) -> list[Value]:
-        conditional, results = Conditional([]), []
-        for branch in eqn.params["branches"]:
-            conditional.branches.append([])
-            inner = Place(conditional.branches[-1], place.times, (*place.calls, eqn))
-            results.append(self.walk(branch.jaxpr, branch.consts, inputs[1:], inner))
-        place.into.append(conditional)
-        return [_either(ways) for ways in zip(*results, strict=True)]
-
-
-def _together(values: Sequence[Value]) -> tuple[Layer, ...] | None:
-    """The layers that values belong to together; None where they are branches that join."""
-    each = [dict.fromkeys(layer.whole() for layer in value.layers) for value in values]
-    layers = tuple(dict.fromkeys(chain.from_iterable(each)))
-    if len({frozenset(some) for some in each}) < 2 or all(n.kind == "input" for n in layers):
-        return layers
-    root = next((r for r in layers if all(layer.rests_on(r) for layer in layers)), None)
-    if root is None:
-        return None
-    for layer in layers:
-        layer.join_to(root)
-    return (root,)
-
-
-def _step(value: Value, outer: Any, inner: Any) -> Value:
-    """A value at the border of a scan: of an array with an axis more, one step only."""
-    same = len(shape_of(outer)) == len(shape_of(inner))
-    return value if same else replace(value, whole=False)
-
-
-def _either(ways: Sequence[Value]) -> Value:
-    layers = dict.fromkeys(chain.from_iterable(value.layers for value in ways))
-    parameters = dict.fromkeys(chain.from_iterable(value.parameters for value in ways))
-    return Value(tuple(layers), tuple(parameters), all(value.whole for value in ways))
-
-
-def _kind(eqn: JaxprEqn) -> str:
-    """The kind of layer that an equation is; empty where it belongs to the layer before it.
-
-    Inner jaxprs that multiply make it an unknown one: how often they run is not known.
-    """
-    inner = (step for jaxpr in inside(eqn) for step in equations(jaxpr))
-    multiplies = any(record_of(step).macs is not None for step in inner)
-    return record_of(eqn).kind or ("unknown" if multiplies else "")
-
-
-LOOPS: dict[str, Callable[..., list[Value]]] = {
-    "scan": Reader._scan,
-    "while": Reader._while,
-    "cond": Reader._cond,
-}
 
 
 def read(closed: ClosedJaxpr, template: Any) -> Network:
@@ -266,23 +39,300 @@ def read(closed: ClosedJaxpr, template: Any) -> Network:
     Args:
         closed: the trace.
         template: its arguments, with specs as leaves.
+
+    Returns:
+        The layers of the trace, and which feeds which.
     """
-    values: list[Value] = []
-    inputs: dict[str, Var] = {}
-    for role, variable in zip(_roles(template), closed.jaxpr.invars, strict=True):
-        if role is None:
-            name = f"input {len(inputs) + 1}" if inputs else "input"
-            inputs[name] = variable
-            values.append(Value((Layer("input", name, output=variable.aval),)))
+    graph = dataflow(closed, _roles(template))
+    grouping = _Grouping()
+    grouping.contents.update((one, Content((Core("input", one.name),))) for one in graph.inputs)
+    grouping.contents.update((one, Content((), (one,))) for one in graph.parameters)
+    for operation in graph.operations:
+        grouping.add(operation)
+    return _network(closed, graph, grouping)
+
+
+@dataclass(frozen=True, eq=False)
+class Core:
+    """What a layer is built around: an operation, or an input.
+
+    Attributes:
+        kind: as that of a :class:`Layer`.
+        name: of the user's layer, its parameters, its source line, or its primitive.
+        operation: None for an input.
+        sources: what it takes.
+        fixed: for each operand whether it is the same for all inputs.
+    """
+
+    kind: str
+    name: str
+    operation: Operation | None = None
+    sources: tuple["Core", ...] = ()
+    fixed: tuple[bool, ...] = ()
+
+
+class Content(NamedTuple):
+    """What a value is made of.
+
+    Attributes:
+        cores: of the layers that it belongs to.
+        parameters: that went into it and belong to no layer yet.
+        whole: whether it has every number of its layer once, perhaps in another order.
+    """
+
+    cores: tuple[Core, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    whole: bool = True
+
+
+class _Grouping:
+    """Finds out, operation by operation, which layer each belongs to.
+
+    Attributes:
+        contents: what is made of each operation, input and parameter.
+        cores: of the layers, in order of computation.
+        merged: cores of statistics, with the core that they normalise.
+        owners: the first layer that uses each parameter.
+        ends: the last operation of each layer that still gives its map.
+        names: of the layers that the function names.
+        named_values: the values that the function names, with the core they belong to, if any.
+    """
+
+    def __init__(self) -> None:
+        self.contents: dict[Source, Content] = {}
+        self.cores: list[Core] = []
+        self.merged: dict[Core, Core] = {}
+        self.owners: dict[Parameter, Core] = {}
+        self.ends: dict[Core, Operation] = {}
+        self.names: dict[Core, str] = {}
+        self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
+
+    def add(self, operation: Operation) -> None:
+        """Begin a layer with an operation, or let it belong to those that feed it."""
+        record, inputs = record_of(operation.eqn), [*map(self._content, operation.inputs)]
+        kind = record.kind or ("unknown" if _multiplies_unseen(operation.eqn) else "")
+        always = kind == "unknown" or record.macs is not None
+        if kind and (always or any(content.cores for content in inputs)):
+            content = self._begin_layer(kind, operation, inputs)
         else:
-            learnt = role and jnp.issubdtype(variable.aval.dtype, jnp.inexact)
-            found = (Parameter(role, prod(shape_of(variable))),) if learnt else ()
-            values.append(Value((), found))
-    reader, layers = Reader(), []
-    reader.walk(closed.jaxpr, closed.consts, values, Place(layers))
-    known = chain(values, reader.constants.values())
-    unused = (p for value in known for p in value.parameters if p not in reader.claimed)
-    return Network(closed, layers, reader.taps, inputs, unused)
+            content = self._follow(operation, inputs)
+            if operation.eqn.primitive.name == "name":
+                self._name_value(operation, content)
+        self.contents[operation] = content
+
+    def root(self, core: Core) -> Core:
+        """The core itself, or the one that it is a statistic of."""
+        return self.root(self.merged[core]) if core in self.merged else core
+
+    def _content(self, value: Value) -> Content:
+        contents = [self.contents[source] for source in value.sources]
+        return Content(
+            _unique(content.cores for content in contents),
+            _unique(content.parameters for content in contents),
+            not value.partial and all(content.whole for content in contents),
+        )
+
+    def _is_whole(self, content: Content) -> bool:
+        """Whether it has every number of its layers, and is not a statistic of them."""
+        return content.whole and not any(core in self.merged for core in content.cores)
+
+    def _begin_layer(self, kind: str, operation: Operation, inputs: Sequence[Content]) -> Content:
+        parameters = chain.from_iterable(c.parameters for c in inputs if not c.cores)
+        core = Core(
+            kind,
+            _layer_name(operation, parameters),
+            operation,
+            tuple(chain.from_iterable(content.cores for content in inputs)),
+            tuple(not content.cores for content in inputs),
+        )
+        self.cores.append(core)
+        self.ends[core] = operation
+        self._claim(core, inputs)
+        return Content((core,))
+
+    def _claim(self, core: Core, inputs: Iterable[Content]) -> None:
+        """Give a layer the parameters that come in and have no owner."""
+        for parameter in chain.from_iterable(content.parameters for content in inputs):
+            self.owners.setdefault(parameter, core)
+
+    def _follow(self, operation: Operation, inputs: Sequence[Content]) -> Content:
+        """A value of the layers that feed it; a join where they are several."""
+        parameters = _unique(content.parameters for content in inputs)
+        if getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
+            return Content((), parameters, whole=False)
+        feeding = [content for content in inputs if content.cores]
+        cores = self._together(feeding)
+        if cores is None:
+            return self._begin_layer("join", operation, inputs)
+        owner = next((core for core in cores if core.kind != "input"), None)
+        if owner is None:
+            return Content(cores, parameters)
+        self._claim(owner, inputs)
+        record = record_of(operation.eqn)
+        whole = record.index_map is not None and any(map(self._is_whole, feeding))
+        if whole and record.keeps_feature_map:  # not after a flatten
+            self.ends.update(dict.fromkeys(cores, operation))
+        return Content(cores, (), whole)
+
+    def _together(self, contents: Sequence[Content]) -> tuple[Core, ...] | None:
+        """The layers that values belong to together; None where they are branches that join."""
+        each = [dict.fromkeys(map(self.root, content.cores)) for content in contents]
+        cores = _unique(each)
+        if len({frozenset(some) for some in each}) < 2 or all(c.kind == "input" for c in cores):
+            return cores
+        roots = (root for root in cores if all(self._rests_on(core, root) for core in cores))
+        root = next(roots, None)
+        if root is None:
+            return None
+        for core in cores:
+            self._merge(core, root)
+        return (root,)
+
+    def _rests_on(self, core: Core, root: Core) -> bool:
+        """Whether a layer is ``root`` or made of statistics of it alone."""
+        core = self.root(core)
+        if core is root:
+            return True
+        is_statistic = core.kind in ("reduction", "join")
+        return is_statistic and all(self._rests_on(source, root) for source in core.sources)
+
+    def _merge(self, core: Core, root: Core) -> None:
+        """Put a statistic, and all that it is made of, into the layer that it rests on."""
+        core = self.root(core)
+        if core is root:
+            return
+        self.merged[core] = root
+        for source in core.sources:
+            self._merge(source, root)
+
+    def _name_value(self, operation: Operation, content: Content) -> None:
+        """Take down a named value; its layer has the name from now on."""
+        name = fresh(operation.eqn.params["name"], self.named_values)
+        core = content.cores[0] if len(content.cores) == 1 and self._is_whole(content) else None
+        core = None if core is None or core.kind == "input" else core
+        ref = ValueRef(operation.scope.calls, operation.eqn.outvars[0])
+        self.named_values[name] = (ref, core)
+        if core is not None:
+            self.names[core] = name
+
+
+def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(groups)))
+
+
+def _multiplies_unseen(eqn: JaxprEqn) -> bool:
+    """Whether jaxprs inside an equation multiply: how often they run is not known."""
+    inner = (step for jaxpr in subjaxprs(eqn) for step in equations(jaxpr))
+    return any(record_of(step).macs is not None for step in inner)
+
+
+def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
+    """The layer of the user's that an operation is; else its parameters, else its line."""
+    eqns = (operation.eqn, *operation.scope.calls[::-1])
+    origins = [*map(origin_of_equation, eqns)]
+    layer = next((origin.layer for origin in origins if origin.layer), "")
+    shared: tuple[str, ...] = ()  # what the paths of all parameters begin with
+    for steps in zip(*(parameter.path[:-1] for parameter in parameters), strict=False):
+        if len(set(steps)) > 1:
+            break
+        shared += steps[:1]
+    module = ".".join(shared)
+    if not re.search(r"[^\W\d]", module):  # of a list of parameters only the number is known
+        module = ""
+    if module.endswith(f".{layer}") or (module and "[" in layer):  # it says which of the blocks
+        return module
+    return layer or module or str(origins[0]) or operation.eqn.primitive.name
+
+
+def _network(closed: ClosedJaxpr, graph: Dataflow, grouping: _Grouping) -> Network:
+    """Build the layers, with their final names, parameters and maps."""
+    layers = _layers(graph, grouping)
+    rows = [core for core in grouping.cores if core not in grouping.merged]
+    named = {
+        name: NamedValue(ref, core and layers[core])
+        for name, (ref, core) in grouping.named_values.items()
+    }
+    return Network(
+        closed,
+        _nested([(_branches(core.operation), layers[core]) for core in rows if core.operation]),
+        {layers[core].name: layers[core] for core in rows},
+        named,
+        {one.name: one.var for one in graph.inputs},
+        tuple(one for one in graph.parameters if one not in grouping.owners),
+    )
+
+
+def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
+    """Make a layer of each core."""
+    layers = {
+        grouping.contents[one].cores[0]: Layer("input", one.name, one.var.aval)
+        for one in graph.inputs
+    }
+    parameters: dict[Core, list[Parameter]] = {}
+    for parameter, owner in grouping.owners.items():
+        parameters.setdefault(grouping.root(owner), []).append(parameter)
+    taken = {*grouping.named_values}
+    for core in grouping.cores:
+        operation, end = core.operation, grouping.ends[core]
+        assert operation is not None
+        name = grouping.names.get(core) or core.name
+        if core not in grouping.names and core not in grouping.merged:
+            name = fresh(core.name, taken)
+            taken.add(name)
+        layers[core] = Layer(
+            core.kind,
+            name,
+            end.eqn.outvars[0].aval,
+            operation.eqn,
+            operation.scope.calls,
+            ValueRef(end.scope.calls, end.eqn.outvars[0]),
+            tuple(layers[source] for source in dict.fromkeys(map(grouping.root, core.sources))),
+            tuple(_lengths(operation.scope)),
+            tuple(parameters.get(core, ())),
+            core.fixed,
+        )
+    return layers
+
+
+def _lengths(scope: Scope) -> Iterator[Any]:
+    """How often each scan around an operation runs."""
+    for flow in filter(None, map(control_flow, scope.calls)):
+        if flow.length is not None:
+            yield flow.length
+
+
+Branch = tuple[tuple[JaxprEqn, ...], int]  # the calls around a branch, and which one it is
+
+
+def _branches(operation: Operation) -> tuple[Branch, ...]:
+    """The branches that an operation is in, the outermost first."""
+    calls, numbers = operation.scope
+    kinds = [(flow := control_flow(call)) and flow.kind for call in calls]
+    return tuple(
+        (calls[: depth + 1], numbers[depth])
+        for depth, kind in enumerate(kinds)
+        if kind is FlowKind.BRANCHES
+    )
+
+
+def _nested(entries: Sequence[tuple[tuple[Branch, ...], Layer]]) -> Layers:
+    """Put the layers of branches into conditionals."""
+    found: list[Layer | Conditional] = []
+    for calls, group in groupby(entries, lambda entry: entry[0][0][0] if entry[0] else None):
+        inside = [*group]
+        if calls is None:
+            found += [layer for _, layer in inside]
+        else:
+            numbers = range(len(calls[-1].params["branches"]))
+            found.append(
+                Conditional(
+                    tuple(
+                        _nested([(path[1:], one) for path, one in inside if path[0][1] == number])
+                        for number in numbers
+                    )
+                )
+            )
+    return tuple(found)
 
 
 def _roles(template: Any) -> Iterator[tuple[str, ...] | None]:

@@ -1,24 +1,20 @@
 """One neuron of any network: what it sees, its weights, their sum, and what becomes of it."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxconv.analysis.feature_maps import values_at
-from jaxconv.analysis.index_path import Step, follow, names, sum_of
-from jaxconv.analysis.network import Layer, Network, ValueRef
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.feature_maps import TracedCall, trace_call
+from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow, operation_names
+from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
-from jaxconv.compat import Var
 from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
-from jaxconv.prover.check import pure
 
 Box = tuple[tuple[int, int], ...]
 AXES = ("x", "y", "z")
@@ -66,39 +62,28 @@ class Neuron:
     box: Box | None
 
     def __str__(self) -> str:
-        place = f" at {self.at}" if self.at else ""
-        sides = " x ".join(map(str, self.patch.shape))
-        lines = [
-            f"{self.layer}, channel {self.channel}{place}",
-            f"sees {sides} numbers of {' and '.join(self.sources)}",
-            *_boxed(self.box),
-            *self._terms(),
-            *([f"{_some(self.then)} -> {self.value:.6g}"] if self.then else []),
-            f"in the feature map: {self.map_value:.6g}",
-        ]
-        return "\n  ".join(lines)
+        return "\n  ".join(self._lines())
 
-    def _terms(self) -> Iterator[str]:
-        """The sum, term by term."""
+    def _lines(self) -> Iterator[str]:
+        position = f" at {self.at}" if self.at else ""
+        yield f"{self.layer}, channel {self.channel}{position}"
+        sides = " x ".join(map(str, self.patch.shape))
+        yield f"sees {sides} numbers of {' and '.join(self.sources)}"
+        if self.box is not None and len(self.box) == 2:
+            (top, bottom), (left, right) = self.box
+            yield f"and so pixels y = {top} to {bottom - 1}, x = {left} to {right - 1} of the image"
         count = f"{self.patch.size:,} numbers"
         if self.pre is None:
             yield f"the {self.kind} of {count} = {pooled(self.kind, self.patch):.6g}"
-            return
-        bias = f"; + bias {self.bias:.6g} = {self.pre:.6g}" if self.bias else ""
-        yield f"{self.patch.size:,} weights . {count} = {self.pre - self.bias:.6g}{bias}"
-
-
-def _boxed(box: Box | None) -> Iterator[str]:
-    """Where in an image it looks."""
-    if box is not None and len(box) == 2:
-        (top, bottom), (left, right) = box
-        yield f"and so pixels y = {top} to {bottom - 1}, x = {left} to {right - 1} of the image"
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names in a line; of many the first."""
-    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
-    return ", ".join(names[:3] if more else names) + more
+        else:
+            bias = f"; + bias {self.bias:.6g} = {self.pre:.6g}" if self.bias else ""
+            yield f"{self.patch.size:,} weights . {count} = {self.pre - self.bias:.6g}{bias}"
+        if self.then:
+            many = len(self.then) > 4
+            names = ", ".join(self.then[:3] if many else self.then)
+            more = f" and {len(self.then) - 3} more" if many else ""
+            yield f"{names}{more} -> {self.value:.6g}"
+        yield f"in the feature map: {self.map_value:.6g}"
 
 
 @public_api
@@ -147,9 +132,9 @@ def neuron(
         >>> abs(n.value - n.map_value) < 1e-5
         True
     """
-    call, given = pure(fn, args)
-    network = read(jax.make_jaxpr(call)(*given), given)
-    name, found, reading = _layer(network, layer)
+    traced = trace_call(fn, *args)
+    network = traced.network
+    name, wanted, reading = _layer(network, layer)
     shape = shape_of(reading.eqn.outvars[0])
     at = tuple(at)
     sides = reading.axes.sizes(shape)
@@ -157,87 +142,65 @@ def neuron(
     grid = np.ix_(*map(range, sides.pixels))
     end = network.maps()[name]
     steps, everywhere = (
-        follow(network, found, end, image, places, channel) for places in (at, grid)
+        follow(network, wanted, end, image, positions, channel) for positions in (at, grid)
     )
-    number = _number(network, reading, steps, jax.tree.leaves(given), everywhere[-1].place)
-    rows = {row: title for title, row in network.rows.items()}
-    sources = tuple(rows.get(source, source.name) for source in found.feeding())
+    number = _number(traced, reading, steps, everywhere[-1].index)
+    sources = tuple(source.name for source in wanted.sources)
     sees = functools.partial(receptive_field, fn, *args, layer=name, layout=layout)
     box = _box(sees, at, sides.pixels)
     return Neuron(name, at, channel, image, reading.kind, sources, **number, box=box)
 
 
 def _number(
-    network: Network,
+    traced: TracedCall,
     reading: PatchReader,
-    steps: Sequence[Step],
-    leaves: Sequence[Any],
+    steps: Sequence[PathStep],
     everywhere: Index,
 ) -> dict[str, Any]:
     """Compute a neuron by hand, and what its network makes of that and of its own sum."""
     first, last = steps[0], steps[-1]
-    summed = sum_of(steps[1:]) or first
+    summed = addition_of_bias(steps[1:]) or first
     operands = [ValueRef(first.ref.calls, variable) for variable in reading.operands]
-    added = _added(summed)
-    values = _values(network, [*operands, *added, summed.ref, last.ref], leaves)
-    patch, weights = reading.read(first.place, *(values[ref] for ref in operands))
-    bias = _bias(summed, values)
+    addend = summed.addend()
+    added = [addend] if isinstance(addend, ValueRef) else []
+    values = traced.values([*operands, *added, summed.ref, last.ref])
+    patch, weights = reading.read(first.index, *(values[ref] for ref in operands))
+    bias = values[addend] if isinstance(addend, ValueRef) else 0.0 if addend is None else addend
+    bias = float(np.broadcast_to(bias, shape_of(summed.ref.var))[summed.index])
     pre = None if weights is None else float((patch * weights).sum() + bias)
     changed = values[summed.ref].copy()
-    changed[summed.place] = pooled(reading.kind, patch) if pre is None else pre
-    then = _values(network, [last.ref], leaves, {summed.ref: changed})
+    changed[summed.index] = pooled(reading.kind, patch) if pre is None else pre
+    then = traced.values([last.ref], {summed.ref: changed})
     return {
         "patch": patch,
         "weights": weights,
         "bias": bias,
         "pre": pre,
-        "value": float(then[last.ref][last.place]),
-        "map_value": float(values[last.ref][last.place]),
+        "value": float(then[last.ref][last.index]),
+        "map_value": float(values[last.ref][last.index]),
         "map": np.asarray(values[last.ref][everywhere], float),
-        "then": names(steps[steps.index(summed) + 1 :], len(summed.ref.calls)),
+        "then": operation_names(steps[steps.index(summed) + 1 :], len(summed.ref.calls)),
     }
-
-
-def _values(
-    network: Network,
-    refs: Iterable[ValueRef],
-    leaves: Sequence[Any],
-    instead: Mapping[ValueRef, Any] | None = None,
-) -> dict[ValueRef, np.ndarray]:
-    """Values inside a network by where they stand."""
-    names = {str(number): ref for number, ref in enumerate(dict.fromkeys(refs))}
-    found = values_at(network, names, leaves, instead)
-    return {names[number]: np.asarray(value) for number, value in found.items()}
-
-
-def _added(step: Step) -> list[ValueRef]:
-    """Where the bias is that a step adds, if it is an array."""
-    return [ValueRef(step.ref.calls, step.fixed)] if isinstance(step.fixed, Var) else []
-
-
-def _bias(step: Step, values: Mapping[ValueRef, np.ndarray]) -> float:
-    """The one that a step adds to the number; 0.0 where it adds none."""
-    refs = _added(step)
-    added = values[refs[0]] if refs else getattr(step.fixed, "val", 0.0)
-    return float(np.broadcast_to(added, shape_of(step.ref.var))[step.place])
 
 
 def _layer(network: Network, layer: str | int) -> tuple[str, Layer, PatchReader]:
     """The layer that a user means, and how to read it."""
     known = [name for name in network.maps() if _reading(network, name)]
-    nothing = "the function has no convolution, product or pool, and so no neurons."
-    raise_if([] if known else [Diagnostic(nothing, "pass a network that has one.")])
+    if not known:
+        wrong = "the function has no convolution, product or pool, and so no neurons."
+        raise ValidationError([Diagnostic(wrong, "pass a network that has one.")])
     name = network.name(layer)
-    found, reading = network.layer(name), _reading(network, name)
-    if found is None or reading is None:
-        kind = f"a {found.kind}" if found else "the value of no one layer"
+    wanted, reading = network.layer(name), _reading(network, name)
+    if wanted is None or reading is None:
+        kind = f"a {wanted.kind}" if wanted else "the value of no one layer"
         one_of = ", ".join(map(repr, known))
         wrong = f"{name} is {kind}, and has no neurons with a patch of their own."
         raise ValidationError([Diagnostic(wrong, f"pass layer= one of {one_of}.")])
-    loop = around(found.calls)
-    wrong = f"{name} is inside {loop}, where its neurons have no one value."
-    raise_if([Diagnostic(wrong, "pass the body as a function of its own.")] if loop else [])
-    return name, found, reading
+    loop = around(wanted.calls)
+    if loop:
+        wrong = f"{name} is inside {loop}, where its neurons have no one value."
+        raise ValidationError([Diagnostic(wrong, "pass the body as a function of its own.")])
+    return name, wanted, reading
 
 
 def _reading(network: Network, name: str) -> PatchReader | None:
@@ -270,16 +233,16 @@ def _within(number: Any, count: int) -> bool:
     return whole and number in range(count)
 
 
-def _box(found: Callable[[], ReceptiveField], at: Index, pixels: Index) -> Box | None:
+def _box(find: Callable[[], ReceptiveField], at: Index, pixels: Index) -> Box | None:
     """The pixels that a neuron sees; None where that is not known.
 
     Args:
-        found: finds the receptive field of its layer.
-        at: its place.
+        find: finds the receptive field of its layer.
+        at: its position.
         pixels: the neurons along each axis of its map; a map of others shows a wrong layout.
     """
     try:
-        field = found()
+        field = find()
         return field.box(*at) if field.map == pixels else None
     except ShapeError:
         return None

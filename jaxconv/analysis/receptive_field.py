@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from jaxconv.analysis.network import ValueRef
-from jaxconv.analysis.propagation import Follower, whole_numbers
-from jaxconv.analysis.regions import Case, Study, study
+from jaxconv.analysis.propagation import Propagator, Seen
+from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
 from jaxconv.jaxpr.axis_field import NO_PIXEL, AxisField, Field
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.periodic_pattern import Interval, PeriodicPattern
+from jaxconv.jaxpr.interpreter import ValueRef, shape_of
+from jaxconv.jaxpr.periodic_pattern import Interval
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.conditions import shape_text
 from jaxconv.symbolic.size import Size
@@ -74,19 +73,29 @@ class ReceptiveField:
             ShapeError: a place outside the map, or a box that is not known.
         """
         raise_if(_no_place(self.layer, at, self.map))
-        places = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
-        found = [
-            _interval(axis_field, places[axis_field.axis], size if clip else None)
-            for axis_field, size in zip(self._field, self.image, strict=True)
-        ]
-        raise_if([_unknown(self.layer)] if None in found else [])
-        box = tuple(interval for interval in found if interval is not None)
-        return ((0, 0),) * len(box) if (0, 0) in box else box
+        positions = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
+        box: list[Interval] = []
+        for axis_field, size in zip(self._field, self.image, strict=True):
+            interval = _interval(axis_field, positions[axis_field.axis], size if clip else None)
+            if interval is None:
+                wrong = f"what a neuron of {self.layer} sees follows no pattern that is known."
+                fix = "pass numbers as sizes of the image, and leave clip=True."
+                raise ValidationError([Diagnostic(wrong, fix)])
+            box.append(interval)
+        return ((0, 0),) * len(box) if (0, 0) in box else tuple(box)
 
     def neurons(self, values: Any, at: Sequence[int]) -> Any:
-        """What stands at one place in an array of the layer's map: all channels, all images."""
-        places = dict(zip(_axes(self._field), at, strict=True))
-        return values[tuple(places.get(axis, slice(None)) for axis in range(values.ndim))]
+        """Take the neurons at one position out of the layer's map.
+
+        Args:
+            values: an array of the map, with all channels and images.
+            at: the position along each axis of ``map``: y, x.
+
+        Returns:
+            An array of all channels and images.
+        """
+        positions = dict(zip(_axes(self._field), at, strict=True))
+        return values[tuple(positions.get(axis, slice(None)) for axis in range(values.ndim))]
 
     def short(self) -> str:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
@@ -153,66 +162,79 @@ def receptive_field(
         >>> jc.receptive_field(network, "b h w 1", kernel, layer=2).stride
         (2, 2)
     """
-    return look(fn, *args, layout=layout, where=where).field(layer)
+    return analyze_fields(fn, *args, layout=layout, where=where).field(layer)
 
 
-class Look:
-    """A function through which the image was followed, for all sizes of a study."""
+class FieldAnalysis:
+    """The receptive fields of all layers of a function, for all sizes.
 
-    def __init__(self, found: Study, layout: str | None = None) -> None:
-        self.study = found
-        self._pixels = _pixels(layout, found.cases[0])
-        self._fields = [_fields(case, self._pixels) for case in found.cases]
-        image = self._united([_image(case) for case in found.cases])
+    Attributes:
+        networks: the function traced for all sizes.
+    """
+
+    def __init__(self, networks: NetworkAnalysis, layout: str | None = None) -> None:
+        self.networks = networks
+        self._pixels = _pixel_axes(layout, networks.regions[0])
+        self._fields = [_fields(region, self._pixels) for region in networks.regions]
+        image = self._united([_image_shape(region) for region in networks.regions])
         self._image = tuple(image[axis] for axis in self._pixels)
 
     def names(self) -> list[str]:
-        """The layers, and named values, that see something of the image, in all cases."""
-        maps = self.study.cases[0].network.maps()
+        """The layers, and named values, that see something of the image, for all sizes."""
+        maps = self.networks.regions[0].network.maps()
         return [name for name in maps if all(name in fields for fields in self._fields)]
 
     def field(self, layer: str | int) -> ReceptiveField:
         """The receptive field of one layer.
 
+        Args:
+            layer: its name or number, or the name of a value.
+
+        Returns:
+            The field, for all sizes.
+
         Raises:
             ValidationError: an unknown layer, or one that does not depend on the image.
         """
-        name = self.study.cases[0].network.name(layer)
-        raise_if([] if name in self.names() else [_blind(name)])
-        each = [fields[name] for fields in self._fields]
-        axis_fields = tuple(self._reach(ways) for ways in zip(*each, strict=True))
-        shapes = [_shape(case, name) for case in self.study.cases]
-        shape = self._united(shapes) if len(set(map(len, shapes))) == 1 else ()
+        name = self.networks.regions[0].network.name(layer)
+        if name not in self.names():
+            wrong = f"{name} does not depend on the image."
+            raise ValidationError([Diagnostic(wrong, "name a layer that does.")])
+        per_region = [fields[name] for fields in self._fields]
+        field = tuple(self._axis_field(ways) for ways in zip(*per_region, strict=True))
+        shapes = [
+            tuple(map(region.substitute, shape_of(region.network.maps()[name].var)))
+            for region in self.networks.regions
+        ]
+        shape = self._united(shapes) if len({*map(len, shapes)}) == 1 else ()
         return ReceptiveField(
             name,
-            tuple(axis_field.pattern and axis_field.pattern.size for axis_field in axis_fields),
-            tuple(axis_field.pattern and axis_field.pattern.stride for axis_field in axis_fields),
-            tuple(axis_field.pattern and axis_field.pattern.offset for axis_field in axis_fields),
-            all(map(_is_exact, each)),
-            tuple(shape[axis] for axis in _axes(axis_fields)),
+            tuple(axis_field.pattern and axis_field.pattern.size for axis_field in field),
+            tuple(axis_field.pattern and axis_field.pattern.stride for axis_field in field),
+            tuple(axis_field.pattern and axis_field.pattern.offset for axis_field in field),
+            all(map(_is_exact, per_region)),
+            tuple(shape[axis] for axis in _axes(field)),
             self._image,
             self._pixels,
-            axis_fields,
+            field,
         )
 
-    def _reach(self, ways: Sequence[AxisField]) -> AxisField:
-        """What neurons see, out of what they see in each case."""
+    def _axis_field(self, ways: Sequence[AxisField]) -> AxisField:
+        """What neurons see along one axis, out of what they see in each region of the sizes."""
         first, exact = ways[0], all(way.exact for way in ways)
         if len({way.axis for way in ways}) > 1:
             return AxisField(None, None, None, exact=False)
         everywhere = all(way.everywhere for way in ways)
         bounds = first.bounds if len(ways) == 1 else None
         patterns = [way.pattern for way in ways if way.pattern is not None]
-        known = len(patterns) == len(ways) and len({one.sees_something for one in patterns}) == 1
-        pattern = self._pattern(patterns) if known else None
+        pattern = None
+        if len(patterns) == len(ways) and len({one.sees_something for one in patterns}) == 1:
+            numbers = self._united([one.numbers for one in patterns])
+            pattern = None if None in numbers else patterns[0].with_numbers(numbers)
         return AxisField(first.axis, pattern, bounds, exact, everywhere=everywhere)
 
-    def _pattern(self, patterns: Sequence[PeriodicPattern]) -> PeriodicPattern | None:
-        numbers = self._united([pattern.numbers for pattern in patterns])
-        return None if None in numbers else patterns[0].with_numbers(numbers)
-
     def _united(self, ways: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-        return tuple(self.study.unite(*sizes) for sizes in zip(*ways, strict=True))
+        return tuple(self.networks.unite(*sizes) for sizes in zip(*ways, strict=True))
 
 
 def _is_exact(axis_fields: Field) -> bool:
@@ -228,68 +250,72 @@ def _axes(axis_fields: Field) -> list[int]:
     )
 
 
-def look(
+def analyze_fields(
     fn: Callable[..., Any], *args: Any, layout: str | None = None, where: str | None = None
-) -> Look:
+) -> FieldAnalysis:
     """Follow the image through a function, for all sizes.
+
+    Args:
+        fn: any function of JAX, or a model, as :func:`receptive_field` takes it.
+        *args: its arguments.
+        layout: of the image.
+        where: the sizes asked about.
+
+    Returns:
+        The receptive fields of all layers.
 
     Raises:
         ValidationError: no size is accepted, or another layout than the image has.
     """
-    return Look(study(fn, *args, where=where), layout)
+    return FieldAnalysis(analyze(fn, *args, where=where), layout)
 
 
-def _image(case: Case) -> tuple[Any, ...]:
+def _image_shape(region: RegionNetwork) -> tuple[Any, ...]:
     """The shape of the image: the first input that may be one."""
-    return tuple(map(case.here, shape_of(case.network.image())))
+    return tuple(map(region.substitute, shape_of(region.network.image())))
 
 
-def _shape(case: Case, name: str) -> tuple[Any, ...]:
-    return tuple(map(case.here, shape_of(case.network.maps()[name].var)))
+def _fields(region: RegionNetwork, pixels: Sequence[int]) -> dict[str, Field]:
+    """What each layer sees in one region of the sizes."""
+    fields, maps = _propagated(region, pixels), region.network.maps().items()
+    return {name: fields[ref] for name, ref in maps if ref in fields}
 
 
-def _fields(case: Case, pixels: Sequence[int]) -> dict[str, Field]:
-    """What each layer sees in one case."""
-    found, maps = _followed(case, pixels), case.network.maps().items()
-    return {name: found[ref] for name, ref in maps if ref in found}
-
-
-def _followed(case: Case, pixels: Sequence[int]) -> dict[ValueRef, Field]:
+def _propagated(region: RegionNetwork, pixels: Sequence[int]) -> dict[ValueRef, Field]:
     """What each value sees along some axes of the image."""
-    closed, image, shape = case.network.closed, case.network.image(), _image(case)
+    closed, image, shape = region.network.closed, region.network.image(), _image_shape(region)
     field = tuple(AxisField.of_image(axis, shape[axis]) for axis in pixels)
-    fields = [field if var is image else None for var in closed.jaxpr.invars]
-    follower = Follower(case.here)
-    follower.walk(closed.jaxpr, fields, whole_numbers(closed.jaxpr, closed.consts))
-    return follower.found
+    inputs = [Seen(field if var is image else None) for var in closed.jaxpr.invars]
+    propagator = Propagator(region.substitute)
+    propagator.run(closed.jaxpr, closed.consts, inputs)
+    return propagator.fields
 
 
-def _slid_over(case: Case) -> tuple[int, ...]:
+def _convolved_axes(region: RegionNetwork) -> tuple[int, ...]:
     """The axes of the image over which the first convolution slides; none if that is not known."""
-    found = _followed(case, range(len(_image(case))))
-    layers = (layer for layer in case.network.rows.values() if layer.kind == "convolution")
-    for calls, eqn in ((layer.calls, layer.eqn) for layer in layers if layer.eqn):
-        operand, window = eqn.invars[0], record_of(eqn).window
-        spatial = [axis.input_axis for axis in window(eqn)] if window else []
-        ref = None if isinstance(operand, Literal) else ValueRef(calls, operand)
-        if ref is not None and ref in found:
-            axes = tuple(
-                axis for axis, axis_field in enumerate(found[ref]) if axis_field.axis in spatial
-            )
+    fields = _propagated(region, range(len(_image_shape(region))))
+    for layer in region.network.rows.values():
+        if layer.kind != "convolution" or layer.eqn is None:
+            continue
+        operand, window = layer.eqn.invars[0], record_of(layer.eqn).window
+        spatial = [axis.input_axis for axis in window(layer.eqn)] if window else []
+        field = None if isinstance(operand, Literal) else fields.get(ValueRef(layer.calls, operand))
+        if field is not None:
+            axes = tuple(n for n, axis_field in enumerate(field) if axis_field.axis in spatial)
             return axes if len(axes) == len(spatial) else ()
     return ()
 
 
-def _pixels(layout: str | None, case: Case) -> tuple[int, ...]:
+def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     """The axes of an image that have pixels; its layout has a letter for each."""
-    shape = _image(case)
-    if layout is None and (slid := _slid_over(case)):
-        return slid
+    shape = _image_shape(region)
+    if layout is None and (convolved := _convolved_axes(region)):
+        return convolved
     order = ORDERS.get(len(shape)) if layout is None else layout
     if order and len(order) == len(shape) and {*order} - {*"NC"}:
         return tuple(axis for axis, letter in enumerate(order) if letter not in "NC")
-    said = "" if layout is None else f", not {layout!r}"
-    wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{said}."
+    given = "" if layout is None else f", not {layout!r}"
+    wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{given}."
     fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"
     raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
 
@@ -329,15 +355,6 @@ def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[D
     yield Diagnostic(
         wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}."
     )
-
-
-def _unknown(layer: str) -> Diagnostic:
-    wrong = f"what a neuron of {layer} sees follows no pattern that is known."
-    return Diagnostic(wrong, "pass numbers as sizes of the image, and leave clip=True.")
-
-
-def _blind(layer: str) -> Diagnostic:
-    return Diagnostic(f"{layer} does not depend on the image.", "name a layer that does.")
 
 
 def _alike(numbers: Sequence[Pixels]) -> str:

@@ -1,9 +1,9 @@
 """A function traced for all sizes at once, each trace read as a network."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import islpy as isl
 import numpy as np
@@ -21,58 +21,71 @@ from jaxconv.symbolic.domains import SizePart, unite
 from jaxconv.symbolic.size import Size, transfer
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Case:
-    """Sizes for which one trace shows all.
+class RegionNetwork:
+    """A set of sizes for which one trace is right, and the network that it shows.
 
     Attributes:
-        piece: the sizes, and their trace.
-        network: read of it.
-        here: brings sizes of the trace to where they can be computed with.
+        region: the sizes, and their trace.
+        network: read of the trace.
+        substitute: rewrites sizes of the trace so that they can be computed with.
     """
 
-    piece: Region
+    region: Region
     network: Network
-    here: Substitute
+    substitute: Substitute
 
 
 @dataclass(frozen=True)
-class Study:
-    """All that is known of a function over a set of sizes.
+class NetworkAnalysis:
+    """A function traced for all sizes.
 
     Attributes:
         verdict: which sizes it accepts.
-        cases: what it does for them.
+        regions: the network for each part of these sizes.
     """
 
     verdict: Verdict
-    cases: list[Case]
+    regions: list[RegionNetwork]
 
     def unite(self, *sizes: Any) -> Any:
-        """One formula that is each of these in its own case; None if there is none.
+        """Find one formula for what each region has a formula for.
 
         Args:
-            *sizes: one for each case, or None where it is not known there.
-        """
-        if not any(isinstance(size, Size) for size in sizes):
-            return sizes[0] if len(set(sizes)) == 1 else self._joined(sizes)
-        return self._joined(sizes)
+            *sizes: one for each region, or None where it is not known there.
 
-    def _joined(self, sizes: Sequence[Any]) -> Any:
+        Returns:
+            A number, or a formula; None if there is none.
+        """
+        if len(set(sizes)) == 1 and not isinstance(sizes[0], Size):
+            return sizes[0]
         if not all(isinstance(size, int | Size) for size in sizes):
             return None
-        parts = [SizePart(c.piece.sizes, n) for c, n in zip(self.cases, sizes, strict=True)]
-        return if_known(lambda: self._everywhere(unite(parts)))
+        parts = [
+            SizePart(one.region.sizes, size) for one, size in zip(self.regions, sizes, strict=True)
+        ]
+        return if_known(lambda: self._substitute(unite(parts)))
 
     @functools.cached_property
-    def _everywhere(self) -> Substitute:
-        every = functools.reduce(isl.Set.union, (case.piece.sizes for case in self.cases))
-        return _bring_to(SymbolicTrace(every.coalesce(), searching=False))
+    def _substitute(self) -> Substitute:
+        return _substitution(
+            functools.reduce(isl.Set.union, (one.region.sizes for one in self.regions))
+        )
 
 
-def study(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Study:
-    """Trace a function for all sizes.
+def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> NetworkAnalysis:
+    """Trace a function for all sizes, and read each trace as a network.
+
+    Args:
+        fn: any function of JAX, or a model.
+        *args: its arguments, as :func:`jaxconv.check` takes them.
+        where: the sizes asked about.
+
+    Returns:
+        The network for each region of the sizes.
 
     Raises:
         ValidationError: no size is accepted, or sizes that cannot be traced as formulas.
@@ -80,31 +93,44 @@ def study(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Study
     exploration = explore_sizes(fn, *args, where=where)
     verdict = conclude(exploration)
     raise_if(_not_traced(exploration, verdict))
-    return Study(verdict, [_case(exploration, region) for region in exploration.regions])
+    return NetworkAnalysis(
+        verdict,
+        [
+            RegionNetwork(
+                region,
+                read(region.closed, exploration.subject.arguments),
+                _substitution(region.sizes),
+            )
+            for region in exploration.regions
+        ],
+    )
 
 
-def _case(exploration: Exploration, piece: Region) -> Case:
-    here = _bring_to(SymbolicTrace(piece.sizes.coalesce(), searching=False))
-    return Case(piece, read(piece.closed, exploration.subject.arguments), here)
+def if_known(compute: Callable[[], T]) -> T | None:
+    """Compute a number or a formula.
 
+    Args:
+        compute: takes nothing, and returns it.
 
-def if_known(compute: Callable[[], Any]) -> Any:
-    """A number or a formula; None where it is not decided."""
+    Returns:
+        The result; None where it is not decided.
+    """
     try:
         return compute()
     except Undecided:
         return None
 
 
-def _bring_to(home: SymbolicTrace) -> Substitute:
-    """A function that brings sizes of other traces to this one."""
+def _substitution(sizes: isl.Set) -> Substitute:
+    """A function that rewrites sizes of other traces as formulas that hold for some sizes."""
+    trace = SymbolicTrace(sizes.coalesce(), searching=False)
 
-    def here(size: Any) -> Any:
+    def substitute(size: Any) -> Any:
         if not isinstance(size, Size):
             return int(size) if isinstance(size, np.integer) else size
-        return transfer(size, home)
+        return transfer(size, trace)
 
-    return here
+    return substitute
 
 
 def _not_traced(exploration: Exploration, verdict: Verdict) -> Iterator[Diagnostic]:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
-from jaxconv.analysis.network import Conditional, Layer, Layers
-from jaxconv.analysis.receptive_field import Look, ReceptiveField
-from jaxconv.analysis.regions import Case, Study, if_known, study
+from jaxconv.analysis.network import Layer, Layers
+from jaxconv.analysis.receptive_field import FieldAnalysis, ReceptiveField
+from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze, if_known
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.equation import Substitute
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
-from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size
@@ -82,17 +82,17 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
-    found = study(fn, *args, where=where)
-    cases = [_case(case, padded_taps) for case in found.cases]
-    raise_if(_different(cases))
+    analysis = analyze(fn, *args, where=where)
+    regions = [_count_region(region, padded_taps) for region in analysis.regions]
+    raise_if(_different_layers(regions))
     point = None if at is None else dict(at)
-    raise_if([] if point is None else _no_point(point, found.verdict))
-    fields = _fields(found, layout)
-    rows, totals = _joined(found, cases, fields)
-    table = Summary(rows, _inputs(found), *totals, found.verdict.accepts, padded_taps)
+    raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
+    fields = _fields(analysis, layout)
+    rows, totals = _united(analysis, regions, fields)
+    table = Summary(rows, _inputs(analysis), *totals, analysis.verdict.accepts, padded_taps)
     if point is None:
         return table
-    numbers, sums = _numbers(cases, point, fields)
+    numbers, sums = _numbers(regions, point, fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
 
 
@@ -113,115 +113,124 @@ class _Counts(NamedTuple):
 
     def mapped(self, change: Callable[..., Any], *others: "_Counts") -> "_Counts":
         """Change each factor, given those of others in the same place."""
-        return _Counts(*(_each(change, fields) for fields in zip(self, *others, strict=True)))
+
+        def changed(*factors: tuple[Any, ...] | None) -> Any:
+            known = [some for some in factors if some is not None]
+            return tuple(map(change, *known)) if len(known) == len(factors) else None
+
+        return _Counts(*map(changed, self, *others))
 
 
-def _each(change: Callable[..., Any], fields: Sequence[Any]) -> Any:
-    if any(factors is None for factors in fields):
-        return None
-    return tuple(change(*sizes) for sizes in zip(*fields, strict=True))
-
-
-class _Case(NamedTuple):
-    """What one piece of the sizes shows.
+class _RegionCounts(NamedTuple):
+    """What one region of the sizes shows.
 
     Attributes:
-        found: the sizes, their trace, and the network.
-        names: of the layers that are rows, each another one.
-        counts: of them, in the same order.
+        analysis: the sizes, their trace, and the network.
+        counts: of the layers that are rows.
     """
 
-    found: Case
-    names: dict[Layer, str]
-    counts: list[_Counts]
+    analysis: RegionNetwork
+    counts: dict[Layer, _Counts]
 
 
-def _case(case: Case, padded_taps: bool) -> _Case:
-    counts = [_count(layer, case.here, padded_taps) for layer in case.network.rows.values()]
-    return _Case(case, {layer: name for name, layer in case.network.rows.items()}, counts)
+def _count_region(region: RegionNetwork, padded_taps: bool) -> _RegionCounts:
+    layers = region.network.rows.values()
+    return _RegionCounts(
+        region, {layer: _count(layer, region.substitute, padded_taps) for layer in layers}
+    )
 
 
-def _count(layer: Layer, here: Substitute, padded_taps: bool) -> _Counts:
+def _count(layer: Layer, substitute: Substitute, padded_taps: bool) -> _Counts:
     eqn = layer.eqn
     assert eqn is not None
-    output, times = (tuple(map(here, sizes)) for sizes in (layer.output.shape, layer.times))
+    output, times = (tuple(map(substitute, sizes)) for sizes in (layer.output.shape, layer.times))
     record = record_of(eqn)
     count_macs, count_weights = record.macs, record.weights
     if count_macs is None:
         return _Counts(output, times, None if layer.kind == "unknown" else (0,), None)
-    macs = if_known(lambda: count_macs(eqn, here, padded_taps))
-    learnt = any(layer.fixed[index] for index in record.weight_operands)
-    weights = count_weights(eqn, here) if learnt and count_weights else None
+    macs = if_known(lambda: count_macs(eqn, substitute, padded_taps))
+    is_learnt = any(layer.fixed[index] for index in record.weight_operands)
+    weights = count_weights(eqn, substitute) if is_learnt and count_weights else None
     return _Counts(output, times, macs, weights)
 
 
-def _inputs(found: Study) -> dict[str, tuple[Any, ...]]:
+def _inputs(analysis: NetworkAnalysis) -> dict[str, tuple[Any, ...]]:
     """The shapes of the inputs, by name."""
     shapes = [
-        {name: tuple(map(case.here, shape_of(var))) for name, var in case.network.inputs.items()}
-        for case in found.cases
+        {
+            name: tuple(map(region.substitute, shape_of(var)))
+            for name, var in region.network.inputs.items()
+        }
+        for region in analysis.regions
     ]
     return {
-        name: tuple(found.unite(*sizes) for sizes in zip(*(s[name] for s in shapes), strict=True))
+        name: tuple(
+            analysis.unite(*sizes) for sizes in zip(*(s[name] for s in shapes), strict=True)
+        )
         for name in shapes[0]
     }
 
 
-def _fields(found: Study, layout: str | None) -> Mapping[str, ReceptiveField]:
+def _fields(analysis: NetworkAnalysis, layout: str | None) -> Fields:
     """What the rows see of the image; nothing if the input is none, and nobody says it is."""
     try:
-        looked = Look(found, layout)
+        fields = FieldAnalysis(analysis, layout)
     except ValidationError:
         if layout is None:
             return {}
         raise
-    rows = found.cases[0].network.rows
-    return {name: looked.field(name) for name in looked.names() if name in rows}
+    rows = analysis.regions[0].network.rows
+    return {name: fields.field(name) for name in fields.names() if name in rows}
 
 
-def _joined(found: Study, cases: Sequence[_Case], fields: Fields) -> tuple[tuple[Row, ...], Totals]:
-    """The rows of all cases as one, with formulas that hold in each.
+def _united(
+    analysis: NetworkAnalysis, regions: Sequence[_RegionCounts], fields: Fields
+) -> tuple[tuple[Row, ...], Totals]:
+    """The rows of all regions as one, with formulas that hold in each.
 
     Factors are united, then multiplied: ``(h + 1)//2`` covers even and odd h, a product of two
     such formulas for either cannot be found from those for both.
     """
-    ways = zip(*(case.counts for case in cases), strict=True)
-    counts = [first.mapped(found.unite, *others) for first, *others in ways]
-    return _rows(cases[0], counts, fields)
+    ways = zip(*(region.counts.values() for region in regions), strict=True)
+    counts = [first.mapped(analysis.unite, *others) for first, *others in ways]
+    return _rows(regions[0], counts, fields)
 
 
 def _numbers(
-    cases: Sequence[_Case], point: Mapping[str, int], fields: Fields
+    regions: Sequence[_RegionCounts], point: Mapping[str, int], fields: Fields
 ) -> tuple[tuple[Row, ...], Totals]:
-    """The rows of the case that a point belongs to, with numbers."""
-    case = next(case for case in cases if SizeSet(case.found.piece.sizes).contains(**point))
+    """The rows of the region that a point belongs to, with numbers."""
+    region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
     number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
-    return _rows(case, [counts.mapped(number) for counts in case.counts], fields)
+    return _rows(region, [counts.mapped(number) for counts in region.counts.values()], fields)
 
 
-def _rows(case: _Case, counts: Iterable[_Counts], fields: Fields) -> tuple[tuple[Row, ...], Totals]:
+def _rows(
+    region: _RegionCounts, counts: Iterable[_Counts], fields: Fields
+) -> tuple[tuple[Row, ...], Totals]:
+    network = region.analysis.network
     rows = {
-        layer: _row(layer, case.names, count, fields)
-        for layer, count in zip(case.names, counts, strict=True)
+        layer: _row(layer, count, fields)
+        for layer, count in zip(region.counts, counts, strict=True)
     }
-    unused = sum(parameter.count for parameter in case.found.network.unused)
+    unused = sum(parameter.count for parameter in network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())
-    sums = (_total(case.found.network.layers, rows, name) for name in SUMMED)
+    sums = (_total(network.layers, rows, name) for name in SUMMED)
     return tuple(rows.values()), Totals(parameters, *sums)
 
 
-def _row(layer: Layer, names: Mapping[Layer, str], counts: _Counts, fields: Fields) -> Row:
+def _row(layer: Layer, counts: _Counts, fields: Fields) -> Row:
     size = layer.output.dtype.itemsize
     return Row(
-        names[layer],
+        layer.name,
         layer.kind,
-        tuple(names.get(source, source.name) for source in layer.feeding()),
+        tuple(source.name for source in layer.sources),
         counts.output,
         str(layer.output.dtype),
         _product(counts.times),
         sum(parameter.count for parameter in layer.parameters),
         _product(counts.weights),
-        fields.get(names[layer]),
+        fields.get(layer.name),
         _product(counts.macs, counts.times),
         _product((size,), counts.output, counts.times),
     )
@@ -235,47 +244,38 @@ def _product(*factors: tuple[Any, ...] | None) -> Any:
 
 def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
     """The sum over layers, and over the largest branches of forks; None where one is unknown."""
-    found = []
+    counts = []
     for entry in layers:
-        if isinstance(entry, Conditional):
-            found.append(_largest([_total(branch, rows, name) for branch in entry.branches]))
-        elif entry in rows:
-            found.append(getattr(rows[entry], name))
-    return None if any(count is None for count in found) else sum(found)
+        if isinstance(entry, Layer):
+            counts.append(getattr(rows[entry], name))
+            continue
+        branches = [_total(branch, rows, name) for branch in entry.branches]
+        largest = functools.partial(functools.reduce, functools.partial(extreme, "max"), branches)
+        counts.append(None if None in branches else if_known(largest))
+    return None if any(count is None for count in counts) else sum(counts)
 
 
-def _largest(counts: Sequence[Any]) -> Any:
-    if any(count is None for count in counts):
-        return None
-    return if_known(lambda: functools.reduce(functools.partial(extreme, "max"), counts))
-
-
-def _different(cases: Sequence[_Case]) -> Iterator[Diagnostic]:
-    """Whether the layers differ from case to case of the sizes."""
-    found: dict[Any, isl.Set] = {}
-    for case in cases:
-        key = tuple(
-            (
-                name,
-                layer.kind,
-                *(case.names.get(n, n.name) for n in layer.feeding()),
-                len(counts.output),
-            )
-            for (layer, name), counts in zip(case.names.items(), case.counts, strict=True)
+def _different_layers(regions: Sequence[_RegionCounts]) -> Iterator[Diagnostic]:
+    """Whether the layers differ from region to region of the sizes."""
+    sizes: dict[Any, isl.Set] = {}
+    for analysis, counts in regions:
+        layers = tuple(
+            (layer.name, layer.kind, *(source.name for source in layer.sources), len(count.output))
+            for layer, count in counts.items()
         )
-        found[key] = found.get(key, isl.Set.empty(case.found.piece.sizes.space)).union(
-            case.found.piece.sizes
-        )
-    if len(found) > 1:
-        texts = sorted(f"{len(key)} for {SizeSet(sizes)}" for key, sizes in found.items())
+        others = sizes.get(layers, isl.Set.empty(analysis.region.sizes.space))
+        sizes[layers] = others.union(analysis.region.sizes)
+    if len(sizes) > 1:
+        texts = sorted(f"{len(layers)} for {SizeSet(some)}" for layers, some in sizes.items())
         wrong = f"the layers differ from case to case: there are {', or '.join(texts)}."
         yield Diagnostic(wrong, "ask about one case with where=, or pass numbers as sizes.")
 
 
-def _no_point(point: Mapping[str, Any], verdict: Verdict) -> Iterator[Diagnostic]:
+def _point_diagnostics(point: Mapping[str, Any], verdict: Verdict) -> Iterator[Diagnostic]:
     """What is wrong with the sizes asked about."""
     names = verdict.accepts.names
-    if set(point) != set(names) or any(not _is_size(n) for n in point.values()):
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in point.values())
+    if set(point) != set(names) or not whole:
         want = ", ".join(f'"{name}": 224' for name in names)
         yield Diagnostic(
             f"at= is {dict(point)}, but must have {', '.join(names) or 'no name'}, "
@@ -287,7 +287,3 @@ def _no_point(point: Mapping[str, Any], verdict: Verdict) -> Iterator[Diagnostic
         reason = failure.message if failure else "where= leaves it out."
         fix = f"pass sizes with {verdict.accepts}."
         yield Diagnostic(f"{point_text(dict(point))} is not accepted: {reason}", fix)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -13,9 +13,9 @@ import jax
 from jax import lax
 
 from jaxconv.aot.fusion import Instruction, axes_of, is_max_pool
-from jaxconv.aot.program import Environment, variables
+from jaxconv.aot.program import Environment
 from jaxconv.compat import Jaxpr, Var
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of, variables
 from jaxconv.jaxpr.primitives import record_of
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, per group of images

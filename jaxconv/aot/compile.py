@@ -14,7 +14,7 @@ from jaxconv.aot.options import compiler_options
 from jaxconv.aot.program import fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
-from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
 from jaxconv.kernels.registry import Schedule
 from jaxconv.prover.check import require_arguments, require_callable
@@ -170,7 +170,7 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
         closed = inline_calls(replace_primitives(closed))
-        chosen = map(convolution_schedule, closed.jaxpr.eqns)
+        chosen = map(convolution_schedule, equations(closed.jaxpr, recursive=False))
         schedules = [schedule for schedule in chosen if schedule]
         closed = _fused(closed)
     folded, tree = fold_constants(closed), jax.tree.structure(outputs)

@@ -12,10 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxconv.aot.program import Environment, bind_equation, variables
+from jaxconv.aot.program import Environment
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.interpreter import bind_equation, equations, shape_of, value_of, variables
 from jaxconv.jaxpr.patch_reader import MapAxes
 from jaxconv.jaxpr.primitives import PrimitiveRecord, record_of
 from jaxconv.kernels.lowering import is_cpu_primitive, schedule_of_equation
@@ -150,8 +149,11 @@ def fuse(jaxpr: Jaxpr) -> list[Instruction]:
     convolutions = [uses.extend(convolution) for convolution in uses.convolutions()]
     last = {id(fused.equations[-1]): fused for fused in convolutions}
     inside = {id(eqn) for fused in convolutions for eqn in fused.equations}
-    return [last.get(id(eqn)) or SingleEquation(eqn) for eqn in jaxpr.eqns
-            if id(eqn) in last or id(eqn) not in inside]  # fmt: skip
+    return [
+        last.get(id(eqn)) or SingleEquation(eqn)
+        for eqn in uses.equations
+        if id(eqn) in last or id(eqn) not in inside
+    ]
 
 
 def convolution_schedule(eqn: JaxprEqn) -> Schedule | None:
@@ -172,14 +174,14 @@ class _Uses:
     """The equations that read each variable of a trace."""
 
     def __init__(self, jaxpr: Jaxpr) -> None:
-        self.jaxpr = jaxpr
-        self.readers = {v: eqn for eqn in jaxpr.eqns for v in variables(eqn.invars)}
-        reads = (v for eqn in jaxpr.eqns for v in eqn.invars)
+        self.equations = [*equations(jaxpr, recursive=False)]
+        self.readers = {v: eqn for eqn in self.equations for v in variables(eqn.invars)}
+        reads = (v for eqn in self.equations for v in eqn.invars)
         self.reads = Counter(variables((*reads, *jaxpr.outvars)))
 
     def convolutions(self) -> Iterator[FusedConvolution]:
         """The convolutions whose kernels can be prepared, with nothing fused yet."""
-        for eqn in self.jaxpr.eqns:
+        for eqn in self.equations:
             schedule = convolution_schedule(eqn)
             if schedule and schedule.selected and schedule.selected.prepare:
                 yield FusedConvolution((eqn,), schedule.selected)

@@ -1,7 +1,8 @@
 """Traces made ready to run: calls inlined, and what depends on parameters alone computed before."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -9,7 +10,16 @@ import jax
 import numpy as np
 
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import body, value_of
+from jaxconv.jaxpr.interpreter import (
+    Evaluator,
+    FlowKind,
+    Interpreter,
+    Scope,
+    bind_equation,
+    equations,
+    shape_of,
+    variables,
+)
 
 Environment = dict[Var, Any]  # the values of variables
 # A result that is more times larger than its operands, such as a bias broadcast to a map, is
@@ -34,11 +44,14 @@ class FoldedProgram:
 
 
 def retrace(closed: ClosedJaxpr, function: Callable[..., Any]) -> ClosedJaxpr:
-    """Trace a function in place of a trace.
+    """Trace a function of the constants and arguments of a trace.
 
     Args:
-        closed: gives the constants and the types of the arguments.
-        function: takes the constants and the arguments, both sequences.
+        closed: the trace.
+        function: takes a list of constants and a list of arguments, and returns a list of results.
+
+    Returns:
+        The trace to be used instead.
     """
     avals = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in closed.in_avals]
     return jax.make_jaxpr(lambda *args: function(closed.consts, args))(*avals)
@@ -50,117 +63,95 @@ def inline_calls(closed: ClosedJaxpr) -> ClosedJaxpr:
     Args:
         closed: a trace.
     """
-    return retrace(closed, lambda consts, args: _opened(closed.jaxpr, consts, args))
+    return retrace(closed, partial(_Inliner().run, closed.jaxpr))
 
 
-def _opened(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    values: Environment = dict(
-        zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True)
-    )
-    for eqn in jaxpr.eqns:
-        inputs = [_constant(value_of(atom, values)) for atom in eqn.invars]
+class _Inliner(Evaluator):
+    """Evaluates calls by their bodies."""
+
+    enters = frozenset({FlowKind.CALL})
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
+        del scope
         if eqn.primitive.name == "name":
-            outputs = inputs
-        elif inner := body(eqn):
-            outputs = _opened(*inner, inputs)
-        else:
-            outputs = bind_equation(eqn, inputs)
-        values.update(zip(eqn.outvars, outputs, strict=True))
-    return [value_of(atom, values) for atom in jaxpr.outvars]
+            return inputs
+        return bind_equation(eqn, inputs)
+
+    def constant(self, const: Any) -> Any:
+        return _as_jax_array(const)
 
 
-def _constant(value: Any) -> Any:
-    """A JAX array for an array that was written into the trace: a parameter like any other."""
+def _as_jax_array(value: Any) -> Any:
+    """An array of JAX for one that was written into the trace: a parameter like any other."""
     if isinstance(value, jax.Array) or np.ndim(value) == 0:
         return value
     with jax.ensure_compile_time_eval():
         return jax.numpy.asarray(np.asarray(value))
 
 
-def bind_equation(eqn: JaxprEqn, inputs: Iterable[Any]) -> list[Any]:
-    """Compute one equation.
-
-    Args:
-        eqn: of a trace.
-        inputs: the values of its operands.
-    """
-    outputs = eqn.primitive.bind(*inputs, **eqn.primitive.get_bind_params(eqn.params))
-    return list(outputs) if eqn.primitive.multiple_results else [outputs]
-
-
 def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
-    """Compute what depends on the constants alone, and return a program for the rest.
+    """Compute what depends on the constants alone, and leave a program for the rest.
 
     Args:
         closed: a trace without calls.
     """
     jaxpr = closed.jaxpr
-    early = [*_constant_equations(jaxpr)]
-    late = [eqn for eqn in jaxpr.eqns if not any(eqn is e for e in early)]
-    results = {v for eqn in early for v in eqn.outvars}
-    read = (*(v for eqn in late for v in eqn.invars), *jaxpr.outvars)
-    constants = results | set(jaxpr.constvars)
-    needed = [v for v in dict.fromkeys(variables(read)) if v in constants]
-    environment = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    environment |= _computed(early, [v for v in needed if v in results], environment)
-
-    def run(constants: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        environment = dict(zip((*needed, *jaxpr.invars), (*constants, *args), strict=True))
-        return evaluate(late, environment, jaxpr.outvars)
-
-    return FoldedProgram([jax.numpy.asarray(environment[v]) for v in needed], run)
-
-
-def evaluate(
-    eqns: Iterable[JaxprEqn], environment: Environment, outputs: Iterable[Any]
-) -> list[Any]:
-    """Compute equations one after the other.
-
-    Args:
-        eqns: in order.
-        environment: the values of all variables that they read; their results are added.
-        outputs: variables or literals whose values are returned.
-    """
-    for eqn in eqns:
-        inputs = [value_of(atom, environment) for atom in eqn.invars]
-        environment.update(zip(eqn.outvars, bind_equation(eqn, inputs), strict=True))
-    return [value_of(atom, environment) for atom in outputs]
+    early, late = _split(jaxpr)
+    made = {v for eqn in early for v in eqn.outvars}
+    read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
+    needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
+    values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    values |= _computed(
+        jaxpr.replace(eqns=early, invars=[], outvars=[v for v in needed if v in made]), values
+    )
+    rest = jaxpr.replace(eqns=late, constvars=needed)
+    return FoldedProgram(
+        [jax.numpy.asarray(values[v]) for v in needed],
+        lambda constants, args: Evaluator().run(rest, constants, args),
+    )
 
 
-def variables(atoms: Iterable[Any]) -> Iterator[Var]:
-    """Filter the variables out of variables and literals.
-
-    Args:
-        atoms: operands of equations.
-    """
-    return (atom for atom in atoms if isinstance(atom, Var))
+def _split(jaxpr: Jaxpr) -> tuple[list[JaxprEqn], list[JaxprEqn]]:
+    """Equations that depend on constants alone and do not grow much, and all others."""
+    splitter = _Splitter()
+    splitter.run(jaxpr, jaxpr.constvars, [False] * len(jaxpr.invars))
+    return splitter.early, splitter.late
 
 
-def _constant_equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """The equations that depend on constants alone and whose results are not much larger."""
+class _Splitter(Interpreter[bool]):
+    """Finds out whether each value depends on constants alone."""
 
-    def size(atoms: Iterable[Any]) -> int:
-        return sum(prod(getattr(v.aval, "shape", ())) for v in atoms)
+    enters = frozenset()
 
-    constant = set(jaxpr.constvars)
-    for eqn in jaxpr.eqns:
-        inputs = [*variables(eqn.invars)]
-        is_small = size(eqn.outvars) <= max(MAX_GROWTH * size(inputs), SMALL_SIZE)
-        if constant.issuperset(inputs) and is_small and not eqn.effects:
-            constant.update(eqn.outvars)
-            yield eqn
+    def __init__(self) -> None:
+        self.early: list[JaxprEqn] = []
+        self.late: list[JaxprEqn] = []
+
+    def constant(self, const: Any) -> bool:
+        del const
+        return True
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[bool], scope: Scope) -> Sequence[bool]:
+        del scope
+        bounded = _size(eqn.outvars) <= max(MAX_GROWTH * _size(variables(eqn.invars)), SMALL_SIZE)
+        is_early = all(inputs) and bounded and not eqn.effects
+        (self.early if is_early else self.late).append(eqn)
+        return [is_early] * len(eqn.outvars)
 
 
-def _computed(
-    eqns: Sequence[JaxprEqn], outputs: Sequence[Var], environment: Environment
-) -> Environment:
-    """Compute some variables in one compiled program, which leaves out what they do not need."""
-    read = {v: environment[v] for eqn in eqns for v in variables(eqn.invars) if v in environment}
-    run = jax.jit(lambda given: evaluate(eqns, dict(zip(read, given, strict=True)), outputs))
-    results = run([*read.values()]) if outputs else []
-    for i, array in enumerate(results):  # one by one: each exists twice for a moment only
-        results[i] = in_large_pages(array)
-    return dict(zip(outputs, results, strict=True))
+def _size(of: Iterable[Any]) -> int:
+    return sum(prod(shape_of(v)) for v in of)
+
+
+def _computed(jaxpr: Jaxpr, values: Environment) -> Environment:
+    """Compute some variables in one program; what none of them needs is not computed."""
+    inputs = {v for eqn in equations(jaxpr, recursive=False) for v in variables(eqn.invars)}
+    part = jaxpr.replace(constvars=[v for v in jaxpr.constvars if v in inputs])
+    run = jax.jit(lambda given: Evaluator().run(part, given, []))
+    made = run([values[v] for v in part.constvars]) if part.outvars else []
+    for number, array in enumerate(made):  # one by one: each is there twice for a moment only
+        made[number] = in_large_pages(array)
+    return dict(zip(variables(part.outvars), made, strict=True))
 
 
 def in_large_pages(array: jax.Array) -> jax.Array:

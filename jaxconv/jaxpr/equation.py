@@ -1,11 +1,11 @@
 """One equation of a trace, and what its operands see of the image: what field rules work with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
+from jaxconv.compat import JaxprEqn, Literal, Var
 from jaxconv.jaxpr.axis_field import (
     AxisChange,
     AxisField,
@@ -21,27 +21,15 @@ Compute = Callable[[], Any]
 Known = Mapping[Any, Compute | None]  # constants; None is one that is not computed
 
 
-def shape_of(atom: Any) -> tuple[Any, ...]:
-    """The shape of a value in a jaxpr.
-
-    Args:
-        atom: a variable or a literal.
-
-    Returns:
-        Ints and formulas; empty for what is not an array.
-    """
-    return getattr(atom.aval, "shape", ())
-
-
 @runtime_checkable
 class FieldPropagator(Protocol):
     """Propagates fields through the equations of a trace.
 
     Attributes:
-        here: rewrites sizes of the trace in terms of the sizes that results are for.
+        substitute: rewrites sizes of the trace in terms of the sizes that results are for.
     """
 
-    here: Substitute
+    substitute: Substitute
 
     def shape(self, atom: Any) -> tuple[Any, ...]:
         """The shape of a value, rewritten.
@@ -51,38 +39,17 @@ class FieldPropagator(Protocol):
         """
         ...
 
-    def walk(
-        self,
-        jaxpr: Jaxpr,
-        fields: Sequence[Field | None],
-        known: Known,
-        calls: tuple[JaxprEqn, ...] = (),
-    ) -> Fields:
-        """Propagate fields through a jaxpr.
-
-        Args:
-            jaxpr: its equations.
-            fields: of its operands.
-            known: its operands that are constants.
-            calls: the equations around it, the outermost first.
-
-        Returns:
-            The fields of its results.
-        """
-        ...
-
 
 class EquationContext:
     """One equation, and what its operands see.
 
     Attributes:
-        propagator: what carries fields through inner jaxprs.
+        propagator: what carries fields through the trace.
         eqn: the equation.
         params: its parameters.
         fields: what each operand sees; None depends on no image.
         shapes: of the operands, rewritten.
         known: the values of the trace that are constants.
-        calls: the equations around it and itself, the outermost first.
     """
 
     def __init__(
@@ -91,10 +58,9 @@ class EquationContext:
         eqn: JaxprEqn,
         fields: Fields,
         known: Known,
-        calls: tuple[JaxprEqn, ...],
     ) -> None:
         self.propagator, self.eqn, self.params = propagator, eqn, eqn.params
-        self.fields, self.known, self.calls = fields, known, calls
+        self.fields, self.known = fields, known
         self.shapes = [propagator.shape(atom) for atom in eqn.invars]
 
     def result_shape(self, result: int = 0) -> tuple[Any, ...]:
@@ -111,7 +77,7 @@ class EquationContext:
         Args:
             name: of the parameter.
         """
-        return [self.propagator.here(size) for size in self.params[name]]
+        return [self.propagator.substitute(size) for size in self.params[name]]
 
     def axes(self, name: str) -> tuple[int, ...]:
         """A parameter that is a list of axes.

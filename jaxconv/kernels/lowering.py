@@ -16,7 +16,6 @@ import jax
 
 from jaxconv.compat import (
     ClosedJaxpr,
-    Jaxpr,
     JaxprEqn,
     Primitive,
     Zero,
@@ -28,6 +27,7 @@ from jaxconv.compat import (
     primitive_transposes,
     register_lowering,
 )
+from jaxconv.jaxpr.interpreter import rewrite
 from jaxconv.kernels.registry import Operation, Schedule, formulations, schedule_of
 
 _ORIGINALS: dict[Primitive, Primitive] = {}  # by their CPU primitives
@@ -115,29 +115,13 @@ def replace_primitives(closed: ClosedJaxpr) -> ClosedJaxpr:
     Args:
         closed: the trace.
     """
-    return closed.replace(jaxpr=_swapped(closed.jaxpr))
 
-
-def _swapped(jaxpr: Jaxpr) -> Jaxpr:
-    return jaxpr.replace(eqns=[_swapped_equation(eqn) for eqn in jaxpr.eqns])
-
-
-def _swapped_equation(eqn: JaxprEqn) -> JaxprEqn:
-    if not is_cpu_primitive(eqn.primitive) and schedule_of_equation(eqn):
+    def rule(eqn: JaxprEqn) -> JaxprEqn | None:
+        if is_cpu_primitive(eqn.primitive) or not schedule_of_equation(eqn):
+            return None
         return eqn.replace(primitive=cpu_primitive(eqn.primitive))
-    inner = {name: _swapped_inside(value) for name, value in eqn.params.items()}
-    changed = any(inner[name] is not value for name, value in eqn.params.items())
-    return eqn.replace(params=inner) if changed else eqn
 
-
-def _swapped_inside(value: Any) -> Any:
-    if isinstance(value, ClosedJaxpr):
-        return replace_primitives(value)
-    if isinstance(value, Jaxpr):
-        return _swapped(value)
-    if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
-        return tuple(map(_swapped_inside, value))
-    return value
+    return rewrite(closed, rule)
 
 
 def _apply_formulation(original: Primitive, *operands: jax.Array, **params: Any) -> jax.Array:

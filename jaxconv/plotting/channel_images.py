@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxconv.analysis.feature_maps import values_at
+from jaxconv.analysis.feature_maps import trace_call, values_at
 from jaxconv.analysis.index_path import follow
-from jaxconv.analysis.network import Layer, Network, ValueRef
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, reader
 from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, raises_shape_error
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index
-from jaxconv.prover.check import pure
 
 
 class Pictures:
@@ -30,9 +27,7 @@ class Pictures:
     """
 
     def __init__(self, fn: Callable[..., Any], *args: Any) -> None:
-        call, given = pure(fn, args)
-        self.network = read(jax.make_jaxpr(call)(*given), given)
-        self._leaves = jax.tree.leaves(given)
+        self.network, self._leaves = trace_call(fn, *args)
         found = ((name, _place(self.network, name)) for name in self.network.maps())
         self.places = {name: place for name, place in found if place is not None}
         self.sizes = {
@@ -105,7 +100,7 @@ def _place(network: Network, name: str) -> Index | None:
         *at, channel = np.ix_(*map(range, (*sides.pixels, sides.channels)))
         steps = follow(network, source, end, 0, at, channel)
         if steps:
-            return steps[-1].place
+            return steps[-1].index
     return None
 
 
@@ -113,5 +108,5 @@ def _sources(layer: Layer) -> Iterator[Layer]:
     """A layer, and those before it back to the first that has neurons."""
     yield layer
     if reader(layer) is None:
-        for source in layer.feeding():
+        for source in layer.sources:
             yield from _sources(source)

@@ -1,26 +1,22 @@
 """The layers of a network on one photo, with what their filters read and see."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxconv.analysis.feature_maps import values_at
-from jaxconv.analysis.index_path import Step, follow, sum_of
-from jaxconv.analysis.network import Network, ValueRef
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.feature_maps import trace_call
+from jaxconv.analysis.index_path import addition_of_bias, follow
+from jaxconv.analysis.network import Network
 from jaxconv.analysis.patches import reader
-from jaxconv.analysis.receptive_field import Look, Pixels, ReceptiveField, look
-from jaxconv.compat import Literal
+from jaxconv.analysis.receptive_field import FieldAnalysis, Pixels, ReceptiveField, analyze_fields
 from jaxconv.errors import Diagnostic, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.layers.windows import Window
-from jaxconv.prover.check import pure
 
 
 @dataclass(frozen=True)
@@ -85,17 +81,17 @@ def explore(
     Raises:
         ShapeError: no such layer, or none that can be shown.
     """
-    call, given = pure(fn, args)
-    network = read(jax.make_jaxpr(call)(*given), given)
-    fields = _fields(look(fn, *args))
+    traced = trace_call(fn, *args)
+    network = traced.network
+    fields = _fields(analyze_fields(fn, *args))
     maps = {name: ref for name, ref in network.maps().items() if name in fields}
     maps = {name: ref for name, ref in maps.items() if _has_map(ref)}
     chosen = [network.name(layer, "layers") for layer in (maps if layers is None else layers)]
     raise_if(_not_shown(chosen, maps))
     filters = {name: found for name in maps if (found := _filter(network, name))}
     refs = chain(maps.values(), *(one.refs() for one in filters.values()))
-    values = _values(network, refs, jax.tree.leaves(given))
-    found = {IMAGE: _image(np.asarray(given[-1][0], np.float32))}
+    values = traced.values(refs)
+    found = {IMAGE: _image(np.asarray(args[-1][0], np.float32))}
     for name, ref in maps.items():
         found[name] = _shown(network, name, values[ref], fields[name])
         if name in filters:
@@ -108,7 +104,7 @@ def _has_map(ref: ValueRef) -> bool:
     return not inside and len(shape_of(ref.var)) in FRAMES
 
 
-def _fields(seen: Look) -> dict[str, ReceptiveField]:
+def _fields(seen: FieldAnalysis) -> dict[str, ReceptiveField]:
     """What the neurons of each layer see, where each sees one box of its own, or all the same."""
     fields = {name: seen.field(name) for name in seen.names()}
     return {name: field for name, field in fields.items() if len(field.map) in (0, 2)}
@@ -130,13 +126,6 @@ def _kept(found: Mapping[str, Shown], chosen: Collection[str]) -> list[Shown]:
     """The photo, the layers that were chosen, and what those read."""
     kept = {IMAGE, *chosen, *(found[name].source for name in chosen)}
     return [layer for name, layer in found.items() if name in kept]
-
-
-def _values(network: Network, refs: Iterable[ValueRef], leaves: Sequence[Any]) -> Values:
-    """Values inside a network by where they stand."""
-    names = {str(number): ref for number, ref in enumerate(dict.fromkeys(refs))}
-    found = values_at(network, names, leaves)
-    return {names[number]: np.asarray(value) for number, value in found.items()}
 
 
 # The axes of maps that no convolution made, by their number.
@@ -241,19 +230,10 @@ def _filter(network: Network, name: str) -> Filter | None:
     if not layer or not reading or name not in network.rows:
         return None
     first = [0] * len(reading.axes.pixels)
-    summed = sum_of(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
-    rows = {row: title for title, row in network.rows.items()}
-    feeding = tuple(rows.get(source, source.name) for source in layer.feeding())
+    step = addition_of_bias(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
+    feeding = tuple(source.name for source in layer.sources)
     operands = tuple(ValueRef(layer.calls, variable) for variable in reading.operands)
-    return Filter(reading, operands, _added(summed), feeding)
-
-
-def _added(step: Step | None) -> ValueRef | float | None:
-    if step is None or step.fixed is None:
-        return None
-    if isinstance(step.fixed, Literal):
-        return float(step.fixed.val)
-    return ValueRef(step.ref.calls, step.fixed)
+    return Filter(reading, operands, step and step.addend(), feeding)
 
 
 def _window(axis: WindowAxis) -> Window:

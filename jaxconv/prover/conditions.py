@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import islpy as isl
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import equations, shape_of, subjaxprs, variables
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.prover.verdict import point_text
@@ -43,41 +43,28 @@ class Requirement(NamedTuple):
     fix_for_all: str = ""
 
 
-def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """All equations, those of inner jaxprs before the call that has them."""
-    for eqn in jaxpr.eqns:
-        for inner in inside(eqn):
-            yield from equations(inner)
-        yield eqn
-
-
-def inside(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    """The jaxprs within an equation: of calls, loops and branches."""
-    for value in eqn.params.values():
-        for part in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(part, "jaxpr", part)
-            if isinstance(inner, Jaxpr):
-                yield inner
-
-
 def scraps(jaxpr: Jaxpr) -> set[Var]:
-    """Values that may be empty: cut out of a map, only to be joined to something.
+    """Find values that may be empty: cut out of a map, only to be concatenated to something.
 
     So ``jnp.pad`` with its mode "edge" joins nothing to the sides that it leaves as they are.
+
+    Args:
+        jaxpr: a trace.
+
+    Returns:
+        Variables of the trace and of all jaxprs inside it.
     """
     found: set[Var] = set()
     users: dict[Var, list[JaxprEqn]] = {}
-    for eqn in reversed(jaxpr.eqns):
-        for inner in inside(eqn):
-            found |= scraps(inner)
+    for eqn in reversed([*equations(jaxpr, recursive=False)]):
+        found.update(*map(scraps, subjaxprs(eqn)))
         for var in eqn.outvars:
             taken = users.get(var, [])
             if taken and record_of(eqn).builds_padding and all(_is_join(u, found) for u in taken):
                 found.add(var)
-        for atom in eqn.invars:
-            if isinstance(atom, Var):
-                users.setdefault(atom, []).append(eqn)
-    return found.difference(var for var in jaxpr.outvars if isinstance(var, Var))
+        for var in variables(eqn.invars):
+            users.setdefault(var, []).append(eqn)
+    return found.difference(variables(jaxpr.outvars))
 
 
 def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:

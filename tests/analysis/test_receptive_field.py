@@ -11,7 +11,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
-from jaxconv.analysis.receptive_field import look
+from jaxconv.analysis.receptive_field import analyze_fields
 from tests.support.networks import network
 from tests.support.oracle import names_of, outcome, value
 from tests.support.visible_pixels import hull, seen
@@ -31,7 +31,7 @@ def noise(*shape, seed=0):
 @pytest.mark.parametrize("spec", ["1 256 320 3", "b h w 3"])
 def test_golden_numbers_of_vgg16(spec):
     model = nnx.eval_shape(lambda: jc.vgg16(head="conv"))
-    found = look(model, spec, where=None if spec[0] == "1" else "h >= 224 and w >= 224")
+    found = analyze_fields(model, spec, where=None if spec[0] == "1" else "h >= 224 and w >= 224")
     assert len(found.names()) == 21
     for name, (size, stride) in GOLDEN.items():
         field = found.field(name)
@@ -181,8 +181,8 @@ def test_nothing_outside_the_box_has_a_gradient(chosen):
     """Networks of every kind, with activations, attention, models of other libraries."""
     dice = np.random.default_rng(chosen)
     fn, shape = next(filter(None, (taken(100 * chosen + turn, dice) for turn in range(100))))
-    found = look(fn, " ".join(map(str, shape)))
-    refs = found.study.cases[0].network.maps()
+    found = analyze_fields(fn, " ".join(map(str, shape)))
+    refs = found.networks.regions[0].network.maps()
     plain = [name for name in found.names() if not inside_loop(refs[name])]
     for name in plain[-1:]:
         field = found.field(name)
@@ -293,7 +293,7 @@ def test_channels_that_see_different_pixels_are_no_more_exact_when_one_is_picked
         mixed = checkpoint_name(jc.conv(wide, noise(1, 1, 3, 2)), "mixed")
         return mixed, checkpoint_name(jc.conv(wide[..., 1:], noise(1, 1, 2, 2)), "some")
 
-    found = look(network, "1 9 9 2")
+    found = analyze_fields(network, "1 9 9 2")
     assert (found.field("mixed").exact, found.field("mixed").size) == (True, (5, 5))
     assert (found.field("some").exact, found.field("some").short()) == (False, "<=5/1")
 

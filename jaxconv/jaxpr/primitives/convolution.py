@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
-from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapAxes, Patch, PatchReader, Sliding, window_values
 from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
@@ -61,7 +62,7 @@ def _weights(eqn: JaxprEqn, substitute: Substitute) -> Factors:
 
 def _receptive_field(context: EquationContext) -> Field:
     """Slide the window along spatial axes; all channels of a group see what any of them sees."""
-    params, substitute = context.params, context.propagator.here
+    params, substitute = context.params, context.propagator.substitute
     if not is_equal(substitute(params["batch_group_count"]), 1):
         return context.everything()
     numbers, one_group = (

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, join_fields
-from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Axes, Index, MapAxes, Patch, PatchReader, Sliding
 from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis

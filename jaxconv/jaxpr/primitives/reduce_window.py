@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import Field
-from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import (
     Index,
     MapAxes,
@@ -50,7 +51,7 @@ def _axes(eqn: JaxprEqn) -> MapAxes:
 
 
 def _receptive_field(context: EquationContext) -> Field:
-    substitute = context.propagator.here
+    substitute = context.propagator.substitute
     windows = [axis.substitute(substitute) for axis in _window(context.eqn)]
     return context.change(lambda axis_field, axis: axis_field.slide(windows[axis]))
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
-from jaxconv.jaxpr.equation import EquationContext, shape_of
+from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
 
@@ -79,7 +80,7 @@ def _sliced(context: EquationContext) -> Field:
 
 def _padded(context: EquationContext) -> Field:
     """Of padded channels only some see the image, so that neighbours see different parts."""
-    result_shape, substitute = context.result_shape(), context.propagator.here
+    result_shape, substitute = context.result_shape(), context.propagator.substitute
     widths = [tuple(map(substitute, width)) for width in context.params["padding_config"]]
     if context.fields[1] is not None:
         return context.everything()

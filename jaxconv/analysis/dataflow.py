@@ -1,0 +1,155 @@
+"""Read a jaxpr as a graph of operations: calls are inlined, loops run once, branches are merged."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxconv.analysis.network import Parameter
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Literal, Var
+from jaxconv.jaxpr.interpreter import Atom, ControlFlow, Interpreter, Scope, shape_of
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """An input of a trace.
+
+    Attributes:
+        name: unique among the inputs.
+        var: its variable.
+    """
+
+    name: str
+    var: Var
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a value in a trace comes from.
+
+    Attributes:
+        sources: one, or several behind branches; none for numbers that nothing is learnt from.
+        partial: whether it is one slice of its sources, or a stack of many.
+    """
+
+    sources: tuple["Source", ...] = ()
+    partial: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One equation of a trace, in one call.
+
+    Attributes:
+        eqn: the equation.
+        scope: the equations around it.
+        inputs: what its operands come from.
+    """
+
+    eqn: JaxprEqn
+    scope: Scope
+    inputs: tuple[Value, ...]
+
+
+Source = Operation | Input | Parameter
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """The operations of a trace.
+
+    Attributes:
+        inputs: those of the trace that are not parameters.
+        parameters: arrays that may be learnt, whether passed or closed over.
+        operations: in order of computation.
+    """
+
+    inputs: tuple[Input, ...]
+    parameters: tuple[Parameter, ...]
+    operations: tuple[Operation, ...]
+
+
+def dataflow(closed: ClosedJaxpr, roles: Iterable[tuple[str, ...] | None]) -> Dataflow:
+    """Read the operations of a trace.
+
+    Args:
+        closed: the trace.
+        roles: for each of its arguments the path of a parameter, an empty one for state, or None
+            for an input.
+
+    Returns:
+        The operations, with what each of them takes.
+    """
+    inputs: list[Input] = []
+    sources: list[Source | None] = []
+    for role, variable in zip(roles, closed.jaxpr.invars, strict=True):
+        if role is None:
+            inputs.append(Input(f"input {len(inputs) + 1}" if inputs else "input", variable))
+            sources.append(inputs[-1])
+        else:
+            parameter = _parameter(role, variable.aval.dtype, shape_of(variable))
+            sources.append(parameter if role else None)
+    reader = _Reader()
+    reader.run(closed.jaxpr, closed.consts, [_value(source) for source in sources])
+    known = (*sources, *(reader.constants.values()))
+    parameters = tuple(source for source in known if isinstance(source, Parameter))
+    return Dataflow(tuple(inputs), parameters, tuple(reader.operations))
+
+
+def _parameter(path: tuple[str, ...], dtype: Any, shape: Sequence[int]) -> Parameter | None:
+    """A parameter, if an array can be learnt; closed-over arrays have an empty path."""
+    return Parameter(path, prod(shape)) if jnp.issubdtype(dtype, jnp.inexact) else None
+
+
+def _value(source: Source | None) -> Value:
+    return Value() if source is None else Value((source,))
+
+
+class _Reader(Interpreter[Value]):
+    """Lists the operations of a trace, each once per call.
+
+    Attributes:
+        operations: in order of computation.
+        constants: closed-over arrays by their identity; where several calls close over one, it is
+            one parameter.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.constants: dict[int, Parameter | None] = {}
+
+    def constant(self, const: Any) -> Value:
+        if id(const) not in self.constants:
+            shape, dtype = jnp.shape(const), jnp.result_type(const)
+            self.constants[id(const)] = _parameter((), dtype, shape)
+        return _value(self.constants[id(const)])
+
+    def literal(self, literal: Literal) -> Value:
+        del literal
+        return Value()
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[Value], scope: Scope) -> Sequence[Value]:
+        self.operations.append(Operation(eqn, scope, tuple(inputs)))
+        return [Value((self.operations[-1],))] * len(eqn.outvars)
+
+    def loop(
+        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Value], scope: Scope
+    ) -> Sequence[Value]:
+        """Run the loop once: what feeds its body is what feeds the first iteration."""
+        values, inner = self.sliced_inputs(eqn, flow, inputs), scope.inside(eqn)
+        if flow.condition:
+            self.enter(flow.condition, values, inner)
+        return self.stacked_results(eqn, flow, self.enter(flow.bodies[0], values, inner))
+
+    def sliced(self, value: Value, outer: Atom, inner: Atom) -> Value:
+        del outer, inner
+        return replace(value, partial=True)
+
+    stacked = sliced
+
+    def join(self, one: Value, other: Value, atom: Atom) -> Value:
+        del atom
+        sources = tuple(dict.fromkeys((*one.sources, *other.sources)))
+        return Value(sources, one.partial or other.partial)
