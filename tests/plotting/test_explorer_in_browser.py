@@ -25,7 +25,7 @@ FEW = 900  # numbers; the input and "a" have more, and so has the pool
 def explored(request, tmp_path_factory):
     """The layers by name, and the file of their page; with rounded numbers, or with exact ones."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(packing, "EXACT", request.param)
+    patch.setattr(packing, "MAX_EXACT", request.param)
     photo, layers = network(np.random.default_rng(request.param))
     command = "jaxconv neuron 'a photo.jpg'"
     text = page(
