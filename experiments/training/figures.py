@@ -1,4 +1,4 @@
-"""SpatialMaps of a run: its curves, its confusion matrix, its mistakes, its feature maps."""
+"""Figures of a run: its curves, its confusion matrix, its mistakes, its feature maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle

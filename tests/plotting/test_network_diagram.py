@@ -146,7 +146,7 @@ def crossed(lines):
     """The pairs of arrows that cross; those of one source are one line until they part."""
     found = []
     for one, other in itertools.combinations(lines, 2):
-        ways = [list(itertools.pairwise(flattened(arrow.path))) for line in (one, other)]
+        ways = [list(itertools.pairwise(flattened(arrow.path))) for arrow in (one, other)]
         apart = one.source != other.source and one.target != other.target
         if apart and any(cross(*a, *b) for a, b in itertools.product(*ways)):
             found.append((one.source, one.target, other.source, other.target))
