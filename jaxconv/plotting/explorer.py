@@ -25,7 +25,7 @@ from jaxconv.plotting.packing import PackedArray, pack_int16, pack_maps
 SCRIPTS = (
     "unpacking.js",
     "layers.js",
-    "pictures.js",
+    "images.js",
     "neuron.js",
     "panel.js",
     "viewer.js",

@@ -48,9 +48,9 @@ KIND_STYLES = {  # for each kind of layer its label in the legend, and its colou
     "input": ("input", "#8c959f"),
     "convolution": ("convolution", "#4c8fd6"),
     "pool": ("pool", "#e0563f"),
-    "join": ("join of branches", "#3fa66b"),
-    "product": ("dense, a matrix product", "#eda63a"),
-    "reduction": ("reduction, such as a mean", "#9a6bc9"),
+    "join": ("merge of branches", "#3fa66b"),
+    "product": ("dense (matrix product)", "#eda63a"),
+    "reduction": ("reduction (such as a mean)", "#9a6bc9"),
     "unknown": ("unknown", "#a8a29a"),
 }
 
@@ -160,7 +160,7 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
     if graph.omitted:
         omitted = Counter(target for _, target in graph.omitted)
         for i, count in omitted.items():
-            nodes[i] = replace(nodes[i], shape=(*nodes[i].shape, f"+ {count} from afar"))
+            nodes[i] = replace(nodes[i], shape=(*nodes[i].shape, f"+ {count} distant inputs"))
         graph = layout([node.size() for node in nodes], edges)
     notes = [f"{summary.parameters:,} parameters", *_notes(summary, point, scale)]
     return _drawing(nodes, graph, title, notes)
@@ -327,12 +327,12 @@ def _notes(summary: Summary, point: dict[str, int], scale: _Scale) -> Iterator[s
     """The small print."""
     if scale.batched:
         batch = next(row.output[0] for row in summary.rows if row.output)
-        yield f"Labels leave out the first axis, {batch}: the batch."
+        yield f"Labels omit the batch axis, {batch}."
     if summary.at:
-        yield f"Sizes are those for {point_text(point)}."
+        yield f"Sizes are for {point_text(point)}."
     elif point:
-        yield f"Formulas hold for {summary.sizes}. Proportions are those of {point_text(point)}."
-    yield "A block's face is its map, its thickness the channels; both grow with the square root."
+        yield f"Formulas hold for {summary.sizes}. Proportions are for {point_text(point)}."
+    yield "The face of a block is the map, its thickness the channels, on square-root scales."
 
 
 def _drawing(

@@ -149,7 +149,7 @@ def test_the_numbers_are_those_of_numpy(visit, explored, rounded, name):
         for source, part in listed.items():
             assert part == pytest.approx(added[source], rel=1e-4, abs=off["product"] + 1e-3)
         said = tab.locator("#rounding").inner_text()
-        assert ("whose numbers are exact" in said) == (off["value"] == 0)
+        assert ("stores its numbers exactly" in said) == (off["value"] == 0)
         assert ("exact numbers of" in said) == (not rounded)
         assert ("exact weights" in said) == (not rounded or name == HOSTILE)  # which has few
 
@@ -236,7 +236,7 @@ def test_keys_do_all_that_a_pointer_does(visit, explored):
     outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     tab.wait_for_function(
-        f"() => document.querySelector('#said').textContent.includes('map {last}')"
+        f"() => document.querySelector('#announcement').textContent.includes('map {last}')"
     )
 
 
@@ -251,11 +251,11 @@ def test_every_control_has_a_name_and_is_reached_by_tab(visit, explored):
     assert {"SUMMARY", "layer", "sort", "own", "compare", "frame map", "thumb", "from"} <= reached
     unnamed = tab.locator("select, button, [role], [tabindex]").evaluate_all(
         "(all) => all.filter((e) => !e.getAttribute('aria-label') && !e.labels?.length"
-        " && !e.textContent.trim() && e.id !== 'said').map((e) => e.outerHTML)"
+        " && !e.textContent.trim() && e.id !== 'announcement').map((e) => e.outerHTML)"
     )
     assert unnamed == []
     tree = tab.locator("body").aria_snapshot()
-    assert re.search(r"application .Map \d+ of \w+, \d+ by \d+ neurons; arrows move", tree)
+    assert re.search(r"application .Map \d+ of \w+, \d+ by \d+ neurons; move with the arrow keys", tree)
     assert "listbox" in tree
     assert "option" in tree
 
@@ -346,7 +346,7 @@ def test_maps_are_sorted_by_strength_or_number(visit, explored):
 
 def test_names_are_text(visit, explored):
     tab = visit()
-    assert tab.locator("h1").inner_text() == f"A <b>net</b> looks at {HOSTILE_PHOTO}"
+    assert tab.locator("h1").inner_text() == f"A <b>net</b> on {HOSTILE_PHOTO}"
     assert tab.locator("h1 b").count() == 0
     choose(tab, HOSTILE, 0)
     assert HOSTILE in tab.locator("#neuron-title").inner_text()

@@ -277,10 +277,10 @@ def notes(picture):
 
 def test_small_print_says_what_the_proportions_are_for():
     assert "Formulas hold for h >= 32, w >= 32." in notes(drawn("vgg"))
-    assert "Proportions are those of b = 1, h = 224, w = 224." in notes(drawn("vgg"))
-    assert "Sizes are those for b = 1, h = 224, w = 224." in notes(drawn("resnet"))
+    assert "Proportions are for b = 1, h = 224, w = 224." in notes(drawn("vgg"))
+    assert "Sizes are for b = 1, h = 224, w = 224." in notes(drawn("resnet"))
     assert "14,714,688 parameters" in notes(drawn("vgg"))
-    assert "the first axis, b: the batch" in notes(drawn("vgg"))
+    assert "Labels omit the batch axis, b." in notes(drawn("vgg"))
     assert "batch" not in notes(drawn("a vector"))
     small = network_diagram(jc.summary(vgg(None), "b h w 3", where="w == 2*h, h >= 300"))
     assert "b = 1, h = 300, w = 600" in notes(small)
@@ -289,8 +289,8 @@ def test_small_print_says_what_the_proportions_are_for():
 def test_the_legend_has_the_kinds_that_are_there():
     legend = {text.text for text in drawn("vgg").texts if not text.layer}
     assert {"input", "convolution", "pool"} <= legend
-    assert not {"join of branches", "reduction, such as a mean"} & legend
-    assert {"dense, a matrix product", "join of branches"} <= {
+    assert not {"merge of branches", "reduction (such as a mean)"} & legend
+    assert {"dense (matrix product)", "merge of branches"} <= {
         text.text for text in drawn("inception").texts
     }
     fills = {p.layer: p.fill for p in drawn("inception").polygons if p.layer}
@@ -485,7 +485,7 @@ def test_edges_that_are_too_many_are_counted():
         return checkpoint_name(jnp.concatenate(maps, -1), "all")
 
     picture = network_diagram(jc.summary(network, "1 16 16 3"))
-    (text,) = [text.text for text in picture.texts if text.text.endswith("from afar")]
+    (text,) = [text.text for text in picture.texts if text.text.endswith("distant inputs")]
     shown = sum(arrow.target == "all" for arrow in picture.arrows)
     assert int(text.split()[1]) + shown == 151
     assert 10 < shown < 151 < MAX_DUMMIES
