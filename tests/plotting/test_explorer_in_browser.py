@@ -255,7 +255,8 @@ def test_every_control_has_a_name_and_is_reached_by_tab(visit, explored):
     )
     assert unnamed == []
     tree = tab.locator("body").aria_snapshot()
-    assert re.search(r"application .Map \d+ of \w+, \d+ by \d+ neurons; move with the arrow keys", tree)
+    label = r"application .Map \d+ of \w+, \d+ by \d+ neurons; move with the arrow keys"
+    assert re.search(label, tree)
     assert "listbox" in tree
     assert "option" in tree
 
