@@ -102,6 +102,12 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         UsageError: it is none.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Its options, numbers and metrics.
     """
     if not (folder / CONFIG).is_file():
         why = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
@@ -149,7 +155,14 @@ def _value_text(table: Mapping[str, Any], name: str) -> str:
 
 
 def numbers(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The numbers of all runs as text, the best marked; those that no run has are left out."""
+    """The numbers of all runs as text, the best marked; those that no run has are left out.
+
+    Args:
+        runs: to compare.
+
+    Returns:
+        For each number a text per run.
+    """
     rows = {name: [number.value(run) for run in runs] for name, number in TABLE_ROWS.items()}
     return {name: _marked(row, TABLE_ROWS[name]) for name, row in rows.items() if {*row} != {None}}
 
@@ -164,7 +177,16 @@ def _marked(row: Sequence[float | None], number: TableRow) -> list[str]:
 
 
 def table(title: str, runs: Sequence[Run], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Rows for rich, a column a run."""
+    """Rows for rich, a column a run.
+
+    Args:
+        title: above the table.
+        runs: one column each.
+        rows: for each name a text per run; those that end in " *" are highlighted.
+
+    Returns:
+        The table.
+    """
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     result.add_column("")
     for run in runs:
@@ -176,7 +198,12 @@ def table(title: str, runs: Sequence[Run], rows: Mapping[str, Sequence[str]]) ->
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Print what differs, and the numbers."""
+    """Print what differs, and the numbers.
+
+    Args:
+        runs: to compare.
+        console: to print to.
+    """
     settings = [
         {k: v for k, v in run.summary.items() if k.startswith(SETTING_PREFIXES)} for run in runs
     ]
@@ -211,7 +238,14 @@ def _checked(options: argparse.Namespace) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare runs; 2 if they cannot be."""
+    """Compare runs; 2 if they cannot be.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     options = _parse(arguments)
     try:
         runs = _checked(options)

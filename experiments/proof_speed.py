@@ -48,7 +48,15 @@ NETWORKS: dict[str, Callable[[], Callable[..., Any]]] = {
 
 
 def measure(name: str, repeats: int = 5) -> dict[str, Any]:
-    """Prove one network, first cold and then some more times."""
+    """Prove one network, first cold and then some more times.
+
+    Args:
+        name: a key of :data:`NETWORKS`.
+        repeats: proofs after the first.
+
+    Returns:
+        Seconds and the verdict, for JSON.
+    """
     seconds, verdict = [], None
     for _ in range(1 + repeats):
         network = NETWORKS[name]()
@@ -73,7 +81,14 @@ TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def measure_imports(repeats: int) -> dict[str, Any]:
-    """Seconds of imports in fresh processes, in turn so that both see the same machine."""
+    """Seconds of imports in fresh processes, in turn so that both see the same machine.
+
+    Args:
+        repeats: timed imports of each kind.
+
+    Returns:
+        Seconds, medians and their difference, for JSON.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for turn in range(repeats + 1):
         for name, line in IMPORTS.items():
@@ -90,7 +105,14 @@ def _output(command: Sequence[str]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as lines of text."""
+    """The rows as lines of text.
+
+    Args:
+        rows: of :func:`measure`.
+
+    Returns:
+        One line per network.
+    """
     lines = [f"{'network':20} {'cold s':>7} {'median s':>8} {'traces':>6}  accepts"]
     for row in rows:
         numbers = f"{row['cold_seconds']:7.3f} {row['median_seconds']:8.3f} {row['traces']:6}"
@@ -99,7 +121,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark; with ``--only``, measure one network in this process."""
+    """Run the benchmark; with ``--only``, measure one network in this process.
+
+    Args:
+        arguments: the command line; None for that of this process.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m experiments.proof_speed", description=(__doc__ or "").partition("\n")[0]
     )

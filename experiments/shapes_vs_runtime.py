@@ -36,17 +36,40 @@ Decorator = Callable[[str, Callable[..., Any]], Callable[..., Any]]  # a contrac
 
 
 def with_contract(text: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is held to its contract."""
+    """A function that is held to its contract.
+
+    Args:
+        text: the contract.
+        fn: the function.
+
+    Returns:
+        The function with its contract.
+    """
     return jc.contract(text)(fn)
 
 
 def without_contract(_: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself."""
+    """The function itself.
+
+    Args:
+        _: the contract, ignored.
+        fn: the function.
+
+    Returns:
+        The function itself.
+    """
     return fn
 
 
 def training_step(decorate: Decorator) -> Callable[..., Any]:
-    """A step of gradient descent: of parameters, pictures (b, 32, 32, 3) and labels (b,)."""
+    """A step of gradient descent: of parameters, pictures (b, 32, 32, 3) and labels (b,).
+
+    Args:
+        decorate: adds a contract to a function, or does not.
+
+    Returns:
+        The step; it returns new parameters and the loss.
+    """
     layer = decorate(
         "b h w c, 3 3 c k, k -> b h w k", lambda x, w, b: jax.nn.relu(jc.conv(x, w, b))
     )
@@ -70,7 +93,15 @@ def training_step(decorate: Decorator) -> Callable[..., Any]:
 
 
 def random_inputs(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax.Array, jax.Array]:
-    """Random parameters, pictures and labels."""
+    """Random parameters, pictures and labels.
+
+    Args:
+        batch: the number of images.
+        stages: filters of each convolution of each stage.
+
+    Returns:
+        Parameters, images (batch, 32, 32, 3) and labels (batch,).
+    """
     rng = np.random.default_rng(0)
     channels, parameters = 3, list[Any]()
     for widths in stages:
@@ -85,7 +116,16 @@ def random_inputs(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax
 
 
 def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -> dict[str, Any]:
-    """Compile and run both in turn; seconds of each, and whether they are one program."""
+    """Compile and run both in turn; seconds of each, and whether they are one program.
+
+    Args:
+        rounds: timed steps of each.
+        batch: images per step.
+        stages: filters of each convolution of each stage.
+
+    Returns:
+        Seconds by what was timed and by kind, and whether the programs are the same.
+    """
     inputs = random_inputs(batch, stages)
     decorators = dict(zip(KINDS, (without_contract, with_contract), strict=True))
     seconds: dict[str, dict[str, list[float]]] = {
@@ -110,14 +150,28 @@ def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -
 
 
 def ratio(seconds: dict[str, list[float]]) -> tuple[float, float, float]:
-    """The median of with over without, pair by pair, and its quartiles."""
+    """The median of with over without, pair by pair, and its quartiles.
+
+    Args:
+        seconds: of the kinds "with" and "without".
+
+    Returns:
+        Median, lower and upper quartile.
+    """
     pairs = [one / other for one, other in zip(seconds["with"], seconds["without"], strict=True)]
     low, middle, high = statistics.quantiles(pairs, n=4, method="inclusive")
     return middle, low, high
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 where the programs differ."""
+    """Measure, print and write; 1 where the programs differ.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(description="Measure what contracts cost.")
     parser.add_argument("--rounds", type=int, default=40, help="steps of each; default: 40")
     parser.add_argument("--batch", type=int, default=32, help="pictures a step; default: 32")

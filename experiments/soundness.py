@@ -52,6 +52,15 @@ def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> 
     """Sizes at which to compare: of those the verdict speaks about, the most telling ones.
 
     Half of them at most are at borders; the rest are corners and random sizes.
+
+    Args:
+        verdict: of the network.
+        names: of the sizes.
+        seed: of the random choices.
+        count: the largest number of points.
+
+    Returns:
+        Different points, sizes by name.
     """
     rng = random.Random(seed)
     borders = list(_borders(verdict, names, rng))
@@ -96,7 +105,17 @@ def examine(
     make: Callable[[int], Network] = random_network,
     check: Callable[..., jc.Verdict] = jc.check,
 ) -> Row:
-    """Check one network and compare its verdict with tracing."""
+    """Check one network and compare its verdict with tracing.
+
+    Args:
+        seed: of the network.
+        sizes: points to compare.
+        make: makes the network of a seed.
+        check: the function under test.
+
+    Returns:
+        A row of results, for JSON.
+    """
     network = make(seed)
     row: Row = {
         "seed": seed,
@@ -141,7 +160,16 @@ def _work(seeds: Sequence[int], sizes: int, send: Any) -> None:
 
 
 def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks; one that takes too long or ends its process has no verdict."""
+    """Rows of all these networks; one that takes too long or ends its process has no verdict.
+
+    Args:
+        seeds: of the networks.
+        sizes: points to compare for each.
+        limit: seconds for one network.
+
+    Yields:
+        A row of results per network.
+    """
     rest = list(seeds)
     spawn = multiprocessing.get_context("spawn")
     while rest:
@@ -167,7 +195,17 @@ def _receive_row(receive: Any, limit: float) -> Row:
 
 
 def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks, from several processes at once, as they come."""
+    """Rows of all these networks, from several processes at once, as they come.
+
+    Args:
+        seeds: of the networks.
+        sizes: points to compare for each.
+        processes: how many work at the same time.
+        limit: seconds for one network.
+
+    Yields:
+        A row of results per network.
+    """
     rows: queue.Queue[Row] = queue.Queue()
 
     def supervise(part: Sequence[int]) -> None:
@@ -181,7 +219,14 @@ def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Itera
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """What many rows show."""
+    """What many rows show.
+
+    Args:
+        rows: of :func:`run`.
+
+    Returns:
+        Counts, times and notable networks, for JSON.
+    """
     rows = sorted(rows, key=lambda row: row["seed"])
     checked = [row for row in rows if "seconds" in row]
     seconds = sorted(row["seconds"] for row in checked) or [float("nan")]
@@ -273,7 +318,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; 1 if an answer was wrong or missing."""
+    """Run the experiment; 1 if an answer was wrong or missing.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     options = _parse(arguments)
     setting = _setting(options)
     rows = _rows(options, setting)

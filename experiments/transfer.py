@@ -94,7 +94,14 @@ class LabelledImages:
         return dict(zip(self.names, found.tolist(), strict=True))
 
     def select(self, kept: np.ndarray) -> "LabelledImages":
-        """Those that are kept, bool, shape (n,); classes without any are gone."""
+        """Those that are kept, bool, shape (n,); classes without any are gone.
+
+        Args:
+            kept: which images, bool (n,).
+
+        Returns:
+            Those images, with new labels.
+        """
         places, labels = np.unique(self.labels[kept], return_inverse=True)
         return LabelledImages(
             self.images[kept], labels, tuple(self.names[place] for place in places)
@@ -102,14 +109,28 @@ class LabelledImages:
 
 
 def squares(images: np.ndarray) -> np.ndarray:
-    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768)."""
+    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768).
+
+    Args:
+        images: uint8 (n, size, size, 3).
+
+    Returns:
+        The mean colours.
+    """
     shape = (len(images), GRID, GRID, 3)
     means = jax.image.resize(images.astype(np.float32), shape, "linear", antialias=True)
     return np.asarray(means).reshape(len(images), -1)
 
 
 def near_copies(images: np.ndarray) -> np.ndarray:
-    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,)."""
+    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,).
+
+    Args:
+        images: uint8 (n, size, size, 3).
+
+    Returns:
+        For each image whether it is a copy of an earlier one.
+    """
     plain, mirrored = (_centred(squares(x)) for x in (images, images[:, :, ::-1]))
     alike = np.maximum(plain @ plain.T, plain @ mirrored.T)
     return np.any(np.tril(alike, -1) > MIN_COPY_CORRELATION, axis=1)
@@ -146,7 +167,15 @@ def features(trunk: jc.VGG, images: np.ndarray, batch: int, progress: Progress) 
 
 
 def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
-    """VGG16 as it was trained, and new; both are shown the same numbers."""
+    """VGG16 as it was trained, and new; both are shown the same numbers.
+
+    Args:
+        weights: of the trained trunk, as :func:`jc.vgg16` takes them.
+        seed: of the untrained trunk.
+
+    Returns:
+        The trunks by name.
+    """
     trained = jc.vgg16(weights=weights, head=None)
     untrained = jc.vgg16(head=None, rngs=nnx.Rngs(seed))
     untrained.preprocessing = trained.preprocessing
@@ -216,12 +245,30 @@ def compare(
 
 
 def mean_and_spread(shares: Sequence[float]) -> dict[str, float]:
-    """The mean of some numbers, and their standard deviation."""
+    """The mean of some numbers, and their standard deviation.
+
+    Args:
+        shares: two numbers or more.
+
+    Returns:
+        ``mean`` and ``spread``.
+    """
     return {"mean": statistics.mean(shares), "spread": statistics.stdev(shares)}
 
 
 def read(options: argparse.Namespace, progress: Progress) -> tuple[LabelledImages, dict[str, Any]]:
-    """Read the pictures that count, and say how many were left out for what reason."""
+    """Read the pictures that count, and say how many were left out for what reason.
+
+    Args:
+        options: of the command line.
+        progress: is called with sentences on the progress.
+
+    Returns:
+        The images, and counts of what was left out.
+
+    Raises:
+        TrainingError: there are not enough images.
+    """
     if not options.path.is_dir():
         raise TrainingError(f"There is no folder {options.path}. Fix: check the path.")
     data = open_set(Data("folder", options.path, size=options.size), 0, progress)
@@ -259,7 +306,15 @@ def _class_indices(asked: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def measure(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    """Read, compute features and compare them; all that is written in the end."""
+    """Read, compute features and compare them; all that is written in the end.
+
+    Args:
+        options: of the command line.
+        progress: is called with sentences on the progress.
+
+    Returns:
+        All results, for JSON.
+    """
     started = time.monotonic()
     pictures, about = read(options, progress)
     kinds = {}
@@ -281,7 +336,14 @@ def measure(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """The numbers as people read them."""
+    """The numbers as people read them.
+
+    Args:
+        found: of :func:`measure`.
+
+    Returns:
+        The table.
+    """
     about, splits = found["set"], len(found["seeds"]["splits"])
     made = Table(
         title=f"{about['pictures']:,} pictures of {len(about['classes'])} classes, {splits} splits",
@@ -326,7 +388,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 2 where that cannot be."""
+    """Measure, print and write; 2 where that cannot be.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     given = sys.argv[1:] if arguments is None else [*arguments]
     options = _parse(given)
     try:

@@ -200,7 +200,14 @@ def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Fi
 
 
 def in_colour(image: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 1 or 3) as (h, w, 3)."""
+    """A picture (h, w, 1 or 3) as (h, w, 3).
+
+    Args:
+        image: (h, w, 1 or 3).
+
+    Returns:
+        A view (h, w, 3).
+    """
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 

@@ -66,21 +66,31 @@ def page(
     Returns:
         HTML that needs no other file.
     """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    steps = np.linspace(0, 1, 256)
+    palettes = {  # 256 triples of red, green and blue
+        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
+        for use, name in PALETTES.items()
+    }
     blocks: dict[str, PackedArray] = {}
     by_name = {layer.name: layer for layer in layers}
     data = {
         "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
         "model": model_name,
         "command": command,
-        "palettes": _palettes(),
+        "palettes": palettes,
         "layers": [_layer_data(layer, by_name, weights_of, blocks) for layer in layers],
     }
+    png = io.BytesIO()
+    Image.fromarray(photo).save(png, "png", optimize=True)
     drawing, drawing_styles = _safe_drawing(network_svg)
     script, style = "\n".join(map(_source, SCRIPTS)), _source("explorer.css")
     parts = {
         "policy": _policy([script], [style, *drawing_styles]),
         "title": html.escape(f"{model_name} on {photo_name}"),
-        "photo": _photo_url(photo),
+        "photo": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
         "drawing": drawing,
         "data": json.dumps(data).replace("<", "\\u003c"),
         "blocks": "\n".join(
@@ -182,25 +192,6 @@ def _filters_data(
         "bias": np.float32(bias).astype(float).tolist(),
         "biased": layer.bias is not None,
     }
-
-
-def _palettes() -> dict[str, list[list[int]]]:
-    """The colours of each scale, 256 triples of red, green and blue."""
-    from matplotlib import colormaps
-
-    steps = np.linspace(0, 1, 256)
-    return {
-        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
-        for use, name in PALETTES.items()
-    }
-
-
-def _photo_url(photo: np.ndarray) -> str:
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(photo).save(content, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _safe_drawing(svg: str) -> tuple[str, list[str]]:

@@ -115,8 +115,21 @@ class _Arrangement:
         self.column = {v: i for i, column in enumerate(graph.columns) for v in column}
         self.rows = self._rows()
         self.row = {i: number for number, row in enumerate(self.rows) for i in row}
-        self.lefts = self._lefts()
-        self.offsets, self.height = self._stack()
+        self.lefts: list[float] = []
+        for row in self.rows:
+            x = ROW_MARGIN if len(self.rows) > 1 else 0.0
+            for i in row:
+                self.lefts.append(x)
+                x += self.widths[i] + (self.spaces[i] if i < len(self.spaces) else 0.0)
+        self.offsets: list[float] = []  # what to add to the heights in each row
+        y = 0.0
+        for row in self.rows:
+            inside = [v for i in row for v in graph.columns[i]]
+            top = min(self.heights[v] - self._size(v).above for v in inside)
+            bottom = max(self.heights[v] + self._size(v).below for v in inside)
+            self.offsets.append(y - top)
+            y += bottom - top + ROW_GAP
+        self.height = y - ROW_GAP
         self.width = max(self._right(row[-1]) for row in self.rows)
         self.width += ROW_MARGIN * (len(self.rows) > 1)
 
@@ -147,29 +160,8 @@ class _Arrangement:
             cuts.append(cheapest[cuts[-1]][1])
         return [range(breaks[a], breaks[b]) for a, b in itertools.pairwise(cuts[::-1])]
 
-    def _lefts(self) -> list[float]:
-        """The left side of each column."""
-        lefts = []
-        for row in self.rows:
-            x = ROW_MARGIN if len(self.rows) > 1 else 0.0
-            for i in row:
-                lefts.append(x)
-                x += self.widths[i] + (self.spaces[i] if i < len(self.spaces) else 0.0)
-        return lefts
-
     def _right(self, column: int) -> float:
         return self.lefts[column] + self.widths[column]
-
-    def _stack(self) -> tuple[list[float], float]:
-        """What to add to the heights in each row, and the height of all rows together."""
-        offsets, y = [], 0.0
-        for row in self.rows:
-            inside = [v for i in row for v in self.graph.columns[i]]
-            top = min(self.heights[v] - self._size(v).above for v in inside)
-            bottom = max(self.heights[v] + self._size(v).below for v in inside)
-            offsets.append(y - top)
-            y += bottom - top + ROW_GAP
-        return offsets, y - ROW_GAP
 
     def position(self, vertex: int) -> Point:
         """The left side of a vertex, and the height of its axis.
@@ -195,11 +187,17 @@ class _Arrangement:
         """
         (left, y), size = self.position(route[0]), self._size(route[0])
         start = (left + size.leave, y)
+        links = [step for a, b in itertools.pairwise(route) for step in self._link(a, b)]
+        (left, end_y), size = self.position(route[-1]), self._size(route[-1])
         steps: list[PathStep] = []
-        for a, b in itertools.pairwise(route):
-            steps += self._link(a, b)
-        (left, y), size = self.position(route[-1]), self._size(route[-1])
-        return Path(start, tuple(_joined(start, [*steps, ((left + size.enter, y),)])))
+        horizontal: PathStep | None = None  # consecutive lines at the same height become one
+        for step in [*links, ((left + size.enter, end_y),)]:
+            if len(step) == 1 and step[0][1] == y:
+                horizontal = step
+                continue
+            steps += [horizontal, step] if horizontal else [step]
+            y, horizontal = step[-1][1], None
+        return Path(start, tuple(steps + ([horizontal] if horizontal else [])))
 
     def _link(self, a: int, b: int) -> Iterator[PathStep]:
         """From the right of the column of ``a`` to the left of the next column, that of ``b``."""
@@ -209,19 +207,17 @@ class _Arrangement:
         if self.row[left] != self.row[right]:
             x = self.lefts[right] - COLUMN_GAP / 2
             below = self.heights[a] + self.offsets[self.row[right]]
-            yield from self._row_break((self.width - 10.0, y), (10.0, below), self.row[left])
+            # To the left of the next row, through the gap between the rows.
+            inside = (v for i in self.rows[self.row[left]] for v in self.graph.columns[i])
+            gap = max(self.position(v)[1] + self._size(v).below for v in inside) + ROW_GAP / 2
+            far, near = self.width - 10.0, 10.0
+            corners = [(far, y), (far, gap), (near, gap), (near, below)]
+            yield from _rounded([(far - 12, y), *corners, (near + 12, below)])
             y = below
             yield ((x, y),)
         end = (self.lefts[right], self.position(b)[1])
         middle = (x + end[0]) / 2
         yield (end,) if y == end[1] else ((middle, y), (middle, end[1]), end)
-
-    def _row_break(self, start: Point, end: Point, row: int) -> Iterator[PathStep]:
-        """From the right of a row to the left of the next one, through the gap between them."""
-        inside = (v for i in self.rows[row] for v in self.graph.columns[i])
-        y = max(self.position(v)[1] + self._size(v).below for v in inside) + ROW_GAP / 2
-        corners = [start, (start[0], y), (end[0], y), end]
-        return _rounded([(start[0] - 12, start[1]), *corners, (end[0] + 12, end[1])])
 
 
 def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathStep]:
@@ -235,21 +231,6 @@ def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathStep]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         yield (towards(corner, before),)
         yield (corner, corner, towards(corner, after))
-
-
-def _joined(start: Point, steps: Sequence[PathStep]) -> Iterator[PathStep]:
-    """The steps of a path, with consecutive horizontal lines at the same height made one."""
-    y, horizontal = start[1], None
-    for step in steps:
-        if len(step) == 1 and step[0][1] == y:
-            horizontal = step
-            continue
-        if horizontal:
-            yield horizontal
-        yield step
-        y, horizontal = step[-1][1], None
-    if horizontal:
-        yield horizontal
 
 
 def _heights(graph: LayeredGraph, sizes: Sequence[NodeSize]) -> list[float]:

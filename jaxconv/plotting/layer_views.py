@@ -110,7 +110,9 @@ def layer_views(
     numbered = {str(number): ref for number, ref in enumerate(dict.fromkeys(needed))}
     computed = values_at(network, numbered, jax.tree.leaves(arguments))
     values = {numbered[number]: np.asarray(value) for number, value in computed.items()}
-    views = {INPUT: _input_view(np.asarray(arguments[-1][0], np.float32))}
+    photo = np.asarray(arguments[-1][0], np.float32)  # its neurons are its pixels
+    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in photo.shape[:2])
+    views = {INPUT: LayerView(INPUT, "input", photo, rows, columns, (1, 1), (1, 1))}
     for name, ref in refs.items():
         views[name] = _view_without_filter(network, name, values[ref], fields[name])
         if filter_ := filters[name]:
@@ -129,12 +131,6 @@ def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterato
         if name not in available:
             wrong = f"{name!r} cannot be shown: it is in a loop, or what it sees is not known."
             yield Diagnostic(wrong, f"pass some of {', '.join(map(repr, available))}.")
-
-
-def _input_view(values: np.ndarray) -> LayerView:
-    """The photo, whose neurons are its pixels."""
-    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in values.shape[:2])
-    return LayerView(INPUT, "input", values, rows, columns, (1, 1), (1, 1))
 
 
 def _view_without_filter(

@@ -9,7 +9,7 @@ share their dummy nodes, so that a map that feeds many layers leaves as one line
 import bisect
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 MAX_DUMMIES = 4000  # dummy nodes; a layout with this many takes seconds
@@ -181,27 +181,20 @@ def _swap_neighbours(columns: Sequence[list[int]], gaps: Sequence[Sequence[Edge]
     """Swap neighbours in a column as long as that reduces the number of crossings."""
     sides = _neighbours(link for gap in gaps for link in gap)
     position = {vertex: i for column in columns for i, vertex in enumerate(column)}
-    for column in columns:
-        for i in _improving_swaps(column, sides, position):
-            column[i], column[i + 1] = column[i + 1], column[i]
-            position[column[i]], position[column[i + 1]] = i, i + 1
-
-
-def _improving_swaps(
-    column: Sequence[int], sides: Sequence[Mapping[int, list[int]]], position: Mapping[int, int]
-) -> Iterator[int]:
-    """Where to swap a vertex with the next one; the caller changes the column in between."""
 
     def crossed(upper: int, lower: int) -> int:
         return sum(
             position[a] > position[b] for side in sides for a in side[upper] for b in side[lower]
         )
 
-    for _ in column:
-        swapped = False
-        for i in range(len(column) - 1):
-            if crossed(column[i + 1], column[i]) < crossed(column[i], column[i + 1]):
-                swapped = True
-                yield i
-        if not swapped:
-            return
+    for column in columns:
+        for _ in column:
+            swapped = False
+            for i in range(len(column) - 1):
+                upper, lower = column[i], column[i + 1]
+                if crossed(lower, upper) < crossed(upper, lower):
+                    column[i], column[i + 1] = lower, upper
+                    position[lower], position[upper] = i, i + 1
+                    swapped = True
+            if not swapped:
+                break

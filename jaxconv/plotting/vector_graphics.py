@@ -147,7 +147,13 @@ class Drawing:
         )
         ElementTree.SubElement(svg, "title").text = printable(self.title)
         ElementTree.SubElement(svg, "rect", {"class": "background", "fill": PAPER, **size})
-        groups = {block.name: _add_block(svg, block) for block in self.blocks}
+        groups = {}
+        for block in self.blocks:
+            description = printable(block.description)
+            attributes = {"class": "layer", "data-layer": printable(block.name)}
+            attributes |= {"data-kind": block.kind, "role": "group", "aria-label": description}
+            groups[block.name] = ElementTree.SubElement(svg, "g", attributes)
+            ElementTree.SubElement(groups[block.name], "title").text = description
         for polygon in self.polygons:
             attributes = {"points": _svg_points(polygon.points), "stroke-linejoin": "round"}
             attributes |= {"fill": polygon.fill, "stroke": polygon.stroke, "stroke-width": "0.8"}
@@ -258,16 +264,6 @@ def _arrowhead(path: Path) -> tuple[Point, ...]:
     x, y = path.steps[-1][-1]
     back, half = x - ARROWHEAD_LENGTH, ARROWHEAD_LENGTH / 2
     return (x, y), (back, y - half), (back, y + half)
-
-
-def _add_block(svg: ElementTree.Element, block: LayerBlock) -> ElementTree.Element:
-    """Add the group of a layer."""
-    description = printable(block.description)
-    attributes = {"class": "layer", "data-layer": printable(block.name), "data-kind": block.kind}
-    attributes |= {"role": "group", "aria-label": description}
-    group = ElementTree.SubElement(svg, "g", attributes)
-    ElementTree.SubElement(group, "title").text = description
-    return group
 
 
 def _add_arrow(svg: ElementTree.Element, arrow: Arrow) -> None:
