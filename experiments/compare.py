@@ -9,6 +9,7 @@ curves of all runs in one picture.
 
 import argparse
 import json
+import operator
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,45 +48,53 @@ class Run:
     metrics: Sequence[Mapping[str, Any]]
 
     def logged(self, name: str) -> list[float]:
-        """All finite values of a number, in their order."""
+        """Collect the finite values of a metric, in order.
+
+        Args:
+            name: such as "loss".
+
+        Returns:
+            Its values.
+        """
         return [line[name] for line in self.metrics if line.get(name) is not None]
 
 
 @dataclass(frozen=True)
-class Number:
+class TableRow:
     """A row of the table.
 
     Attributes:
-        of: finds it in a run; None if the run has none.
-        form: how it is written.
-        best: max or min; None where neither is better.
+        value: gets the number of a run; None if the run has none.
+        template: how it is formatted.
+        best: max or min; None if neither is better.
     """
 
-    of: Callable[[Run], float | None]
-    form: str
+    value: Callable[[Run], float | None]
+    template: str
     best: Callable[[Iterable[float]], float] | None = None
 
 
-def _summed(name: str) -> Callable[[Run], float | None]:
+def _summary(name: str) -> Callable[[Run], float | None]:
     return lambda run: run.summary.get(name)
 
 
-def _logged(name: str, pick: Callable[[list[float]], float]) -> Callable[[Run], float | None]:
+def _metrics(name: str, pick: Callable[[list[float]], float]) -> Callable[[Run], float | None]:
     return lambda run: pick(values) if (values := run.logged(name)) else None
 
 
-NUMBERS = {
-    "test accuracy": Number(_summed("test_accuracy"), "{:.2%}", max),
-    "error": Number(_summed("error"), "{:.2%}", min),
-    "best test accuracy on the way": Number(_logged("test_accuracy", max), "{:.2%}", max),
-    "last test loss": Number(_logged("test_loss", lambda values: values[-1]), "{:.4f}", min),
-    "last training loss": Number(_logged("loss", lambda values: values[-1]), "{:.4f}", min),
-    "seconds": Number(_summed("seconds"), "{:,.1f}", min),
-    "images/s, median": Number(_logged("images_per_second", statistics.median), "{:,.0f}", max),
-    "steps": Number(_summed("steps"), "{:,}"),
-    "parameters": Number(_summed("parameters"), "{:,}"),
+_last = operator.itemgetter(-1)
+TABLE_ROWS = {
+    "test accuracy": TableRow(_summary("test_accuracy"), "{:.2%}", max),
+    "error": TableRow(_summary("error"), "{:.2%}", min),
+    "best test accuracy on the way": TableRow(_metrics("test_accuracy", max), "{:.2%}", max),
+    "last test loss": TableRow(_metrics("test_loss", _last), "{:.4f}", min),
+    "last training loss": TableRow(_metrics("loss", _last), "{:.4f}", min),
+    "seconds": TableRow(_summary("seconds"), "{:,.1f}", min),
+    "images/s, median": TableRow(_metrics("images_per_second", statistics.median), "{:,.0f}", max),
+    "steps": TableRow(_summary("steps"), "{:,}"),
+    "parameters": TableRow(_summary("parameters"), "{:,}"),
 }
-TOLD = ("versions.", "machine.")  # of the summary, where they differ
+SETTING_PREFIXES = ("versions.", "machine.")  # of the summary, shown if they differ
 
 
 def read_run(folder: Path) -> Run:
@@ -93,6 +102,12 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         UsageError: it is none.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Its options, numbers and metrics.
     """
     if not (folder / CONFIG).is_file():
         why = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
@@ -109,12 +124,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        found = error
-    if not isinstance(found, dict):
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
         raise UsageError(f"{path} is damaged. Fix: run experiments.train --resume for it again.")
-    return found
+    return content
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -124,15 +139,15 @@ def differing(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         tables: by name, the values of each run; an empty one is unknown, and differs from none.
     """
     names = dict.fromkeys(name for table in tables for name in table)
-    rows = {name: [_shown(table, name) for table in tables if table] for name in names}
+    rows = {name: [_value_text(table, name) for table in tables if table] for name in names}
     return {
-        name: [_shown(table, name) for table in tables]
+        name: [_value_text(table, name) for table in tables]
         for name, known in rows.items()
         if len({*known}) > 1
     }
 
 
-def _shown(table: Mapping[str, Any], name: str) -> str:
+def _value_text(table: Mapping[str, Any], name: str) -> str:
     if name not in table:
         return ABSENT
     value = table[name]
@@ -140,43 +155,66 @@ def _shown(table: Mapping[str, Any], name: str) -> str:
 
 
 def numbers(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The numbers of all runs as text, the best marked; those that no run has are left out."""
-    rows = {name: [number.of(run) for run in runs] for name, number in NUMBERS.items()}
-    return {name: _marked(row, NUMBERS[name]) for name, row in rows.items() if {*row} != {None}}
+    """The numbers of all runs as text, the best marked; those that no run has are left out.
+
+    Args:
+        runs: to compare.
+
+    Returns:
+        For each number a text per run.
+    """
+    rows = {name: [number.value(run) for run in runs] for name, number in TABLE_ROWS.items()}
+    return {name: _marked(row, TABLE_ROWS[name]) for name, row in rows.items() if {*row} != {None}}
 
 
-def _marked(row: Sequence[float | None], number: Number) -> list[str]:
+def _marked(row: Sequence[float | None], number: TableRow) -> list[str]:
     known = {value for value in row if value is not None}
     best = number.best(known) if number.best and len(known) > 1 else None
     return [
-        ABSENT if value is None else number.form.format(value) + (" *" if value == best else "")
+        ABSENT if value is None else number.template.format(value) + (" *" if value == best else "")
         for value in row
     ]
 
 
 def table(title: str, runs: Sequence[Run], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Rows for rich, a column a run."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    made.add_column("")
+    """Rows for rich, a column a run.
+
+    Args:
+        title: above the table.
+        runs: one column each.
+        rows: for each name a text per run; those that end in " *" are highlighted.
+
+    Returns:
+        The table.
+    """
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    result.add_column("")
     for run in runs:
-        made.add_column(Text(run.name), justify="right", overflow="fold")
+        result.add_column(Text(run.name), justify="right", overflow="fold")
     for name, cells in rows.items():
         texts = (Text(cell, "bold green" if cell.endswith(" *") else "") for cell in cells)
-        made.add_row(name, *texts)
-    return made
+        result.add_row(name, *texts)
+    return result
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Print what differs, and the numbers."""
-    told = [{k: v for k, v in run.summary.items() if k.startswith(TOLD)} for run in runs]
+    """Print what differs, and the numbers.
+
+    Args:
+        runs: to compare.
+        console: to print to.
+    """
+    settings = [
+        {k: v for k, v in run.summary.items() if k.startswith(SETTING_PREFIXES)} for run in runs
+    ]
     config = differing([run.config for run in runs])
-    beside = differing(told)
+    where = differing(settings)
     if config:
         console.print(table("What differs", runs, config))
     else:
         console.print("The options of these runs are the same.\n")
-    if beside:
-        console.print(table("Where they ran", runs, beside))
+    if where:
+        console.print(table("Where they ran", runs, where))
     console.print(table("Numbers, the best marked *", runs, numbers(runs)))
 
 
@@ -200,7 +238,14 @@ def _checked(options: argparse.Namespace) -> list[Run]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare runs; 2 if they cannot be."""
+    """Compare runs; 2 if they cannot be.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     options = _parse(arguments)
     try:
         runs = _checked(options)

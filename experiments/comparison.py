@@ -28,7 +28,7 @@ import jaxconv as jc
 from experiments.zoo import conv, ones, pool, u_net
 
 OUT = Path("docs/comparison.md")
-SHORT = 90  # characters of a message in the table
+MAX_MESSAGE = 90  # characters of a message in the table
 PACKAGES = ("jax", "flax", "jaxtyping", "beartype", "chex")
 
 
@@ -112,7 +112,7 @@ def mean(layer: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: layer(x).mean((1, 2))
 
 
-def join(conv: Callable[..., Any]) -> Callable[[Any], Any]:
+def merge(conv: Callable[..., Any]) -> Callable[[Any], Any]:
     """Two branches of stride 2 that are padded in different ways, as in ResNets."""
     kernel = ones(3, 3, 3, 8)
 
@@ -139,17 +139,20 @@ def gradient(layer: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return jax.grad(lambda x: (layer(x) ** 2).sum())
 
 
-def made(convolve: Callable[..., Any], *kernel: int, **options: Any) -> Callable[[Any], Any]:
+def make_conv(convolve: Callable[..., Any], *kernel: int, **options: Any) -> Callable[[Any], Any]:
     """A convolution with a kernel of this shape."""
     return lambda x: convolve(x, ones(*kernel), **options)
 
 
-def case(name: str, convolution: tuple[Any, ...], **options: Any) -> Case:
+def case(name: str, settings: tuple[Any, ...], **options: Any) -> Case:
     """A mistake in one convolution, which both ways of writing share."""
-    kernel, more = convolution
+    kernel, more = settings
     end = mean if options["returns"] == "b 8" else lambda layer: layer
     return Case(
-        name, end(made(conv, *kernel, **more)), end(made(jc.conv, *kernel, **more)), **options
+        name,
+        end(make_conv(conv, *kernel, **more)),
+        end(make_conv(jc.conv, *kernel, **more)),
+        **options,
     )
 
 
@@ -163,7 +166,7 @@ MISTAKES = [
          takes="b h w 3", returns="b 8", at={"b": 2, "h": 5, "w": 5}),
     case("a missing batch axis", ((3, 3, 3, 8), {}), takes="b h w 3", returns="_ h w 8",
          at={"h": 17, "w": 32}, given="h w 3"),
-    Case("a kernel size that is an int", one_axis, made(jc.conv, 3, 3, 8),
+    Case("a kernel size that is an int", one_axis, make_conv(jc.conv, 3, 3, 8),
          takes="b h w 3", returns="b h w 8", at=ANY_IMAGE),
     case("OIHW weights read as HWIO", ((64, 3, 3, 3), {}), takes="b h w 3", returns="b h w 64",
          at=ANY_IMAGE),
@@ -177,8 +180,8 @@ MISTAKES = [
          where="h >= 224, w >= 224", constraints=("h >= 224", "w >= 224")),
 ]  # fmt: skip
 RIGHT = [
-    Case("the join of a ResNet: SAME and pads of 1, both stride 2", join(conv),
-         join(jaxconv_conv), takes="b h w 3", returns="b (h+1)//2 (w+1)//2 8", at=ANY_IMAGE),
+    Case("the join of a ResNet: SAME and pads of 1, both stride 2", merge(conv),
+         merge(jaxconv_conv), takes="b h w 3", returns="b (h+1)//2 (w+1)//2 8", at=ANY_IMAGE),
     Case("a U-Net of 4 levels, for multiples of 16", u_net, u_net,
          takes="b h w 3", returns="b h w 2", at={"b": 2, "h": 48, "w": 80},
          where="h % 16 == 0, w % 16 == 0", stands_for={"h": "16*m", "w": "16*n"}),
@@ -188,8 +191,9 @@ RIGHT = [
     Case("patches of 2x2, for even sizes", patchify, patchify,
          takes="b h w 3", returns="b h//2 w//2 12", at={"b": 2, "h": 6, "w": 10},
          where="h % 2 == 0, w % 2 == 0", stands_for={"h": "2*m", "w": "2*n"}),
-    Case("the gradient of a convolution of stride 2", gradient(made(conv, 3, 3, 3, 8, stride=2)),
-         gradient(made(jc.conv, 3, 3, 3, 8, stride=2)),
+    Case("the gradient of a convolution of stride 2",
+         gradient(make_conv(conv, 3, 3, 3, 8, stride=2)),
+         gradient(make_conv(jc.conv, 3, 3, 3, 8, stride=2)),
          takes="b h w 3", returns="b h w 3", at=ANY_IMAGE),
     Case("a dense head after a flatten, for 224 to 255", dense_head, jaxconv_dense_head,
          takes="b h w 3", returns="b 10", at={"b": 2, "h": 224, "w": 255},
@@ -236,19 +240,19 @@ def by_export(given: Case) -> Cell:
             tuple(_value(axis, sizes) for axis in shape.split()), dtype or "float32"
         )
         exported = export.export(jax.jit(given.plain), platforms=["cpu"])(x)
-        found = exported.out_avals[0].shape
-        wanted = [size if a == "_" else _value(a, sizes) for a, size in _axes(given, found)]
-        assert tuple(wanted) == found, f"the result is {found}, not {tuple(wanted)}"
+        result = exported.out_avals[0].shape
+        wanted = [size if a == "_" else _value(a, sizes) for a, size in _axes(given, result)]
+        assert tuple(wanted) == result, f"the result is {result}, not {tuple(wanted)}"
     except Exception as error:
         return _refused(error)
-    text = f"exported, with the result {found}"
+    text = f"exported, with the result {result}"
     return Cell(True, ", ".join(written), text, text)
 
 
-def _axes(given: Case, found: Sequence[Any]) -> list[tuple[str, Any]]:
+def _axes(given: Case, shape: Sequence[Any]) -> list[tuple[str, Any]]:
     axes = given.returns.split()
-    assert len(axes) == len(found), f"the result {found} has {len(found)} axes, not {len(axes)}"
-    return list(zip(axes, found, strict=True))
+    assert len(axes) == len(shape), f"the result {shape} has {len(shape)} axes, not {len(axes)}"
+    return list(zip(axes, shape, strict=True))
 
 
 def _example(given: Case) -> jax.ShapeDtypeStruct:
@@ -288,11 +292,11 @@ def by_chex(given: Case) -> Cell:
 
 def _at_one_size(given: Case, network: Callable[[Any], Any]) -> Cell:
     try:
-        found = jax.eval_shape(network, _example(given))
+        result = jax.eval_shape(network, _example(given))
     except Exception as error:
         return _refused(error)
     sizes = ", ".join(f"{name} = {size}" for name, size in given.at.items())
-    text = f"ran for {sizes}, with the result {found.shape}"
+    text = f"ran for {sizes}, with the result {result.shape}"
     return Cell(True, sizes, text, text)
 
 
@@ -308,12 +312,12 @@ TOOLS: dict[str, Callable[[Case], Cell]] = {
     "jaxtyping + beartype": by_jaxtyping,
     "chex": by_chex,
 }
-ONE_SIZE = ("jaxtyping + beartype", "chex")
+ONE_SIZE_TOOLS = ("jaxtyping + beartype", "chex")
 
 
 # The page.
 
-ASKED = {
+TOOL_DESCRIPTIONS = {
     "jaxconv, its layers": "`jc.check` of the network written with `jc.conv`, `jc.max_pool` and "
     "`jc.dense`, with `returns=` and `where=`.",
     "jaxconv, plain JAX": "`jc.check` of the same function that the other tools get.",
@@ -323,7 +327,7 @@ ASKED = {
     "chex": "`assert_shape` and `assert_type` on argument and result, traced for the sizes of one "
     "run.",
 }
-HEAD = """\
+PAGE_HEAD = """\
 # What other tools say
 
 Made by `python -m experiments.comparison` with Python {python},
@@ -364,12 +368,12 @@ def compare() -> dict[str, dict[str, Cell]]:
 def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
     """The whole page."""
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    head = HEAD.format(
+    head = PAGE_HEAD.format(
         python=platform.python_version(),
         versions=versions,
         asked="\n".join(
             textwrap.fill(f"- *{tool}*: {how}", 100, subsequent_indent="  ")
-            for tool, how in ASKED.items()
+            for tool, how in TOOL_DESCRIPTIONS.items()
         ),
         mistakes=table(MISTAKES, cells, accept=False),
         right=table(RIGHT, cells, accept=True),
@@ -391,12 +395,12 @@ def _count_text(
     tool: str, cases: Sequence[Case], cells: Mapping[str, Mapping[str, Cell]], accept: bool
 ) -> str:
     right = sum(cells[case.name][tool].accepts == accept for case in cases)
-    only = ", each for one size" if accept and tool in ONE_SIZE else ""
+    only = ", each for one size" if accept and tool in ONE_SIZE_TOOLS else ""
     return f"**{right} of {len(cases)}**{only}"
 
 
 def _cell_text(cell: Cell) -> str:
-    line = cell.line if len(cell.line) <= SHORT else cell.line[: SHORT - 3] + "..."
+    line = cell.line if len(cell.line) <= MAX_MESSAGE else cell.line[: MAX_MESSAGE - 3] + "..."
     text = f"accepts {cell.sizes}" if cell.accepts else f"refuses: {line}"
     return re.sub(r"[|*_\[\]]", r"\\\g<0>", text).replace("<", "&lt;")  # as it is, in Markdown
 

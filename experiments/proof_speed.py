@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flax import nnx
 
@@ -33,30 +33,30 @@ OUT = Path("experiments/results/proof_speed.json")
 PACKAGES = ("jax", "flax", "islpy")
 
 
-def _vgg16(head: Any) -> Callable[..., Any]:
+def _vgg16(head: Literal["dense", "conv"] | None) -> Callable[..., Any]:
     return nnx.eval_shape(lambda: jc.vgg16(head=head))
-
-
-def _resnet() -> Callable[..., Any]:
-    return nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0)))
-
-
-def _u_net() -> Callable[..., Any]:
-    return functools.partial(zoo.u_net, levels=4)
 
 
 NETWORKS: dict[str, Callable[[], Callable[..., Any]]] = {
     "VGG16, no head": functools.partial(_vgg16, None),
     "VGG16, dense head": functools.partial(_vgg16, "dense"),
     "VGG16, conv head": functools.partial(_vgg16, "conv"),
-    "ResNet-50": _resnet,
-    "U-Net, 4 levels": _u_net,
+    "ResNet-50": lambda: nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0))),
+    "U-Net, 4 levels": lambda: functools.partial(zoo.u_net, levels=4),
     **{f"chain of {n}": functools.partial(zoo.chain, n) for n in (25, 50, 100, 200)},
 }
 
 
 def measure(name: str, repeats: int = 5) -> dict[str, Any]:
-    """Prove one network, first cold and then some more times."""
+    """Prove one network, first cold and then some more times.
+
+    Args:
+        name: a key of :data:`NETWORKS`.
+        repeats: proofs after the first.
+
+    Returns:
+        Seconds and the verdict, for JSON.
+    """
     seconds, verdict = [], None
     for _ in range(1 + repeats):
         network = NETWORKS[name]()
@@ -81,14 +81,21 @@ TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def measure_imports(repeats: int) -> dict[str, Any]:
-    """Seconds of imports in fresh processes, in turn so that both see the same machine."""
+    """Seconds of imports in fresh processes, in turn so that both see the same machine.
+
+    Args:
+        repeats: timed imports of each kind.
+
+    Returns:
+        Seconds, medians and their difference, for JSON.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for turn in range(repeats + 1):
         for name, line in IMPORTS.items():
-            found = float(_output([sys.executable, "-c", TIMED.format(line)]))
+            elapsed = float(_output([sys.executable, "-c", TIMED.format(line)]))
             if turn:  # the first turn fills the caches of the disk
-                seconds[name].append(round(found, 4))
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
+                seconds[name].append(round(elapsed, 4))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
     added = round(medians["with"] - medians["without"], 4)
     return {"lines": IMPORTS, "seconds": seconds, "medians": medians, "added_seconds": added}
 
@@ -98,7 +105,14 @@ def _output(command: Sequence[str]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as lines of text."""
+    """The rows as lines of text.
+
+    Args:
+        rows: of :func:`measure`.
+
+    Returns:
+        One line per network.
+    """
     lines = [f"{'network':20} {'cold s':>7} {'median s':>8} {'traces':>6}  accepts"]
     for row in rows:
         numbers = f"{row['cold_seconds']:7.3f} {row['median_seconds']:8.3f} {row['traces']:6}"
@@ -107,7 +121,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark; with ``--only``, measure one network in this process."""
+    """Run the benchmark; with ``--only``, measure one network in this process.
+
+    Args:
+        arguments: the command line; None for that of this process.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m experiments.proof_speed", description=(__doc__ or "").partition("\n")[0]
     )
@@ -121,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     again = [sys.executable, "-m", "experiments.proof_speed", "--repeats", str(options.repeats)]
     rows = [json.loads(_output([*again, "--only", name])) for name in NETWORKS]
-    found = {
+    report = {
         "command": "python -m experiments.proof_speed",
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         "cores_of_the_machine": os.cpu_count(),
@@ -129,9 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "imports": measure_imports(options.imports),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(table(rows))
-    print(f"import jaxconv adds {found['imports']['added_seconds']:.3f} s to import jax, flax.")
+    print(f"import jaxconv adds {report['imports']['added_seconds']:.3f} s to import jax, flax.")
 
 
 if __name__ == "__main__":

@@ -35,12 +35,13 @@ from pathlib import Path
 from typing import Any
 
 import jaxconv as jc
-from tests.support.networks import Network, network
+from tests.support.networks import Network
+from tests.support.networks import network as random_network
 from tests.support.oracle import disagreement, names_of
 
 BATCH = 100  # networks of one process; a new one has empty caches
-LARGEST = (4, 12, 12, 40, 300)  # random sizes go up to one of these
-NOTABLE = 40  # networks of each kind named in the summary
+SIZE_LIMITS = (4, 12, 12, 40, 300)  # random sizes go up to one of these
+MAX_NOTABLE = 40  # networks of each kind named in the summary
 PACKAGES = ("jax", "flax", "equinox", "dm-haiku", "numpy", "islpy")
 
 Point = dict[str, int]
@@ -51,6 +52,15 @@ def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> 
     """Sizes at which to compare: of those the verdict speaks about, the most telling ones.
 
     Half of them at most are at borders; the rest are corners and random sizes.
+
+    Args:
+        verdict: of the network.
+        names: of the sizes.
+        seed: of the random choices.
+        count: the largest number of points.
+
+    Returns:
+        Different points, sizes by name.
     """
     rng = random.Random(seed)
     borders = list(_borders(verdict, names, rng))
@@ -60,7 +70,11 @@ def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> 
         for sizes in itertools.product((1, 2, 9), repeat=len(names))
     ]
     rng.shuffle(corners)
-    wanted = [*borders[: count // 2], *corners[: count // 4], *_random(names, rng, 4 * count)]
+    wanted = [
+        *borders[: count // 2],
+        *corners[: count // 4],
+        *_random_points(names, rng, 4 * count),
+    ]
     unique = {tuple(point.values()): point for point in wanted}.values()
     known = (point for point in unique if not verdict.untried.contains(**point))
     return list(itertools.islice(known, count))
@@ -72,46 +86,56 @@ def _borders(verdict: jc.Verdict, names: Sequence[str], rng: random.Random) -> I
     for sizes in sets:
         if sizes.is_empty():
             continue
-        for point in [sizes.smallest(), *map(sizes.nearest, _random(names, rng, 3))]:
+        for point in [sizes.smallest(), *map(sizes.nearest, _random_points(names, rng, 3))]:
             yield point
             for name, step in itertools.product(names, (-1, 1)):
                 if point[name] + step >= 1:
                     yield point | {name: point[name] + step}
 
 
-def _random(names: Sequence[str], rng: random.Random, count: int) -> Iterator[Point]:
+def _random_points(names: Sequence[str], rng: random.Random, count: int) -> Iterator[Point]:
     for _ in range(count):
-        yield {name: rng.randint(1, rng.choice(LARGEST)) for name in names}
+        yield {name: rng.randint(1, rng.choice(SIZE_LIMITS)) for name in names}
 
 
 def examine(
     seed: int,
     sizes: int,
     *,
-    make: Callable[[int], Network] = network,
+    make: Callable[[int], Network] = random_network,
     check: Callable[..., jc.Verdict] = jc.check,
 ) -> Row:
-    """Check one network and compare its verdict with tracing."""
-    made = make(seed)
+    """Check one network and compare its verdict with tracing.
+
+    Args:
+        seed: of the network.
+        sizes: points to compare.
+        make: makes the network of a seed.
+        check: the function under test.
+
+    Returns:
+        A row of results, for JSON.
+    """
+    network = make(seed)
     row: Row = {
         "seed": seed,
-        "specs": made.specs,
-        "returns": made.returns,
-        "layers": made.layers,
+        "specs": network.specs,
+        "returns": network.returns,
+        "layers": network.layers,
     }
     start = time.perf_counter()
     try:
-        verdict = check(made.fn, *made.specs, returns=made.returns)
+        verdict = check(network.fn, *network.specs, returns=network.returns)
     except Exception:
         return row | {"outcome": "crashed", "error": traceback.format_exc()}
     row["seconds"] = round(time.perf_counter() - start, 4)
-    return row | _compared(made, verdict, points(verdict, names_of(made.specs), seed, sizes))
+    return row | _compared(network, verdict, points(verdict, names_of(network.specs), seed, sizes))
 
 
-def _compared(made: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
+def _compared(network: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
     """What a verdict says, and where tracing says otherwise."""
-    found = [(point, disagreement(made, verdict, point)) for point in sizes]
-    wrong = [[point, text] for point, text in found if text]
+    results = [(point, disagreement(network, verdict, point)) for point in sizes]
+    wrong = [[point, text] for point, text in results if text]
     return {
         "outcome": "wrong" if wrong else "right",
         "status": verdict.status,
@@ -119,7 +143,7 @@ def _compared(made: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row
         "decided": verdict.untried.is_empty(),
         "accepts_some": not verdict.accepts.is_empty(),
         "not_decided": [note for note in verdict.notes if "decided" in note or "gave up" in note],
-        "compared": len(found),
+        "compared": len(results),
         "wrong": wrong,
         **({"verdict": str(verdict)} if wrong else {}),
     }
@@ -136,7 +160,16 @@ def _work(seeds: Sequence[int], sizes: int, send: Any) -> None:
 
 
 def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks; one that takes too long or ends its process has no verdict."""
+    """Rows of all these networks; one that takes too long or ends its process has no verdict.
+
+    Args:
+        seeds: of the networks.
+        sizes: points to compare for each.
+        limit: seconds for one network.
+
+    Yields:
+        A row of results per network.
+    """
     rest = list(seeds)
     spawn = multiprocessing.get_context("spawn")
     while rest:
@@ -145,7 +178,7 @@ def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
         worker.start()
         send.close()
         for _ in range(len(rest[:BATCH])):
-            row = _next(receive, limit)
+            row = _receive_row(receive, limit)
             yield {"seed": rest[0], **row}
             rest.pop(0)
             if "seconds" not in row and row["outcome"] != "crashed":
@@ -154,7 +187,7 @@ def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
         worker.join()
 
 
-def _next(receive: Any, limit: float) -> Row:
+def _receive_row(receive: Any, limit: float) -> Row:
     try:
         return receive.recv() if receive.poll(limit) else {"outcome": "slow", "limit": limit}
     except EOFError:
@@ -162,7 +195,17 @@ def _next(receive: Any, limit: float) -> Row:
 
 
 def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks, from several processes at once, as they come."""
+    """Rows of all these networks, from several processes at once, as they come.
+
+    Args:
+        seeds: of the networks.
+        sizes: points to compare for each.
+        processes: how many work at the same time.
+        limit: seconds for one network.
+
+    Yields:
+        A row of results per network.
+    """
     rows: queue.Queue[Row] = queue.Queue()
 
     def supervise(part: Sequence[int]) -> None:
@@ -176,7 +219,14 @@ def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Itera
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """What many rows show."""
+    """What many rows show.
+
+    Args:
+        rows: of :func:`run`.
+
+    Returns:
+        Counts, times and notable networks, for JSON.
+    """
     rows = sorted(rows, key=lambda row: row["seed"])
     checked = [row for row in rows if "seconds" in row]
     seconds = sorted(row["seconds"] for row in checked) or [float("nan")]
@@ -207,11 +257,11 @@ def _layers(rows: Sequence[Row]) -> collections.Counter[str]:
 
 def _notable(rows: Sequence[Row], checked: Sequence[Row]) -> dict[str, list[Row]]:
     """Each network that did not end as it should, in full; of the others those that took long."""
-    open_ones = [row for row in checked if not row["decided"]]
+    undecided = [row for row in checked if not row["decided"]]
     slowest = sorted(checked, key=lambda row: -row["seconds"])[:10]
     return {
         "not right": [row for row in rows if row["outcome"] != "right"],
-        "not decided": [_brief(row) for row in open_ones[:NOTABLE]],
+        "not decided": [_brief(row) for row in undecided[:MAX_NOTABLE]],
         "slowest": [_brief(row) for row in slowest],
     }
 
@@ -268,7 +318,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; 1 if an answer was wrong or missing."""
+    """Run the experiment; 1 if an answer was wrong or missing.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     options = _parse(arguments)
     setting = _setting(options)
     rows = _rows(options, setting)
@@ -279,9 +336,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in run(seeds, options.sizes, options.processes, options.limit):
             rows.append(row)
             print(json.dumps(row), file=file, flush=True)
-            _tell(row, len(rows), options.networks, start)
+            _report_progress(row, len(rows), options.networks, start)
     words = sys.argv[1:] if arguments is None else arguments
-    found = {
+    report = {
         "command": shlex.join(["python", "-m", "experiments.soundness", *words]),
         **setting,
         "cores_of_the_machine": os.cpu_count(),
@@ -289,12 +346,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **summary(rows),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({key: found[key] for key in found if key != "notable"}, indent=1))
-    return 0 if set(found["outcomes"]) <= {"right"} else 1
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps({key: report[key] for key in report if key != "notable"}, indent=1))
+    return 0 if set(report["outcomes"]) <= {"right"} else 1
 
 
-def _tell(row: Row, done: int, count: int, start: float) -> None:
+def _report_progress(row: Row, done: int, count: int, start: float) -> None:
     """A line for each network that is not right, and now and then how far it is."""
     if row["outcome"] != "right":
         print(json.dumps(row | {"wrong": row.get("wrong", [])[:1]}), flush=True)

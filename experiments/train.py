@@ -81,7 +81,14 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; the exit status is 2 where it cannot, and 128 and more where a signal ended it."""
+    """Train; the exit status is 2 where it cannot, and 128 and more where a signal ended it.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     run = _options(sys.argv[1:] if arguments is None else arguments)
     out = run.out or Path("runs") / run.recipe.data.name
     try:
@@ -114,7 +121,14 @@ def _options(arguments: Sequence[str]) -> Run:
 
 
 def train(run: Run) -> int:
-    """Run a recipe from its start, or from where it was, to its report; the exit status."""
+    """Run a recipe from its start, or from where it was, to its report; the exit status.
+
+    Args:
+        run: the options, with ``out``.
+
+    Returns:
+        The exit status.
+    """
     assert run.out
     recipe, out, clock = run.recipe, run.out, Clock()
     mesh = mesh_of(run.devices, recipe.data.batch)

@@ -56,26 +56,26 @@ from jaxconv.cli.arguments import UsageError, check_writable
 from jaxconv.models.weights import WeightsError
 
 OUT = Path("experiments/results/transfer.json")
-SQUARES = 16  # rows and columns of the squares whose colours are compared
-ALIKE = 0.95  # correlation of near copies
+GRID = 16  # rows and columns of the squares whose colours are compared
+MIN_COPY_CORRELATION = 0.95  # correlation of near copies
 HELD_BACK = 0.2  # of each class, to test with
 FOLDS = 5  # of the cross-validation
-STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's C
+REGULARISATION = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's C
 BATCH = 32  # pictures that a trunk sees at a time
 WIDTH = 100  # characters of a line where there is no terminal
-SMALLEST = (
+MINIMUMS = (
     ("at-least", 10, "a fifth is tested, and each fold of the cross-validation needs some"),
     ("size", 32, "VGG16 has five pools, which leave a pixel of 32"),
     ("splits", 2, "a spread is that of two numbers or more"),
     ("seed", 0, "seeds are not negative"),
 )
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures.
+class LabelledImages:
+    """Labelled images.
 
     Attributes:
         images: uint8, shape (n, size, size, 3).
@@ -93,24 +93,47 @@ class Pictures:
         found = np.bincount(self.labels, minlength=len(self.names))
         return dict(zip(self.names, found.tolist(), strict=True))
 
-    def of(self, kept: np.ndarray) -> "Pictures":
-        """Those that are kept, bool, shape (n,); classes without any are gone."""
+    def select(self, kept: np.ndarray) -> "LabelledImages":
+        """Those that are kept, bool, shape (n,); classes without any are gone.
+
+        Args:
+            kept: which images, bool (n,).
+
+        Returns:
+            Those images, with new labels.
+        """
         places, labels = np.unique(self.labels[kept], return_inverse=True)
-        return Pictures(self.images[kept], labels, tuple(self.names[place] for place in places))
+        return LabelledImages(
+            self.images[kept], labels, tuple(self.names[place] for place in places)
+        )
 
 
 def squares(images: np.ndarray) -> np.ndarray:
-    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768)."""
-    shape = (len(images), SQUARES, SQUARES, 3)
+    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768).
+
+    Args:
+        images: uint8 (n, size, size, 3).
+
+    Returns:
+        The mean colours.
+    """
+    shape = (len(images), GRID, GRID, 3)
     means = jax.image.resize(images.astype(np.float32), shape, "linear", antialias=True)
     return np.asarray(means).reshape(len(images), -1)
 
 
 def near_copies(images: np.ndarray) -> np.ndarray:
-    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,)."""
+    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,).
+
+    Args:
+        images: uint8 (n, size, size, 3).
+
+    Returns:
+        For each image whether it is a copy of an earlier one.
+    """
     plain, mirrored = (_centred(squares(x)) for x in (images, images[:, :, ::-1]))
     alike = np.maximum(plain @ plain.T, plain @ mirrored.T)
-    return np.any(np.tril(alike, -1) > ALIKE, axis=1)
+    return np.any(np.tril(alike, -1) > MIN_COPY_CORRELATION, axis=1)
 
 
 def _centred(x: np.ndarray) -> np.ndarray:
@@ -119,14 +142,14 @@ def _centred(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
 
-def features(trunk: jc.VGG, images: np.ndarray, batch: int, tell: Tell) -> np.ndarray:
+def features(trunk: jc.VGG, images: np.ndarray, batch: int, progress: Progress) -> np.ndarray:
     """The means of the last maps of a trunk.
 
     Args:
         trunk: with no head, and with ``preprocessing``.
         images: uint8, shape (n, h, w, 3).
         batch: pictures at a time.
-        tell: takes sentences on the progress.
+        progress: is called with sentences on the progress.
 
     Returns:
         float32, shape (n, maps).
@@ -134,17 +157,25 @@ def features(trunk: jc.VGG, images: np.ndarray, batch: int, tell: Tell) -> np.nd
     assert trunk.preprocessing is not None
     shape = "{} {} {} {}".format(batch, *images.shape[1:])
     means = jc.compile(lambda x: jc.global_avg_pool(trunk(x)), shape)
-    progress, found = tenths(len(images), tell, "of the pictures seen."), []
+    report, means_of = tenths(len(images), progress, "of the pictures seen."), []
     for start in range(0, len(images), batch):
         # Programs take batches of one size: the last one is filled up with its last picture.
         places = np.minimum(np.arange(start, start + batch), len(images) - 1)
-        found.append(np.asarray(means(trunk.preprocessing(images[places]))))
-        progress(min(start + batch, len(images)))
-    return np.concatenate(found)[: len(images)]
+        means_of.append(np.asarray(means(trunk.preprocessing(images[places]))))
+        report(min(start + batch, len(images)))
+    return np.concatenate(means_of)[: len(images)]
 
 
 def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
-    """VGG16 as it was trained, and new; both are shown the same numbers."""
+    """VGG16 as it was trained, and new; both are shown the same numbers.
+
+    Args:
+        weights: of the trained trunk, as :func:`jc.vgg16` takes them.
+        seed: of the untrained trunk.
+
+    Returns:
+        The trunks by name.
+    """
     trained = jc.vgg16(weights=weights, head=None)
     untrained = jc.vgg16(head=None, rngs=nnx.Rngs(seed))
     untrained.preprocessing = trained.preprocessing
@@ -154,7 +185,7 @@ def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
 def classifier() -> Pipeline:
     """Standardises features and classifies them; nothing is fitted to them yet."""
     regression = LogisticRegressionCV(
-        Cs=STRENGTHS,  # type: ignore[arg-type]
+        Cs=REGULARISATION,  # type: ignore[arg-type]
         cv=FOLDS,
         l1_ratios=(0,),  # type: ignore[arg-type]
         scoring="accuracy",
@@ -164,7 +195,7 @@ def classifier() -> Pipeline:
     return make_pipeline(StandardScaler(), regression)
 
 
-def tested(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, float]:
+def fit_and_score(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, float]:
     """Train a classifier on features that are not to test with, and test it on those that are.
 
     Args:
@@ -179,7 +210,7 @@ def tested(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, flo
     return {"accuracy": fitted.score(x[test], labels[test]), "C": float(fitted[-1].C_)}
 
 
-def compared(
+def compare(
     kinds: Mapping[str, np.ndarray], labels: np.ndarray, seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Test each kind of features on the same splits.
@@ -198,7 +229,7 @@ def compared(
     for kind, x in kinds.items():
         # These matrices are small: two threads wait for each other 50 times longer than one works.
         with threadpool_limits(1):
-            rows = [tested(x, labels, test) for test in splits]
+            rows = [fit_and_score(x, labels, test) for test in splits]
         found[kind] = {
             "features": x.shape[1],
             "accuracies": [row["accuracy"] for row in rows],
@@ -206,36 +237,56 @@ def compared(
         }
     first, *others = found.values()
     for numbers in found.values():
-        numbers["accuracy"] = summed(numbers["accuracies"])
+        numbers["accuracy"] = mean_and_spread(numbers["accuracies"])
     for numbers in others:
         ahead = np.subtract(first["accuracies"], numbers["accuracies"])
-        numbers["first_is_ahead_by"] = summed(ahead.tolist())
+        numbers["first_is_ahead_by"] = mean_and_spread(ahead.tolist())
     return found
 
 
-def summed(shares: Sequence[float]) -> dict[str, float]:
-    """The mean of some numbers, and their standard deviation."""
+def mean_and_spread(shares: Sequence[float]) -> dict[str, float]:
+    """The mean of some numbers, and their standard deviation.
+
+    Args:
+        shares: two numbers or more.
+
+    Returns:
+        ``mean`` and ``spread``.
+    """
     return {"mean": statistics.mean(shares), "spread": statistics.stdev(shares)}
 
 
-def read(options: argparse.Namespace, tell: Tell) -> tuple[Pictures, dict[str, Any]]:
-    """Read the pictures that count, and say how many were left out for what reason."""
+def read(options: argparse.Namespace, progress: Progress) -> tuple[LabelledImages, dict[str, Any]]:
+    """Read the pictures that count, and say how many were left out for what reason.
+
+    Args:
+        options: of the command line.
+        progress: is called with sentences on the progress.
+
+    Returns:
+        The images, and counts of what was left out.
+
+    Raises:
+        TrainingError: there are not enough images.
+    """
     if not options.path.is_dir():
         raise TrainingError(f"There is no folder {options.path}. Fix: check the path.")
-    data = open_set(Data("folder", options.path, size=options.size), 0, tell)
+    data = open_set(Data("folder", options.path, size=options.size), 0, progress)
     for note in data.notes:
-        tell(note)
-    everything = Pictures(np.asarray(data.train.images), data.train.labels, data.names)
-    wanted = everything.of(~np.isin(everything.labels, _places(options.without, data.names)))
+        progress(note)
+    everything = LabelledImages(np.asarray(data.train.images), data.train.labels, data.names)
+    wanted = everything.select(
+        ~np.isin(everything.labels, _class_indices(options.without, data.names))
+    )
     copies = near_copies(wanted.images)
-    distinct = wanted.of(~copies)
+    distinct = wanted.select(~copies)
     large = [name for name, count in distinct.counts.items() if count >= options.at_least]
     if len(large) < 2:
         raise TrainingError(
             f"{len(large)} classes have {options.at_least} pictures or more, near copies not "
             "counted, and a classifier needs two. Fix: pass a smaller --at-least, or add pictures."
         )
-    found = distinct.of(np.isin(distinct.labels, _places(large, distinct.names)))
+    found = distinct.select(np.isin(distinct.labels, _class_indices(large, distinct.names)))
     about = {
         "classes": found.counts,
         "pictures": len(found.labels),
@@ -244,7 +295,7 @@ def read(options: argparse.Namespace, tell: Tell) -> tuple[Pictures, dict[str, A
     return found, {**about, "left_out": sorted({*everything.names} - {*found.names})}
 
 
-def _places(asked: Sequence[str], names: Sequence[str]) -> list[int]:
+def _class_indices(asked: Sequence[str], names: Sequence[str]) -> list[int]:
     """Places of some classes among the names of all."""
     for name in asked:
         if name not in names:
@@ -254,21 +305,29 @@ def _places(asked: Sequence[str], names: Sequence[str]) -> list[int]:
     return [names.index(name) for name in asked]
 
 
-def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
-    """Read, compute features and compare them; all that is written in the end."""
+def measure(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """Read, compute features and compare them; all that is written in the end.
+
+    Args:
+        options: of the command line.
+        progress: is called with sentences on the progress.
+
+    Returns:
+        All results, for JSON.
+    """
     started = time.monotonic()
-    pictures, about = read(options, tell)
+    pictures, about = read(options, progress)
     kinds = {}
     for name, trunk in trunks(options.weights, options.seed).items():
-        tell(f"{name}: features of {len(pictures.images):,} pictures.")
-        kinds[name] = features(trunk, pictures.images, BATCH, tell)
-    kinds[f"colours of {SQUARES}x{SQUARES} squares"] = squares(pictures.images)
-    tell(f"Training {len(kinds)} classifiers on each of {options.splits} splits.")
+        progress(f"{name}: features of {len(pictures.images):,} pictures.")
+        kinds[name] = features(trunk, pictures.images, BATCH, progress)
+    kinds[f"colours of {GRID}x{GRID} squares"] = squares(pictures.images)
+    progress(f"Training {len(kinds)} classifiers on each of {options.splits} splits.")
     return {
         "date": time.strftime("%Y-%m-%d"),
         "set": {**about, "size": options.size},
         "seeds": {"untrained": options.seed, "splits": [*range(options.splits)]},
-        "kinds": compared(kinds, pictures.labels, range(options.splits)),
+        "kinds": compare(kinds, pictures.labels, range(options.splits)),
         "largest_class": max(pictures.counts.values()) / len(pictures.labels),
         "seconds": round(time.monotonic() - started, 1),
         "machine": machine(),
@@ -277,7 +336,14 @@ def measure(options: argparse.Namespace, tell: Tell) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """The numbers as people read them."""
+    """The numbers as people read them.
+
+    Args:
+        found: of :func:`measure`.
+
+    Returns:
+        The table.
+    """
     about, splits = found["set"], len(found["seeds"]["splits"])
     made = Table(
         title=f"{about['pictures']:,} pictures of {len(about['classes'])} classes, {splits} splits",
@@ -313,7 +379,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse numbers that are too small for what they are."""
-    for name, least, why in SMALLEST:
+    for name, least, why in MINIMUMS:
         if (given := getattr(options, name.replace("-", "_"))) < least:
             raise TrainingError(
                 f"--{name} is {given}, but {why}. Fix: pass --{name} {least} or more."
@@ -322,7 +388,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 2 where that cannot be."""
+    """Measure, print and write; 2 where that cannot be.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     given = sys.argv[1:] if arguments is None else [*arguments]
     options = _parse(given)
     try:

@@ -8,36 +8,71 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-ORDER = ("NHWC", "HWIO", "NHWC")
+DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
 def ones(*shape: int) -> jax.Array:
-    """A kernel; only its shape matters here."""
+    """Make a kernel; only its shape matters here.
+
+    Args:
+        *shape: of the kernel.
+
+    Returns:
+        float32 ones.
+    """
     return jnp.ones(shape)
 
 
 def conv(
     x: Any, kernel: Any, stride: int = 1, padding: Any = "SAME", dilation: int = 1, groups: int = 1
 ) -> Any:
-    """A convolution of images (b, h, w, c) in plain JAX."""
+    """Convolve images in plain JAX.
+
+    Args:
+        x: (b, h, w, c).
+        kernel: (kh, kw, c // groups, c_out).
+        stride: in pixels, along both axes.
+        padding: as ``lax.conv_general_dilated`` takes it.
+        dilation: of the kernel.
+        groups: of the channels.
+
+    Returns:
+        (b, h', w', c_out).
+    """
     return lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         padding,
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=ORDER,
+        dimension_numbers=DIMENSION_NUMBERS,
         feature_group_count=groups,
     )
 
 
 def pool(x: Any) -> Any:
-    """The largest of each 2x2 pixels."""
+    """Take the maximum of each 2x2 pixels.
+
+    Args:
+        x: (b, h, w, c).
+
+    Returns:
+        (b, h // 2, w // 2, c).
+    """
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
 def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
-    """A U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding."""
+    """Run a U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding.
+
+    Args:
+        x: (b, h, w, c); h and w multiples of ``2**levels``.
+        levels: the number of pools.
+        width: filters of the first level; each level has twice as many.
+
+    Returns:
+        (b, h, w, 2).
+    """
     skips = []
     for level in range(levels):
         x = double_conv(x, width << level)
@@ -46,20 +81,36 @@ def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
     x = double_conv(x, width << levels)
     for level in reversed(range(levels)):
         up = ones(2, 2, x.shape[-1], width << level)
-        x = lax.conv_transpose(x, up, (2, 2), "VALID", dimension_numbers=ORDER)
+        x = lax.conv_transpose(x, up, (2, 2), "VALID", dimension_numbers=DIMENSION_NUMBERS)
         x = double_conv(jnp.concatenate([skips[level], x], -1), width << level)
     return conv(x, ones(1, 1, x.shape[-1], 2))
 
 
 def double_conv(x: Any, width: int) -> Any:
-    """Two convolutions of 3x3 with their activations."""
+    """Run two 3x3 convolutions with their activations.
+
+    Args:
+        x: (b, h, w, c).
+        width: filters of each.
+
+    Returns:
+        (b, h, w, width).
+    """
     for _ in range(2):
         x = jax.nn.relu(conv(x, ones(3, 3, x.shape[-1], width)))
     return x
 
 
 def chain(depth: int, pool_every: int = 25) -> Callable[[Any], Any]:
-    """So many convolutions after each other, with a pool now and then."""
+    """Build a chain of 3x3 convolutions with pools in between.
+
+    Args:
+        depth: the number of convolutions.
+        pool_every: the number of convolutions before each pool.
+
+    Returns:
+        A function of images (b, h, w, c).
+    """
 
     def network(x: Any) -> Any:
         for i in range(1, depth + 1):

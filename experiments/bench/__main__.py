@@ -17,14 +17,14 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from experiments.bench.backends import PEERS, Peer, installed
-from experiments.bench.machine import Roofline, machine, roofline
-from experiments.bench.process import PeerError
+from experiments.bench.backends import BACKENDS, Backend, installed
+from experiments.bench.machine import machine, roofline
+from experiments.bench.process import BackendError
 from experiments.bench.results import LEGEND, chart, result, table
 from experiments.bench.timing import time_in_turn
 from experiments.bench.workloads import WORKLOADS, Workload
@@ -49,7 +49,14 @@ CHART = Path("docs/pictures/bench.svg")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; its exit status."""
+    """Run the benchmark.
+
+    Args:
+        arguments: the command line; None for that of this process.
+
+    Returns:
+        The exit status.
+    """
     try:
         return run(_parser().parse_args(arguments))
     except UsageError as error:
@@ -61,106 +68,127 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.bench",
         description="Time VGG16, its training and single layers in each library that is "
-        "installed: the same numbers, the same cores, processes of their own, in turn call by "
-        "call. What they compute is compared with float64 first.",
+        "installed: with the same numbers, on the same cores, each in its own process, in turn "
+        "call by call. The results are first compared with float64.",
         epilog="Exit status: 0 if all ran, 1 if a library failed or computed something else, "
         "2 if the benchmark could not start.",
     )
-    parser.add_argument("--workloads", metavar="NAMES", help=f"of {_listed(WORKLOADS)}")
-    parser.add_argument("--peers", metavar="NAMES", help=f"of {_listed(PEERS)}")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="timed calls of each")
-    parser.add_argument("--cores", metavar="NUMBERS", help="such as 0,1; default: all")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", default=OUT, help=f"write all numbers (default: {OUT})"
+        "--workloads", metavar="NAMES", help=f"default: all of {', '.join(WORKLOADS)}"
+    )
+    parser.add_argument(
+        "--peers",
+        metavar="NAMES",
+        help=f"libraries; default: those installed of {', '.join(BACKENDS)}",
+    )
+    parser.add_argument("--rounds", type=positive, metavar="N", help="timed calls of each library")
+    parser.add_argument("--cores", metavar="NUMBERS", help="such as 0,1; default: all cores")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        default=OUT,
+        help=f"where to write all numbers (default: {OUT})",
     )
     parser.add_argument(
         "--chart",
         type=Path,
         metavar="FILE",
         default=CHART,
-        help=f"draw the chart: {_listed(PICTURES)} (default: {CHART})",
+        help=f"the chart: {', '.join(PICTURES)} (default: {CHART})",
     )
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; its exit status."""
-    peers = _peers(options.peers)
-    workloads = _workloads(options.workloads, peers)
+    """Run the benchmark with parsed options.
+
+    Args:
+        options: of the command line.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: an option is wrong, or the reference could not be computed.
+    """
+    backends = _backends(options.peers)
+    workloads = _workloads(options.workloads, backends)
     cores = _cores(options.cores)
     for path, suffixes in ((options.out, (".json",)), (options.chart, PICTURES)):
         if path is not None:
             check_writable(path, suffixes)
     try:
-        found = _measured(workloads, peers, cores, options.rounds)
+        report = _measure(workloads, backends, cores, options.rounds)
     except KeyboardInterrupt:
         print("bench: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
-    except PeerError as error:  # of what all others are compared with
+    except BackendError as error:  # of the reference
         raise UsageError(f"{error}\n  Fix: choose fewer with --peers or --workloads.") from None
-    results = found["workloads"]
+    results = report["workloads"]
     if options.out:
-        save((json.dumps(found, indent=1) + "\n").encode(), options.out)
-    if options.chart and any(one["rows"] for one in results):
+        save((json.dumps(report, indent=1) + "\n").encode(), options.out)
+    if options.chart and any(result["rows"] for result in results):
         save(drawn(chart(results), options.chart), options.chart)
-    return int(any(one["failures"] for one in results))
+    return int(any(result["failures"] for result in results))
 
 
-def _measured(
-    workloads: Sequence[Workload], peers: Sequence[Peer], cores: Sequence[int], rounds: int | None
+def _measure(
+    workloads: Sequence[Workload],
+    backends: Sequence[Backend],
+    cores: Sequence[int],
+    rounds: int | None,
 ) -> dict[str, Any]:
-    """Measure all, print each table when it is there, and return everything as plain data."""
+    """Measure all workloads, print each table as soon as it is ready, and return plain data."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    about = _about(peers, cores)
-    console.print(_sentence(about), markup=False)
-    with tempfile.TemporaryDirectory(prefix="jaxconv-bench-") as folder:
-        home = Path(folder)
-        with _Telling("roofline") as tell:
-            peak = roofline(peers, home=home, cores=cores, tell=tell)
+    setting = _setting(backends, cores)
+    console.print(_setting_text(setting), markup=False)
+    with tempfile.TemporaryDirectory(prefix="jaxconv-bench-") as name:
+        folder = Path(name)
+        with _StatusLine("roofline") as progress:
+            peak = roofline(backends, folder=folder, cores=cores, progress=progress)
         console.print(f"{peak}\n")
-        results = [_result(work, peers, home, cores, rounds, peak, console) for work in workloads]
+        results = []
+        for workload in workloads:
+            able = [backend for backend in backends if workload.kind in backend.kinds]
+            with _StatusLine(workload.title) as progress:
+                timings = time_in_turn(
+                    workload,
+                    able,
+                    folder=folder,
+                    cores=cores,
+                    rounds=rounds or workload.rounds,
+                    progress=progress,
+                )
+            results.append(result(timings, peak))
+            _print(results[-1], console)
     console.print("\n".join(LEGEND), markup=False)
-    return about | {"roofline": vars(peak), "workloads": results}
+    return setting | {"roofline": vars(peak), "workloads": results}
 
 
-def _result(
-    work: Workload,
-    peers: Sequence[Peer],
-    home: Path,
-    cores: Sequence[int],
-    rounds: int | None,
-    peak: Roofline,
-    console: "Console",
-) -> dict[str, Any]:
-    """Measure one workload, and print its table."""
-    able = [peer for peer in peers if work.kind in peer.kinds]
-    with _Telling(work.title) as tell:
-        timings = time_in_turn(
-            work, able, home=home, cores=cores, rounds=rounds or work.rounds, tell=tell
-        )
-    found = result(timings, peak)
-    console.print(table(found))
-    for said in found["notes"]:
-        console.print(said, markup=False)
-    for said in found["failures"]:
-        console.print(said, markup=False, style="bold red")
+def _print(result: Mapping[str, Any], console: "Console") -> None:
+    """Print the table of a workload, and what went wrong."""
+    console.print(table(result))
+    for note in result["notes"]:
+        console.print(note, markup=False)
+    for failure in result["failures"]:
+        console.print(failure, markup=False, style="bold red")
     console.print()
-    return found
 
 
-class _Telling:
-    """What is being done, on a line of the terminal that goes away again."""
+class _StatusLine:
+    """A line of the terminal that says what is being done, and disappears at the end."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
 
         self.title = title
-        # Drawn once a second, for drawing takes time of the cores that are measured.
+        # Drawn only once a second, since drawing takes time of the cores that are measured.
         self.status = Console(stderr=True).status(title, refresh_per_second=1)
 
-    def __enter__(self) -> "_Telling":
+    def __enter__(self) -> "_StatusLine":
         self.status.start()
         return self
 
@@ -171,9 +199,9 @@ class _Telling:
         self.status.update(f"{self.title}: {text}")
 
 
-def _about(peers: Sequence[Peer], cores: Sequence[int]) -> dict[str, Any]:
+def _setting(backends: Sequence[Backend], cores: Sequence[int]) -> dict[str, Any]:
     """When, where and with which versions."""
-    versions = {name: v for peer in peers for name, v in (peer.versions() or {}).items()}
+    versions = {name: v for one in backends for name, v in (one.versions() or {}).items()}
     return {
         "command": "python -m experiments.bench",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -182,50 +210,53 @@ def _about(peers: Sequence[Peer], cores: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _sentence(about: Mapping[str, Any]) -> str:
-    here = about["machine"]
-    used = ", ".join(map(str, here["cores_used"]))
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    vectors = ", ".join(here["vectors"])
-    return f"{here['processor']} ({vectors}), cores {used}.\n{versions}."
+def _setting_text(setting: Mapping[str, Any]) -> str:
+    about = setting["machine"]
+    cores = ", ".join(map(str, about["cores_used"]))
+    versions = ", ".join(f"{name} {number}" for name, number in setting["versions"].items())
+    return f"{about['processor']} ({', '.join(about['vectors'])}), cores {cores}.\n{versions}."
 
 
-def _peers(text: str | None) -> list[Peer]:
-    """Those that are named, which must be installed; else those that are."""
-    chosen = [*_chosen("--peers", text, PEERS, installed([*PEERS.values()]))]
-    for peer in chosen:
-        if peer.versions() is None:
-            needs = " and ".join(peer.packages)
+def _backends(text: str | None) -> list[Backend]:
+    """The named backends, which must be installed; by default all that are installed."""
+    chosen = _chosen("--peers", text, BACKENDS, installed(BACKENDS.values()))
+    for backend in chosen:
+        if backend.versions() is None:
+            needs = " and ".join(backend.packages)
             fix = "python -m pip install 'jaxconv[bench]', or -e '.[bench]' in a checkout."
-            raise UsageError(f"{peer.name} needs {needs}, and not all is installed.\n  Fix: {fix}")
+            raise UsageError(
+                f"{backend.name} needs {needs}, and not all is installed.\n  Fix: {fix}"
+            )
     return chosen
 
 
-def _workloads(text: str | None, peers: Sequence[Peer]) -> list[Workload]:
-    """Those that are named, else all; those that some peer can run."""
-    able = {kind for peer in peers for kind in peer.kinds}
-    chosen = [*_chosen("--workloads", text, WORKLOADS, [*WORKLOADS.values()])]
-    for work in chosen:
-        if text is not None and work.kind not in able:
-            names = _listed(peer.name for peer in PEERS.values() if work.kind in peer.kinds)
-            fix = f"pass one of --peers={names}."
-            raise UsageError(f"{work.name} is {work.kind}, which no peer can do.\n  Fix: {fix}")
-    return [work for work in chosen if work.kind in able]
+def _workloads(text: str | None, backends: Sequence[Backend]) -> list[Workload]:
+    """The named workloads, or all; without those that no backend can run."""
+    kinds = {kind for backend in backends for kind in backend.kinds}
+    chosen = _chosen("--workloads", text, WORKLOADS, [*WORKLOADS.values()])
+    for workload in chosen:
+        if text is not None and workload.kind not in kinds:
+            able = (name for name, b in BACKENDS.items() if workload.kind in b.kinds)
+            raise UsageError(
+                f"{workload.name} is {workload.kind}, which none of these libraries can run.\n"
+                f"  Fix: pass one of --peers={', '.join(able)}."
+            )
+    return [workload for workload in chosen if workload.kind in kinds]
 
 
 def _cores(text: str | None) -> list[int]:
     """The numbers of cores that this process may use, or some of them."""
     if not hasattr(os, "sched_getaffinity"):
         raise UsageError(
-            f"bench pins processes to cores, which {platform.system()} does not let it do. "
+            f"bench pins processes to cores, which is not possible on {platform.system()}. "
             "Fix: run it on Linux."
         )
     known = {str(core): core for core in sorted(os.sched_getaffinity(0))}
-    return [*_chosen("--cores", text, known, [*known.values()])]
+    return _chosen("--cores", text, known, [*known.values()])
 
 
-def _chosen(option: str, text: str | None, known: Mapping[str, T], default: list[T]) -> Iterable[T]:
-    """What is named, in that order, each once."""
+def _chosen(option: str, text: str | None, known: Mapping[str, T], default: list[T]) -> list[T]:
+    """What the text of an option names, in that order, each once."""
     if text is None:
         return default
     names = dict.fromkeys(name.strip() for name in text.split(","))
@@ -234,10 +265,6 @@ def _chosen(option: str, text: str | None, known: Mapping[str, T], default: list
             diagnostic = choice(option, name, known)
             raise UsageError(f"{diagnostic.wrong}\n  Fix: {diagnostic.fix}")
     return [known[name] for name in names]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 if __name__ == "__main__":

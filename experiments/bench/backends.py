@@ -1,6 +1,6 @@
-"""Who computes: libraries, what each needs, and its versions."""
+"""The backends: libraries that run a workload, what each needs, and its versions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,17 +11,17 @@ OURS = "jaxconv"
 
 
 @dataclass(frozen=True)
-class Peer:
+class Backend:
     """One way to compute a workload.
 
     Attributes:
-        name: on the command line and in tables.
+        name: its name on the command line and in tables.
         file: its code, see :mod:`experiments.bench.frameworks`.
-        packages: what it needs; the first is imported before time is taken.
-        kinds: of the workloads that it can run.
-        options: for the functions in its file.
+        packages: the packages that it needs; the first is imported before the timing starts.
+        kinds: the kinds of workload that it can run.
+        options: keyword arguments of the functions in its file.
         needs_onnx: whether it reads the network from an ONNX file.
-        may_fail: whether it is no fault if it does not run here: a compiler needs another.
+        may_fail: whether the benchmark succeeds without it; torch.compile needs a C++ compiler.
     """
 
     name: str
@@ -42,27 +42,34 @@ class Peer:
 
 INFERENCE = frozenset({"inference"})
 TORCH = FRAMEWORKS / "in_torch.py"
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer(OURS, FRAMEWORKS / "in_jaxconv.py", ("jaxconv", "jax", "jaxlib")),
-        Peer("jax", FRAMEWORKS / "in_jax.py", ("jax", "jaxlib")),
-        Peer("flax", FRAMEWORKS / "in_flax.py", ("flax", "jax", "jaxlib")),
-        Peer("torch", TORCH, ("torch",)),
-        Peer("torch-nhwc", TORCH, ("torch",), options={"layout": "channels_last"}),
-        Peer("torch-compile", TORCH, ("torch",), options={"compiled": True}, may_fail=True),
-        Peer("onnxruntime", FRAMEWORKS / "in_onnxruntime.py", ("onnxruntime", "onnx"), INFERENCE,
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend(OURS, FRAMEWORKS / "in_jaxconv.py", ("jaxconv", "jax", "jaxlib")),
+        Backend("jax", FRAMEWORKS / "in_jax.py", ("jax", "jaxlib")),
+        Backend("flax", FRAMEWORKS / "in_flax.py", ("flax", "jax", "jaxlib")),
+        Backend("torch", TORCH, ("torch",)),
+        Backend("torch-nhwc", TORCH, ("torch",), options={"layout": "channels_last"}),
+        Backend("torch-compile", TORCH, ("torch",), options={"compiled": True}, may_fail=True),
+        Backend("onnxruntime", FRAMEWORKS / "in_onnxruntime.py", ("onnxruntime", "onnx"), INFERENCE,
              needs_onnx=True),
-        Peer("openvino", FRAMEWORKS / "in_openvino.py", ("openvino", "onnx"), INFERENCE,
+        Backend("openvino", FRAMEWORKS / "in_openvino.py", ("openvino", "onnx"), INFERENCE,
              needs_onnx=True),
     )
 }  # fmt: skip
 
-# No rows of a table: what is right, and what the machine can do.
-FLOAT64 = Peer("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
-NUMPY = Peer("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
+# Not in the tables: the reference, and what the machine can do.
+FLOAT64 = Backend("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
+NUMPY = Backend("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
 
 
-def installed(peers: Sequence[Peer]) -> list[Peer]:
-    """Those whose packages are here."""
-    return [peer for peer in peers if peer.versions() is not None]
+def installed(backends: Iterable[Backend]) -> list[Backend]:
+    """The backends whose packages are installed.
+
+    Args:
+        backends: to choose from.
+
+    Returns:
+        Those that can run, in the same order.
+    """
+    return [backend for backend in backends if backend.versions() is not None]

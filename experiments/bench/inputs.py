@@ -1,7 +1,7 @@
-"""What all peers are given: the same input, labels and random weights, in files."""
+"""The inputs of all backends: the same images, labels and random weights, in files."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,68 +11,84 @@ import numpy as np
 from experiments.bench.workloads import Layer, Workload
 
 SEED = 0
-BIAS = 0.1  # standard deviation
+BIAS_DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
-class Material:
-    """A workload, and where its numbers are.
+class Inputs:
+    """A workload, and the files with its numbers.
 
     Attributes:
-        work: the workload.
-        folder: with its input.
-        weights: folder with the parameters of its network.
+        workload: the workload.
+        folder: the folder with its input.
+        weights: the folder with the parameters of its network.
     """
 
-    work: Workload
+    workload: Workload
     folder: Path
     weights: Path
 
-    def task(self) -> dict[str, Any]:
-        """What a worker must know of it."""
+    def task(self) -> dict[str, object]:
+        """The fields of a worker's ``Task`` that describe the workload, for JSON."""
         return {
-            "kind": self.work.kind,
-            "layers": [asdict(layer) for layer in self.work.layers],
+            "kind": self.workload.kind,
+            "layers": [asdict(layer) for layer in self.workload.layers],
             "folder": str(self.folder),
             "weights": str(self.weights),
         }
 
     def before(self, name: str) -> np.ndarray | float:
-        """A parameter before the first step; 0 for what is none."""
+        """Read a parameter as it is before the first step.
+
+        Args:
+            name: such as "conv1_1.kernel".
+
+        Returns:
+            The parameter; 0 if there is no parameter of this name.
+        """
         path = self.weights / f"{name}.npy"
         return np.load(path) if path.exists() else 0.0
 
 
-def prepare(work: Workload, home: Path, onnx: bool) -> Material:
-    """Write the input of a workload, and the weights of its network unless they are there.
+def prepare(workload: Workload, folder: Path, onnx: bool) -> Inputs:
+    """Write the input of a workload, and the weights of its network unless they exist.
 
     Args:
-        work: what will be computed.
-        home: folder for everything.
-        onnx: whether a peer needs the network as an ONNX file.
+        workload: what will be computed.
+        folder: an existing folder for all inputs.
+        onnx: whether a backend needs the network as an ONNX file.
 
     Returns:
-        Where all is.
+        The workload with its files.
     """
-    network = hashlib.sha256(repr(work.layers).encode()).hexdigest()[:12]
-    made = Material(work, home / work.name, home / f"weights-{network}")
-    made.folder.mkdir()
+    network = hashlib.sha256(repr(workload.layers).encode()).hexdigest()[:12]
+    inputs = Inputs(workload, folder / workload.name, folder / f"weights-{network}")
+    inputs.folder.mkdir()
     random = np.random.default_rng(SEED)
-    np.save(made.folder / "x.npy", random.standard_normal(work.x, np.float32))
-    if work.kind == "training":
-        labels = random.integers(work.layers[-1].shape[-1], size=work.x[0])
-        np.save(made.folder / "labels.npy", labels.astype(np.int32))
-    if not made.weights.exists():
-        made.weights.mkdir()
-        for name, values in parameters(work.layers):
-            np.save(made.weights / f"{name}.npy", values)
+    np.save(inputs.folder / "x.npy", random.standard_normal(workload.x, np.float32))
+    if workload.kind == "training":
+        labels = random.integers(workload.layers[-1].shape[-1], size=workload.x[0])
+        np.save(inputs.folder / "labels.npy", labels.astype(np.int32))
+    if not inputs.weights.exists():
+        inputs.weights.mkdir()
+        for name, values in parameters(workload.layers):
+            np.save(inputs.weights / f"{name}.npy", values)
     if onnx:
-        export(work, made.weights)
-    return made
+        export_onnx(workload, inputs.weights)
+    return inputs
 
 
-def parameters(layers: tuple[Layer, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    """Draw the parameters: kernels after He et al. (2015), so that no map fades or explodes."""
+def parameters(layers: Sequence[Layer]) -> Iterator[tuple[str, np.ndarray]]:
+    """Draw random parameters, the same in each call.
+
+    Kernels are scaled after He et al. (2015), so that the variance of the maps is kept.
+
+    Args:
+        layers: the network.
+
+    Yields:
+        Names such as "conv1_1.kernel" with float32 arrays.
+    """
     random = np.random.default_rng(SEED + 1)
     for layer in layers:
         if layer.shape:
@@ -80,20 +96,25 @@ def parameters(layers: tuple[Layer, ...]) -> Iterator[tuple[str, np.ndarray]]:
             kernel = random.standard_normal(layer.shape, np.float32)
             yield f"{layer.name}.kernel", kernel * deviation
             bias = random.standard_normal(layer.shape[-1:], np.float32)
-            yield f"{layer.name}.bias", bias * np.float32(BIAS)
+            yield f"{layer.name}.bias", bias * np.float32(BIAS_DEVIATION)
 
 
-def export(work: Workload, weights: Path) -> None:
-    """Write the network as ``network.onnx`` for the workload's input, its weights beside it."""
+def export_onnx(workload: Workload, weights: Path) -> None:
+    """Write the network as ``network.onnx`` for the workload's input, with its weights beside it.
+
+    Args:
+        workload: the workload.
+        weights: the folder with the parameters, where the file is written.
+    """
     import onnx
     from onnx import TensorProto, helper
 
-    nodes = [node for index, layer in enumerate(work.layers) for node in _nodes(index, layer)]
+    nodes = [node for index, layer in enumerate(workload.layers) for node in _nodes(index, layer)]
     nodes[-1].output[0] = "y"
-    shape = (work.x[0], work.x[3], *work.x[1:3]) if len(work.x) == 4 else work.x
+    shape = (workload.x[0], workload.x[3], *workload.x[1:3]) if len(workload.x) == 4 else workload.x
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "network", [x], [y], [*_tensors(work, weights)])
+    graph = helper.make_graph(nodes, "network", [x], [y], [*_tensors(workload, weights)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     place = "network.onnx.data"
     (weights / place).unlink(missing_ok=True)
@@ -116,7 +137,7 @@ def _nodes(index: int, layer: Layer) -> Iterator[Any]:
 
 
 def _operation(layer: Layer) -> tuple[str, dict[str, Any]]:
-    """What ONNX calls a layer; one that flattens first brings the channels to the end."""
+    """The ONNX operator of a layer, and its attributes; before a flatten, channels go last."""
     if layer.op == "conv":
         pads = [(k - 1) // 2 for k in layer.shape[:2]] + [k // 2 for k in layer.shape[:2]]
         return "Conv", {"pads": pads}
@@ -127,12 +148,12 @@ def _operation(layer: Layer) -> tuple[str, dict[str, Any]]:
     }[layer.op]
 
 
-def _tensors(work: Workload, weights: Path) -> Iterator[Any]:
-    """The parameters as ONNX has them, kernels of convolutions with their filters first."""
+def _tensors(workload: Workload, weights: Path) -> Iterator[Any]:
+    """The parameters in the order of ONNX: OIHW for the kernels of convolutions."""
     from onnx import numpy_helper
 
-    names = [layer.name for layer in work.layers if layer.name]
+    names = [layer.name for layer in workload.layers if layer.name]
     for name in (f"{n}.{kind}" for n in names for kind in ("kernel", "bias")):
         values = np.load(weights / f"{name}.npy")
-        turned = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
-        yield numpy_helper.from_array(np.ascontiguousarray(turned), name)
+        ordered = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
+        yield numpy_helper.from_array(np.ascontiguousarray(ordered), name)

@@ -1,4 +1,4 @@
-"""The machine: its processor, and its roofline, the rates that no program can exceed."""
+"""The machine: its processor and its roofline, the rates that no program can exceed."""
 
 import os
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.backends import NUMPY, OURS, Peer
-from experiments.bench.timing import Tell, Timings, time_in_turn
+from experiments.bench.backends import NUMPY, OURS, Backend
+from experiments.bench.timing import Progress, Timings, time_in_turn
 from experiments.bench.workloads import ROOFLINE, flops
 
 VECTORS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
@@ -18,10 +18,10 @@ class Roofline:
     """The highest rates that were measured on the cores.
 
     Attributes:
-        gflops: 10**9 floating-point operations a second, in products of large float32 matrices.
-        by: whose product was the fastest.
-        read: 10**9 bytes a second.
-        copy: 10**9 bytes a second, those read and those written.
+        gflops: 10**9 floating-point operations per second, in products of large float32 matrices.
+        by: the name of the backend with the fastest product.
+        read: 10**9 bytes read per second.
+        copy: 10**9 bytes read and written per second.
     """
 
     gflops: float
@@ -37,36 +37,54 @@ class Roofline:
 
 
 def roofline(
-    peers: Sequence[Peer], *, home: Path, cores: Sequence[int], tell: Tell = lambda _: None
+    backends: Sequence[Backend],
+    *,
+    folder: Path,
+    cores: Sequence[int],
+    progress: Progress = lambda _: None,
 ) -> Roofline:
-    """Measure the rates: products of matrices by each library, and memory by NumPy.
+    """Measure the rates: matrix products of each library, and memory accesses of NumPy.
 
     Args:
-        peers: whose libraries multiply; those of one library count once, ours is none.
-        home: an existing folder for the matrices.
+        backends: their libraries multiply matrices, each library once; jaxconv does not.
+        folder: an existing folder for the matrices.
         cores: numbers of the cores.
-        tell: is told what is being done.
+        progress: is called with a short text before each stage.
+
+    Returns:
+        The highest rates.
     """
-    libraries = {q.packages[0]: q for q in peers if q.name != OURS and not q.may_fail}
-    multiply = [q for q in libraries.values() if "inference" in q.kinds] + [NUMPY]
-    given = [(ROOFLINE[0], multiply), *((work, [NUMPY]) for work in ROOFLINE[1:])]
+    libraries = {b.packages[0]: b for b in backends if b.name != OURS and not b.may_fail}
+    multiply = [b for b in libraries.values() if "inference" in b.kinds] + [NUMPY]
     product, read, copy = (
-        time_in_turn(work, by, home=home, cores=cores, rounds=work.rounds, tell=tell)
-        for work, by in given
+        time_in_turn(
+            workload, by, folder=folder, cores=cores, rounds=workload.rounds, progress=progress
+        )
+        for workload, by in zip(ROOFLINE, (multiply, [NUMPY], [NUMPY]), strict=True)
     )
-    best = min(product.found, key=lambda timing: min(timing.seconds))
+    best = min(product.rows, key=lambda timing: min(timing.seconds))
     return Roofline(
-        flops(product.work) / min(best.seconds) / 1e9, best.peer, _rate(read, 4), _rate(copy, 8)
+        flops(product.workload) / min(best.seconds) / 1e9,
+        best.backend,
+        _rate(read, 4),
+        _rate(copy, 8),
     )
 
 
-def _rate(timings: Timings, moved: int) -> float:
-    """10**9 bytes a second, of so many bytes a number."""
-    return moved * timings.work.x[0] / min(timings.found[0].seconds) / 1e9
+def _rate(timings: Timings, bytes_per_number: int) -> float:
+    """10**9 bytes per second."""
+    return bytes_per_number * timings.workload.x[0] / min(timings.rows[0].seconds) / 1e9
 
 
 def machine(cores: Sequence[int]) -> dict[str, Any]:
-    """What a reader must know of this machine, and which cores were used."""
+    """Describe this machine.
+
+    Args:
+        cores: numbers of the cores that were used.
+
+    Returns:
+        Processor, vector extensions, cores and memory, for JSON.
+    """
     lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
     about = {line[0].strip().lower(): line[1].strip() for line in lines if len(line) == 2}
     flags = about.get("flags", about.get("features", "")).split()

@@ -1,4 +1,4 @@
-"""Peers in processes of their own, which stand still unless it is their turn."""
+"""Backends in processes of their own, which are stopped unless it is their turn."""
 
 import contextlib
 import json
@@ -11,41 +11,48 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.backends import Peer
-from experiments.bench.inputs import Material
+from experiments.bench.backends import Backend
+from experiments.bench.inputs import Inputs
 
-SCRIPT = Path(__file__).with_name("worker.py")
+WORKER_SCRIPT = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-OURS_ALONE = ("XLA_FLAGS",)  # of the shell: the peers are to have their defaults
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+DROPPED_VARIABLES = ("XLA_FLAGS",)  # of the shell, so that all backends have their defaults
 
 
-class PeerError(RuntimeError):
-    """A peer that does not run, or that died; the message says which and why."""
+class BackendError(RuntimeError):
+    """A backend does not run, or has died. The message says which and why."""
 
 
 class Worker:
-    """One peer, built for one workload.
+    """The process of one backend, which has built one workload.
 
-    Between its answers the process is stopped: threads that wait for work in a loop, as those of
-    OpenMP and ONNX Runtime do, would take the cores from the others.
+    Between its answers the process is stopped: threads that wait in a busy loop, as those of OpenMP
+    and ONNX Runtime do, would take the cores from the other backends.
 
     Args:
-        peer: that computes.
-        material: the workload, and where its numbers are.
-        cores: that all its threads share.
+        backend: the backend.
+        inputs: the workload with its files.
+        cores: numbers of the cores that all its threads share.
 
     Raises:
-        PeerError: it cannot build the network, or compute it once.
+        BackendError: it cannot build the network, or cannot compute it once.
     """
 
-    def __init__(self, peer: Peer, material: Material, cores: Sequence[int]) -> None:
-        self.peer = peer
-        self.out = material.folder / f"{peer.name}.npz"
-        task = material.task() | self._about(cores)
+    def __init__(self, backend: Backend, inputs: Inputs, cores: Sequence[int]) -> None:
+        self.backend = backend
+        self.out = inputs.folder / f"{backend.name}.npz"
+        task = inputs.task() | {
+            "file": str(backend.file),
+            "package": backend.packages[0],
+            "options": dict(backend.options),
+            "cores": [*cores],
+            "parent": os.getpid(),
+            "out": str(self.out),
+        }
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(SCRIPT), json.dumps(task)],
+            [sys.executable, "-P", str(WORKER_SCRIPT), json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -61,10 +68,16 @@ class Worker:
             raise
 
     def ask(self, question: str) -> dict[str, Any]:
-        """Let it run for one answer: to "call", "outputs" or "memory".
+        """Continue the process until it has answered.
+
+        Args:
+            question: "call", "outputs" or "memory".
+
+        Returns:
+            The answer: seconds of the call, the file of the outputs, or megabytes of memory.
 
         Raises:
-            PeerError: it died, or what it ran failed.
+            BackendError: it died, or what it ran failed.
         """
         assert self.process.stdin is not None
         self._signal(signal.SIGCONT)
@@ -73,7 +86,7 @@ class Worker:
         return self._answer()
 
     def close(self) -> None:
-        """End the process; a stopped one, too."""
+        """Kill the process, even if it is stopped."""
         self._signal(signal.SIGKILL)
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
@@ -87,45 +100,34 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _about(self, cores: Sequence[int]) -> dict[str, Any]:
-        """What the process must know beside the workload."""
-        return {
-            "file": str(self.peer.file),
-            "package": self.peer.packages[0],
-            "options": dict(self.peer.options),
-            "cores": [*cores],
-            "parent": os.getpid(),
-            "out": str(self.out),
-        }
-
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise PeerError(f"{self.peer.name} {self._end()}.")
+            raise BackendError(f"{self.backend.name} {self._ending()}.")
         answer = json.loads(line)
         if "error" in answer:
-            raise PeerError(f"{self.peer.name} does not run: {answer['error']}")
+            raise BackendError(f"{self.backend.name} does not run: {answer['error']}")
         self._signal(signal.SIGSTOP)
         return answer
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal it and the processes that it started, as compilers do."""
+        """Send a signal to the process and its children, such as compilers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
-    def _end(self) -> str:
-        """How it ended, and the last thing it said."""
+    def _ending(self) -> str:
+        """How the process ended, and the last line that it wrote."""
         status = self.process.wait()
         self.errors.seek(0)
-        said = [line.strip() for line in self.errors if line.strip()]
+        lines = [line.strip() for line in self.errors if line.strip()]
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
-        return f"{how}: {said[-1]}" if said else how
+        return f"{how}: {lines[-1]}" if lines else how
 
 
 def _environment(cores: int) -> dict[str, str]:
-    """That of this process, with as many threads as cores, and JAX on the CPU."""
+    """The environment of a worker: as many threads as cores, and JAX on the CPU."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    kept = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
-    threads = dict.fromkeys(THREADS, str(cores))
+    kept = {name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}
+    threads = dict.fromkeys(THREAD_VARIABLES, str(cores))
     return kept | threads | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}

@@ -1,4 +1,4 @@
-"""Results: rows with medians and shares, as data, as a table for rich, and as a chart."""
+"""The results as plain data with medians and ratios, as a table for rich, and as a chart."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.bench.backends import OURS
 from experiments.bench.machine import Roofline
 from experiments.bench.timing import Timing, Timings
-from experiments.bench.workloads import flops, parameter_bytes
+from experiments.bench.workloads import Workload, flops, parameter_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,26 +25,34 @@ LEGEND = (
     "peak: the most memory that the process had, from its start to its end",
     "error: against float64; of a training step, of what one step changes",
 )
-ACCENT, PLAIN = "#d1495b", "#8d99ae"
+OUR_COLOUR, OTHER_COLOUR = "#d1495b", "#8d99ae"
 TITLE = "Median time of a call, and how many times ours it is; shorter is faster"
-COLUMNS = 3  # of panels in the chart
+COLUMNS = 3  # panels of the chart beside each other
 
 
 def result(timings: Timings, peak: Roofline) -> dict[str, Any]:
-    """One workload as plain data, the fastest first."""
-    work = timings.work
-    base = next((t for t in timings.found if t.peer == OURS), None)
-    rows = [_row(timing, timings, base, peak) for timing in timings.found]
+    """Summarise one workload.
+
+    Args:
+        timings: its measurements.
+        peak: the roofline of the machine.
+
+    Returns:
+        Plain data for JSON; ``rows`` has the backends, the fastest first.
+    """
+    workload = timings.workload
+    ours = next((statistics.median(t.seconds) for t in timings.rows if t.backend == OURS), None)
+    rows = [_row(timing, workload, ours, peak) for timing in timings.rows]
     return {
-        "name": work.name,
-        "title": work.title,
-        "kind": work.kind,
-        "input": [*work.x],
-        "gflop": round(flops(work) / 1e9, 3),
-        "parameter_mb": round(parameter_bytes(work) / 1e6, 3),
+        "name": workload.name,
+        "title": workload.title,
+        "kind": workload.kind,
+        "input": [*workload.x],
+        "gflop": round(flops(workload) / 1e9, 3),
+        "parameter_mb": round(parameter_bytes(workload) / 1e6, 3),
         "least_ms": {
-            "operations_at_peak": round(flops(work) / peak.gflops / 1e6, 4),
-            "parameters_read_once": round(parameter_bytes(work) / peak.read / 1e6, 4),
+            "operations_at_peak": round(flops(workload) / peak.gflops / 1e6, 4),
+            "parameters_read_once": round(parameter_bytes(workload) / peak.read / 1e6, 4),
         },
         "rows": sorted(rows, key=lambda row: row["median_ms"]),
         "failures": timings.failures,
@@ -52,17 +60,19 @@ def result(timings: Timings, peak: Roofline) -> dict[str, Any]:
     }
 
 
-def _row(timing: Timing, timings: Timings, base: Timing | None, peak: Roofline) -> dict[str, Any]:
+def _row(timing: Timing, workload: Workload, ours: float | None, peak: Roofline) -> dict[str, Any]:
+    """One backend; ``ours`` is the median of jaxconv in seconds."""
     median = statistics.median(timing.seconds)
-    ours = statistics.median(base.seconds) if base else None
-    low, high = _quartiles(timing.seconds)
+    low = high = median
+    if len(timing.seconds) > 1:
+        low, _, high = statistics.quantiles(timing.seconds, n=4, method="inclusive")
     return {
-        "peer": timing.peer,
+        "peer": timing.backend,
         "median_ms": round(median * 1e3, 4),
         "quartiles_ms": [round(low * 1e3, 4), round(high * 1e3, 4)],
         "times_ours": ours and round(median / ours, 3),
-        "images_per_second": round(timings.work.x[0] / median, 3),
-        "roofline_share": round(flops(timings.work) / median / peak.gflops / 1e9, 4),
+        "images_per_second": round(workload.x[0] / median, 3),
+        "roofline_share": round(flops(workload) / median / peak.gflops / 1e9, 4),
         "import_seconds": round(timing.import_seconds, 3),
         "build_seconds": round(timing.build_seconds, 3),
         "peak_mb": round(timing.peak_mb, 1),
@@ -71,30 +81,32 @@ def _row(timing: Timing, timings: Timings, base: Timing | None, peak: Roofline) 
     }
 
 
-def _quartiles(seconds: Sequence[float]) -> tuple[float, float]:
-    if len(seconds) < 2:
-        return seconds[0], seconds[0]
-    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return low, high
+def table(result: Result) -> "Table":
+    """Lay out the results of one workload as a table.
 
+    Args:
+        result: of :func:`result`.
 
-def table(found: Result) -> "Table":
-    """The rows of a workload for rich."""
+    Returns:
+        A table for rich, with one row for each backend.
+    """
     from rich.table import Table
 
-    least = found["least_ms"]
+    least = result["least_ms"]
     caption = (
-        f"{found['gflop']:.4g} GFLOP, {least['operations_at_peak']:.4g} ms at the peak rate; "
-        f"{found['parameter_mb']:.4g} MB of weights, {least['parameters_read_once']:.3g} ms to read"
+        f"{result['gflop']:.4g} GFLOP, {least['operations_at_peak']:.4g} ms at the peak rate; "
+        f"{result['parameter_mb']:.4g} MB of weights, "
+        f"{least['parameters_read_once']:.3g} ms to read"
     )
-    made = Table(title=found["title"], caption=caption, title_justify="left",
-                 caption_justify="left")  # fmt: skip
-    made.add_column(HEADINGS[0])
+    rows = Table(
+        title=result["title"], caption=caption, title_justify="left", caption_justify="left"
+    )
+    rows.add_column(HEADINGS[0])
     for heading in HEADINGS[1:]:
-        made.add_column(heading, justify="right", no_wrap=True)
-    for row in found["rows"]:
-        made.add_row(*_cells(row), style="bold" if row["peer"] == OURS else None)
-    return made
+        rows.add_column(heading, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        rows.add_row(*_cells(row), style="bold" if row["peer"] == OURS else None)
+    return rows
 
 
 def _cells(row: Result) -> tuple[str, ...]:
@@ -120,37 +132,46 @@ def _digits(number: float, digits: int = 4) -> str:
 
 
 def chart(results: Sequence[Result]) -> "Figure":
-    """Bars for each workload: times of the peers over ours, or in milliseconds without ours."""
+    """Draw bars for each workload.
+
+    Args:
+        results: of :func:`result`; workloads without rows are left out.
+
+    Returns:
+        A matplotlib figure. Bars show the time over that of jaxconv, or milliseconds if jaxconv was
+        not timed.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    shown = [found for found in results if found["rows"]]
+    shown = [result for result in results if result["rows"]]
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    most = max(len(found["rows"]) for found in shown)
+    most = max(len(result["rows"]) for result in shown)
     size = (4.6 * columns, rows * (0.9 + 0.27 * most) + 0.5)
     layout = ConstrainedLayoutEngine(hspace=0.04, wspace=0.03)
     figure = Figure(figsize=size, facecolor="white", layout=layout)
     figure.suptitle(TITLE, x=0.01, ha="left", fontsize=12)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, found in zip(panels, shown, strict=False):
-        _draw(axes, found, most)
+    for axes, result in zip(panels, shown, strict=False):
+        _draw_bars(axes, result, most)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     return figure
 
 
-def _draw(axes: "Axes", found: Result, most: int) -> None:
-    rows = found["rows"]
+def _draw_bars(axes: "Axes", result: Result, most: int) -> None:
+    """One panel, with room for ``most`` bars."""
+    rows = result["rows"]
     ours = all(row["times_ours"] is not None for row in rows)
     lengths = [row["times_ours"] if ours else row["median_ms"] for row in rows]
-    colours = [ACCENT if row["peer"] == OURS else PLAIN for row in rows]
+    colours = [OUR_COLOUR if row["peer"] == OURS else OTHER_COLOUR for row in rows]
     bars = axes.barh([row["peer"] for row in rows], lengths, color=colours, height=0.72)
     texts = [f"{_digits(row['median_ms'], 3)} ms" for row in rows]
     if ours:
         texts = [f"{n:.2f}x   {text}" for n, text in zip(lengths, texts, strict=True)]
     axes.bar_label(bars, texts, padding=3, fontsize=8)
-    axes.set_title(found["title"], loc="left", fontsize=9.5)
+    axes.set_title(result["title"], loc="left", fontsize=9.5)
     axes.set_xlim(0, max(lengths) * 1.55)  # room for the labels
     axes.set_ylim(most - 0.5, -0.5)  # the fastest first, and bars as high in all panels
     axes.spines["left"].set_bounds(-0.5, len(rows) - 0.5)

@@ -1,4 +1,4 @@
-"""Peers timed in turn, call by call, after what they compute was compared."""
+"""Time backends in turn, call by call, after comparing what they compute."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,34 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.bench.backends import FLOAT64, Peer
-from experiments.bench.inputs import Material, prepare
-from experiments.bench.process import PeerError, Worker
+from experiments.bench.backends import FLOAT64, Backend
+from experiments.bench.inputs import Inputs, prepare
+from experiments.bench.process import BackendError, Worker
 from experiments.bench.workloads import Workload
 
-WARM_UP = 2  # calls beside the first
-# Largest error against float64, relative to the largest number of the output, or, of a step, to
-# the length of what it changes in a parameter, which float32 stores with three digits at times.
+WARM_UP_ROUNDS = 2  # besides the first call
+# Largest error against float64, relative to the largest number of the output. For a training step
+# it is relative to the length of the change of a parameter, which float32 may store with only three
+# digits.
 TOLERANCE = {"inference": 1e-3, "training": 3e-2}
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass
 class Timing:
-    """What was found of one peer and workload.
+    """The measurements of one backend for one workload.
 
     Attributes:
-        peer: its name.
+        backend: its name.
         seconds: of each timed call.
-        import_seconds: until its library was there.
-        build_seconds: from then on to the first result: weights read, compiled, computed.
-        error: against float64; None where there is nothing to compare.
-        peak_mb: the most memory that its process had, in MiB.
-        resident_mb: and what it had in the end.
+        import_seconds: until its library was imported.
+        build_seconds: from then until the first result: weights read, compiled, computed.
+        error: largest error against float64; None if there is nothing to compare.
+        peak_mb: the most memory that its process used, in MiB.
+        resident_mb: the memory that it used at the end, in MiB.
     """
 
-    peer: str
+    backend: str
     seconds: list[float] = field(default_factory=list)
     import_seconds: float = 0.0
     build_seconds: float = 0.0
@@ -44,179 +45,192 @@ class Timing:
 
 @dataclass(frozen=True)
 class Timings:
-    """What was found of one workload.
+    """The measurements of one workload.
 
     Attributes:
-        work: the workload.
-        found: of each peer that computes what it should.
-        failures: sentences about those that do not.
-        notes: sentences about those that need not.
+        workload: the workload.
+        rows: one for each backend whose results are right.
+        failures: a sentence for each backend that failed.
+        notes: a sentence for each backend that may fail, and did.
     """
 
-    work: Workload
-    found: list[Timing]
+    workload: Workload
+    rows: list[Timing]
     failures: list[str]
     notes: list[str]
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
-    """The order of each round: another begins each time, so that each follows every other place."""
+    """Give the order of the backends in each round: rotated, so that each is first in turn.
+
+    Args:
+        names: the backends.
+        rounds: how many orders.
+
+    Yields:
+        The names, starting with the next one in each round.
+    """
     for number in range(rounds if names else 0):
         start = number % len(names)
         yield [*names[start:], *names[:start]]
 
 
 def time_in_turn(
-    work: Workload,
-    peers: Sequence[Peer],
+    workload: Workload,
+    backends: Sequence[Backend],
     *,
-    home: Path,
+    folder: Path,
     cores: Sequence[int],
     rounds: int,
-    tell: Tell,
+    progress: Progress,
 ) -> Timings:
-    """Build all peers, compare what they compute, and time them call by call.
+    """Start all backends, compare what they compute, and time them call by call.
 
     Args:
-        work: what to compute.
-        peers: those that can.
-        home: an existing folder for weights, which later calls find there.
-        cores: numbers of the cores that each peer gets.
-        rounds: timed calls of each.
-        tell: is told what is being done.
+        workload: what to compute.
+        backends: those that can compute it.
+        folder: an existing folder for inputs and weights; later calls reuse the weights.
+        cores: numbers of the cores that each backend gets.
+        rounds: timed calls of each backend.
+        progress: is called with a short text before each stage.
 
     Returns:
-        Times, errors and memory; a peer that fails is left out and named.
+        Times, errors and memory. A backend that fails is left out and named.
     """
-    tell("weights")
-    onnx = any(peer.needs_onnx for peer in peers)
-    with Race(prepare(work, home, onnx), cores, tell) as race:
-        for peer in peers:
-            race.enter(peer)
+    progress("weights")
+    onnx = any(backend.needs_onnx for backend in backends)
+    with Race(prepare(workload, folder, onnx), cores, progress) as race:
+        for backend in backends:
+            race.enter(backend)
         race.run(rounds)
         return race.timings
 
 
 class Race:
-    """Workers that are built for one workload, and take turns.
+    """Workers that were started for one workload, and take turns.
 
     Args:
-        material: the workload, and where its numbers are.
-        cores: of each worker.
-        tell: is told what is being done.
+        inputs: the workload and its numbers.
+        cores: numbers of the cores of each worker.
+        progress: is called with a short text before each stage.
     """
 
-    def __init__(self, material: Material, cores: Sequence[int], tell: Tell) -> None:
-        self.material, self.cores, self.tell = material, cores, tell
-        self.timings = Timings(material.work, [], [], [])
+    def __init__(self, inputs: Inputs, cores: Sequence[int], progress: Progress) -> None:
+        self.inputs, self.cores, self.progress = inputs, cores, progress
+        self.timings = Timings(inputs.workload, [], [], [])
         self.workers: dict[str, Worker] = {}
-        self.truth: dict[str, np.ndarray] | None = None
+        self.reference: dict[str, np.ndarray] | None = None
 
     def __enter__(self) -> "Race":
-        if self.material.work.kind != "memory":
-            self.tell("what is right, in float64")
-            with Worker(FLOAT64, self.material, self.cores) as worker:
-                self.truth = _outputs(worker)
+        if self.inputs.workload.kind != "memory":
+            self.progress("reference results in float64")
+            with Worker(FLOAT64, self.inputs, self.cores) as worker:
+                self.reference = _outputs(worker)
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers.values():
             worker.close()
 
-    def enter(self, peer: Peer) -> None:
-        """Build a peer, and let it take part if it computes what it should."""
-        self.tell(f"{peer.name}: building")
+    def enter(self, backend: Backend) -> None:
+        """Start a backend, and let it take part if its results are right.
+
+        Args:
+            backend: that can compute the workload.
+        """
+        self.progress(f"{backend.name}: building")
         try:
-            worker = self.workers[peer.name] = Worker(peer, self.material, self.cores)
+            worker = self.workers[backend.name] = Worker(backend, self.inputs, self.cores)
             error = self._error(worker)
-        except PeerError as failure:
-            self._leave(peer, str(failure))
+        except BackendError as failure:
+            self._remove(backend, str(failure))
             return
         seconds = {f"{name}_seconds": value for name, value in worker.seconds.items()}
-        self.timings.found.append(Timing(peer.name, error=error, **seconds))
+        self.timings.rows.append(Timing(backend.name, error=error, **seconds))
 
     def run(self, rounds: int) -> None:
-        """Warm all up, and time them call by call."""
-        for number, order in enumerate(turns([*self.workers], rounds + WARM_UP), 1 - WARM_UP):
-            self.tell("warming up" if number < 1 else f"round {number} of {rounds}")
+        """Warm all backends up, and time them call by call.
+
+        Args:
+            rounds: timed calls of each backend.
+        """
+        orders = turns([*self.workers], rounds + WARM_UP_ROUNDS)
+        for number, order in enumerate(orders, 1 - WARM_UP_ROUNDS):
+            self.progress("warming up" if number < 1 else f"round {number} of {rounds}")
             for name in order:
-                self._turn(name, number > 0)
-        for timing in [*self.timings.found]:
-            memory = self._ask(timing.peer, "memory") or {}
+                # Of the calls of one turn the last is timed.
+                calls = self.inputs.workload.before + 1
+                *_, answer = [self._ask(name, "call") for _ in range(calls)]
+                if number > 0 and answer:
+                    timing = next(t for t in self.timings.rows if t.backend == name)
+                    timing.seconds.append(answer["seconds"])
+        for timing in [*self.timings.rows]:
+            memory = self._ask(timing.backend, "memory") or {}
             for name, value in memory.items():
                 setattr(timing, name, value)
 
-    def _turn(self, name: str, counts: bool) -> None:
-        """The calls of one turn, of which the last is timed."""
-        answers = [self._ask(name, "call") for _ in range(self.material.work.before + 1)]
-        if counts and answers[-1]:
-            timing = next(t for t in self.timings.found if t.peer == name)
-            timing.seconds.append(answers[-1]["seconds"])
-
     def _ask(self, name: str, question: str) -> dict[str, float] | None:
-        """The answer of a peer; None if it is not there, or fails, after which it is not."""
+        """The answer of a backend; None if it has failed, now or before."""
         worker = self.workers.get(name)
         if worker is None:
             return None
         try:
             return worker.ask(question)
-        except PeerError as failure:
-            self._leave(worker.peer, str(failure))
+        except BackendError as failure:
+            self._remove(worker.backend, str(failure))
             return None
 
-    def _leave(self, peer: Peer, why: str) -> None:
-        """Take a peer out, and say why."""
-        worker = self.workers.pop(peer.name, None)
+    def _remove(self, backend: Backend, reason: str) -> None:
+        """Leave a backend out, and note the reason."""
+        worker = self.workers.pop(backend.name, None)
         if worker is not None:
             worker.close()
-        self.timings.found[:] = [t for t in self.timings.found if t.peer != peer.name]
-        (self.timings.notes if peer.may_fail else self.timings.failures).append(why)
+        self.timings.rows[:] = [t for t in self.timings.rows if t.backend != backend.name]
+        (self.timings.notes if backend.may_fail else self.timings.failures).append(reason)
 
     def _error(self, worker: Worker) -> float | None:
-        """How far a peer is from what is right.
+        """The error of a backend against the reference.
 
         Raises:
-            PeerError: too far: it computes something else.
+            BackendError: it is too large: the backend computes something else.
         """
-        if self.truth is None:
+        if self.reference is None:
             return None
-        found, kind = _outputs(worker), self.material.work.kind
-        error = largest_error(found, self.truth, self.material)
-        if not error <= TOLERANCE[kind]:  # NaN is an error, too
-            raise PeerError(
-                f"{worker.peer.name} computes something else: its error is {error:.1e} of the "
-                f"result, and {TOLERANCE[kind]:.0e} would be float32."
+        tolerance = TOLERANCE[self.inputs.workload.kind]
+        error = largest_error(_outputs(worker), self.reference, self.inputs)
+        if not error <= tolerance:  # NaN is an error, too
+            raise BackendError(
+                f"{worker.backend.name} computes something else: its relative error is "
+                f"{error:.1e}; float32 should give less than {tolerance:.0e}."
             )
         return error
 
 
 def largest_error(
-    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], material: Material
+    outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], inputs: Inputs
 ) -> float:
-    """The largest relative error of what a worker returned.
+    """Compute the largest relative error of what a worker returned.
 
     Args:
-        found: the result of its first call, and parameters after it.
-        truth: the same in float64; of a result with several images, those of the first and last.
-        material: has the parameters before the step, since the change is what is compared.
+        outputs: the result of its first call, and the parameters after it.
+        reference: the same in float64; for a batch, the results of the first and last image only.
+        inputs: has the parameters before the step, since their changes are compared.
 
     Returns:
-        The largest difference over the largest number; of parameters, lengths of vectors.
+        The largest difference over the largest number; for parameters, the length of the difference
+        over the length of the change. NaN if an output is NaN or has a wrong shape.
     """
-    errors = [_difference(found["result"], truth["result"])]
-    for name in truth.keys() - {"result"}:
-        before = material.before(name)
-        change = truth[name] - before
-        wrong = found[name] - before - change
-        errors.append(float(np.linalg.norm(wrong) / np.linalg.norm(change)))
-    return float(np.max(errors))  # NaN, if there is one
-
-
-def _difference(found: np.ndarray, truth: np.ndarray) -> float:
-    ends = found[[0, -1]] if found.ndim else found
-    if ends.shape != truth.shape:
+    result = outputs["result"]
+    ends = result[[0, -1]] if result.ndim else result
+    if ends.shape != reference["result"].shape:
         return float("nan")
-    return float(np.abs(ends - truth).max() / np.abs(truth).max())
+    errors = [np.abs(ends - reference["result"]).max() / np.abs(reference["result"]).max()]
+    for name in reference.keys() - {"result"}:
+        before = inputs.before(name)
+        change = reference[name] - before
+        difference = outputs[name] - before - change
+        errors.append(np.linalg.norm(difference) / np.linalg.norm(change))
+    return float(np.max(errors))  # NaN, if there is one
 
 
 def _outputs(worker: Worker) -> dict[str, np.ndarray]:

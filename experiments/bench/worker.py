@@ -1,8 +1,9 @@
-"""A process in which one peer computes one workload, a call whenever it is told to.
+"""The process in which one backend computes one workload, one call per request.
 
-Run by its path, so that nothing is imported but what the peer needs. The first argument is the
-task as JSON. Answers are lines of JSON on what was standard output; lines that come in ask for
-"call", "outputs" (written to a file), or "memory".
+It is run by its path, so that nothing is imported that the backend does not need. The first
+argument is the task as JSON. Each line of standard input is a request: "call", "outputs" (written
+to a file) or "memory". Answers are lines of JSON on standard output; what libraries print there
+goes to standard error.
 """
 
 import contextlib
@@ -17,24 +18,31 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PR_SET_PDEATHSIG = 1
 
+Answer = dict[str, Any]
+# What the functions of a framework return: a call, and the parameters after it by name.
+Calls = tuple[Callable[[], "np.ndarray | float"], Callable[[], "dict[str, np.ndarray]"]]
+
 
 class Task(NamedTuple):
-    """What to compute; the fields are those that :func:`experiments.bench.process.Worker` sends.
+    """What to compute, as :class:`experiments.bench.process.Worker` sends it.
 
     Attributes:
-        file: the code of the peer.
-        package: that is imported before time is taken.
-        kind: of the workload, a function in the file.
-        options: of that function.
-        layers: of the network, as dictionaries.
-        folder: with the input, ``x.npy``, and the labels of training.
-        weights: folder with the parameters, ``conv1_1.kernel.npy``, and ``network.onnx``.
-        cores: that may be used.
-        parent: the process that asks.
+        file: the code of the backend.
+        package: the package that is imported before the timing starts.
+        kind: the kind of workload, the name of a function in the file.
+        options: keyword arguments of that function.
+        layers: the layers of the network, as dictionaries.
+        folder: the folder with the input, ``x.npy``, and the labels of training.
+        weights: the folder with the parameters, ``conv1_1.kernel.npy``, and ``network.onnx``.
+        cores: numbers of the cores that may be used.
+        parent: the id of the process that sends requests.
         out: the file for outputs.
     """
 
@@ -49,14 +57,21 @@ class Task(NamedTuple):
     parent: int
     out: str
 
-    def array(self, name: str) -> Any:
-        """An input, or a parameter such as ``conv1_1.kernel``."""
-        import numpy as np  # after the cores are set, which its threads take over
+    def array(self, name: str) -> "np.ndarray":
+        """Read an input or a parameter.
 
-        given = Path(self.folder, f"{name}.npy")
-        return np.load(given if given.exists() else Path(self.weights, f"{name}.npy"))
+        Args:
+            name: "x", "labels", or a parameter such as "conv1_1.kernel".
 
-    def parameters(self) -> dict[str, Any]:
+        Returns:
+            The array.
+        """
+        import numpy as np  # after the cores are set, which its threads inherit
+
+        path = Path(self.folder, f"{name}.npy")
+        return np.load(path if path.exists() else Path(self.weights, f"{name}.npy"))
+
+    def parameters(self) -> dict[str, "np.ndarray"]:
         """All kernels and biases by name."""
         layers = [layer["name"] for layer in self.layers if layer["name"]]
         names = [f"{name}.{kind}" for name in layers for kind in ("kernel", "bias")]
@@ -64,28 +79,28 @@ class Task(NamedTuple):
 
 
 def main() -> None:
-    """Build, answer, and end with the process that asks."""
+    """Build the network, answer requests, and end with the parent process."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print is not an answer
     task = Task(**json.loads(sys.argv[1]))
     _end_with(task.parent)
     os.sched_setaffinity(0, task.cores)
-    say = lambda answer: print(json.dumps(answer), file=answers)  # noqa: E731
+    send = lambda answer: print(json.dumps(answer), file=answers)  # noqa: E731
     try:
-        ask = _built(task, say)
+        handlers = _build(task, send)
         for line in sys.stdin:
-            say(ask[line.strip()]())
+            send(handlers[line.strip()]())
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
-        say({"error": f"{type(error).__name__}: {lines[0]}"})
+        send({"error": f"{type(error).__name__}: {lines[0]}"})
         raise
 
 
-def _built(task: Task, say: Callable[[Any], None]) -> dict[str, Callable[[], Any]]:
-    """Build the network, tell how long it took to the first result, and what may be asked then."""
+def _build(task: Task, send: Callable[[Answer], None]) -> dict[str, Callable[[], Answer]]:
+    """Build the network, send the seconds until the first result, and return the handlers."""
     started = time.perf_counter()
     importlib.import_module(task.package)
-    module = _loaded(task.file)
+    module = _import_file(task.file)
     imported = time.perf_counter()
     call, parameters = getattr(module, task.kind)(task, **task.options)
     import numpy as np
@@ -102,11 +117,11 @@ def _built(task: Task, say: Callable[[Any], None]) -> dict[str, Callable[[], Any
         np.savez(task.out, result=first, **parameters())
         return {"outputs": task.out}
 
-    say(seconds)
+    send(seconds)
     return {"call": timed, "outputs": outputs, "memory": _memory}
 
 
-def _loaded(file: str) -> ModuleType:
+def _import_file(file: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -117,14 +132,14 @@ def _loaded(file: str) -> ModuleType:
 
 
 def _memory() -> dict[str, float]:
-    """Megabytes of this process in memory: the most, and now."""
+    """Memory of this process in MiB: the peak, and now."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    found = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
-    return {"peak_mb": found["VmHWM:"] / 1024, "resident_mb": found["VmRSS:"] / 1024}
+    kib = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
+    return {"peak_mb": kib["VmHWM:"] / 1024, "resident_mb": kib["VmRSS:"] / 1024}
 
 
 def _end_with(parent: int) -> None:
-    """Be killed when the parent dies, even while stopped, when no closed pipe can be seen."""
+    """Be killed when the parent dies, even while stopped and unable to see a closed pipe."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""What is computed: networks as lists of layers, sizes of images, and what it costs."""
+"""The workloads: networks as lists of layers, image sizes, and the number of operations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from math import prod
 
 from jaxconv.models.vgg import STAGES, Stages, head_shapes
 
-CLASSES = 10  # of the training steps
+TRAINING_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -14,11 +14,11 @@ class Layer:
     """One step of a network.
 
     Attributes:
-        op: "conv" (3x3 or other, SAME, stride 1), "pool" (largest of 2x2), "mean" (over the map),
-            "flatten", "dense", or, of a machine, "read" and "copy".
-        name: of its parameters.
-        shape: of its kernel: (kh, kw, c_in, c_out) or (c_in, c_out).
-        relu: whether one follows.
+        op: "conv" (SAME, stride 1), "pool" (maximum of 2x2), "mean" (over the map), "flatten",
+            "dense", or "read" and "copy" for memory.
+        name: the prefix of its parameters' names; empty without parameters.
+        shape: the shape of its kernel: (kh, kw, c_in, c_out) or (c_in, c_out).
+        relu: whether a ReLU follows.
     """
 
     op: str
@@ -29,16 +29,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Workload:
-    """What each peer computes in one call.
+    """What each backend computes in one call.
 
     Attributes:
-        name: on the command line.
-        title: in tables.
-        kind: "inference", "training", or "memory".
-        x: shape of the input, (b, h, w, c).
-        layers: of the network.
-        rounds: timed calls of each peer, unless asked otherwise.
-        before: calls before the timed one in each turn, so that short calls find warm caches.
+        name: its name on the command line.
+        title: its title in tables.
+        kind: "inference", "training" or "memory".
+        x: the shape of the input, (b, h, w, c).
+        layers: the network.
+        rounds: timed calls of each backend, by default.
+        before: calls before the timed one in each turn, so that short calls have warm caches.
     """
 
     name: str
@@ -51,7 +51,16 @@ class Workload:
 
 
 def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer, ...]:
-    """Stages of 3x3 convolutions, a pool after each, then a head."""
+    """Build stages of 3x3 convolutions, a pool after each, then a head.
+
+    Args:
+        stages: the numbers of filters of each stage.
+        head: the layers after the last pool.
+        channels: the channels of the image.
+
+    Returns:
+        The layers, named as in VGG16.
+    """
     layers = []
     for stage, widths in enumerate(stages, 1):
         for index, filters in enumerate(widths, 1):
@@ -63,40 +72,68 @@ def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer
 
 
 def classifier(channels: int, classes: int) -> list[Layer]:
-    """The mean of each map, and one dense layer."""
+    """Build a head: the mean of each map, and one dense layer.
+
+    Args:
+        channels: the number of maps.
+        classes: the number of classes.
+
+    Returns:
+        The layers.
+    """
     return [Layer("mean"), Layer("dense", "fc", (channels, classes))]
 
 
-def macs(work: Workload) -> Iterator[int]:
-    """Multiply-accumulates of each layer for one image; taps on padding count."""
-    rows, columns = (*work.x[1:3], 1)[:2]
-    for layer in work.layers:
+def macs(workload: Workload) -> Iterator[int]:
+    """Count the multiply-accumulates of each layer for one image, padding included.
+
+    Args:
+        workload: the workload.
+
+    Yields:
+        The number for each layer.
+    """
+    rows, columns = (*workload.x[1:3], 1)[:2]
+    for layer in workload.layers:
         if layer.op == "pool":
             rows, columns = rows // 2, columns // 2
-        taps = prod(layer.shape) if layer.shape else 0
-        yield taps * (rows * columns if layer.op == "conv" else 1)
+        weights = prod(layer.shape) if layer.shape else 0
+        yield weights * (rows * columns if layer.op == "conv" else 1)
 
 
-def flops(work: Workload) -> int:
-    """Floating-point operations of a call, convolutions computed directly; 2 a MAC.
+def flops(workload: Workload) -> int:
+    """Count the floating-point operations of a call, 2 per MAC, for direct convolution.
 
-    A training step computes each layer three times: forwards, and the gradients of kernel and
-    input; but nobody needs that of the images.
+    A training step computes each layer three times: forward, and the gradients of the kernel and of
+    the input; the gradient of the images is not needed.
+
+    Args:
+        workload: the workload.
+
+    Returns:
+        The number for the whole batch.
     """
-    first, *others = macs(work)
-    total = 3 * sum(others) + 2 * first if work.kind == "training" else first + sum(others)
-    return 2 * work.x[0] * total
+    first, *others = macs(workload)
+    total = 3 * sum(others) + 2 * first if workload.kind == "training" else first + sum(others)
+    return 2 * workload.x[0] * total
 
 
-def parameter_bytes(work: Workload) -> int:
-    """Of kernels and biases, float32."""
-    return 4 * sum(prod(layer.shape) + layer.shape[-1] for layer in work.layers if layer.shape)
+def parameter_bytes(workload: Workload) -> int:
+    """Count the bytes of kernels and biases, in float32.
+
+    Args:
+        workload: the workload.
+
+    Returns:
+        The number of bytes.
+    """
+    return 4 * sum(prod(layer.shape) + layer.shape[-1] for layer in workload.layers if layer.shape)
 
 
 FC = head_shapes("dense", 512, 1000)
 DENSE = [Layer("dense", name, shape, relu=name != "fc8") for name, shape in FC.items()]
 VGG16 = vgg(STAGES["vgg16"], [Layer("flatten"), *DENSE])
-TRAINED = vgg(STAGES["vgg16"], classifier(512, CLASSES))
+TRAINED = vgg(STAGES["vgg16"], classifier(512, TRAINING_CLASSES))
 
 
 def _inference(batch: int, rounds: int) -> Workload:
@@ -116,8 +153,8 @@ def _convolution(name: str, side: int, channels: int, filters: int) -> Workload:
 
 
 WORKLOADS = {
-    work.name: work
-    for work in (
+    workload.name: workload
+    for workload in (
         _inference(1, 20),
         _inference(8, 7),
         _inference(32, 5),
@@ -134,16 +171,31 @@ WORKLOADS = {
 
 
 def product(n: int) -> Workload:
-    """A product of two (n, n) matrices."""
+    """Build the workload of one matrix product.
+
+    Args:
+        n: rows and columns of both matrices.
+
+    Returns:
+        The workload.
+    """
     layers = (Layer("dense", "matrix", (n, n)),)
     return Workload("product", f"matrix product, {n}x{n}", "inference", (n, n), layers, rounds=12)
 
 
 def memory(op: str, n: int) -> Workload:
-    """Reading or copying n numbers."""
+    """Build the workload of reading or copying an array.
+
+    Args:
+        op: "read" or "copy".
+        n: the number of float32 numbers.
+
+    Returns:
+        The workload.
+    """
     title = f"{op} {4 * n / 1e6:.0f} MB"
     return Workload(op, title, "memory", (n,), (Layer(op),), rounds=7)
 
 
-# What a machine can do: too large for its caches, so that the rates are those of large networks.
+# The rates of a machine. The arrays do not fit in caches, as in large networks.
 ROOFLINE = (product(3072), memory("read", 2**26), memory("copy", 2**26))

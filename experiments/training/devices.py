@@ -65,13 +65,30 @@ def mesh_of(options: Devices, batch: int) -> Mesh:
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Put this process's part of a batch on its devices; global arrays."""
+    """Put this process's part of a batch on its devices; global arrays.
+
+    Args:
+        batch: a pytree of arrays, the part of this process.
+        mesh: the devices.
+
+    Returns:
+        Global arrays.
+    """
     sharding = NamedSharding(mesh, PartitionSpec(BATCH))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def shardings(state: Any, mesh: Mesh, cut: bool) -> Any:
-    """How a state lies on the devices: whole on each, or cut along its longest axes."""
+    """How a state lies on the devices: whole on each, or cut along its longest axes.
+
+    Args:
+        state: a pytree of arrays or shapes.
+        mesh: the devices.
+        cut: whether arrays are divided among the devices.
+
+    Returns:
+        A sharding per leaf.
+    """
     return jax.tree.map(lambda leaf: NamedSharding(mesh, _spec(leaf, mesh.size, cut)), state)
 
 
@@ -84,7 +101,14 @@ def _spec(leaf: Any, count: int, cut: bool) -> PartitionSpec:
 
 
 def largest(number: int) -> int:
-    """The largest of a number that each process has; all of them call this at the same step."""
+    """The largest of a number that each process has; all of them call this at the same step.
+
+    Args:
+        number: of this process.
+
+    Returns:
+        The largest of all processes.
+    """
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).max())

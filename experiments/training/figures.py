@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, its confusion matrix, its mistakes, its feature maps."""
+"""Figures of a run: its curves, its confusion matrix, its mistakes, its feature maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxconv.plotting.channel_images import Pictures
 from jaxconv.plotting.figures import maps_figure
-from jaxconv.plotting.grids import Exhibit, gallery
+from jaxconv.plotting.image_grid import GridImage, image_grid
+from jaxconv.plotting.spatial_maps import SpatialMaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,10 +177,10 @@ def mistakes_figure(
     for i in first:
         answer, truth = (_short(names[int(which[i])]) for which in (said, labels))
         text = (f"said {answer}", f"is {truth}", f"{sure[i]:.1%} sure")
-        exhibits.append(Exhibit(in_colour(images[i]), text))
+        exhibits.append(GridImage(in_colour(images[i]), text))
     which = f"{len(wrong):,} of {len(labels):,} test images"
     shown = f", the {len(first)} most confident" if len(first) < len(wrong) else ""
-    return gallery(f"Mistakes:  {which}{shown}", exhibits, COLUMNS)
+    return image_grid(f"Mistakes:  {which}{shown}", exhibits, COLUMNS)
 
 
 def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Figure | None":
@@ -194,13 +194,20 @@ def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Fi
     Returns:
         A matplotlib figure, or None for a model without maps that have height and width.
     """
-    pictures = Pictures(model, x)
+    pictures = SpatialMaps(model, x)
     layers = pictures.default()
     return maps_figure(in_colour(image), pictures.maps(layers), MAPS) if layers else None
 
 
 def in_colour(image: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 1 or 3) as (h, w, 3)."""
+    """A picture (h, w, 1 or 3) as (h, w, 3).
+
+    Args:
+        image: (h, w, 1 or 3).
+
+    Returns:
+        A view (h, w, 3).
+    """
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 

@@ -63,12 +63,29 @@ class DataSet:
 
 
 def whole(images: np.ndarray, labels: np.ndarray) -> Source:
-    """All images as one split; labels of any whole numbers."""
+    """All images as one split; labels of any whole numbers.
+
+    Args:
+        images: uint8 (n, h, w, c).
+        labels: (n,).
+
+    Returns:
+        The split.
+    """
     return Source(images, labels.astype(np.int32), np.arange(len(images)))
 
 
 def divided(images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[Source, Source]:
-    """Images to train and to test with, out of one array; ``test`` is bool, shape (all,)."""
+    """Images to train and to test with, out of one array; ``test`` is bool, shape (all,).
+
+    Args:
+        images: uint8 (all, h, w, c).
+        labels: (all,).
+        test: which images are for testing, bool (all,).
+
+    Returns:
+        The training and the test split.
+    """
     labels = labels.astype(np.int32)
     train, test = np.flatnonzero(~test), np.flatnonzero(test)
     return Source(images, labels, train), Source(images, labels, test)

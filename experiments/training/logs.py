@@ -88,11 +88,20 @@ class Log:
         self._write("train", step, {**metrics, **speed, **known})
 
     def evaluated(self, step: int, metrics: Values) -> None:
-        """Tell what the test images gave after a step, by plain names such as ``accuracy``."""
+        """Tell what the test images gave after a step, by plain names such as ``accuracy``.
+
+        Args:
+            step: the number of steps that are done.
+            metrics: such as loss and accuracy.
+        """
         self._write(TEST, step, metrics)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence; what of it is no character of text is shown as a question mark."""
+        """Show a sentence; what of it is no character of text is shown as a question mark.
+
+        Args:
+            sentence: any text.
+        """
         for screen in self._screens:
             screen.say("".join(c if c.isprintable() or c == "\n" else "?" for c in sentence))
 
@@ -143,7 +152,14 @@ class Lines:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``, up to one that is damaged; none without a file."""
+    """The lines of a run's ``metrics.jsonl``, up to one that is damaged; none without a file.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        One mapping per line.
+    """
     path = folder / METRICS
     return [*_whole(path.read_bytes().splitlines())] if path.exists() else []
 
@@ -162,14 +178,27 @@ def _line(values: Mapping[str, Any]) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that all of the new text is there or what was before: a disk may be full."""
+    """Write a file so that all of the new text is there or what was before: a disk may be full.
+
+    Args:
+        path: of the file.
+        text: its new content.
+    """
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(text)
     partial.replace(path)
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: what is not finite becomes null, and what JSON does not know its text."""
+    """Strict JSON: what is not finite becomes null, and what JSON does not know its text.
+
+    Args:
+        value: any value.
+        indent: spaces per level; None for one line.
+
+    Returns:
+        The text.
+    """
     return json.dumps(_finite(value), indent=indent, allow_nan=False, default=str)
 
 
@@ -247,7 +276,7 @@ class Bar:
 
     def write(self, part: str, step: int, values: Values) -> None:
         """Move the bar, and show the numbers."""
-        self._latest = {**self._latest, part: f"{part}: {told(values)}"}
+        self._latest = {**self._latest, part: f"{part}: {metrics_text(values)}"}
         left = self._pace.left(step)
         self._progress.update(self._task, completed=step, left=left)
 
@@ -273,7 +302,7 @@ class Plain:
         left = self._pace.left(step)
         if part == TEST or monotonic() - self._last >= SILENCE:
             rest = f", {left}" if left else ""
-            self.say(f"step {step:,} of {self._steps:,}, {part}: {told(values)}{rest}")
+            self.say(f"step {step:,} of {self._steps:,}, {part}: {metrics_text(values)}{rest}")
 
     def say(self, sentence: str) -> None:
         """Show a sentence."""
@@ -284,8 +313,15 @@ class Plain:
         """End, which needs nothing."""
 
 
-def told(values: Values) -> str:
-    """Numbers as a person reads them: ``loss 0.7000, accuracy 80.0%``."""
+def metrics_text(values: Values) -> str:
+    """Numbers as a person reads them: ``loss 0.7000, accuracy 80.0%``.
+
+    Args:
+        values: by name.
+
+    Returns:
+        The text.
+    """
     return ", ".join(
         WORDS[name].format(value) if name in WORDS else f"{name} {value:.4g}"
         for name, value in values.items()
@@ -300,7 +336,14 @@ class Pace:
     begun: tuple[int, float] | None = None
 
     def left(self, step: int) -> str:
-        """The time that is left, or nothing while that is unknown."""
+        """The time that is left, or nothing while that is unknown.
+
+        Args:
+            step: the number of steps that are done.
+
+        Returns:
+            Such as "0:01:30 left".
+        """
         first, then = self.begun = self.begun or (step, monotonic())
         if step <= first:
             return ""

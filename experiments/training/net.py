@@ -51,7 +51,17 @@ class Classifier(nnx.Module):
 
 
 def classifier(model: Model, classes: int, channels: int, seed: int) -> Classifier:
-    """The network of a recipe."""
+    """The network of a recipe.
+
+    Args:
+        model: the options of the network.
+        classes: the number of outputs.
+        channels: of the images.
+        seed: of the parameters.
+
+    Returns:
+        The network with new parameters.
+    """
     return Classifier(
         model.stages,
         classes,

@@ -216,7 +216,15 @@ def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested data with one name a value: ``{"data": {"batch": 64}}`` as ``{"data.batch": 64}``."""
+    """Nested data with one name a value: ``{"data": {"batch": 64}}`` as ``{"data.batch": 64}``.
+
+    Args:
+        config: nested mappings.
+        prefix: of all names.
+
+    Returns:
+        One mapping without nesting.
+    """
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):

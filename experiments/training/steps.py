@@ -111,7 +111,15 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
 
 
 def prepared(model: Classifier, image: Array) -> jax.Array:
-    """Pictures (b, h, w, c) of 0 to 255 as the network takes them, float32."""
+    """Pictures (b, h, w, c) of 0 to 255 as the network takes them, float32.
+
+    Args:
+        model: has the preprocessing.
+        image: uint8 (b, h, w, c).
+
+    Returns:
+        Normalised images, float32 (b, h, w, c).
+    """
     how = model.preprocessing
     assert how
     scaled = jnp.asarray(image, jnp.float32) * how.scale
@@ -120,7 +128,16 @@ def prepared(model: Classifier, image: Array) -> jax.Array:
 
 @jc.contract("b classes, b:int32 -> :float32", smoothing=0.1)
 def smoothed(logits: Array, labels: Array, smoothing: float) -> jax.Array:
-    """Mean cross entropy of logits (b, classes) and labels (b,), of which a share goes to all."""
+    """Mean cross entropy of logits (b, classes) and labels (b,), of which a share goes to all.
+
+    Args:
+        logits: (b, classes).
+        labels: int32 (b,).
+        smoothing: the share of the target that is spread over all classes.
+
+    Returns:
+        The mean loss, float32 ().
+    """
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()
 

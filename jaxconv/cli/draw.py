@@ -9,7 +9,7 @@ from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import UsageError, check_writable, point, save
 from jaxconv.cli.loader import resolve
 from jaxconv.errors import ShapeError
-from jaxconv.plotting.diagram import drawing
+from jaxconv.plotting.network_diagram import network_diagram
 from jaxconv.prover.contract import contract_of
 
 FORMATS = (".svg", ".png")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         found = summary(model, *specs, where=options.where, at=at)
     except ShapeError as error:
         raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
-    picture = drawing(found, options.model)
+    picture = network_diagram(found, options.model)
     save(picture.to_png() if out.suffix.lower() == ".png" else picture.to_svg().encode(), out)
 
 

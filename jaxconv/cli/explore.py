@@ -18,9 +18,9 @@ from jaxconv.cli.inputs import (
     photo_of,
     prepared,
 )
-from jaxconv.plotting.diagram import drawing
 from jaxconv.plotting.explorer import page
-from jaxconv.plotting.layer_views import explore
+from jaxconv.plotting.layer_views import layer_views
+from jaxconv.plotting.network_diagram import network_diagram
 
 SIZE = 224  # pixels of the shorter side: the maps of VGG16 are 15 million numbers then
 
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> None:
     check_memory(photo)
     model = loaded(outline(options), options)
     x = prepared(model, photo, options)
-    layers = explore(model, x, layers=options.layer and [*map(_layer, options.layer)])
-    picture = drawing(summary(model, x), options.model)
+    layers = layer_views(model, x, layers=options.layer and [*map(_layer, options.layer)])
+    picture = network_diagram(summary(model, x), options.model)
     text = page(
         photo,
         path.name,

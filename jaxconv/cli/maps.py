@@ -24,11 +24,11 @@ from jaxconv.cli.inputs import (
     prepared,
 )
 from jaxconv.models.vgg import STAGES
-from jaxconv.plotting.channel_images import Pictures
 from jaxconv.plotting.figures import maps_figure
-from jaxconv.plotting.grids import filters_figure, peaks_figure
+from jaxconv.plotting.image_grid import filters_figure, peaks_figure
 from jaxconv.plotting.peaks import Peak, peaks
 from jaxconv.plotting.photos import PhotoError, open_photo
+from jaxconv.plotting.spatial_maps import SpatialMaps
 
 
 def add(commands: Any) -> None:
@@ -89,14 +89,14 @@ def run(options: argparse.Namespace) -> None:
     save(drawn(picture, out), out)
 
 
-def _pictures(model: Model, photo: np.ndarray, options: argparse.Namespace) -> Pictures:
-    return Pictures(model, prepared(model, photo, options))
+def _pictures(model: Model, photo: np.ndarray, options: argparse.Namespace) -> SpatialMaps:
+    return SpatialMaps(model, prepared(model, photo, options))
 
 
-def _layers(pictures: Pictures, options: argparse.Namespace) -> list[str]:
+def _layers(pictures: SpatialMaps, options: argparse.Namespace) -> list[str]:
     """The layers to draw; those that are named must be there, and have the channels."""
     if options.layer:
-        pictures.refuse_unknown(options.layer)
+        pictures.check_layers(options.layer)
     named = options.layer or pictures.default()
     most = max(options.channel or [0])
     fitting = [name for name in named if most < pictures.sizes[name][-1]]

@@ -1,7 +1,7 @@
-"""One page in which a reader explores what a network makes of a photo.
+"""One HTML page in which a reader explores what a network computes for a photo.
 
-The page asks nothing of anyone: its policy (CSP) lets it run its own script, use its own style and
-show its own pictures, no more. Its sources lie in ``page/``.
+The page loads nothing: its content security policy (CSP) allows it to run its own script, use its
+own style sheet and show its own images, and no more. Its sources are in ``page/``.
 """
 
 import base64
@@ -10,25 +10,30 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from jaxconv.layers.windows import Window
+from jaxconv.analysis.receptive_field import Pixels
 from jaxconv.plotting import packing
-from jaxconv.plotting.figures import BRIGHTEST, strongest
-from jaxconv.plotting.layer_views import Shown
-from jaxconv.plotting.packing import Packed, packed_evenly
+from jaxconv.plotting.figures import TOP_PERCENTILE, by_strength
+from jaxconv.plotting.layer_views import LayerView
+from jaxconv.plotting.packing import PackedArray, pack_int16, pack_maps
 
-SCRIPTS = tuple(
-    f"{name}.js"
-    for name in ("unpacking", "layers", "pictures", "neuron", "panel", "viewer", "explorer")
+SCRIPTS = (
+    "unpacking.js",
+    "layers.js",
+    "images.js",
+    "neuron.js",
+    "panel.js",
+    "viewer.js",
+    "explorer.js",
 )
-REFUSED = ("script", "foreignObject")  # in a drawing
+REMOVED_TAGS = ("script", "foreignObject")  # from the drawing of the network
 PALETTES = {"positive": "magma", "signed": "berlin"}  # both are black at 0
+Json = dict[str, object]
 
 
 def page(
@@ -36,70 +41,87 @@ def page(
     photo_name: str,
     model_name: str,
     network_svg: str,
-    layers: Sequence[Shown],
+    layers: Sequence[LayerView],
     *,
     weights_of: int = 24,
     command: str = "jaxconv neuron",
 ) -> str:
     """Write the page.
 
-    Maps of few numbers are exact, larger ones rounded to 8 bits, and the page says which. It
-    computes w.p + b from what it has, and bounds what the rounding may do to it.
+    Small maps are exact, larger ones rounded to 8 bits, and the page says which. It computes
+    w.p + b from the numbers that it has, and bounds the effect of the rounding.
 
     Args:
         photo: uint8 (h, w, 3), as the network sees it.
-        photo_name: what to call it; any text.
-        model_name: the network; any text.
+        photo_name: its name; any text.
+        model_name: the network's name; any text.
         network_svg: a drawing with a group ``class="layer" data-layer="NAME"`` for each layer;
             empty for none.
-        layers: at least one, in the order of computation, with names that differ.
-        weights_of: for how many filters of each layer, those of the strongest maps, the weights
+        layers: at least one, in the order of computation, with different names.
+        weights_of: the number of filters of each layer, those of the strongest maps, whose weights
             are in the page.
-        command: the beginning of a command line that tells about any neuron, to which the page
-            adds ``--layer NAME --channel N --at Y,X``.
+        command: the beginning of a command line that describes any neuron, to which the page adds
+            ``--layer NAME --channel N --at Y,X``.
 
     Returns:
         HTML that needs no other file.
     """
-    blocks: dict[str, Packed] = {}
+    from matplotlib import colormaps
+    from PIL import Image
+
+    steps = np.linspace(0, 1, 256)
+    palettes = {  # 256 triples of red, green and blue
+        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
+        for use, name in PALETTES.items()
+    }
+    blocks: dict[str, PackedArray] = {}
     by_name = {layer.name: layer for layer in layers}
-    described = [_described(layer, by_name, weights_of, blocks) for layer in layers]
     data = {
         "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
         "model": model_name,
         "command": command,
-        "palettes": _palettes(),
-        "layers": described,
+        "palettes": palettes,
+        "layers": [_layer_data(layer, by_name, weights_of, blocks) for layer in layers],
     }
-    drawing, styles = _drawing(network_svg)
+    png = io.BytesIO()
+    Image.fromarray(photo).save(png, "png", optimize=True)
+    drawing, drawing_styles = _safe_drawing(network_svg)
     script, style = "\n".join(map(_source, SCRIPTS)), _source("explorer.css")
-    return _filled(
-        _source("explorer.html"),
-        {
-            "policy": _policy([script], [style, *styles]),
-            "title": html.escape(f"{model_name} on {photo_name}"),
-            "photo": _photo(photo),
-            "drawing": drawing,
-            "data": json.dumps(data).replace("<", "\\u003c"),
-            "blocks": "\n".join(f'<script type="text/plain" id="{i}">{b.text}</script>'
-                                for i, b in blocks.items()),
-            "style": style,
-            "script": script,
-        },
-    )  # fmt: skip
+    parts = {
+        "policy": _policy([script], [style, *drawing_styles]),
+        "title": html.escape(f"{model_name} on {photo_name}"),
+        "photo": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
+        "drawing": drawing,
+        "data": json.dumps(data).replace("<", "\\u003c"),
+        "blocks": "\n".join(
+            f'<script type="text/plain" id="{name}">{block.text}</script>'
+            for name, block in blocks.items()
+        ),
+        "style": style,
+        "script": script,
+    }
+    # In one pass, so that a "{{...}}" inside a part is never replaced.
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _source("explorer.html"))
 
 
-def _described(
-    layer: Shown, layers: Mapping[str, Shown], weights_of: int, blocks: dict[str, Packed]
-) -> dict[str, Any]:
-    """A layer as data; its large arrays go into ``blocks``."""
+def _layer_data(
+    layer: LayerView,
+    layers: Mapping[str, LayerView],
+    weights_of: int,
+    blocks: dict[str, PackedArray],
+) -> Json:
+    """A layer as data for the page; its large arrays go into ``blocks``."""
     values = _finite(layer)
-    order = strongest(values)
-    top = np.percentile(np.abs(values), BRIGHTEST) or np.abs(values).max() or 1
+    order = by_strength(values)
+    top = np.percentile(np.abs(values), TOP_PERCENTILE) or np.abs(values).max() or 1
+    window_fields = ("kernel", "stride", "dilation", "low")
+    windows = layer.windows and [
+        {name: int(getattr(window, name)) for name in window_fields} for window in layer.windows
+    ]
     return {
         "name": layer.name,
         "kind": layer.kind,
-        "maps": _maps(layer, layers, blocks),
+        "maps": _maps_data(layer, layers, blocks),
         "means": [float(f"{mean:.6g}") for mean in values.mean((0, 1), dtype=np.float64)],
         "order": order.tolist(),
         "top": float(top),
@@ -107,68 +129,63 @@ def _described(
         "unknown": int((~np.isfinite(layer.values)).sum()),
         "rows": layer.rows.tolist(),
         "columns": layer.columns.tolist(),
-        "size": [_pixels(n) for n in layer.size],
-        "stride": [_pixels(n) for n in layer.stride],
+        "size": [_pixel_count(n) for n in layer.size],
+        "stride": [_pixel_count(n) for n in layer.stride],
         "exact": layer.exact,
         "source": layer.source,
-        "windows": layer.windows and [_window(window) for window in layer.windows],
-        "filters": _filters(layer, order[:weights_of], blocks),
+        "windows": windows,
+        "filters": _filters_data(layer, order[:weights_of], blocks),
     }
 
 
-def _pixels(number: Any) -> str:
+def _pixel_count(number: Pixels) -> str:
     return "?" if number is None else str(number if isinstance(number, int) else float(number))
 
 
-def _finite(layer: Shown) -> np.ndarray:
+def _finite(layer: LayerView) -> np.ndarray:
     return np.nan_to_num(layer.values, nan=0, posinf=0, neginf=0).astype(np.float32)
 
 
-def _maps(layer: Shown, layers: Mapping[str, Shown], blocks: dict[str, Packed]) -> dict[str, Any]:
-    """The form of a layer's maps; those that the page can make out of the source's have no block.
+def _maps_data(
+    layer: LayerView, layers: Mapping[str, LayerView], blocks: dict[str, PackedArray]
+) -> Json:
+    """How the maps of a layer are coded; those that the page can compute by pooling have no block.
 
-    Rounding keeps the order of numbers, so that the largest of rounded ones is the rounded largest.
+    Rounding keeps the order of numbers, so that the maximum of rounded ones is the rounded maximum.
     """
-    planes = np.moveaxis(_finite(layer), -1, 0)
-    if planes.size > packing.EXACT and layer.source and _is_largest(layer, layers[layer.source]):
-        return {"coding": "largest", "shape": planes.shape}
+    maps = np.moveaxis(_finite(layer), -1, 0)
+    if maps.size > packing.MAX_EXACT and layer.source and _is_max_pool(layer, layers[layer.source]):
+        return {"coding": "largest", "shape": maps.shape}
     block = f"maps-{len(blocks)}"
-    blocks[block] = packed = packing.packed_maps(planes)
-    return packed.form | {"block": block}
+    blocks[block] = packed = pack_maps(maps)
+    return packed.header | {"block": block}
 
 
-def _is_largest(layer: Shown, source: Shown) -> bool:
-    """Whether each number of a layer is the largest of its window on the source, as in a pool."""
+def _is_max_pool(layer: LayerView, source: LayerView) -> bool:
+    """Whether each number of a layer is the largest of its window on the source."""
     if layer.weights is not None or layer.windows is None:
         return False
     pads = [window.pads for window in layer.windows]
-    framed = np.pad(_finite(source), [*pads, (0, 0)], constant_values=-np.inf)
-    found = framed
+    maxima = np.pad(_finite(source), [*pads, (0, 0)], constant_values=-np.inf)
     for axis, window in enumerate(layer.windows):
-        views = np.lib.stride_tricks.sliding_window_view(found, window.extent, axis)
-        found = (
-            views[..., :: window.dilation]
-            .max(-1)
-            .take(np.arange(0, views.shape[axis], window.stride), axis)
-        )
-    return np.array_equal(found, _finite(layer))
+        views = np.lib.stride_tricks.sliding_window_view(maxima, window.extent, axis)
+        starts = np.arange(0, views.shape[axis], window.stride)
+        maxima = views[..., :: window.dilation].max(-1).take(starts, axis)
+    return np.array_equal(maxima, _finite(layer))
 
 
-def _window(window: Window) -> dict[str, int]:
-    names = ("kernel", "stride", "dilation", "low")
-    return {name: int(getattr(window, name)) for name in names}
-
-
-def _filters(layer: Shown, chosen: np.ndarray, blocks: dict[str, Packed]) -> dict[str, Any] | None:
-    """The weights of the chosen filters, and all biases."""
+def _filters_data(
+    layer: LayerView, chosen: np.ndarray, blocks: dict[str, PackedArray]
+) -> Json | None:
+    """The weights of the chosen filters, and all biases; None for a layer without weights."""
     if layer.weights is None:
         return None
     block, count = f"weights-{len(blocks)}", layer.weights.shape[-1]
     kernels = np.moveaxis(layer.weights[..., chosen], (3, 2), (0, 1))
-    blocks[block] = packed = packed_evenly(kernels)
+    blocks[block] = packed = pack_int16(kernels)
     bias = np.zeros(count) if layer.bias is None else layer.bias
     return {
-        **packed.form,
+        **packed.header,
         "block": block,
         "of": chosen.tolist(),
         "count": count,
@@ -177,75 +194,53 @@ def _filters(layer: Shown, chosen: np.ndarray, blocks: dict[str, Packed]) -> dic
     }
 
 
-def _palettes() -> dict[str, list[list[int]]]:
-    """The colours of each scale, 256 of red, green and blue."""
-    from matplotlib import colormaps
+def _safe_drawing(svg: str) -> tuple[str, list[str]]:
+    """A drawing as markup that the policy of the page allows, and the style sheets in it.
 
-    steps = np.linspace(0, 1, 256)
-    return {
-        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
-        for use, name in PALETTES.items()
-    }
-
-
-def _photo(photo: np.ndarray) -> str:
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(photo).save(content, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
-
-
-def _drawing(svg: str) -> tuple[str, list[str]]:
-    """A drawing as markup that the page's policy lets through, and the styles in it.
-
-    Attributes named "style" become attributes of their own; scripts and handlers are left out.
+    Properties in "style" attributes become attributes of their own; scripts and event handlers are
+    removed.
     """
     if not svg:
         return "", []
     root = ElementTree.fromstring(svg)
-    root.attrib.pop("role", None)  # of an image one would not hear the layers inside
+    root.attrib.pop("role", None)  # screen readers skip what is inside an image
     for element in root.iter():
-        element.tag = _plain(element.tag)
-        for child in [child for child in element if _plain(child.tag) in REFUSED]:
+        element.tag = _without_namespace(element.tag)
+        for child in [c for c in element if _without_namespace(c.tag) in REMOVED_TAGS]:
             element.remove(child)
-        styled = element.attrib.pop("style", "")
-        named = {_plain(name): value for name, value in element.attrib.items()}
+        style = element.attrib.pop("style", "")
+        named = {_without_namespace(name): value for name, value in element.attrib.items()}
         kept = {name: value for name, value in named.items() if not name.startswith("on")}
-        parts = (part.partition(":") for part in styled.split(";") if part.strip())
+        properties = (part.partition(":") for part in style.split(";") if part.strip())
         element.attrib.clear()
-        element.attrib |= kept | {name.strip(): value.strip() for name, _, value in parts}
+        element.attrib |= kept | {name.strip(): value.strip() for name, _, value in properties}
     styles = [element.text or "" for element in root.iter("style")]
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False), styles
 
 
-def _plain(name: str) -> str:
-    """A name without its namespace, which HTML knows from ``<svg>``."""
+def _without_namespace(name: str) -> str:
+    """A name without its namespace, which HTML infers from ``<svg>``."""
     return name.rpartition("}")[2]
 
 
 def _source(name: str) -> str:
-    return resources.files("jaxconv.pictures").joinpath("page", name).read_text("utf-8")
+    """The text of a source file of the page."""
+    return resources.files("jaxconv.plotting").joinpath("page", name).read_text("utf-8")
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """The content security policy of a page with these scripts and style sheets."""
+
+    def hashes(texts: Sequence[str]) -> list[str]:
+        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+        return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+
     rules = {
         "default-src": ["'none'"],
-        "script-src": [*_hashes(scripts)],
-        "style-src": [*_hashes(styles)],
+        "script-src": hashes(scripts),
+        "style-src": hashes(styles),
         "img-src": ["data:", "blob:"],
         "base-uri": ["'none'"],
         "form-action": ["'none'"],
     }
     return "; ".join(" ".join([name, *allowed]) for name, allowed in rules.items())
-
-
-def _hashes(texts: Sequence[str]) -> Iterator[str]:
-    for text in texts:
-        digest = hashlib.sha256(text.encode()).digest()
-        yield f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _filled(template: str, parts: Mapping[str, str]) -> str:
-    """Put each part in its ``{{place}}``, once: what a part contains is never filled again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

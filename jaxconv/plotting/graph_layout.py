@@ -1,4 +1,4 @@
-"""Give the nodes of a layered graph places on paper, and its edges paths that pass no node."""
+"""Position the nodes of a layered graph, and route its edges around them."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,27 +6,28 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from jaxconv.plotting.layered_graph import Edge, Layered, layered
+from jaxconv.plotting.layered_graph import Edge, LayeredGraph, layered
 
-GAP = 26.0  # between columns, at least
-APART = 16.0  # between what stands in one column
-LANE = 5.0  # half of the room of a passing line
-GUTTER = 46.0  # between lines of blocks
-MARGIN = 40.0  # left and right of lines that go on
-NARROW = 1900.0  # a line of blocks that may be broken is about as wide, or wider
-RATIO = 1.7  # of the width to the height of several lines
+COLUMN_GAP = 26.0  # smallest space between columns
+NODE_GAP = 16.0  # smallest space between two nodes of a column
+LANE = 5.0  # half of the space that a passing line gets
+ROW_GAP = 46.0  # between rows of nodes
+ROW_MARGIN = 40.0  # left and right of rows that continue
+MIN_ROW_WIDTH = 1900.0  # a row that may be broken is about this wide, or wider
+ASPECT = 1.7  # width over height of a drawing of several rows
 Point = tuple[float, float]
+PathStep = tuple[Point, ...]
 
 
-class Room(NamedTuple):
-    """What a node needs: its edges come and go at a height between what is above and below.
+class NodeSize(NamedTuple):
+    """The space that a node needs. Its edges enter and leave at one height, its axis.
 
     Attributes:
-        width: of the whole node.
-        above: its height above the edges.
-        below: its height below them.
-        enter: where edges end, from its left.
-        leave: where they begin, from its left.
+        width: width of the node.
+        above: its height above the axis.
+        below: its height below the axis.
+        enter: where edges end, from its left side.
+        leave: where edges begin, from its left side.
     """
 
     width: float
@@ -36,27 +37,32 @@ class Room(NamedTuple):
     leave: float
 
 
-LANES = Room(0.0, LANE, LANE, 0.0, 0.0)
+LANE_SIZE = NodeSize(0.0, LANE, LANE, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Path:
-    """A start, and steps to a next point: a straight one of 1 point, or a curve of 3 (cubic)."""
+    """A path of an edge.
+
+    Attributes:
+        start: where it begins.
+        steps: from point to point: 1 point for a straight line, 3 for a cubic Bezier curve.
+    """
 
     start: Point
-    steps: tuple[tuple[Point, ...], ...]
+    steps: tuple[PathStep, ...]
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where all stands.
+class GraphLayout:
+    """The position of everything, from (0, 0), with x to the right and y down.
 
     Attributes:
-        nodes: of each node the left end, and the height at which edges come and go.
-        paths: of each edge.
+        nodes: for each node its left side, and the height of its axis.
+        paths: the paths of the edges.
         omitted: edges that would be too long.
-        width: of the whole.
-        height: of the whole.
+        width: total width.
+        height: total height.
     """
 
     nodes: list[Point]
@@ -66,214 +72,212 @@ class Places:
     height: float
 
 
-def places(rooms: Sequence[Room], edges: Sequence[Edge]) -> Places:
-    """Place nodes from left to right, in several lines where one would be too long.
+def layout(sizes: Sequence[NodeSize], edges: Sequence[Edge]) -> GraphLayout:
+    """Position nodes from left to right, in several rows if one would be too long.
 
-    A line breaks only where the map of one node alone goes on.
+    A row ends only after a node whose edges are the only ones that continue.
 
     Args:
-        rooms: of the nodes.
-        edges: pairs of nodes, from a smaller to a larger one.
+        sizes: the space that each node needs.
+        edges: pairs of nodes, from a smaller to a larger number.
 
     Returns:
-        Places with x to the right and y down, from (0, 0) on.
+        The positions of the nodes, and the paths of the edges.
     """
-    graph = layered(len(rooms), edges)
-    return _Sheet(graph, rooms).places()
+    arrangement = _Arrangement(layered(len(sizes), edges), sizes)
+    graph = arrangement.graph
+    return GraphLayout(
+        [arrangement.position(node) for node in range(graph.count)],
+        {edge: arrangement.path(route) for edge, route in graph.routes.items()},
+        graph.omitted,
+        arrangement.width,
+        arrangement.height,
+    )
 
 
-class _Sheet:
-    """A graph with a height for each vertex, and a line and a left end for each column."""
+class _Arrangement:
+    """A graph with a height for each vertex, and a row and a left side for each column."""
 
-    def __init__(self, graph: Layered, rooms: Sequence[Room]) -> None:
-        self.graph, self.rooms = graph, rooms
+    def __init__(self, graph: LayeredGraph, sizes: Sequence[NodeSize]) -> None:
+        self.graph, self.sizes = graph, sizes
         self.gaps = graph.gaps()
-        self.heights = _heights(graph, rooms)
-        self.widths = [max(self.room(v).width for v in column) for column in graph.columns]
-        self.spaces = [self._space(gap) for gap in self.gaps]
+        self.heights = _heights(graph, sizes)
+        self.widths = [max(self._size(v).width for v in column) for column in graph.columns]
+        # Columns are further apart where links between them are steep.
+        self.spaces = [
+            COLUMN_GAP
+            + min(
+                0.16 * max((abs(self.heights[a] - self.heights[b]) for a, b in gap), default=0.0),
+                40.0,
+            )
+            for gap in self.gaps
+        ]
         self.column = {v: i for i, column in enumerate(graph.columns) for v in column}
-        self.lines = self._lines()
-        self.line = {i: number for number, line in enumerate(self.lines) for i in line}
-        self.lefts = [x for line in self.lines for x in self._lefts(line)]
-        self.tops, self.height = self._stack()
-        self.width = max(self._right(line[-1]) for line in self.lines)
-        self.width += MARGIN * (len(self.lines) > 1)
+        self.rows = self._rows()
+        self.row = {i: number for number, row in enumerate(self.rows) for i in row}
+        self.lefts: list[float] = []
+        for row in self.rows:
+            x = ROW_MARGIN if len(self.rows) > 1 else 0.0
+            for i in row:
+                self.lefts.append(x)
+                x += self.widths[i] + (self.spaces[i] if i < len(self.spaces) else 0.0)
+        self.offsets: list[float] = []  # what to add to the heights in each row
+        y = 0.0
+        for row in self.rows:
+            inside = [v for i in row for v in graph.columns[i]]
+            top = min(self.heights[v] - self._size(v).above for v in inside)
+            bottom = max(self.heights[v] + self._size(v).below for v in inside)
+            self.offsets.append(y - top)
+            y += bottom - top + ROW_GAP
+        self.height = y - ROW_GAP
+        self.width = max(self._right(row[-1]) for row in self.rows)
+        self.width += ROW_MARGIN * (len(self.rows) > 1)
 
-    def room(self, vertex: int) -> Room:
-        return self.rooms[vertex] if vertex < self.graph.count else LANES
+    def _size(self, vertex: int) -> NodeSize:
+        return self.sizes[vertex] if vertex < self.graph.count else LANE_SIZE
 
-    def _space(self, gap: Sequence[Edge]) -> float:
-        """The space between two columns, more where lines rise steeply."""
-        rise = max((abs(self.heights[a] - self.heights[b]) for a, b in gap), default=0.0)
-        return GAP + min(0.16 * rise, 40.0)
+    def _rows(self) -> list[range]:
+        """The columns of each row, divided so that all rows are about equally long.
 
-    def _lines(self) -> list[range]:
-        """The columns of each line, broken where one map goes on so that all are alike in length.
-
-        Lines as long as those that cannot be broken, or as make the whole no long ribbon, are best.
+        The best length is the largest of three: that of a part that cannot be divided, that which
+        gives the whole its aspect ratio, and a least width. The division minimises the sum of
+        squared relative differences from it (as Knuth and Plass do for the lines of a paragraph).
         """
         count = len(self.widths)
         single = [i for i, gap in enumerate(self.gaps, 1) if len({a for a, _ in gap}) == 1]
         breaks = [0, *single, count]
-        ends = [
-            0.0,
-            *itertools.accumulate(map(sum, zip(self.widths, [*self.spaces, 0.0], strict=True))),
-        ]
-        tall = max(height + self.room(v).below for v, height in enumerate(self.heights))
-        pieces = (ends[b] - ends[a] for a, b in itertools.pairwise(breaks))
-        best = max(NARROW, sqrt(ends[-1] * (tall + GUTTER) * RATIO), *pieces)
-        found: list[tuple[float, int]] = [(0.0, 0)]
+        widths = map(sum, zip(self.widths, [*self.spaces, 0.0], strict=True))
+        ends = [0.0, *itertools.accumulate(widths)]
+        tall = max(height + self._size(v).below for v, height in enumerate(self.heights))
+        parts = (ends[b] - ends[a] for a, b in itertools.pairwise(breaks))
+        best = max(MIN_ROW_WIDTH, sqrt(ends[-1] * (tall + ROW_GAP) * ASPECT), *parts)
+        cheapest: list[tuple[float, int]] = [(0.0, 0)]  # for each break: cost, break before it
         for i, end in enumerate(breaks[1:], 1):
             costs = ((ends[end] - ends[start]) / best - 1 for start in breaks[:i])
-            found.append(min((found[j][0] + cost**2, j) for j, cost in enumerate(costs)))
+            cheapest.append(min((cheapest[j][0] + cost**2, j) for j, cost in enumerate(costs)))
         cuts = [len(breaks) - 1]
         while cuts[-1]:
-            cuts.append(found[cuts[-1]][1])
+            cuts.append(cheapest[cuts[-1]][1])
         return [range(breaks[a], breaks[b]) for a, b in itertools.pairwise(cuts[::-1])]
-
-    def _lefts(self, line: range) -> Iterator[float]:
-        x = MARGIN if len(self.lines) > 1 else 0.0
-        for i in line:
-            yield x
-            x += self.widths[i] + (self.spaces[i] if i < len(self.spaces) else 0.0)
 
     def _right(self, column: int) -> float:
         return self.lefts[column] + self.widths[column]
 
-    def _stack(self) -> tuple[list[float], float]:
-        """What to add to the heights of each line, and the height of all lines together."""
-        tops, y = [], 0.0
-        for line in self.lines:
-            inside = [v for i in line for v in self.graph.columns[i]]
-            top = min(self.heights[v] - self.room(v).above for v in inside)
-            bottom = max(self.heights[v] + self.room(v).below for v in inside)
-            tops.append(y - top)
-            y += bottom - top + GUTTER
-        return tops, y - GUTTER
+    def position(self, vertex: int) -> Point:
+        """The left side of a vertex, and the height of its axis.
 
-    def _y(self, vertex: int) -> float:
-        return self.heights[vertex] + self.tops[self.line[self.column[vertex]]]
+        Args:
+            vertex: a node or a dummy node.
 
-    def _left(self, vertex: int) -> float:
+        Returns:
+            Its x and y.
+        """
         column = self.column[vertex]
-        return self.lefts[column] + (self.widths[column] - self.room(vertex).width) / 2
+        x = self.lefts[column] + (self.widths[column] - self._size(vertex).width) / 2
+        return x, self.heights[vertex] + self.offsets[self.row[column]]
 
-    def places(self) -> Places:
-        nodes = [(self._left(v), self._y(v)) for v in range(self.graph.count)]
-        paths = {edge: self._path(way) for edge, way in self.graph.ways.items()}
-        return Places(nodes, paths, self.graph.omitted, self.width, self.height)
+    def path(self, route: Sequence[int]) -> Path:
+        """The path of an edge.
 
-    def _path(self, way: Sequence[int]) -> Path:
-        first, last = way[0], way[-1]
-        start = (self._left(first) + self.room(first).leave, self._y(first))
-        steps: list[tuple[Point, ...]] = []
-        for a, b in itertools.pairwise(way):
-            steps += self._link(a, b)
-        end = (self._left(last) + self.room(last).enter, self._y(last))
-        return Path(start, tuple(_merged(start, [*steps, (end,)])))
+        Args:
+            route: the vertices that it passes, both ends included.
 
-    def _link(self, a: int, b: int) -> Iterator[tuple[Point, ...]]:
-        """From the column of one vertex to that of the next."""
+        Returns:
+            Straight lines across columns, curves between them.
+        """
+        (left, y), size = self.position(route[0]), self._size(route[0])
+        start = (left + size.leave, y)
+        links = [step for a, b in itertools.pairwise(route) for step in self._link(a, b)]
+        (left, end_y), size = self.position(route[-1]), self._size(route[-1])
+        steps: list[PathStep] = []
+        horizontal: PathStep | None = None  # consecutive lines at the same height become one
+        for step in [*links, ((left + size.enter, end_y),)]:
+            if len(step) == 1 and step[0][1] == y:
+                horizontal = step
+                continue
+            steps += [horizontal, step] if horizontal else [step]
+            y, horizontal = step[-1][1], None
+        return Path(start, tuple(steps + ([horizontal] if horizontal else [])))
+
+    def _link(self, a: int, b: int) -> Iterator[PathStep]:
+        """From the right of the column of ``a`` to the left of the next column, that of ``b``."""
         left, right = self.column[a], self.column[b]
-        x, y = self._right(left), self._y(a)
+        x, (_, y) = self._right(left), self.position(a)
         yield ((x, y),)
-        if self.line[left] != self.line[right]:
-            x = self.lefts[right] - GAP / 2
-            below = self.heights[a] + self.tops[self.line[right]]
-            yield from self._turn((self.width - 10.0, y), (10.0, below), self.line[left])
+        if self.row[left] != self.row[right]:
+            x = self.lefts[right] - COLUMN_GAP / 2
+            below = self.heights[a] + self.offsets[self.row[right]]
+            # To the left of the next row, through the gap between the rows.
+            inside = (v for i in self.rows[self.row[left]] for v in self.graph.columns[i])
+            gap = max(self.position(v)[1] + self._size(v).below for v in inside) + ROW_GAP / 2
+            far, near = self.width - 10.0, 10.0
+            corners = [(far, y), (far, gap), (near, gap), (near, below)]
+            yield from _rounded([(far - 12, y), *corners, (near + 12, below)])
             y = below
             yield ((x, y),)
-        end = (self.lefts[right], self._y(b))
+        end = (self.lefts[right], self.position(b)[1])
         middle = (x + end[0]) / 2
         yield (end,) if y == end[1] else ((middle, y), (middle, end[1]), end)
 
-    def _turn(self, start: Point, end: Point, line: int) -> Iterator[tuple[Point, ...]]:
-        """From the right of one line to the left of the next, between both."""
-        bottom = max(
-            self._y(v) + self.room(v).below for i in self.lines[line] for v in self.graph.columns[i]
-        )
-        corners = [start, (start[0], bottom + GUTTER / 2), (end[0], bottom + GUTTER / 2), end]
-        return _rounded([(start[0] - 12, start[1]), *corners, (end[0] + 12, end[1])])
 
+def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathStep]:
+    """Horizontal and vertical lines through points, with rounded corners."""
 
-def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[tuple[Point, ...]]:
-    """Straight steps through points, whose corners are round."""
+    def towards(point: Point, other: Point) -> Point:
+        distance = abs(other[0] - point[0]) + abs(other[1] - point[1])  # one of them is 0
+        share = min(radius / distance, 0.5) if distance else 0.0
+        return point[0] + share * (other[0] - point[0]), point[1] + share * (other[1] - point[1])
+
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        near, far = _towards(corner, before, radius), _towards(corner, after, radius)
-        yield (near,)
-        yield (corner, corner, far)
+        yield (towards(corner, before),)
+        yield (corner, corner, towards(corner, after))
 
 
-def _towards(point: Point, other: Point, length: float) -> Point:
-    axis_field = abs(other[0] - point[0]) + abs(other[1] - point[1])  # one of them is 0
-    share = min(length / axis_field, 0.5) if axis_field else 0.0
-    return point[0] + share * (other[0] - point[0]), point[1] + share * (other[1] - point[1])
+def _heights(graph: LayeredGraph, sizes: Sequence[NodeSize]) -> list[float]:
+    """The height of each vertex such that the links rise as little as possible: a linear program.
 
-
-def _merged(start: Point, steps: Sequence[tuple[Point, ...]]) -> Iterator[tuple[Point, ...]]:
-    """The steps, those along one level line as one."""
-    y, held = start[1], None
-    for step in steps:
-        if len(step) == 1 and step[0][1] == y:
-            held = step
-            continue
-        if held:
-            yield held
-        yield step
-        y, held = step[-1][1], None
-    if held:
-        yield held
-
-
-def _heights(graph: Layered, rooms: Sequence[Room]) -> list[float]:
-    """The height of each vertex, so that the links rise as little as they can: a linear program.
-
-    The links of a long edge and those of the longest path count most, so that these are straight.
+    The links of a long edge and those of the longest path cost most, so that these are straight.
     """
     import numpy as np
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
 
-    weights = _weights(graph)
+    weights = _link_weights(graph)
     count = sum(map(len, graph.columns))
     rows: list[tuple[dict[int, float], float]] = []
     for i, (a, b) in enumerate(weights, count):
         rows += [({a: 1.0, b: -1.0, i: -1.0}, 0.0), ({b: 1.0, a: -1.0, i: -1.0}, 0.0)]
     for column in graph.columns:
         for a, b in itertools.pairwise(column):
-            upper, lower = (rooms[v] if v < graph.count else LANES for v in (a, b))
-            lane = min(a, b) >= graph.count
-            apart = upper.below + lower.above + (0.0 if lane else APART)
-            rows.append(({a: 1.0, b: -1.0}, -apart))
+            upper, lower = (sizes[v] if v < graph.count else LANE_SIZE for v in (a, b))
+            both_dummies = min(a, b) >= graph.count
+            distance = upper.below + lower.above + (0.0 if both_dummies else NODE_GAP)
+            rows.append(({a: 1.0, b: -1.0}, -distance))
     if not rows:
-        return [room.above for room in rooms]
+        return [size.above for size in sizes]
     entries = [(i, v, x) for i, (row, _) in enumerate(rows) for v, x in row.items()]
     i, v, x = map(np.array, zip(*entries, strict=True))
     matrix = coo_array((x, (i, v)), shape=(len(rows), count + len(weights)))
     cost = np.concatenate([np.zeros(count), list(weights.values())])
-    solved = linprog(cost, matrix.tocsr(), [bound for _, bound in rows], method="highs")
-    return [round(float(y), 3) for y in solved.x[:count]]
+    solution = linprog(cost, matrix.tocsr(), [bound for _, bound in rows], method="highs")
+    return [round(float(y), 3) for y in solution.x[:count]]
 
 
-def _weights(graph: Layered) -> Mapping[Edge, float]:
-    """How much it costs that a link rises."""
-    spine = _spine(graph)
+def _link_weights(graph: LayeredGraph) -> Mapping[Edge, float]:
+    """What it costs per unit of height that a link rises."""
+    # The nodes of a longest path to the last node: for each the first node that feeds it.
+    first_input: dict[int, int] = {}
+    for a, b in graph.links:
+        if a < graph.count and b < graph.count:
+            first_input.setdefault(b, a)
+    spine: set[int] = set()
+    node: int | None = graph.count - 1
+    while node is not None and node not in spine:
+        spine.add(node)
+        node = first_input.get(node)
 
     def weight(a: int, b: int) -> float:
         dummies = (a >= graph.count) + (b >= graph.count)
         return (3.0, 1.0, 8.0)[dummies] * (4.0 if a in spine and b in spine else 1.0)
 
     return {(a, b): weight(a, b) for a, b in graph.links}
-
-
-def _spine(graph: Layered) -> set[int]:
-    """The nodes of a longest path to the last node."""
-    near = {}
-    for a, b in graph.links:
-        if a < graph.count and b < graph.count:
-            near.setdefault(b, a)
-    found, node = set(), graph.count - 1
-    while node is not None and node not in found:
-        found.add(node)
-        node = near.get(node)
-    return found

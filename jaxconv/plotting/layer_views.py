@@ -1,42 +1,53 @@
-"""The layers of a network on one photo, with what their filters read and see."""
+"""The layers of a network on one photo: their maps, receptive fields, and what their filters read.
+
+:mod:`jaxconv.plotting.explorer` shows them on a page.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from jaxconv.analysis.feature_maps import trace_call
 from jaxconv.analysis.index_path import addition_of_bias, follow
 from jaxconv.analysis.network import Network
-from jaxconv.analysis.patches import reader
-from jaxconv.analysis.receptive_field import FieldAnalysis, Pixels, ReceptiveField, analyze_fields
-from jaxconv.errors import Diagnostic, public_api, raise_if
+from jaxconv.analysis.patches import around, reader
+from jaxconv.analysis.receptive_field import Pixels, ReceptiveField, analyze_fields
+from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.layers.windows import Window
 
+WindowPair = tuple[Window, Window]  # over rows, over columns
+
+INPUT = "input"
+# The axes of maps that no convolution made, by their number of axes.
+DEFAULT_AXES = {4: MapAxes((0,), (1, 2), (3,)), 2: MapAxes((0,), (), (1,))}
+
 
 @dataclass(frozen=True)
-class Shown:
+class LayerView:
     """A layer as the page shows it.
 
     Attributes:
-        name: of the layer; any text.
-        kind: such as "convolution" or "pool".
+        name: the layer's name; any text.
+        kind: its kind, such as "convolution" or "pool".
         values: its maps after the activation, float32 (h, w, c).
-        rows: for each neuron row the half-open range of photo rows that it sees, int (h, 2).
-        columns: the same of columns, int (w, 2).
-        size: rows and columns of the receptive field, before the photo's border cuts it; None where
-            that is not known.
-        stride: rows and columns of the photo between two neighbours, on average.
-        exact: whether each range ends with pixels that its neurons do see; else none is outside.
-        source: the layer whose maps its filter reads; None where that is not shown.
-        windows: how the filter slides over the source's rows and columns; None without source.
-        weights: (kh, kw, c_in, c_out), where c_in divides the maps of the source; None of a pool.
-        bias: (c_out,); None where it has none.
+        rows: for each row of neurons the half-open range of photo rows that it sees, int (h, 2).
+        columns: the same for columns, int (w, 2).
+        size: rows and columns of the receptive field, not cut at the border of the photo; None
+            where unknown.
+        stride: rows and columns of the photo between two neighbouring neurons, on average.
+        exact: whether the neurons see the first and the last pixel of each range; otherwise they
+            see at most the range.
+        source: the layer whose maps its filter reads; None if that layer has no view.
+        windows: how the filter slides over the source's rows and columns; None without a source.
+        weights: (kh, kw, c_in, c_out), where c_in divides the number of the source's maps; None for
+            a pool.
+        bias: (c_out,); None if there is none.
     """
 
     name: str
@@ -48,108 +59,85 @@ class Shown:
     stride: tuple[Pixels, ...]
     exact: bool = True
     source: str | None = None
-    windows: tuple[Window, Window] | None = None
+    windows: WindowPair | None = None
     weights: np.ndarray | None = None
     bias: np.ndarray | None = None
 
 
-Windows = tuple[Window, Window]
-Values = Mapping[ValueRef, np.ndarray]
-LOOPS = ("scan", "while", "cond")  # what is inside has not one value
-IMAGE = "input"
-
-
-@public_api
-def explore(
+@raises_shape_error("explore")
+def layer_views(
     fn: Callable[..., Any], *args: Any, layers: Sequence[str | int] | None = None
-) -> list[Shown]:
-    """Compute the maps of a network's layers, and gather what their filters read and see.
+) -> list[LayerView]:
+    """Compute the maps of a network's layers, their receptive fields, and their filters.
 
-    A filter's patches can be shown where it reads the map of a layer, or all of it as a vector,
-    number by number. Layers are left out that have no map of one photo, as inside a loop, or whose
-    receptive field is not known.
+    What a filter reads is included if that is the map of another layer, or all numbers of it in one
+    vector. Layers without a map of their own (as inside a loop) and layers with an unknown
+    receptive field are left out.
 
     Args:
-        fn: any JAX function or model; pure, that is, not drawing dropout.
+        fn: any JAX function or model; pure, that is, without dropout.
         *args: its arguments, arrays; the last one is the photo, (1, h, w, c).
-        layers: names or numbers of those to show, as in :func:`summary`; what they read is shown as
-            well. None for all.
+        layers: names or numbers of the layers to show, as in :func:`summary`; the layers that they
+            read are included. None for all.
 
     Returns:
         The photo as the network gets it, then the layers in the order of computation.
 
     Raises:
-        ShapeError: no such layer, or none that can be shown.
+        ShapeError: a layer does not exist, or has no view.
     """
     traced = trace_call(fn, *args)
-    network = traced.network
-    fields = _fields(analyze_fields(fn, *args))
-    maps = {name: ref for name, ref in network.maps().items() if name in fields}
-    maps = {name: ref for name, ref in maps.items() if _has_map(ref)}
-    chosen = [network.name(layer, "layers") for layer in (maps if layers is None else layers)]
-    raise_if(_not_shown(chosen, maps))
-    filters = {name: found for name in maps if (found := _filter(network, name))}
-    refs = chain(maps.values(), *(one.refs() for one in filters.values()))
-    values = traced.values(refs)
-    found = {IMAGE: _image(np.asarray(args[-1][0], np.float32))}
-    for name, ref in maps.items():
-        found[name] = _shown(network, name, values[ref], fields[name])
-        if name in filters:
-            found[name] = replace(found[name], **filters[name].read(values, found))
-    return _kept(found, chosen)
+    network, all_fields = traced.network, analyze_fields(fn, *args)
+    fields = {name: all_fields.field(name) for name in all_fields.names()}
+    # Neurons see one box each, or all the same pixels.
+    fields = {name: field for name, field in fields.items() if len(field.map) in (0, 2)}
+    refs = {
+        name: ref
+        for name, ref in network.maps().items()
+        if name in fields and not around(ref.calls) and len(shape_of(ref.var)) in DEFAULT_AXES
+    }
+    chosen = [network.name(layer, "layers") for layer in (refs if layers is None else layers)]
+    raise_if(_diagnostics(chosen, refs))
+    filters = {name: _filter(network, name) for name in refs}
+    needed = chain(refs.values(), *(filter_.refs() for filter_ in filters.values() if filter_))
+    values = traced.values(needed)
+    photo = np.asarray(args[-1][0], np.float32)  # its neurons are its pixels
+    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in photo.shape[:2])
+    views = {INPUT: LayerView(INPUT, "input", photo, rows, columns, (1, 1), (1, 1))}
+    for name, ref in refs.items():
+        views[name] = _view_without_filter(network, name, values[ref], fields[name])
+        if filter_ := filters[name]:
+            views[name] = replace(views[name], **filter_.read(values, views))
+    kept = {INPUT, *chosen, *(views[name].source for name in chosen)}
+    return [view for name, view in views.items() if name in kept]
 
 
-def _has_map(ref: ValueRef) -> bool:
-    inside = any(call.primitive.name in LOOPS for call in ref.calls)
-    return not inside and len(shape_of(ref.var)) in FRAMES
-
-
-def _fields(seen: FieldAnalysis) -> dict[str, ReceptiveField]:
-    """What the neurons of each layer see, where each sees one box of its own, or all the same."""
-    fields = {name: seen.field(name) for name in seen.names()}
-    return {name: field for name, field in fields.items() if len(field.map) in (0, 2)}
-
-
-def _not_shown(chosen: Collection[str], maps: Collection[str]) -> Iterator[Diagnostic]:
+def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterator[Diagnostic]:
+    """What is wrong with a choice of layers."""
     if not chosen:
         wrong = "there is no layer to show: none has maps, or what they see is not known."
-        yield Diagnostic(
-            wrong, "name a function with a convolution that takes images (b, h, w, c)."
-        )
+        fix = "name a function with a convolution that takes images (b, h, w, c)."
+        yield Diagnostic(wrong, fix)
     for name in chosen:
-        if name not in maps:
+        if name not in available:
             wrong = f"{name!r} cannot be shown: it is in a loop, or what it sees is not known."
-            yield Diagnostic(wrong, f"pass some of {', '.join(map(repr, maps))}.")
+            yield Diagnostic(wrong, f"pass some of {', '.join(map(repr, available))}.")
 
 
-def _kept(found: Mapping[str, Shown], chosen: Collection[str]) -> list[Shown]:
-    """The photo, the layers that were chosen, and what those read."""
-    kept = {IMAGE, *chosen, *(found[name].source for name in chosen)}
-    return [layer for name, layer in found.items() if name in kept]
-
-
-# The axes of maps that no convolution made, by their number.
-FRAMES = {4: MapAxes((0,), (1, 2), (3,)), 2: MapAxes((0,), (), (1,))}
-
-
-def _image(values: np.ndarray) -> Shown:
-    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in values.shape[:2])
-    return Shown(IMAGE, "input", values, rows, columns, (1, 1), (1, 1))
-
-
-def _shown(network: Network, name: str, values: np.ndarray, field: ReceptiveField) -> Shown:
-    """A layer, without what its filters read."""
-    layer, frame = network.layer(name), FRAMES[values.ndim]
+def _view_without_filter(
+    network: Network, name: str, values: np.ndarray, field: ReceptiveField
+) -> LayerView:
+    layer, axes = network.layer(name), DEFAULT_AXES[values.ndim]
     reading = layer and reader(layer)
     if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
-        frame = reading.axes
-    planes = _planes(values, frame)
-    return Shown(
+        axes = reading.axes
+    maps = _spatial(values, axes)
+    return LayerView(
         name,
         layer.kind if layer else "named value",
-        planes,
-        _ranges(field, 0, planes.shape[0]),
-        _ranges(field, 1, planes.shape[1]),
+        maps,
+        _ranges(field, 0, maps.shape[0]),
+        _ranges(field, 1, maps.shape[1]),
         field.size,
         field.stride,
         field.exact,
@@ -157,83 +145,100 @@ def _shown(network: Network, name: str, values: np.ndarray, field: ReceptiveFiel
 
 
 def _ranges(field: ReceptiveField, axis: int, count: int) -> np.ndarray:
-    """What each neuron along an axis sees of that axis of the photo."""
+    """What each neuron along an axis sees of that axis of the photo, int (count, 2)."""
     if not field.map:
         return np.array([field.box()[axis]] * count)
-    places = ((n, 0) if axis == 0 else (0, n) for n in range(count))
-    return np.array([field.box(*place)[axis] for place in places])
+    positions = ((n, 0) if axis == 0 else (0, n) for n in range(count))
+    return np.array([field.box(*position)[axis] for position in positions])
 
 
-def _planes(values: np.ndarray, frame: MapAxes) -> np.ndarray:
+def _spatial(values: np.ndarray, axes: MapAxes) -> np.ndarray:
     """The maps of the first image, float32 (h, w, c)."""
-    sides = frame.sizes(values.shape)
-    ordered = np.transpose(values, [*frame.images, *frame.pixels, *frame.channels])
+    sides = axes.sizes(values.shape)
+    ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
     rows, columns = sides.pixels or (1, 1)
     return ordered.reshape(-1, rows, columns, sides.channels)[0].astype(np.float32)
 
 
+class FilterFields(TypedDict, total=False):
+    """The fields of a :class:`LayerView` that describe its filter."""
+
+    source: str
+    windows: WindowPair | None
+    weights: np.ndarray | None
+    bias: np.ndarray | None
+
+
 @dataclass(frozen=True)
-class Filter:
-    """Where what a layer's filters read stands in a network.
+class LayerFilter:
+    """Where the operands of a layer's filters are in a network.
 
     Attributes:
-        reading: of the layer.
-        operands: where the map that it reads stands, and where there are weights these.
-        added: where the bias stands, or what it is; None where there is none.
-        feeding: the names of the layers that feed it.
+        reading: how the layer's equation reads its operands.
+        operands: references to the map that it reads, and to its weights if it has any.
+        bias: a reference to the bias, or its value; None if there is none.
+        inputs: the names of the layers that feed it.
     """
 
     reading: PatchReader
     operands: tuple[ValueRef, ...]
-    added: ValueRef | float | None
-    feeding: tuple[str, ...]
+    bias: ValueRef | float | None
+    inputs: tuple[str, ...]
 
     def refs(self) -> list[ValueRef]:
-        """All that must be computed."""
-        return [*self.operands, *([self.added] if isinstance(self.added, ValueRef) else [])]
+        """References to all values that :meth:`read` needs."""
+        return [*self.operands, *([self.bias] if isinstance(self.bias, ValueRef) else [])]
 
-    def read(self, values: Values, shown: Mapping[str, Shown]) -> dict[str, Any]:
-        """Source, windows, weights and bias as :class:`Shown` has them; nothing if not readable."""
+    def read(
+        self, values: Mapping[ValueRef, np.ndarray], views: Mapping[str, LayerView]
+    ) -> FilterFields:
+        """Read the filter.
+
+        Args:
+            values: the values of :meth:`refs`.
+            views: the views of the layers before this one.
+
+        Returns:
+            Source, windows, weights and bias; empty if the filter does not read the map of a layer.
+        """
         operands = [values[ref] for ref in self.operands]
         sliding = self.reading.slide(*operands)
         if sliding is None:
             return {}
-        seen, weights = sliding.operand, sliding.weights
-        windows = sliding.windows and tuple(map(_window, sliding.windows))
-        source = next(
-            (n for n in self.feeding if n in shown and _same(shown[n].values, seen)), None
-        )
-        if source is None:
+        operand, weights = sliding.operand, sliding.weights
+        windows: WindowPair | None = None
+        if sliding.windows:
+            rows, columns = map(_window, sliding.windows)
+            windows = rows, columns
+        for source in self.inputs:
+            if source not in views:
+                continue
+            maps = views[source].values  # read as they are, or all numbers in one vector
+            if np.array_equal(maps if operand.ndim == 3 else maps.ravel(), operand):
+                break
+        else:
             return {}
-        if windows is None and weights is not None:  # a product with all numbers of the map
-            h, w, c = shown[source].values.shape
+        if windows is None and weights is not None:  # a dense layer on all numbers of the map
+            h, w, c = maps.shape
             windows, weights = (Window(h, h), Window(w, w)), weights.reshape(h, w, c, -1)
-        bias = self._bias(values, weights)
+        bias = None
+        if weights is not None and self.bias is not None:
+            added = values[self.bias] if isinstance(self.bias, ValueRef) else self.bias
+            bias = np.broadcast_to(np.float32(added).ravel(), weights.shape[-1:])
         return {"source": source, "windows": windows, "weights": weights, "bias": bias}
 
-    def _bias(self, values: Values, weights: np.ndarray | None) -> np.ndarray | None:
-        if weights is None or self.added is None:
-            return None
-        added = values[self.added] if isinstance(self.added, ValueRef) else self.added
-        return np.broadcast_to(np.float32(added).ravel(), weights.shape[-1:])
 
-
-def _same(map_: np.ndarray, seen: np.ndarray) -> bool:
-    """Whether a filter reads a map as it is, or all its numbers in a row."""
-    return np.array_equal(map_ if seen.ndim == 3 else map_.ravel(), seen)
-
-
-def _filter(network: Network, name: str) -> Filter | None:
-    """What the filters of a layer read; None where it has none."""
+def _filter(network: Network, name: str) -> LayerFilter | None:
+    """The filter of a layer; None if it has none."""
     layer = network.layer(name)
     reading = layer and reader(layer)
     if not layer or not reading or name not in network.rows:
         return None
     first = [0] * len(reading.axes.pixels)
     step = addition_of_bias(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
-    feeding = tuple(source.name for source in layer.sources)
+    inputs = tuple(source.name for source in layer.sources)
     operands = tuple(ValueRef(layer.calls, variable) for variable in reading.operands)
-    return Filter(reading, operands, step and step.addend(), feeding)
+    return LayerFilter(reading, operands, step and step.addend(), inputs)
 
 
 def _window(axis: WindowAxis) -> Window:

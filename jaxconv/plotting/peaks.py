@@ -1,4 +1,4 @@
-"""Where a feature map is strongest: one place in each neighbourhood."""
+"""Where a feature map is strongest: one neuron per neighbourhood."""
 
 from typing import NamedTuple
 
@@ -8,50 +8,51 @@ from jaxconv.analysis.receptive_field import ReceptiveField
 
 
 class Peak(NamedTuple):
-    """A neuron that is stronger than those around it.
+    """A neuron that is stronger than its neighbours.
 
     Attributes:
-        value: in the feature map.
-        at: its place there.
-        seen: the piece of the photo that it sees, uint8 (h, w, 3).
-        photo: the name of that.
+        value: its value in the feature map.
+        at: its y and x in the map.
+        patch: the part of the photo that it sees, uint8 (h, w, 3).
+        photo: the name of the photo.
     """
 
     value: float
     at: tuple[int, int]
-    seen: np.ndarray
+    patch: np.ndarray
     photo: str = ""
 
 
 def peaks(
     values: np.ndarray,
     photo: np.ndarray,
-    sees: ReceptiveField,
+    field: ReceptiveField,
     count: int,
     name: str = "",
 ) -> list[Peak]:
-    """The neurons that a photo excites most, none of which sees the middle of what another sees.
+    """Find the neurons that a photo excites most.
+
+    No peak sees the middle of what another one sees.
 
     Args:
-        values: (h, w), a feature map; only numbers above 0 count.
-        photo: uint8, (h, w, 3).
-        sees: what the neurons of its layer see of the photo.
-        count: how many, at most.
-        name: of the photo.
+        values: a feature map, (h, w); only values above 0 count.
+        photo: uint8 (h, w, 3).
+        field: the receptive field of the map's layer.
+        count: the largest number of peaks.
+        name: the name of the photo.
 
     Returns:
-        The peaks, the strongest first; fewer than ``count`` where there are no more.
+        The peaks, the strongest first; fewer than ``count`` if there are no more.
     """
-    left, found = values.astype(float), []
-    while len(found) < count and left.max() > 0:
-        at = np.unravel_index(int(left.argmax()), left.shape)
-        at = (int(at[0]), int(at[1]))
-        (top, bottom), (first, end) = sees.box(*at)
-        found.append(Peak(float(left[at]), at, photo[top:bottom, first:end], name))
-        half = [
-            max(1, (bottom - top) * values.shape[0] // (2 * photo.shape[0])),
-            max(1, (end - first) * values.shape[1] // (2 * photo.shape[1])),
-        ]
-        y, x = (slice(max(n - k, 0), n + k + 1) for n, k in zip(at, half, strict=True))
-        left[y, x] = 0
-    return found
+    remaining, peaks = values.astype(float), []
+    while len(peaks) < count and remaining.max() > 0:
+        row, column = map(int, np.unravel_index(int(remaining.argmax()), remaining.shape))
+        (top, bottom), (left, right) = field.box(row, column)
+        patch = photo[top:bottom, left:right]
+        peaks.append(Peak(float(remaining[row, column]), (row, column), patch, name))
+        # Half of the patch, in neurons.
+        down = max(1, (bottom - top) * values.shape[0] // (2 * photo.shape[0]))
+        across = max(1, (right - left) * values.shape[1] // (2 * photo.shape[1]))
+        rows = slice(max(row - down, 0), row + down + 1)
+        remaining[rows, max(column - across, 0) : column + across + 1] = 0
+    return peaks

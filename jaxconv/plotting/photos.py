@@ -1,4 +1,4 @@
-"""Photographs of every kind as arrays of red, green and blue."""
+"""Read image files of any format as arrays of red, green and blue."""
 
 import math
 import warnings
@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PilImage
 
 
 class PhotoError(ValueError):
-    """A picture that cannot be read; the message says why and the fix."""
+    """An image cannot be read. The message says why, and gives a fix."""
 
 
 def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
-    """Read a picture: upright, in colour, 8 bits, without transparency.
+    """Read an image: upright, in colour, with 8 bits, without transparency.
 
     Args:
-        path: of any format that Pillow reads; grey, palette, 16-bit and CMYK are converted, the
-            camera's rotation (EXIF) is applied, transparency is laid over white, and of an
-            animation the first frame is taken.
-        size: resize so that the shorter side has so many pixels; None keeps the size.
+        path: a file of any format that Pillow reads. Greyscale, palette, 16-bit and CMYK images are
+            converted, the camera's rotation (EXIF) is applied, transparent parts are put on white,
+            and the first frame of an animation is used.
+        size: pixels of the shorter side after resizing; None keeps the size.
 
     Returns:
-        uint8, shape (h, w, 3), RGB.
+        The image, uint8 (h, w, 3), RGB.
 
     Raises:
-        PhotoError: no such file, no picture, a damaged one, or one too large to be meant.
+        PhotoError: the file does not exist, is not an image, is damaged, or is too large.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # odd metadata is not our subject
+            warnings.simplefilter("ignore", UserWarning)  # about unusual metadata
             with Image.open(path) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
@@ -48,7 +48,7 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
         ) from None
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not a picture. Fix: pass a photo, as JPEG or PNG.") from None
-    except Exception as error:  # decoders raise many types on damaged files
+    except Exception as error:  # decoders raise many types for damaged files
         raise PhotoError(
             f"{path} cannot be read: {str(error) or type(error).__name__}. "
             "Fix: check that the file is complete, or save it anew."
@@ -57,7 +57,7 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
     return np.asarray(rgb if size is None else _resize(rgb, size))
 
 
-def _resize(image: "Picture", size: int) -> "Picture":
+def _resize(image: "PilImage", size: int) -> "PilImage":
     from PIL import Image
 
     width, height = (max(side * size // min(image.size), 1) for side in image.size)
@@ -69,7 +69,7 @@ def _resize(image: "Picture", size: int) -> "Picture":
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _rgb(image: "Picture") -> "Picture":
+def _rgb(image: "PilImage") -> "PilImage":
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale

@@ -175,5 +175,5 @@ def test_it_is_a_command(runs):
 
 
 def test_a_tie_marks_all_that_share_it():
-    best = compare.NUMBERS["test accuracy"]
+    best = compare.TABLE_ROWS["test accuracy"]
     assert compare._marked([0.9, None, 0.9, 0.5], best) == ["90.00% *", "-", "90.00% *", "50.00%"]

@@ -15,11 +15,11 @@ def test_contracts_leave_nothing_in_the_program():
 
 
 def test_the_contracts_are_held():
-    params, image, label = subject.material(2, ((4,), (5,)))
+    params, image, label = subject.random_inputs(2, ((4,), (5,)))
     params["head"] = params["head"][:, :9]
-    jax.eval_shape(subject.training_step(subject.unpromised), params, image, label)
+    jax.eval_shape(subject.training_step(subject.without_contract), params, image, label)
     with pytest.raises(jc.ShapeError):
-        jax.eval_shape(subject.training_step(subject.promised), params, image, label)
+        jax.eval_shape(subject.training_step(subject.with_contract), params, image, label)
 
 
 def test_the_ratio_is_of_pairs():

@@ -100,7 +100,7 @@ def test_no_picture_is_trained_and_tested_with(monkeypatch):
             return self
 
     monkeypatch.setattr(transfer, "classifier", Spy)
-    transfer.compared({"one": names, "other": names}, labels, range(3))
+    transfer.compare({"one": names, "other": names}, labels, range(3))
     for trained, tested in seen:
         assert not trained & tested
         assert trained | tested == {*names[:, 0]}
@@ -116,8 +116,10 @@ def test_scaling_and_strength_depend_on_what_is_trained_with_alone(monkeypatch):
     x = random.normal(labels[:, None], 2, (80, 6))
     test = held_back(labels, 0.2, 0)
     monkeypatch.setattr(transfer, "classifier", lambda: fitted.append(made()) or fitted[-1])
-    transfer.tested(x, labels, test)
-    transfer.tested(np.where(test[:, None], 1e6, x), np.where(test, 1 - labels, labels), test)
+    transfer.fit_and_score(x, labels, test)
+    transfer.fit_and_score(
+        np.where(test[:, None], 1e6, x), np.where(test, 1 - labels, labels), test
+    )
     one, other = fitted
     np.testing.assert_allclose(one[0].mean_, x[~test].mean(0))
     np.testing.assert_array_equal(one[-1].coef_, other[-1].coef_)
@@ -130,7 +132,7 @@ def test_labels_that_mean_something_are_learnt_and_others_are_not():
     x = {"tiny": transfer.features(trunk(), images, 40, lambda _: None)}
     shuffled = np.random.default_rng(6).permutation(labels)
     right, chance = (
-        transfer.compared(x, y, range(4))["tiny"]["accuracy"]["mean"] for y in (labels, shuffled)
+        transfer.compare(x, y, range(4))["tiny"]["accuracy"]["mean"] for y in (labels, shuffled)
     )
     assert right > 0.9
     assert 0.15 < chance < 0.5
@@ -138,9 +140,9 @@ def test_labels_that_mean_something_are_learnt_and_others_are_not():
 
 def test_the_lead_is_taken_split_by_split(monkeypatch):
     shares = iter([0.5, 0.9, 0.2, 0.8])
-    monkeypatch.setattr(transfer, "tested", lambda *_: {"accuracy": next(shares), "C": 1.0})
+    monkeypatch.setattr(transfer, "fit_and_score", lambda *_: {"accuracy": next(shares), "C": 1.0})
     x, labels = np.zeros((10, 2)), np.repeat([0, 1], 5)
-    first, other = transfer.compared({"a": x, "b": x}, labels, range(2)).values()
+    first, other = transfer.compare({"a": x, "b": x}, labels, range(2)).values()
     assert first["accuracy"]["mean"] == pytest.approx(0.7)
     assert first["accuracy"]["spread"] == pytest.approx(0.08**0.5)
     assert other["first_is_ahead_by"]["mean"] == pytest.approx(0.2)

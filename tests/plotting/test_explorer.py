@@ -13,7 +13,7 @@ import pytest
 
 from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import SCRIPTS, page
-from jaxconv.plotting.packing import Packed
+from jaxconv.plotting.packing import PackedArray
 from tests.plotting.test_packing import unpacked
 from tests.support.explored import HOSTILE, HOSTILE_PHOTO, network
 
@@ -46,12 +46,12 @@ class Reader(HTMLParser):
             self.texts[self.inside] += data
 
     def block(self, form):
-        return unpacked(Packed(form, self.texts[form["block"]]))
+        return unpacked(PackedArray(form, self.texts[form["block"]]))
 
 
 @pytest.fixture
 def made(monkeypatch):
-    monkeypatch.setattr(packing, "EXACT", 900)
+    monkeypatch.setattr(packing, "MAX_EXACT", 900)
     photo, layers = network(np.random.default_rng(5))
     return layers, Reader(page(photo, HOSTILE_PHOTO, "</title>&", "", layers, weights_of=3))
 
@@ -154,7 +154,7 @@ def test_the_scripts_are_strict_and_write_no_markup(made):
 
 
 def test_a_pool_that_is_not_the_largest_is_kept(monkeypatch):
-    monkeypatch.setattr(packing, "EXACT", 0)
+    monkeypatch.setattr(packing, "MAX_EXACT", 0)
     photo, layers = network(np.random.default_rng(11))
     changed = layers[2].values.copy()
     changed[-1, 3, 2] = np.nextafter(changed[-1, 3, 2], np.float32(9e9))

@@ -25,7 +25,7 @@ FEW = 900  # numbers; the input and "a" have more, and so has the pool
 def explored(request, tmp_path_factory):
     """The layers by name, and the file of their page; with rounded numbers, or with exact ones."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(packing, "EXACT", request.param)
+    patch.setattr(packing, "MAX_EXACT", request.param)
     photo, layers = network(np.random.default_rng(request.param))
     command = "jaxconv neuron 'a photo.jpg'"
     text = page(
@@ -149,7 +149,7 @@ def test_the_numbers_are_those_of_numpy(visit, explored, rounded, name):
         for source, part in listed.items():
             assert part == pytest.approx(added[source], rel=1e-4, abs=off["product"] + 1e-3)
         said = tab.locator("#rounding").inner_text()
-        assert ("whose numbers are exact" in said) == (off["value"] == 0)
+        assert ("stores its numbers exactly" in said) == (off["value"] == 0)
         assert ("exact numbers of" in said) == (not rounded)
         assert ("exact weights" in said) == (not rounded or name == HOSTILE)  # which has few
 
@@ -236,7 +236,7 @@ def test_keys_do_all_that_a_pointer_does(visit, explored):
     outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     tab.wait_for_function(
-        f"() => document.querySelector('#said').textContent.includes('map {last}')"
+        f"() => document.querySelector('#announcement').textContent.includes('map {last}')"
     )
 
 
@@ -251,11 +251,12 @@ def test_every_control_has_a_name_and_is_reached_by_tab(visit, explored):
     assert {"SUMMARY", "layer", "sort", "own", "compare", "frame map", "thumb", "from"} <= reached
     unnamed = tab.locator("select, button, [role], [tabindex]").evaluate_all(
         "(all) => all.filter((e) => !e.getAttribute('aria-label') && !e.labels?.length"
-        " && !e.textContent.trim() && e.id !== 'said').map((e) => e.outerHTML)"
+        " && !e.textContent.trim() && e.id !== 'announcement').map((e) => e.outerHTML)"
     )
     assert unnamed == []
     tree = tab.locator("body").aria_snapshot()
-    assert re.search(r"application .Map \d+ of \w+, \d+ by \d+ neurons; arrows move", tree)
+    label = r"application .Map \d+ of \w+, \d+ by \d+ neurons; move with the arrow keys"
+    assert re.search(label, tree)
     assert "listbox" in tree
     assert "option" in tree
 
@@ -346,7 +347,7 @@ def test_maps_are_sorted_by_strength_or_number(visit, explored):
 
 def test_names_are_text(visit, explored):
     tab = visit()
-    assert tab.locator("h1").inner_text() == f"A <b>net</b> looks at {HOSTILE_PHOTO}"
+    assert tab.locator("h1").inner_text() == f"A <b>net</b> on {HOSTILE_PHOTO}"
     assert tab.locator("h1 b").count() == 0
     choose(tab, HOSTILE, 0)
     assert HOSTILE in tab.locator("#neuron-title").inner_text()

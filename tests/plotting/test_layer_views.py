@@ -9,7 +9,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
-from jaxconv.plotting.layer_views import explore
+from jaxconv.plotting.layer_views import layer_views
 from tests.support.explored import product
 
 KEYS = jax.random.split(jax.random.key(3), 8)
@@ -48,7 +48,7 @@ def linen():
 
 
 def by_name(fn, **options):
-    return {layer.name: layer for layer in explore(fn, PHOTO, **options)}
+    return {layer.name: layer for layer in layer_views(fn, PHOTO, **options)}
 
 
 NETWORKS = {"vgg": vgg(), "odd": odd}
@@ -167,11 +167,11 @@ def test_layers_in_a_loop_are_left_out():
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: jc.conv(x, kernel), x)
 
     with pytest.raises(jc.ShapeError, match="there is no layer to show"):
-        explore(network, PHOTO)
+        layer_views(network, PHOTO)
     with pytest.raises(jc.ShapeError, match=r"cannot be shown: it is in a loop"):
-        explore(lambda x: network(jc.max_pool(x)), PHOTO, layers=[3])
+        layer_views(lambda x: network(jc.max_pool(x)), PHOTO, layers=[3])
 
 
 def test_an_unknown_layer_is_a_sentence():
     with pytest.raises(jc.ShapeError, match=r"(?s)layers is 'conv9'.*one of 'conv2_1', 'conv1_1'"):
-        explore(vgg(), PHOTO, layers=["conv9"])
+        layer_views(vgg(), PHOTO, layers=["conv9"])

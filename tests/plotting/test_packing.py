@@ -13,7 +13,7 @@ def unpacked(packed):
     """The numbers once more, by the description of the format alone."""
     content = zlib.decompress(base64.b64decode(packed.text), -15)
     codes = np.frombuffer(content, np.uint8)
-    form, shape = packed.form, packed.form["shape"]
+    form, shape = packed.header, packed.header["shape"]
     if form["coding"] == "root8":
         roots = (_told(codes.reshape(shape)) if form["predicted"] else codes).astype(float)
         roots = (roots.reshape(shape) - form["zero"]) * form["step"]
@@ -56,13 +56,13 @@ MAPS = {
 
 @pytest.mark.parametrize("kind", MAPS)
 def test_rounded_maps_are_within_half_a_step(kind, monkeypatch):
-    monkeypatch.setattr(packing, "EXACT", 0)
+    monkeypatch.setattr(packing, "MAX_EXACT", 0)
     values = MAPS[kind](np.random.default_rng(len(kind)), (5, 21, 17)).astype(np.float32)
-    packed = packing.packed_maps(values)
-    step = packed.form["step"]
+    packed = packing.pack_maps(values)
+    step = packed.header["step"]
     roots, got = (np.sign(v) * np.sqrt(np.abs(v)) for v in (values, unpacked(packed)))
-    assert packed.form["coding"] == "root8"
-    assert packed.form["predicted"] == (kind == "smooth")
+    assert packed.header["coding"] == "root8"
+    assert packed.header["predicted"] == (kind == "smooth")
     assert np.abs(roots - got).max() <= step / 2 * (1 + 1e-5)
     assert (unpacked(packed)[values == 0] == 0).all()
     spread = np.ptp(np.append(roots, 0))
@@ -71,21 +71,21 @@ def test_rounded_maps_are_within_half_a_step(kind, monkeypatch):
 
 def test_few_numbers_are_exact():
     values = np.random.default_rng(1).normal(size=(4, 9, 10)).astype(np.float32)
-    for pack in (packing.packed_maps, packing.packed_exactly, packing.packed_evenly):
+    for pack in (packing.pack_maps, packing.pack_exact, packing.pack_int16):
         np.testing.assert_array_equal(unpacked(pack(values)), values)
 
 
 def test_the_limit_is_the_last_exact_size(monkeypatch):
-    monkeypatch.setattr(packing, "EXACT", 60)
+    monkeypatch.setattr(packing, "MAX_EXACT", 60)
     values = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(np.float32)
-    assert packing.packed_maps(values).form["coding"] == "float32"
-    assert packing.packed_maps(np.tile(values, 2)).form["coding"] == "root8"
+    assert packing.pack_maps(values).header["coding"] == "float32"
+    assert packing.pack_maps(np.tile(values, 2)).header["coding"] == "root8"
 
 
 def test_weights_of_16_bits_are_within_half_a_step(monkeypatch):
-    monkeypatch.setattr(packing, "EXACT", 0)
+    monkeypatch.setattr(packing, "MAX_EXACT", 0)
     weights = np.random.default_rng(3).normal(0, 0.02, (7, 5, 3, 3)).astype(np.float32)
-    packed = packing.packed_evenly(weights)
-    assert packed.form["coding"] == "int16"
-    assert packed.form["step"] == pytest.approx(np.abs(weights).max() / 32767)
-    assert np.abs(unpacked(packed) - weights).max() <= packed.form["step"] / 2 * (1 + 1e-6)
+    packed = packing.pack_int16(weights)
+    assert packed.header["coding"] == "int16"
+    assert packed.header["step"] == pytest.approx(np.abs(weights).max() / 32767)
+    assert np.abs(unpacked(packed) - weights).max() <= packed.header["step"] / 2 * (1 + 1e-6)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxconv.layers.windows import Window
-from jaxconv.plotting.layer_views import Shown
+from jaxconv.plotting.layer_views import LayerView
 from tests.support import reference
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -37,7 +37,7 @@ def network(rng, height=36, width=44):
     photo = ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
     image = photo.astype(np.float32) - rng.uniform(100, 130, 3).astype(np.float32)
     pixels = [np.stack([np.arange(n), np.arange(n) + 1], 1) for n in (height, width)]
-    given = Shown("input", "input", image, *pixels, (1, 1), (1, 1))
+    given = LayerView("input", "input", image, *pixels, (1, 1), (1, 1))
     first = _convolution(rng, "a", given, FIRST, 6, 1)
     options = {"window": POOL.kernel, "stride": POOL.stride, "padding": POOL.padding}
     pooled = reference.pool(first.values[None], "max", **options)[0]
@@ -65,7 +65,7 @@ def _seen(source, slide, name, kind, values, weights=None, bias=None):
     )
     stride = tuple(a * b for a, b in zip(source.stride, slide.stride, strict=True))
     size = tuple(int(np.diff(seen).max()) for seen in (rows, columns))
-    return Shown(
+    return LayerView(
         name,
         kind,
         values,

@@ -1,45 +1,64 @@
 """Flax NNX with JAX's default flags: its layers and pools, split from their parameters for jit."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-RATE = 0.01
+if TYPE_CHECKING:
+    from experiments.bench.worker import Calls, Task
+
+LEARNING_RATE = 0.01
 
 
-def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """The network on images."""
-    made, state = nnx.split(_filled(task))
-    run, x = jax.jit(lambda state, x: nnx.merge(made, state)(x)), task.array("x")
+def inference(task: "Task") -> "Calls":
+    """Run the network on images.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One call, and its parameters: none.
+    """
+    graph, state = nnx.split(_filled(task))
+    run, x = jax.jit(lambda state, x: nnx.merge(graph, state)(x)), task.array("x")
     return lambda: np.asarray(run(state, x)), dict
 
 
-def training(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Steps of gradient descent."""
+def training(task: "Task") -> "Calls":
+    """Take steps of gradient descent.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One step, and the parameters after it.
+    """
     x, labels = task.array("x"), task.array("labels")
-    made, state = nnx.split(_filled(task))
-    now = {"state": state}
+    graph, state = nnx.split(_filled(task))
+    current = {"state": state}
 
     def loss(state: Any, x: Any, labels: Any) -> Any:
-        scores = jax.nn.log_softmax(nnx.merge(made, state)(x))
+        scores = jax.nn.log_softmax(nnx.merge(graph, state)(x))
         return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
 
     def step(state: Any, x: Any, labels: Any) -> Any:
-        value, slopes = jax.value_and_grad(loss)(state, x, labels)
-        return jax.tree.map(lambda p, slope: p - RATE * slope, state, slopes), value
+        value, gradients = jax.value_and_grad(loss)(state, x, labels)
+        return jax.tree.map(
+            lambda p, gradient: p - LEARNING_RATE * gradient, state, gradients
+        ), value
 
     compiled = jax.jit(step, donate_argnums=0)
 
     def call() -> Any:
-        now["state"], value = compiled(now["state"], x, labels)
-        jax.block_until_ready(now["state"])
+        current["state"], value = compiled(current["state"], x, labels)
+        jax.block_until_ready(current["state"])
         return np.asarray(value)
 
-    return call, lambda: _parameters(nnx.merge(made, now["state"]))
+    return call, lambda: _parameters(nnx.merge(graph, current["state"]))
 
 
 class Network(nnx.Module):
@@ -54,7 +73,14 @@ class Network(nnx.Module):
                 setattr(self, layer["name"], _layer(layer["shape"], rngs))
 
     def __call__(self, x: Any) -> Any:
-        """Run the layers."""
+        """Run the layers.
+
+        Args:
+            x: images, (b, h, w, c).
+
+        Returns:
+            The output of the last layer.
+        """
         for name, op, relu in zip(self.names, self.ops, self.relus, strict=True):
             x = STEPS[op](x, getattr(self, name, None))
             x = nnx.relu(x) if relu else x
@@ -70,7 +96,7 @@ def _layer(shape: list[int], rngs: nnx.Rngs) -> Any:
     )
 
 
-def _filled(task: Any) -> Network:
+def _filled(task: "Task") -> Network:
     network = nnx.eval_shape(lambda: Network(task.layers, nnx.Rngs(0)))
     for name in filter(None, network.names):
         for kind in ("kernel", "bias"):

@@ -1,54 +1,71 @@
-"""What is right: float64, a convolution as products of matrices, one image at a time.
+"""The reference: float64, convolutions as matrix products, one image at a time.
 
-It shares no code with the peers. Of the outputs of inference only the first and the last are
-computed; a training step needs all images.
+It shares no code with the other backends. For inference it computes the first and the last image
+only; a training step needs all images.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-RATE = 0.01
+if TYPE_CHECKING:
+    from experiments.bench.worker import Calls, Task
+
+LEARNING_RATE = 0.01
 
 
-def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """The network on the first and on the last image."""
-    parameters, x = _wide(task)
+def inference(task: "Task") -> "Calls":
+    """Run the network on the first and on the last image.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One call, and its parameters: none.
+    """
+    parameters, x = _in_float64(task)
     run = jax.jit(lambda parameters, x: _forward(task.layers, parameters, x[None])[0])
     return lambda: np.stack([run(parameters, x[0]), run(parameters, x[-1])]), dict
 
 
-def training(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """One step of gradient descent, its slopes the mean of those of the images."""
-    parameters, x = _wide(task)
+def training(task: "Task") -> "Calls":
+    """Take one step of gradient descent with the mean of the gradients of all images.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        The step, and the parameters after it.
+    """
+    parameters, x = _in_float64(task)
     labels = task.array("labels")
 
     def loss(parameters: dict[str, Any], x: Any, label: Any) -> Any:
         scores = _forward(task.layers, parameters, x[None])[0]
         return jax.nn.logsumexp(scores) - scores[label]
 
-    slopes = jax.jit(jax.value_and_grad(loss))
-    total, *others = (slopes(parameters, *pair) for pair in zip(x, labels, strict=True))
+    gradients = jax.jit(jax.value_and_grad(loss))
+    total, *others = (gradients(parameters, *pair) for pair in zip(x, labels, strict=True))
     for other in others:
         total = jax.tree.map(jnp.add, total, other)
-    value, slope = jax.tree.map(lambda s: np.asarray(s) / len(x), total)
-    after = {name: np.asarray(p) - RATE * slope[name] for name, p in parameters.items()}
+    value, gradient = jax.tree.map(lambda s: np.asarray(s) / len(x), total)
+    after = {name: np.asarray(p) - LEARNING_RATE * gradient[name] for name, p in parameters.items()}
     return lambda: value, lambda: after
 
 
-def _wide(task: Any) -> tuple[dict[str, Any], Any]:
+def _in_float64(task: "Task") -> tuple[dict[str, Any], Any]:
     jax.config.update("jax_enable_x64", True)
-    wide = {name: jnp.asarray(p, jnp.float64) for name, p in task.parameters().items()}
-    return wide, jnp.asarray(task.array("x"), jnp.float64)
+    parameters = {name: jnp.asarray(p, jnp.float64) for name, p in task.parameters().items()}
+    return parameters, jnp.asarray(task.array("x"), jnp.float64)
 
 
 def _forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) -> Any:
     for layer in layers:
-        learnt = [parameters[f"{layer['name']}.{k}"] for k in ("kernel", "bias") if layer["name"]]
-        x = STEPS[layer["op"]](x, *learnt)
+        arrays = [parameters[f"{layer['name']}.{k}"] for k in ("kernel", "bias") if layer["name"]]
+        x = STEPS[layer["op"]](x, *arrays)
         x = jnp.maximum(x, 0) if layer["relu"] else x
     return x
 
@@ -56,8 +73,8 @@ def _forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) -
 def _conv(x: Any, kernel: Any, bias: Any) -> Any:
     (rows, columns), (kh, kw) = x.shape[1:3], kernel.shape[:2]
     x = jnp.pad(x, [(0, 0), ((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2), (0, 0)])
-    taps = [(i, j) for i in range(kh) for j in range(kw)]
-    return sum(x[:, i : i + rows, j : j + columns] @ kernel[i, j] for i, j in taps) + bias
+    elements = [(i, j) for i in range(kh) for j in range(kw)]
+    return sum(x[:, i : i + rows, j : j + columns] @ kernel[i, j] for i, j in elements) + bias
 
 
 def _pool(x: Any) -> Any:

@@ -1,65 +1,103 @@
 """Plain JAX with its default flags: ``lax`` under ``jax.jit``, parameters as arguments."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-ORDER = ("NHWC", "HWIO", "NHWC")
-RATE = 0.01
+if TYPE_CHECKING:
+    from experiments.bench.worker import Calls, Task
+
+DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+LEARNING_RATE = 0.01
 
 
-def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """The network on images."""
+def inference(task: "Task") -> "Calls":
+    """Run the network on images.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One call, and its parameters: none.
+    """
     parameters = jax.device_put(task.parameters())
     run, x = jax.jit(lambda p, x: forward(task.layers, p, x)), task.array("x")
     return lambda: np.asarray(run(parameters, x)), dict
 
 
-def training(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Steps of gradient descent."""
+def training(task: "Task") -> "Calls":
+    """Take steps of gradient descent.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One step, and the parameters after it.
+    """
     return descend(task, forward, jax.jit)
 
 
 def forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) -> Any:
-    """Run the layers."""
+    """Run the layers.
+
+    Args:
+        layers: the network.
+        parameters: kernels and biases by name.
+        x: images, (b, h, w, c).
+
+    Returns:
+        The output of the last layer.
+    """
     for layer in layers:
         x = STEPS[layer["op"]](x, layer, parameters)
         x = jax.nn.relu(x) if layer["relu"] else x
     return x
 
 
-def descend(
-    task: Any, forward: Callable[..., Any], jit: Callable[..., Any]
-) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Steps of gradient descent for any way to run the layers and to compile."""
+def descend(task: "Task", forward: Callable[..., Any], jit: Callable[..., Any]) -> "Calls":
+    """Take steps of gradient descent with any implementation of the layers and of ``jit``.
+
+    Args:
+        task: what to compute.
+        forward: runs the layers, as :func:`forward`.
+        jit: compiles a function, as ``jax.jit``.
+
+    Returns:
+        One step, and the parameters after it.
+    """
     x, labels = task.array("x"), task.array("labels")
-    now = {"parameters": jax.device_put(task.parameters())}
+    current = {"parameters": jax.device_put(task.parameters())}
 
     def loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
         scores = jax.nn.log_softmax(forward(task.layers, parameters, x))
         return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
 
     def step(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
-        value, slopes = jax.value_and_grad(loss)(parameters, x, labels)
-        return jax.tree.map(lambda p, slope: p - RATE * slope, parameters, slopes), value
+        value, gradients = jax.value_and_grad(loss)(parameters, x, labels)
+        return jax.tree.map(
+            lambda p, gradient: p - LEARNING_RATE * gradient, parameters, gradients
+        ), value
 
     compiled = jit(step, donate_argnums=0)
 
     def call() -> Any:
-        now["parameters"], value = compiled(now["parameters"], x, labels)
-        jax.block_until_ready(now["parameters"])
+        current["parameters"], value = compiled(current["parameters"], x, labels)
+        jax.block_until_ready(current["parameters"])
         return np.asarray(value)
 
-    return call, lambda: {name: np.asarray(p) for name, p in now["parameters"].items()}
+    return call, lambda: {name: np.asarray(p) for name, p in current["parameters"].items()}
 
 
 def _conv(x: Any, layer: dict[str, Any], parameters: dict[str, Any]) -> Any:
     kernel, bias = (parameters[f"{layer['name']}.{kind}"] for kind in ("kernel", "bias"))
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=ORDER) + bias
+    return (
+        lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=DIMENSION_NUMBERS)
+        + bias
+    )
 
 
 def _pool(x: Any, *_: Any) -> Any:

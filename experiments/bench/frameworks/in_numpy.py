@@ -1,22 +1,38 @@
-"""What the machine can do: NumPy's product of matrices, and memory read and copied."""
+"""The rates of the machine: NumPy's matrix product, and memory read and copied."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from experiments.bench.worker import Calls, Task
 
-def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """One product of matrices."""
+
+def inference(task: "Task") -> "Calls":
+    """Multiply two matrices.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One call, and its parameters: none.
+    """
     (layer,) = task.layers
     x = task.array("x")
     kernel, bias = (task.array(f"{layer['name']}.{kind}") for kind in ("kernel", "bias"))
     return lambda: x @ kernel + bias, dict
 
 
-def memory(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Read or copy the input, a part on each core; NumPy lets the threads run at once."""
+def memory(task: "Task") -> "Calls":
+    """Read or copy the input, a part on each core. NumPy releases the GIL meanwhile.
+
+    Args:
+        task: what to compute.
+
+    Returns:
+        One call, and its parameters: none.
+    """
     (layer,) = task.layers
     x = task.array("x")
     parts, copies = (np.array_split(a, len(task.cores)) for a in (x, np.zeros_like(x)))

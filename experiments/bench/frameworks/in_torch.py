@@ -1,17 +1,27 @@
-"""PyTorch, in either layout, as it is or compiled; float32 throughout."""
+"""PyTorch in either memory layout, eager or compiled; float32 throughout."""
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-RATE = 0.01
+if TYPE_CHECKING:
+    from experiments.bench.worker import Calls, Task
+
+LEARNING_RATE = 0.01
 
 
-def inference(
-    task: Any, layout: str = "contiguous_format", compiled: bool = False
-) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """The network on images."""
-    torch = _prepared(task)
+def inference(task: "Task", layout: str = "contiguous_format", compiled: bool = False) -> "Calls":
+    """Run the network on images.
+
+    Args:
+        task: what to compute.
+        layout: "contiguous_format" or "channels_last", of ``torch``.
+        compiled: whether to use ``torch.compile``.
+
+    Returns:
+        One call, and its parameters: none.
+    """
+    torch = _import_torch(task)
     network, x = _network(torch, task, layout), _images(torch, task, layout)
     run = torch.compile(network) if compiled else network
 
@@ -22,33 +32,40 @@ def inference(
     return call, dict
 
 
-def training(
-    task: Any, layout: str = "contiguous_format", compiled: bool = False
-) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Steps of gradient descent."""
-    torch = _prepared(task)
+def training(task: "Task", layout: str = "contiguous_format", compiled: bool = False) -> "Calls":
+    """Take steps of gradient descent.
+
+    Args:
+        task: what to compute.
+        layout: "contiguous_format" or "channels_last", of ``torch``.
+        compiled: whether to use ``torch.compile``.
+
+    Returns:
+        One step, and the parameters after it.
+    """
+    torch = _import_torch(task)
     network, x = _network(torch, task, layout), _images(torch, task, layout)
     labels = torch.from_numpy(task.array("labels")).long()
-    descent = torch.optim.SGD(network.parameters(), lr=RATE)
+    optimiser = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
     run = torch.compile(network) if compiled else network
 
     def call() -> Any:
-        descent.zero_grad()
+        optimiser.zero_grad()
         loss = torch.nn.functional.cross_entropy(run(x), labels)
         loss.backward()
-        descent.step()
+        optimiser.step()
         return loss.detach().numpy()
 
     return call, lambda: _parameters(network)
 
 
-def _prepared(task: Any) -> Any:
+def _import_torch(task: "Task") -> Any:
     torch = importlib.import_module("torch")  # not installed everywhere
     torch.set_num_threads(len(task.cores))
     return torch
 
 
-def _network(torch: Any, task: Any, layout: str) -> Any:
+def _network(torch: Any, task: "Task", layout: str) -> Any:
     """The layers in a row, those with parameters under their names."""
     network = torch.nn.Sequential()
     for index, layer in enumerate(task.layers):
@@ -66,7 +83,7 @@ def _layer(torch: Any, layer: dict[str, Any]) -> Any:
     if layer["op"] in ("mean", "flatten"):
         return _module(torch, _mean if layer["op"] == "mean" else _flatten)
     *sides, inputs, outputs = layer["shape"]
-    make = torch.nn.utils.skip_init  # the arrays' numbers take their place
+    make = torch.nn.utils.skip_init  # _fill sets the parameters
     if sides:
         return make(torch.nn.Conv2d, inputs, outputs, tuple(sides), padding="same")
     return make(torch.nn.Linear, inputs, outputs)
@@ -88,7 +105,7 @@ def _flatten(x: Any) -> Any:
     return _channels_last(x).flatten(1)
 
 
-def _fill(torch: Any, layer: Any, task: Any, name: str) -> None:
+def _fill(torch: Any, layer: Any, task: "Task", name: str) -> None:
     kernel, bias = (torch.from_numpy(task.array(f"{name}.{kind}")) for kind in ("kernel", "bias"))
     order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
     with torch.no_grad():
@@ -96,7 +113,7 @@ def _fill(torch: Any, layer: Any, task: Any, name: str) -> None:
         layer.bias.copy_(bias)
 
 
-def _images(torch: Any, task: Any, layout: str) -> Any:
+def _images(torch: Any, task: "Task", layout: str) -> Any:
     x = torch.from_numpy(task.array("x"))
     if x.ndim < 4:
         return x
@@ -108,10 +125,10 @@ def _channels_last(x: Any) -> Any:
 
 
 def _parameters(network: Any) -> dict[str, Any]:
-    found = {}
+    parameters = {}
     for name, layer in network.named_children():
         if hasattr(layer, "weight"):
             order = (2, 3, 1, 0) if layer.weight.ndim == 4 else (1, 0)
-            found[f"{name}.kernel"] = layer.weight.detach().permute(order).numpy()
-            found[f"{name}.bias"] = layer.bias.detach().numpy()
-    return found
+            parameters[f"{name}.kernel"] = layer.weight.detach().permute(order).numpy()
+            parameters[f"{name}.bias"] = layer.bias.detach().numpy()
+    return parameters

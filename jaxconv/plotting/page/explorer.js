@@ -1,8 +1,8 @@
 // The page as a whole: the drawn network, the photo, one viewer or two, and the panel.
 
 const viewers = [];
-let active; // the viewer whose neuron the panel tells of
-let telling = 0, saying;
+let active; // the viewer whose neuron the panel describes
+let updates = 0, announcement;
 
 /** A viewer shows another neuron: the photo, the other viewer and the panel follow. */
 function moved(viewer) {
@@ -10,13 +10,13 @@ function moved(viewer) {
   const seen = middle(field(viewer.layer, viewer.y, viewer.x));
   for (const other of viewers)
     if (other !== viewer && other.layer) {
-      const {y, x} = looking(other.layer, seen);
+      const {y, x} = neuronAt(other.layer, seen);
       other.point(y, x);
     }
   markPhoto();
   markDrawing();
   $(".held").hidden = !viewer.held;
-  tell(viewer);
+  updatePanel(viewer);
 }
 
 function markPhoto() {
@@ -26,22 +26,22 @@ function markPhoto() {
   mark($("#photo .marks"), height, width, boxes);
 }
 
-async function tell(viewer) {
-  const turn = ++telling;
-  const found = await neuron(viewer.layer, viewer.channel, viewer.y, viewer.x);
-  if (turn !== telling) return; // it moved on meanwhile
-  const inputs = await inputsOf(found, (channel) => viewer.choose(viewer.layer.source, channel));
-  if (turn !== telling) return;
-  tellPlace(found);
-  tellSums(found);
+async function updatePanel(viewer) {
+  const update = ++updates;
+  const result = await neuron(viewer.layer, viewer.channel, viewer.y, viewer.x);
+  if (update !== updates) return; // superseded
+  const inputs = await inputsOf(result, (channel) => viewer.choose(viewer.layer.source, channel));
+  if (update !== updates) return;
+  showPosition(result);
+  showSums(result);
   $("#inputs").replaceChildren(...inputs);
-  clearTimeout(saying);
-  saying = setTimeout(() => ($("#said").textContent = sentence(found)), 400);
+  clearTimeout(announcement);
+  announcement = setTimeout(() => ($("#announcement").textContent = sentence(result)), 400);
   document.documentElement.dataset.ready = "";
 }
 
 /** Layers of the drawing are buttons; arrows lead from one to the next. */
-function drawn() {
+function drawnLayers() {
   return [...document.querySelectorAll("#network [data-layer]")]
     .filter((group) => LAYERS.has(group.dataset.layer));
 }
@@ -64,7 +64,7 @@ function wireDrawing() {
   const svg = $("#network svg");
   $("#network").hidden = !svg;
   if (svg) crop(svg);
-  for (const group of drawn()) {
+  for (const group of drawnLayers()) {
     group.setAttribute("role", "button");
     group.setAttribute("aria-label", `Show ${group.getAttribute("aria-label") ?? group.dataset.layer}`);
     group.addEventListener("click", () => active.choose(group.dataset.layer));
@@ -73,7 +73,7 @@ function wireDrawing() {
 }
 
 function pressDrawing(event) {
-  const groups = drawn(), at = groups.indexOf(event.currentTarget);
+  const groups = drawnLayers(), at = groups.indexOf(event.currentTarget);
   const next = {ArrowLeft: groups[at - 1], ArrowRight: groups[at + 1]}[event.key];
   if (next) next.focus();
   const chosen = event.key === "Enter" || event.key === " ";
@@ -82,7 +82,7 @@ function pressDrawing(event) {
 }
 
 function markDrawing() {
-  const groups = drawn(), of = ({layer}) => groups.find((group) => layer?.name === group.dataset.layer);
+  const groups = drawnLayers(), of = ({layer}) => groups.find((group) => layer?.name === group.dataset.layer);
   for (const group of groups) {
     const shown = viewers.find((viewer) => of(viewer) === group);
     group.setAttribute("aria-pressed", Boolean(shown));
@@ -92,18 +92,18 @@ function markDrawing() {
   if (of(active)) reveal(of(active));
 }
 
-/** Scroll the drawing sideways until a layer is in sight. */
+/** Scroll the drawing sideways until a layer is visible. */
 function reveal(group) {
   const part = $("#network"), [inner, outer] = [group, part].map((one) => one.getBoundingClientRect());
   if (inner.left < outer.left) part.scrollLeft -= outer.left - inner.left + 40;
   if (inner.right > outer.right) part.scrollLeft += inner.right - outer.right + 40;
 }
 
-/** Pointing at the photo finds the neuron that looks there. */
+/** Find the neuron whose receptive field is nearest to the pointer on the photo. */
 function pointAtPhoto(event, hold) {
   if (!active.layer || (!hold && (active.held || event.pointerType === "touch"))) return;
   const box = $("#photo img").getBoundingClientRect(), {height, width} = DATA.photo;
-  const {y, x} = looking(active.layer, {
+  const {y, x} = neuronAt(active.layer, {
     row: ((event.clientY - box.top) / box.height) * height,
     column: ((event.clientX - box.left) / box.width) * width,
   });
@@ -126,7 +126,7 @@ function letGo() {
   $(".held").hidden = true;
 }
 
-/** A second viewer beside the first, or no longer. */
+/** Add a second viewer beside the first, or remove it. */
 function compare() {
   if (viewers.length > 1) viewers.pop().root.remove();
   else add("B").choose(viewers[0].layer.name);

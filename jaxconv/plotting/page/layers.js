@@ -1,4 +1,4 @@
-// The layers, where their neurons look, and how numbers are written.
+// The layers, their receptive fields, and the format of numbers.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LAYERS = new Map(DATA.layers.map((layer) => [layer.name, layer]));
@@ -8,7 +8,7 @@ function sides(layer) {
   return {count, height, width};
 }
 
-/** One map out of the numbers of all maps of a layer. */
+/** One map from the numbers of all maps of a layer. */
 function plane(layer, values, channel) {
   const {height, width} = sides(layer);
   return values.subarray(channel * height * width, (channel + 1) * height * width);
@@ -26,7 +26,7 @@ function maps(layer) {
   return pooled.get(layer);
 }
 
-/** How far the true number may be from that of a map. */
+/** The largest error of a number of a map. */
 function mapError(layer, value) {
   const {coding} = layer.maps;
   return coding === "largest" ? mapError(LAYERS.get(layer.source), value) : error(layer.maps, value);
@@ -36,26 +36,26 @@ function isExact(layer) {
   return mapError(layer, 1) === 0;
 }
 
-/** The places of a source's axis that each place of a layer's axis looks at. */
-function taps({kernel, stride, dilation, low}, count, size) {
+/** For each position along an axis of a layer, the positions along the source that it reads. */
+function windowPositions({kernel, stride, dilation, low}, count, size) {
   return Array.from({length: count}, (_, at) =>
-    Array.from({length: kernel}, (_, tap) => at * stride - low + tap * dilation)
+    Array.from({length: kernel}, (_, element) => at * stride - low + element * dilation)
       .filter((place) => place >= 0 && place < size));
 }
 
 /** The largest number of each window on the source. */
 function largestInWindows(layer, source, values) {
   const {count, height, width} = sides(layer), from = sides(source);
-  const down = taps(layer.windows[0], height, from.height);
-  const across = taps(layer.windows[1], width, from.width);
-  const found = new Float32Array(count * height * width).fill(-Infinity);
-  for (let i = 0; i < found.length; i++) {
+  const down = windowPositions(layer.windows[0], height, from.height);
+  const across = windowPositions(layer.windows[1], width, from.width);
+  const maxima = new Float32Array(count * height * width).fill(-Infinity);
+  for (let i = 0; i < maxima.length; i++) {
     const start = Math.floor(i / (height * width)) * from.height * from.width;
     for (const row of down[Math.floor(i / width) % height])
       for (const column of across[i % width])
-        found[i] = Math.max(found[i], values[start + row * from.width + column]);
+        maxima[i] = Math.max(maxima[i], values[start + row * from.width + column]);
   }
-  return found;
+  return maxima;
 }
 
 /** The pixels of the photo that a neuron sees, half-open. */
@@ -71,8 +71,8 @@ function nearest(ranges, place) {
   return ranges.reduce((best, range, i) => (distance(range) < distance(ranges[best]) ? i : best), 0);
 }
 
-/** The neuron of a layer that looks at a place of the photo. */
-function looking(layer, {row, column}) {
+/** The neuron of a layer whose receptive field is centred nearest to a place of the photo. */
+function neuronAt(layer, {row, column}) {
   return {y: nearest(layer.rows, row), x: nearest(layer.columns, column)};
 }
 
@@ -96,10 +96,10 @@ function strongest(layer, map) {
 const DIGITS = new Intl.NumberFormat("en", {maximumSignificantDigits: 5});
 const FEW_DIGITS = new Intl.NumberFormat("en", {maximumSignificantDigits: 2});
 
-function written(number, format = DIGITS) {
-  return format.format(number).replace("-", "\u2212");
+function format(number, digits = DIGITS) {
+  return digits.format(number).replace("-", "\u2212");
 }
 
-function writtenError(bound) {
-  return bound ? `\u00b1 ${written(bound, FEW_DIGITS)}` : "";
+function formatError(bound) {
+  return bound ? `\u00b1 ${format(bound, FEW_DIGITS)}` : "";
 }

@@ -15,7 +15,7 @@ function patch(layer, source, map, y, x) {
   return seen;
 }
 
-/** The channels of the source that a filter reads; all, but for grouped convolutions. */
+/** The channels of the source that a filter reads: all, except for grouped convolutions. */
 function read(layer, source, channel) {
   const each = layer.filters.shape[1];
   const groups = sides(source).count / each;
@@ -23,7 +23,7 @@ function read(layer, source, channel) {
   return Array.from({length: each}, (_, i) => first + i);
 }
 
-/** What one map adds to w.p, and by how much the rounding of p and w may change that. */
+/** The contribution of one map to w.p, and the largest error due to the rounding of p and w. */
 function contribution(layer, source, seen, weights) {
   let sum = 0, bound = 0;
   for (let i = 0; i < seen.length; i++) {
@@ -35,15 +35,15 @@ function contribution(layer, source, seen, weights) {
   return {sum, bound};
 }
 
-/** What each map of the source adds to w.p. */
+/** The contribution of each map of the source to w.p. */
 async function contributions(layer, channel, y, x) {
   const source = LAYERS.get(layer.source);
   const [values, kernels] = await Promise.all([maps(source), numbers(layer.filters)]);
-  const taps = layer.filters.shape[2] * layer.filters.shape[3];
+  const elements = layer.filters.shape[2] * layer.filters.shape[3];
   const first = layer.filters.of.indexOf(channel) * layer.filters.shape[1];
   return read(layer, source, channel).map((from, i) => {
     const seen = patch(layer, source, plane(source, values, from), y, x);
-    const weights = kernels.subarray((first + i) * taps, (first + i + 1) * taps);
+    const weights = kernels.subarray((first + i) * elements, (first + i + 1) * elements);
     return {from, seen, weights, ...contribution(layer, source, seen, weights)};
   });
 }
@@ -53,16 +53,16 @@ function isKnown(layer, channel) {
   return Boolean(layer.filters && layer.source && layer.filters.of.includes(channel));
 }
 
-/** All that is known of a neuron: its value, and w.p + b where the weights are in the page. */
+/** A neuron: its value, and w.p + b if the weights are in the page. */
 async function neuron(layer, channel, y, x) {
   const values = await maps(layer);
   const value = plane(layer, values, channel)[y * sides(layer).width + x];
-  const found = {layer, channel, y, x, value, valueError: mapError(layer, value)};
-  if (!isKnown(layer, channel)) return found;
+  const result = {layer, channel, y, x, value, valueError: mapError(layer, value)};
+  if (!isKnown(layer, channel)) return result;
   const parts = await contributions(layer, channel, y, x);
   const product = parts.reduce((sum, part) => sum + part.sum, 0);
   const bound = parts.reduce((sum, part) => sum + part.bound, 0);
-  return {...found, parts, product, bound, bias: layer.filters.bias[channel]};
+  return {...result, parts, product, bound, bias: layer.filters.bias[channel]};
 }
 
 /** What a layer without weights sees: the window on the map with the same number. */

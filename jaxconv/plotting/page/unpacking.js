@@ -10,7 +10,7 @@ async function inflated(id) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Bytes in the order of numbers, where all first bytes came first, then all second ones ... */
+/** Bytes in the order of numbers; in the block all first bytes come first, then all second ones. */
 function interleaved(bytes, width) {
   const count = bytes.length / width;
   const mixed = new Uint8Array(bytes.length);
@@ -19,22 +19,22 @@ function interleaved(bytes, width) {
   return mixed.buffer;
 }
 
-/** What the neighbours of a number let one expect: the median of left, up, left + up - between. */
-function expected(left, up, between) {
+/** The prediction of a number: the median of left, up, and left + up - upperLeft. */
+function predicted(left, up, upperLeft) {
   const low = Math.min(left, up), high = Math.max(left, up);
-  return between >= high ? low : between <= low ? high : left + up - between;
+  return upperLeft >= high ? low : upperLeft <= low ? high : left + up - upperLeft;
 }
 
-/** Add to each difference what was expected, in place. */
-function addExpected(codes, [planes, height, width]) {
+/** Add its prediction to each difference, in place. */
+function addPredictions(codes, [planes, height, width]) {
   for (let row = 0; row < planes * height; row++) {
     const start = row * width, first = row % height === 0;
     for (let x = 0; x < width; x++) {
       const i = start + x;
       const left = x ? codes[i - 1] : 0;
       const up = first ? 0 : codes[i - width];
-      const between = first || !x ? 0 : codes[i - width - 1];
-      codes[i] += expected(left, up, between);
+      const upperLeft = first || !x ? 0 : codes[i - width - 1];
+      codes[i] += predicted(left, up, upperLeft);
     }
   }
 }
@@ -45,10 +45,10 @@ function scaled(codes, step) {
   return values;
 }
 
-function squared(codes, form) {
-  if (form.predicted) addExpected(codes, form.shape);
+function squared(codes, header) {
+  if (header.predicted) addPredictions(codes, header.shape);
   const table = Float32Array.from({length: 256}, (_, code) => {
-    const root = (code - form.zero) * form.step;
+    const root = (code - header.zero) * header.step;
     return root * Math.abs(root);
   });
   const values = new Float32Array(codes.length);
@@ -56,35 +56,35 @@ function squared(codes, form) {
   return values;
 }
 
-// Of each coding, how bytes become numbers, and by how much a number may be off.
+// For each coding: how bytes become numbers, and the largest error of a number.
 const CODINGS = {
   float32: {
     numbers: (bytes) => new Float32Array(interleaved(bytes, 4)),
     error: () => 0,
   },
   int16: {
-    numbers: (bytes, form) => scaled(new Int16Array(interleaved(bytes, 2)), form.step),
-    error: (form) => form.step / 2,
+    numbers: (bytes, header) => scaled(new Int16Array(interleaved(bytes, 2)), header.step),
+    error: (header) => header.step / 2,
   },
   root8: {
     numbers: squared,
-    error: (form, value) =>
-      value ? Math.sqrt(Math.abs(value)) * form.step + form.step ** 2 / 4 : form.step ** 2 / 4,
+    error: (header, value) =>
+      value ? Math.sqrt(Math.abs(value)) * header.step + header.step ** 2 / 4 : header.step ** 2 / 4,
   },
 };
 
 const unpacked = new Map();
 
-/** A promise of the numbers that a form describes; each block is unpacked once, when asked for. */
-function numbers(form) {
-  if (!unpacked.has(form.block)) {
-    const {numbers: read} = CODINGS[form.coding];
-    unpacked.set(form.block, inflated(form.block).then((bytes) => read(bytes, form)));
+/** A promise of the numbers that a header describes; each block is unpacked once, when needed. */
+function numbers(header) {
+  if (!unpacked.has(header.block)) {
+    const {numbers: read} = CODINGS[header.coding];
+    unpacked.set(header.block, inflated(header.block).then((bytes) => read(bytes, header)));
   }
-  return unpacked.get(form.block);
+  return unpacked.get(header.block);
 }
 
-/** How far the true number may be from the one that was unpacked. */
-function error(form, value) {
-  return CODINGS[form.coding].error(form, value);
+/** The largest error of a number that was unpacked. */
+function error(header, value) {
+  return CODINGS[header.coding].error(header, value);
 }

@@ -7,7 +7,7 @@ class Viewer {
     this.hooks = hooks;
     this.letter = letter;
     this.held = false;
-    this.asked = 0;
+    this.choices = 0;
     this.root.dataset.letter = letter;
     for (const part of ["layer", "sort", "own", "compare", "map", "thumbs", "about", "legend"])
       this[`${part}Part`] = $(`.${part}`, this.root);
@@ -31,17 +31,17 @@ class Viewer {
     });
   }
 
-  /** Show a layer: its strongest map, and the neuron that looks where the last one did. */
+  /** Show a layer: its strongest map, and the neuron that sees the same part of the photo. */
   async choose(name, channel) {
-    const layer = LAYERS.get(name), turn = ++this.asked;
+    const layer = LAYERS.get(name), choice = ++this.choices;
     this.layerPart.value = name;
     this.root.setAttribute("aria-busy", "true");
     const values = await maps(layer);
-    if (turn !== this.asked) return; // another layer was chosen meanwhile
+    if (choice !== this.choices) return; // another layer was chosen meanwhile
     const seen = this.layer && middle(field(this.layer, this.y, this.x));
     [this.layer, this.values] = [layer, values];
     this.channel = channel ?? layer.order[0];
-    Object.assign(this, seen ? looking(layer, seen) : strongest(layer, this.plane()));
+    Object.assign(this, seen ? neuronAt(layer, seen) : strongest(layer, this.plane()));
     this.root.removeAttribute("aria-busy");
     this.list();
     this.pick(this.channel);
@@ -51,7 +51,7 @@ class Viewer {
     return plane(this.layer, this.values, channel);
   }
 
-  /** List all maps; each is drawn when it scrolls into sight. */
+  /** List all maps; each is drawn when it becomes visible. */
   list() {
     const {count, height, width} = sides(this.layer);
     this.watcher.disconnect();
@@ -71,7 +71,7 @@ class Viewer {
     const thumb = make("div", {name: "thumb", children: [canvas, make("span", {text: `${channel}`})]});
     thumb.dataset.channel = channel;
     thumb.setAttribute("role", "option");
-    thumb.title = `map ${channel}, mean ${written(this.layer.means[channel], FEW_DIGITS)}`;
+    thumb.title = `map ${channel}, mean ${format(this.layer.means[channel], FEW_DIGITS)}`;
     thumb.setAttribute("aria-label", thumb.title);
     return thumb;
   }
@@ -112,7 +112,7 @@ class Viewer {
     }
   }
 
-  /** Scroll a thumbnail into its box's sight, and nothing else. */
+  /** Scroll the list, and nothing else, until a thumbnail is visible. */
   show(thumb) {
     const box = this.thumbsPart, top = thumb.offsetTop - box.offsetTop;
     if (top < box.scrollTop) box.scrollTop = top;
@@ -126,7 +126,7 @@ class Viewer {
     paint($("canvas", this.mapPart), this.plane(), width, colours);
     paintLegend(this.legendPart, colours);
     this.mapPart.setAttribute("aria-label",
-      `Map ${this.channel} of ${this.layer.name}, ${height} by ${width} neurons; arrows move`);
+      `Map ${this.channel} of ${this.layer.name}, ${height} by ${width} neurons; move with the arrow keys`);
   }
 
   /** Show another neuron of this map. */
@@ -173,15 +173,15 @@ class Viewer {
     action(this, far);
   }
 
-  /** Choose a map that stands so many places further. */
-  turn(by) {
+  /** Choose the map that is so many positions further. */
+  changeMap(by) {
     const sorted = order(this.layer, this.sortPart.value);
     const at = sorted.indexOf(this.channel) + by;
     if (sorted[at] !== undefined) this.pick(sorted[at]);
   }
 
-  /** Choose a layer that stands so many places further. */
-  climb(by) {
+  /** Choose the layer that is so many positions further. */
+  changeLayer(by) {
     const next = DATA.layers[DATA.layers.indexOf(this.layer) + by];
     if (next) this.choose(next.name);
   }
@@ -192,7 +192,7 @@ class Viewer {
     thumb.focus({preventScroll: true});
   }
 
-  /** Walk over the thumbnails with keys. */
+  /** Move between the thumbnails with the keyboard. */
   step(event) {
     const thumbs = [...this.thumbsPart.children], columns = this.across(thumbs);
     const ways = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns,
@@ -216,8 +216,8 @@ const KEYS = {
   ArrowDown: (viewer, far) => viewer.move(viewer.y + far, viewer.x),
   Home: (viewer) => viewer.move(viewer.y, 0),
   End: (viewer) => viewer.move(viewer.y, Infinity),
-  PageUp: (viewer) => viewer.turn(-1),
-  PageDown: (viewer) => viewer.turn(1),
-  "[": (viewer) => viewer.climb(-1),
-  "]": (viewer) => viewer.climb(1),
+  PageUp: (viewer) => viewer.changeMap(-1),
+  PageDown: (viewer) => viewer.changeMap(1),
+  "[": (viewer) => viewer.changeLayer(-1),
+  "]": (viewer) => viewer.changeLayer(1),
 };

@@ -1,4 +1,4 @@
-"""A peer that goes wrong as its options say: a product of matrices by NumPy."""
+"""A backend that goes wrong as its options say: a product of matrices by NumPy."""
 
 import os
 import signal

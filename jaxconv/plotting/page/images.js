@@ -1,4 +1,4 @@
-// Maps as pictures.
+// Maps as images.
 
 /** A palette as 32-bit pixels, red first in memory. */
 function pixels(palette) {
@@ -10,7 +10,7 @@ const PALETTES = {
   signed: pixels(DATA.palettes.signed),
 };
 
-/** The colours of numbers up to top: by their root, so that small ones show. */
+/** The colours of numbers up to top, by their square root, so that small ones are visible. */
 function scale(top, signed) {
   const colours = signed ? PALETTES.signed : PALETTES.positive;
   const shade = (value) => Math.min(Math.sqrt(Math.abs(value) / top), 1);
@@ -43,8 +43,8 @@ function paintLegend(legend, colours) {
   const bottom = colours.signed ? -1 : 0;
   const roots = Float32Array.from({length: 256}, (_, i) => bottom + ((1 - bottom) * i) / 255);
   paint(bar, roots.map((root) => root * Math.abs(root) * colours.top), 256, colours);
-  low.textContent = colours.signed ? `\u2264 \u2212${written(colours.top, FEW_DIGITS)}` : "0";
-  high.textContent = `\u2265 ${written(colours.top, FEW_DIGITS)}`;
+  low.textContent = colours.signed ? `\u2264 \u2212${format(colours.top, FEW_DIGITS)}` : "0";
+  high.textContent = `\u2265 ${format(colours.top, FEW_DIGITS)}`;
 }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -63,7 +63,7 @@ function rectangle({top, bottom, left, right, kind}, part) {
   return drawn;
 }
 
-/** Make a frame as wide as its picture allows; style.css bounds its height. */
+/** Make a frame as wide as its image allows; explorer.css limits its height. */
 function shape(frame, height, width) {
   frame.style.setProperty("--ratio", width / height);
 }

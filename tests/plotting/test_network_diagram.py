@@ -16,11 +16,11 @@ from PIL import Image
 
 import jaxconv as jc
 from experiments import zoo
-from jaxconv.plotting import diagram as rules
-from jaxconv.plotting.canvas import text_width
-from jaxconv.plotting.diagram import drawing
-from jaxconv.plotting.graph_layout import Room, places
-from jaxconv.plotting.layered_graph import MOST, crossings, layered
+from jaxconv.plotting import network_diagram as diagram
+from jaxconv.plotting.graph_layout import NodeSize, layout
+from jaxconv.plotting.layered_graph import MAX_DUMMIES, crossings, layered
+from jaxconv.plotting.network_diagram import network_diagram
+from jaxconv.plotting.vector_graphics import text_width
 from tests.support import networks
 
 AT = {"b": 1, "h": 224, "w": 224}
@@ -99,7 +99,7 @@ def table(name):
 
 @functools.cache
 def drawn(name):
-    return drawing(table(name), name)
+    return network_diagram(table(name), name)
 
 
 def flattened(path):
@@ -146,7 +146,7 @@ def crossed(lines):
     """The pairs of arrows that cross; those of one source are one line until they part."""
     found = []
     for one, other in itertools.combinations(lines, 2):
-        ways = [list(itertools.pairwise(flattened(line.path))) for line in (one, other)]
+        ways = [list(itertools.pairwise(flattened(arrow.path))) for arrow in (one, other)]
         apart = one.source != other.source and one.target != other.target
         if apart and any(cross(*a, *b) for a, b in itertools.product(*ways)):
             found.append((one.source, one.target, other.source, other.target))
@@ -163,11 +163,11 @@ def check_apart(picture):
         assert 0 <= left <= right <= picture.width
         assert 0 <= top < bottom <= picture.height
     blocks = {block.name: block.box for block in picture.blocks}
-    for line in picture.lines:
-        for start, end in itertools.pairwise(flattened(line.path)):
+    for arrow in picture.arrows:
+        for start, end in itertools.pairwise(flattened(arrow.path)):
             for name, box in boxes:
-                own = name in (line.source, line.target) and box == blocks.get(name)
-                assert own or not hits(start, end, box), (line.source, line.target, name)
+                own = name in (arrow.source, arrow.target) and box == blocks.get(name)
+                assert own or not hits(start, end, box), (arrow.source, arrow.target, name)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -182,7 +182,7 @@ def test_every_layer_is_there_once_and_edges_are_those_of_the_table(name):
     assert layers == [row.name for row in rows]
     assert len({block.name for block in picture.blocks}) == len(picture.blocks)
     want = sorted((source, row.name) for row in rows for source in row.inputs)
-    assert sorted((line.source, line.target) for line in picture.lines) == want
+    assert sorted((arrow.source, arrow.target) for arrow in picture.arrows) == want
     for row in rows:
         heading = [t.text for t in picture.texts if t.layer == row.name and t.bold]
         assert "".join(heading).lstrip("\u2026") in row.name
@@ -193,23 +193,23 @@ def test_every_layer_is_there_once_and_edges_are_those_of_the_table(name):
 def test_arrows_begin_and_end_at_their_blocks(name):
     picture = drawn(name)
     boxes = {block.name: block.box for block in picture.blocks}
-    for line in picture.lines:
-        start, end = line.path.start, line.path.steps[-1][-1]
-        left, top, right, bottom = boxes[line.source]
+    for arrow in picture.arrows:
+        start, end = arrow.path.start, arrow.path.steps[-1][-1]
+        left, top, right, bottom = boxes[arrow.source]
         assert left <= start[0] <= right
         assert top <= start[1] <= bottom
-        left, top, right, bottom = boxes[line.target]
+        left, top, right, bottom = boxes[arrow.target]
         assert left - 2 <= end[0] <= right
         assert top <= end[1] <= bottom
 
 
 @pytest.mark.parametrize("name", ["u-net", "resnet", "inception", "vgg", "two inputs"])
 def test_no_arrows_cross(name):
-    assert crossed(drawn(name).lines) == []
+    assert crossed(drawn(name).arrows) == []
 
 
 def test_crossings_are_found_where_there_must_be_some():
-    assert crossed(drawn("dense").lines)
+    assert crossed(drawn("dense").arrows)
 
 
 def sides(picture, name):
@@ -238,15 +238,15 @@ def test_faces_and_thicknesses_are_monotone(name):
 def test_long_sides_are_those_of_long_axes():
     narrow = jc.summary(functools.partial(conv, width=5), "1 9 400 3")
     (name,) = [row.name for row in narrow.rows]
-    _, tall, wide = sides(drawing(narrow), name)
-    assert wide > rules.SLANT[0] * tall * 3
+    _, tall, wide = sides(network_diagram(narrow), name)
+    assert wide > diagram.SLANT[0] * tall * 3
 
 
 def test_channels_first_and_last_look_alike():
     first, last = drawn("channels first"), jc.summary(chain(2, "NHWC"), "2 40 48 3")
     pairs = zip(table("channels first").rows, last.rows, strict=True)
     for one, other in pairs:
-        assert sides(first, one.name) == pytest.approx(sides(drawing(last), other.name))
+        assert sides(first, one.name) == pytest.approx(sides(network_diagram(last), other.name))
 
 
 def label(name, row):
@@ -267,8 +267,8 @@ def test_labels_have_formulas_or_numbers():
 
 def test_sums_have_brackets():
     table = jc.summary(lambda x: conv(x, 4, padding=0), "b h w 3")
-    texts = [t.text for t in drawing(table).texts if t.layer == table.rows[0].name]
-    assert texts[1:] == ["(h - 2)", "x (w - 2) x 4"]
+    texts = [t.text for t in network_diagram(table).texts if t.layer == table.rows[0].name]
+    assert texts[-2:] == ["(h - 2)", "x (w - 2) x 4"]
 
 
 def notes(picture):
@@ -277,20 +277,20 @@ def notes(picture):
 
 def test_small_print_says_what_the_proportions_are_for():
     assert "Formulas hold for h >= 32, w >= 32." in notes(drawn("vgg"))
-    assert "Proportions are those of b = 1, h = 224, w = 224." in notes(drawn("vgg"))
-    assert "Sizes are those for b = 1, h = 224, w = 224." in notes(drawn("resnet"))
+    assert "Proportions are for b = 1, h = 224, w = 224." in notes(drawn("vgg"))
+    assert "Sizes are for b = 1, h = 224, w = 224." in notes(drawn("resnet"))
     assert "14,714,688 parameters" in notes(drawn("vgg"))
-    assert "the first axis, b: the batch" in notes(drawn("vgg"))
+    assert "Labels omit the batch axis, b." in notes(drawn("vgg"))
     assert "batch" not in notes(drawn("a vector"))
-    small = drawing(jc.summary(vgg(None), "b h w 3", where="w == 2*h, h >= 300"))
+    small = network_diagram(jc.summary(vgg(None), "b h w 3", where="w == 2*h, h >= 300"))
     assert "b = 1, h = 300, w = 600" in notes(small)
 
 
 def test_the_legend_has_the_kinds_that_are_there():
     legend = {text.text for text in drawn("vgg").texts if not text.layer}
     assert {"input", "convolution", "pool"} <= legend
-    assert not {"join of branches", "reduction, such as a mean"} & legend
-    assert {"dense, a matrix product", "join of branches"} <= {
+    assert not {"merge of branches", "reduction (such as a mean)"} & legend
+    assert {"dense (matrix product)", "merge of branches"} <= {
         text.text for text in drawn("inception").texts
     }
     fills = {p.layer: p.fill for p in drawn("inception").polygons if p.layer}
@@ -318,7 +318,7 @@ def test_svg_is_xml_without_styles(name):
         assert len(group.findall(f"{SVG}polygon")) == 3
     edges = [group for group in root.iter(f"{SVG}g") if group.get("class") == "edge"]
     assert [(e.get("data-from"), e.get("data-to")) for e in edges] == [
-        (line.source, line.target) for line in drawn(name).lines
+        (arrow.source, arrow.target) for arrow in drawn(name).arrows
     ]
 
 
@@ -341,7 +341,7 @@ def test_names_are_data():
         return x
 
     found = jc.summary(network, "b h w 3")
-    picture = drawing(found, "<b>\x07")
+    picture = network_diagram(found, "<b>\x07")
     check_apart(picture)
     text = picture.to_svg()
     assert "<script" not in text
@@ -358,20 +358,20 @@ def test_names_are_data():
 
 def test_two_names_that_look_alike_stay_two_layers():
     found = jc.summary(lambda x: conv(conv(x, 4, name="\x01"), 5, name="\x02"), "b h w 3")
-    groups = [*ElementTree.fromstring(drawing(found).to_svg()).iter(f"{SVG}g")]
+    groups = [*ElementTree.fromstring(network_diagram(found).to_svg()).iter(f"{SVG}g")]
     assert [len(g.findall(f"{SVG}polygon")) for g in groups if g.get("class") == "layer"] == [3] * 3
 
 
 def test_long_names_and_formulas_are_cut_but_told_whole():
     name = "encoder.a_long_name_of_a_block.another_one/" + "x" * 50
     found = jc.summary(lambda x: conv(x, 4, name=name), "b h w 3")
-    picture = drawing(found)
+    picture = network_diagram(found)
     heading = [text.text for text in picture.texts if text.layer == name and text.bold]
     assert len(heading) == 2
     assert heading[1] == "\u2026" + "x" * 17
-    assert picture.blocks[1].told.startswith(f"{name}: convolution, (b, h, w, 4)")
+    assert picture.blocks[1].description.startswith(f"{name}: convolution, (b, h, w, 4)")
     check_apart(picture)
-    assert rules._wrapped(["h" * 99, "?", "4"]) == ["h" * 21 + "\u2026", "x ? x 4"]
+    assert diagram._shape_lines(["h" * 99, "?", "4"]) == ["h" * 21 + "\u2026", "x ? x 4"]
 
 
 def test_png_shows_the_same_blocks():
@@ -409,9 +409,9 @@ def test_random_networks(dice):
     found = next(filter(None, (table_of(100 * dice + turn) for turn in range(100))))
     if not found.rows:
         with pytest.raises(jc.ShapeError, match="no layer to draw"):
-            drawing(found)
+            network_diagram(found)
         return
-    picture = drawing(found)
+    picture = network_diagram(found)
     check_apart(picture)
     ElementTree.fromstring(picture.to_svg())
     layers = [block.name for block in picture.blocks if block.kind != "input"]
@@ -426,20 +426,20 @@ def random_graph(seed):
         (a, b) for b in range(count) for a in range(b)
         if rng.random() < (0.6 if b - a == 1 else far)
     ]  # fmt: skip
-    rooms = []
+    sizes = []
     for _ in range(count):
         width, above, below = rng.uniform(5, 120, 3).tolist()
-        rooms.append(Room(width, above, below, width / 3, width / 2))
-    return rooms, edges
+        sizes.append(NodeSize(width, above, below, width / 3, width / 2))
+    return sizes, edges
 
 
 @pytest.mark.parametrize("graph", range(60))
 def test_places_of_random_graphs(graph):
-    rooms, edges = random_graph(graph)
-    found = places(rooms, edges)
+    sizes, edges = random_graph(graph)
+    found = layout(sizes, edges)
     boxes = [
-        (x, y - room.above, x + room.width, y + room.below)
-        for room, (x, y) in zip(rooms, found.nodes, strict=True)
+        (x, y - size.above, x + size.width, y + size.below)
+        for size, (x, y) in zip(sizes, found.nodes, strict=True)
     ]
     for a, b in itertools.combinations(boxes, 2):
         assert not overlap(a, b)
@@ -456,14 +456,14 @@ def test_places_of_random_graphs(graph):
 
 @pytest.mark.parametrize("other", range(100, 120))
 def test_ways_lead_from_column_to_column(other):
-    rooms, edges = random_graph(other)
-    graph = layered(len(rooms), edges)
+    sizes, edges = random_graph(other)
+    graph = layered(len(sizes), edges)
     column = {vertex: i for i, column in enumerate(graph.columns) for vertex in column}
     assert len(column) == sum(map(len, graph.columns))
-    for (source, target), way in graph.ways.items():
+    for (source, target), way in graph.routes.items():
         assert (way[0], way[-1]) == (source, target)
         assert [column[v] for v in way] == list(range(column[source], column[target] + 1))
-        assert all(v >= len(rooms) for v in way[1:-1])
+        assert all(v >= len(sizes) for v in way[1:-1])
 
 
 def test_crossings_are_counted():
@@ -484,11 +484,11 @@ def test_edges_that_are_too_many_are_counted():
             maps.append(conv(maps[-1], 3))
         return checkpoint_name(jnp.concatenate(maps, -1), "all")
 
-    picture = drawing(jc.summary(network, "1 16 16 3"))
-    (text,) = [text.text for text in picture.texts if text.text.endswith("from afar")]
-    shown = sum(line.target == "all" for line in picture.lines)
+    picture = network_diagram(jc.summary(network, "1 16 16 3"))
+    (text,) = [text.text for text in picture.texts if text.text.endswith("distant inputs")]
+    shown = sum(arrow.target == "all" for arrow in picture.arrows)
     assert int(text.split()[1]) + shown == 151
-    assert 10 < shown < 151 < MOST
+    assert 10 < shown < 151 < MAX_DUMMIES
     check_apart_of_texts = [text.box() for text in picture.texts]
     for a, b in itertools.combinations(check_apart_of_texts, 2):
         assert not overlap(a, b)
@@ -510,4 +510,4 @@ def test_widths_of_texts_are_no_less_than_those_of_the_font():
 
 def test_a_function_without_layers_is_refused():
     with pytest.raises(jc.ShapeError, match=r"draw: there is no layer to draw: no convolution"):
-        drawing(jc.summary(lambda x: x + 1, "b h w 3"))
+        network_diagram(jc.summary(lambda x: x + 1, "b h w 3"))

@@ -1,0 +1,427 @@
+"""Draw a network as the VGGNet lesson does: a row of blocks, each as large as its feature map.
+
+The face of a block is the map, drawn aslant; its thickness is the number of channels. Everything is
+read off the table of :func:`summary`, so that any model can be drawn.
+"""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
+from math import log, sqrt
+from typing import NamedTuple, TypeVar
+
+from jaxconv.analysis.summary_table import Row, Summary
+from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.jaxpr.interpreter import fresh
+from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Path, PathStep, Point, layout
+from jaxconv.plotting.layered_graph import Edge
+from jaxconv.plotting.vector_graphics import (
+    Arrow,
+    Drawing,
+    LayerBlock,
+    Polygon,
+    Text,
+    printable,
+    text_width,
+)
+from jaxconv.prover.conditions import shape_text
+from jaxconv.prover.verdict import point_text
+from jaxconv.symbolic.size import Size
+
+FACE_RANGE = (7.0, 150.0)  # side of a face, for one pixel and for the largest map
+THICKNESS_RANGE = (5.0, 46.0)  # thickness of a block, for one channel and for the most
+MIN_LARGEST = 16  # the largest size of a drawing counts as at least this
+BAR = 10.0  # thickness and width of a vector's bar
+SLANT = (0.40, 0.30)  # of a face's width, to the right and up
+TYPICAL_SIDE = 224  # pixels, for the proportions where sizes are formulas
+NAME_SIZE, SMALL_SIZE, TITLE_SIZE = 11.0, 10.5, 17.0  # font sizes
+LABEL_LINE = 14.0  # from one line of text to the next
+BORDER = 22.0
+MIN_WIDTH = 600.0  # of the whole, for the small print
+NAME_CHARACTERS, SHAPE_CHARACTERS = 18, 13  # longest line of a label
+FORMULA_CHARACTERS = 22  # longest formula in a label
+
+KIND_STYLES = {  # for each kind of layer its label in the legend, and its colour
+    "input": ("input", "#8c959f"),
+    "convolution": ("convolution", "#4c8fd6"),
+    "pool": ("pool", "#e0563f"),
+    "join": ("merge of branches", "#3fa66b"),
+    "product": ("dense (matrix product)", "#eda63a"),
+    "reduction": ("reduction (such as a mean)", "#9a6bc9"),
+    "unknown": ("unknown", "#a8a29a"),
+}
+
+T = TypeVar("T")
+AxisSize = int | Size | None  # a number, a formula, or None if unknown
+
+
+class Cuboid(NamedTuple):
+    """A block of a drawing.
+
+    Attributes:
+        thickness: along the row.
+        height: of its face.
+        width: of its face, before it is drawn aslant.
+    """
+
+    thickness: float
+    height: float
+    width: float
+
+    def slant(self) -> Point:
+        """How far the back of the face is to the right of its front, and above it."""
+        return self.width * SLANT[0], self.width * SLANT[1]
+
+    def extent(self) -> Point:
+        """Width and height of the block as it is drawn."""
+        right, up = self.slant()
+        return self.thickness + right, self.height + up
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What is drawn for a layer or an input.
+
+    Attributes:
+        name: unique name.
+        kind: a key of :data:`KIND_STYLES`.
+        cuboid: the block.
+        heading: the lines of its name.
+        shape: the lines of its shape, below the name.
+        description: name, kind, shape and parameters in one sentence.
+    """
+
+    name: str
+    kind: str
+    cuboid: Cuboid
+    heading: tuple[str, ...]
+    shape: tuple[str, ...]
+    description: str
+
+    def labels(self) -> Iterator[tuple[str, float, bool]]:
+        """The lines below the block, each with its font size, and whether it is bold."""
+        yield from ((line, NAME_SIZE, True) for line in self.heading)
+        yield from ((line, SMALL_SIZE, False) for line in self.shape)
+
+    def size(self) -> NodeSize:
+        """The space that it needs, including its labels."""
+        block_width, height = self.cuboid.extent()
+        width = max([block_width, *(text_width(*label) + 6 for label in self.labels())])
+        left, (right, up) = (width - block_width) / 2, self.cuboid.slant()
+        # Edges enter at the front edge; at the slope of the top where a face is very wide.
+        enter = left + max(0.0, up - height / 2) * right / up - 1
+        leave = left + self.cuboid.thickness + right / 2
+        below = height / 2 + 5 + LABEL_LINE * (len(self.heading) + len(self.shape))
+        return NodeSize(width, height / 2, below, enter, leave)
+
+
+@raises_shape_error("draw")
+def network_diagram(summary: Summary, title: str = "network") -> Drawing:
+    """Draw the layers of a summary, each as large as its map and as thick as it has channels.
+
+    Sides and thicknesses grow with the square root of the sizes, so that both 224 and 7 are
+    visible. Where sizes are formulas, so are the labels, and the proportions are those of 224
+    pixels, or of the nearest size that the function accepts. A summary with ``at`` is drawn for
+    those sizes.
+
+    Args:
+        summary: the table of the function, from :func:`summary`.
+        title: the title above the drawing, such as the name of the model.
+
+    Returns:
+        The drawing, with ``to_svg`` and ``to_png``.
+
+    Raises:
+        ShapeError: there is no layer.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> from jaxconv.plotting.network_diagram import network_diagram
+        >>> table = jc.summary(lambda x: jc.max_pool(x), "b h w 3")
+        >>> [text.text for text in network_diagram(table).texts][-2:]
+        ['h//2 x w//2', 'x 3']
+    """
+    nothing = "there is no layer to draw: no convolution, product, pool, reduction or join."
+    fix = "name a function that has one; jaxconv summary lists the layers of a function."
+    raise_if([] if summary.rows else [Diagnostic(nothing, fix)])
+    point = summary.at or _typical_sizes(summary)
+    rows = summary.numbers or _evaluated_rows(summary.rows, point)
+    scale = _Scale(rows)
+    labelled = rows if summary.at else summary.rows
+    inputs = {}
+    for name, shape in summary.inputs.items():
+        numbers = [_evaluated(size, point) for size in shape]
+        inputs[name] = _input_node(name, numbers, numbers if summary.at else shape, scale)
+    nodes, edges = _nodes(labelled, rows, scale, inputs)
+    graph = layout([node.size() for node in nodes], edges)
+    if graph.omitted:
+        omitted = Counter(target for _, target in graph.omitted)
+        for i, count in omitted.items():
+            nodes[i] = replace(nodes[i], shape=(*nodes[i].shape, f"+ {count} distant inputs"))
+        graph = layout([node.size() for node in nodes], edges)
+    notes = [f"{summary.parameters:,} parameters", *_notes(summary, point, scale)]
+    return _drawing(nodes, graph, title, notes)
+
+
+class _Scale:
+    """How large blocks are drawn, and which axis is the batch and which the channels.
+
+    The first axis is the batch if it has the same size in all layers. The channels come last,
+    unless the last two sizes are more alike than the two before the last, as in NCHW.
+
+    Args:
+        rows: the layers, with numbers for sizes.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        shapes = [row.output for row in rows]
+        self.batched = len({s[0] for s in shapes if s}) == 1 and any(len(s) > 1 for s in shapes)
+        images = [sizes for sizes in map(self.without_batch, shapes) if len(sizes) >= 3]
+        ratio = lambda a, b: abs(log((a or 1) / (b or 1)))  # noqa: E731
+        first = sum(ratio(sizes[-2], sizes[-1]) for sizes in images)
+        self.channels_first = first < sum(ratio(sizes[-3], sizes[-2]) for sizes in images)
+        sizes = [self._map_size(shape) for shape in shapes]
+        self.vector = max([MIN_LARGEST, *(height for count, height, _ in sizes if not count)])
+        self.side = max([MIN_LARGEST, *(max(sides) for count, *sides in sizes if count)])
+        self.channels = max([MIN_LARGEST, *(count for count, *_ in sizes)])
+
+    def without_batch(self, shape: Sequence[T]) -> tuple[T, ...]:
+        """Leave the batch axis out of a shape.
+
+        Args:
+            shape: the shape of a layer's output.
+
+        Returns:
+            The sizes of the other axes.
+        """
+        return tuple(shape[1:] if self.batched else shape)
+
+    def _map_size(self, shape: Sequence[int | None]) -> tuple[int, int, int]:
+        """Channels, height and width of a map; 0, length and 1 of a vector."""
+        sizes = [1 if size is None else size for size in self.without_batch(shape)]
+        if len(sizes) < 2:
+            return 0, (sizes or [1])[0], 1
+        channels = sizes.pop(0 if self.channels_first and len(sizes) > 2 else -1)
+        return (channels, sizes[-2], sizes[-1]) if len(sizes) > 1 else (channels, sizes[0], 1)
+
+    def cuboid(self, shape: Sequence[int | None]) -> Cuboid:
+        """The block of a map, or the bar of a vector.
+
+        Args:
+            shape: the shape of a layer's output.
+
+        Returns:
+            Its size in the drawing.
+        """
+
+        def scaled(limits: tuple[float, float], size: int, largest: int) -> float:
+            low, high = limits
+            return low + (high - low) * sqrt(size / largest)
+
+        channels, height, width = self._map_size(shape)
+        if not channels:
+            return Cuboid(BAR, scaled(FACE_RANGE, height, self.vector), BAR)
+        sides = (scaled(FACE_RANGE, side, self.side) for side in (height, width))
+        return Cuboid(scaled(THICKNESS_RANGE, channels, self.channels), *sides)
+
+
+def _typical_sizes(summary: Summary) -> dict[str, int]:
+    """The sizes for the proportions: images of 224 pixels, or the nearest accepted."""
+    formulas = " ".join(str(size) for row in summary.rows for size in row.output[1:])
+    sides = set(re.findall(r"[A-Za-z_]\w*", formulas))
+    point = {name: TYPICAL_SIDE if name in sides else 1 for name in summary.sizes.names}
+    return point if summary.sizes.contains(**point) else summary.sizes.nearest(point)
+
+
+def _evaluated(size: AxisSize, point: Mapping[str, int]) -> int | None:
+    return size.at(**point) if isinstance(size, Size) else size
+
+
+def _evaluated_rows(rows: Sequence[Row], point: Mapping[str, int]) -> tuple[Row, ...]:
+    """The rows with the outputs that they have at a point."""
+    numbers: dict[str, int | None] = {}  # by formula, since evaluation takes time
+    for row in rows:
+        for size in row.output:
+            if str(size) not in numbers:
+                numbers[str(size)] = _evaluated(size, point)
+    return tuple(replace(row, output=tuple(numbers[str(n)] for n in row.output)) for row in rows)
+
+
+def _nodes(
+    labelled: Sequence[Row], rows: Sequence[Row], scale: _Scale, inputs: Mapping[str, _Node]
+) -> tuple[list[_Node], list[Edge]]:
+    """The inputs and the layers, and which feeds which.
+
+    A name means the layer above that has it, or else an input of the function.
+    """
+    above: set[str] = set()
+    used: dict[str, int] = {}  # for each input that some layer reads its node
+    for row in labelled:
+        for name in row.inputs:
+            if name not in above:
+                used.setdefault(name, len(used))
+        above.add(row.name)
+    nodes = [replace(inputs[name], name=fresh(name, above)) for name in used]
+    edges, index = [], dict(used)
+    for row, numbers in zip(labelled, rows, strict=True):
+        edges += [(index[name], len(nodes)) for name in dict.fromkeys(row.inputs)]
+        index[row.name] = len(nodes)
+        nodes.append(_layer_node(row, scale, scale.cuboid(numbers.output)))
+    return nodes, edges
+
+
+def _input_node(
+    name: str, numbers: Sequence[int | None], shape: Sequence[AxisSize], scale: _Scale
+) -> _Node:
+    """The node of an input; ``shape`` is what its label shows."""
+    sizes = [str(size) for size in scale.without_batch(shape)]
+    description = f"{name}: an input, {shape_text(shape)}"
+    lines = tuple(_shape_lines(sizes))
+    cuboid = scale.cuboid(numbers)
+    return _Node(name, "input", cuboid, tuple(_name_lines(name)), lines, description)
+
+
+def _layer_node(row: Row, scale: _Scale, cuboid: Cuboid) -> _Node:
+    sizes = ["?" if n is None else str(n) for n in scale.without_batch(row.output)]
+    times = f" x {row.times}" if row.times != 1 else ""
+    heading = tuple(_name_lines(row.name + times))
+    inputs = f", fed by {', '.join(row.inputs)}" if row.inputs else ""
+    shape = shape_text(["?" if n is None else n for n in row.output])
+    description = f"{row.name}{times}: {row.kind}, {shape}, {row.parameters:,} parameters{inputs}"
+    return _Node(row.name, row.kind, cuboid, heading, tuple(_shape_lines(sizes)), description)
+
+
+def _name_lines(name: str) -> list[str]:
+    """A name in at most two lines, broken after dots and slashes; the end of a longer one."""
+    lines = [""]
+    for part in re.findall(r"[^./]*[./]?", name)[:-1]:
+        if lines[-1] and len(lines[-1]) + len(part) > NAME_CHARACTERS:
+            lines.append("")
+        lines[-1] += part
+    end = slice(1 - NAME_CHARACTERS, None)
+    cut = [f"\u2026{line[end]}" if len(line) > NAME_CHARACTERS else line for line in lines]
+    return cut if len(cut) <= 2 else [f"\u2026{cut[-2][end]}", cut[-1]]
+
+
+def _shape_lines(sizes: Sequence[str]) -> list[str]:
+    """Sizes with an x between them, in short lines; sums are in brackets."""
+    lines: list[str] = []
+    for i, size in enumerate(sizes):
+        depths = accumulate((sign == "(") - (sign == ")") for sign in size)
+        is_sum = any(s == " " and not depth for s, depth in zip(size, depths, strict=True))
+        text = f"({size})" if len(sizes) > 1 and is_sum else size
+        if len(text) > FORMULA_CHARACTERS:
+            text = f"{text[: FORMULA_CHARACTERS - 1]}\u2026"
+        text = f"x {text}" if i else text
+        if lines and len(lines[-1]) + 1 + len(text) <= SHAPE_CHARACTERS:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(text)
+    return lines or ["1 number"]
+
+
+def _notes(summary: Summary, point: dict[str, int], scale: _Scale) -> Iterator[str]:
+    """The small print."""
+    if scale.batched:
+        batch = next(row.output[0] for row in summary.rows if row.output)
+        yield f"Labels omit the batch axis, {batch}."
+    if summary.at:
+        yield f"Sizes are for {point_text(point)}."
+    elif point:
+        yield f"Formulas hold for {summary.sizes}. Proportions are for {point_text(point)}."
+    yield "The face of a block is the map, its thickness the channels, on square-root scales."
+
+
+def _drawing(
+    nodes: Sequence[_Node], graph: GraphLayout, title: str, notes: Sequence[str]
+) -> Drawing:
+    """Put the title, the legend, the network and the small print together."""
+    legend_polygons, legend_texts, legend_width = _legend({node.kind for node in nodes})
+    title_width = text_width(title, TITLE_SIZE, bold=True)
+    width = max(graph.width, legend_width, title_width, MIN_WIDTH)
+    top = BORDER + TITLE_SIZE + 40.0
+    left = BORDER + (width - graph.width) / 2
+    blocks = [
+        _block(node, left + x, top + y) for node, (x, y) in zip(nodes, graph.nodes, strict=True)
+    ]
+    arrows = tuple(
+        Arrow(_moved(path, left, top), nodes[a].name, nodes[b].name)
+        for (a, b), path in graph.paths.items()
+    )
+    y = top + graph.height + 28.0
+    characters = int(width / text_width("x", SMALL_SIZE) * 1.1)
+    small_print = [line for note in notes for line in textwrap.wrap(printable(note), characters)]
+    texts = [Text(BORDER, BORDER + TITLE_SIZE * 0.8, title, TITLE_SIZE, bold=True)]
+    texts += [
+        Text(BORDER, y + i * LABEL_LINE, line, SMALL_SIZE) for i, line in enumerate(small_print)
+    ]
+    return Drawing(
+        title,
+        width + 2 * BORDER,
+        y + LABEL_LINE * (len(small_print) - 1) + BORDER,
+        tuple(block for block, _, _ in blocks),
+        tuple(chain(legend_polygons, *(polygons for _, polygons, _ in blocks))),
+        arrows,
+        tuple(chain(texts, legend_texts, *(labels for _, _, labels in blocks))),
+    )
+
+
+def _block(node: _Node, x: float, y: float) -> tuple[LayerBlock, list[Polygon], list[Text]]:
+    """One layer: x is the left side of its node, y the height at which edges enter and leave."""
+    (width, height), node_width = node.cuboid.extent(), node.size().width
+    left, top = x + (node_width - width) / 2, y - height / 2
+    bottom = top + height
+    texts = []
+    for i, (line, size, bold) in enumerate(node.labels()):
+        baseline = bottom + 5 + LABEL_LINE * (i + 0.8)
+        centre = x + node_width / 2
+        texts.append(Text(centre, baseline, line, size, bold, middle=True, layer=node.name))
+    block = LayerBlock(node.name, node.kind, node.description, (left, top, left + width, bottom))
+    colour = KIND_STYLES[node.kind][1]
+    return block, list(_cuboid_polygons(node.cuboid, left, top, colour, node.name)), texts
+
+
+def _cuboid_polygons(
+    cuboid: Cuboid, x: float, y: float, colour: str, layer: str
+) -> Iterator[Polygon]:
+    """The side, the top and the face of a cuboid."""
+    (right, up), (thick, tall, _) = cuboid.slant(), cuboid
+    corners = {
+        0.80: ((0, up), (thick, up), (thick, up + tall), (0, up + tall)),
+        1.35: ((0, up), (right, 0), (thick + right, 0), (thick, up)),
+        1.15: ((thick, up), (thick + right, 0), (thick + right, tall), (thick, up + tall)),
+    }
+    for brightness, points in corners.items():
+        moved = tuple((x + a, y + b) for a, b in points)
+        yield Polygon(moved, _shaded(colour, brightness), _shaded(colour, 0.55), layer)
+
+
+def _shaded(colour: str, brightness: float) -> str:
+    """A darker colour for a brightness below 1, a lighter one (nearer to white) above 1."""
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    shaded = [n * brightness if brightness <= 1 else 255 - (255 - n) / brightness**2 for n in parts]
+    return "#" + "".join(f"{round(n):02x}" for n in shaded)
+
+
+def _legend(kinds: set[str]) -> tuple[list[Polygon], list[Text], float]:
+    """What the colours mean, in a row: its polygons, its texts and its width."""
+    polygons, texts = [], []
+    x, y = BORDER, BORDER + TITLE_SIZE + 8.0
+    for kind, (label, colour) in KIND_STYLES.items():
+        if kind in kinds:
+            polygons += _cuboid_polygons(Cuboid(6.0, 9.0, 9.0), x, y, colour, "")
+            texts.append(Text(x + 15, y + 10, label, SMALL_SIZE))
+            x += 15 + text_width(label, SMALL_SIZE) + 14
+    return polygons, texts, x - BORDER - 14
+
+
+def _moved(path: Path, x: float, y: float) -> Path:
+    """A path moved to the right by x, and down by y."""
+
+    def moved(step: PathStep) -> PathStep:
+        return tuple((a + x, b + y) for a, b in step)
+
+    return Path(moved((path.start,))[0], tuple(map(moved, path.steps)))
