@@ -1,12 +1,12 @@
-"""What do contracts cost? Time to compile a training step with and without them, and its run time.
+"""What do contracts cost? Compile time and run time of a training step with and without them.
 
     python -m experiments.shapes_vs_runtime
 
-Each layer of a VGG for pictures of 32 pixels and its loss promise their shapes, or do not. Both are
-compiled in turn, each time from nothing, and then run in turn, step by step. Contracts are held
-while JAX traces, and leave nothing in the program: its text is compared, too.
+All layers of a VGG for pictures of 32x32 pixels and its loss have contracts, or none has. Both
+versions are compiled in turn, without caches, and then run in turn, step by step. Contracts are
+checked while JAX traces and leave nothing in the program: the text of both is compared, too.
 
-Expected: the same program; a ratio of run times of 1.00 within the spread; 1.00 to 1.05 to compile.
+Expected: the same program; a ratio of run times of 1.00 within the noise; 1.00 to 1.05 to compile.
 Prints a table and writes ``experiments/results/shapes_vs_runtime.json``.
 """
 
@@ -36,17 +36,17 @@ Promise = Callable[[str, Callable[..., Any]], Callable[..., Any]]
 
 
 def promised(text: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is held to its contract."""
+    """Return the function with a contract."""
     return jc.contract(text)(fn)
 
 
 def unpromised(_: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself."""
+    """Return the function itself."""
     return fn
 
 
 def training_step(promise: Promise) -> Callable[..., Any]:
-    """A step of gradient descent: of parameters, pictures (b, 32, 32, 3) and labels (b,)."""
+    """Return a step of gradient descent for parameters, pictures (b, 32, 32, 3) and labels (b,)."""
     layer = promise("b h w c, 3 3 c k, k -> b h w k", lambda x, w, b: jax.nn.relu(jc.conv(x, w, b)))
     pool = promise("b h w c -> b h//2 w//2 c", jc.max_pool)
     head = promise(f"b c, c {CLASSES} -> b {CLASSES}", lambda x, w: x @ w)
@@ -67,8 +67,8 @@ def training_step(promise: Promise) -> Callable[..., Any]:
     return step
 
 
-def material(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax.Array, jax.Array]:
-    """Random parameters, pictures and labels."""
+def random_inputs(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax.Array, jax.Array]:
+    """Return random parameters, pictures and labels."""
     rng = np.random.default_rng(0)
     channels, made = 3, list[Any]()
     for widths in stages:
@@ -83,8 +83,8 @@ def material(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax.Arra
 
 
 def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -> dict[str, Any]:
-    """Compile and run both in turn; seconds of each, and whether they are one program."""
-    given = material(batch, stages)
+    """Compile and run both in turn; return their times, and whether the programs are the same."""
+    given = random_inputs(batch, stages)
     promises = dict(zip(KINDS, (unpromised, promised), strict=True))
     seconds: dict[str, dict[str, list[float]]] = {
         what: {kind: [] for kind in KINDS} for what in ("compile", "step")
@@ -108,17 +108,17 @@ def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -
 
 
 def ratio(seconds: dict[str, list[float]]) -> tuple[float, float, float]:
-    """The median of with over without, pair by pair, and its quartiles."""
+    """Return the median of the ratios with/without, pair by pair, and their quartiles."""
     pairs = [one / other for one, other in zip(seconds["with"], seconds["without"], strict=True)]
     low, middle, high = statistics.quantiles(pairs, n=4, method="inclusive")
     return middle, low, high
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 where the programs differ."""
-    parser = argparse.ArgumentParser(description="Measure what contracts cost.")
-    parser.add_argument("--rounds", type=int, default=40, help="steps of each; default: 40")
-    parser.add_argument("--batch", type=int, default=32, help="pictures a step; default: 32")
+    """Measure, print and write. The exit status is 1 if the programs differ."""
+    parser = argparse.ArgumentParser(description="Measure the cost of contracts.")
+    parser.add_argument("--rounds", type=int, default=40, help="steps per version; default: 40")
+    parser.add_argument("--batch", type=int, default=32, help="pictures per step; default: 32")
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     options = parser.parse_args(arguments)
     found = measure(options.rounds, options.batch)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{what:8} without {times['without']:8.1f} ms   with {times['with']:8.1f} ms   "
             f"ratio {middle:.3f} ({low:.3f} to {high:.3f})"
         )
-    print("one program" if found["same_program"] else "the programs differ")
+    print("the programs are the same" if found["same_program"] else "the programs differ")
     about = {
         "command": "python -m experiments.shapes_vs_runtime",
         "date": time.strftime("%Y-%m-%d"),

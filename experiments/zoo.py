@@ -1,4 +1,4 @@
-"""Networks that people write, for the experiments: plain functions and Flax NNX models."""
+"""Typical networks for the experiments: plain functions and Flax NNX models."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ ORDER = ("NHWC", "HWIO", "NHWC")
 
 
 def ones(*shape: int) -> jax.Array:
-    """A kernel; only its shape matters here."""
+    """Return a kernel of ones; only its shape matters."""
     return jnp.ones(shape)
 
 
 def conv(
     x: Any, kernel: Any, stride: int = 1, padding: Any = "SAME", dilation: int = 1, groups: int = 1
 ) -> Any:
-    """A convolution of images (b, h, w, c) in plain JAX."""
+    """Convolve images (b, h, w, c) in plain JAX."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -32,12 +32,12 @@ def conv(
 
 
 def pool(x: Any) -> Any:
-    """The largest of each 2x2 pixels."""
+    """Apply 2x2 max pooling."""
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
 def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
-    """A U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding."""
+    """Apply a U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding."""
     skips = []
     for level in range(levels):
         x = double_conv(x, width << level)
@@ -52,14 +52,14 @@ def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
 
 
 def double_conv(x: Any, width: int) -> Any:
-    """Two convolutions of 3x3 with their activations."""
+    """Apply two 3x3 convolutions with ReLU."""
     for _ in range(2):
         x = jax.nn.relu(conv(x, ones(3, 3, x.shape[-1], width)))
     return x
 
 
 def chain(depth: int, pool_every: int = 25) -> Callable[[Any], Any]:
-    """So many convolutions after each other, with a pool now and then."""
+    """Return a network of ``depth`` convolutions, with a pool after every ``pool_every``."""
 
     def network(x: Any) -> Any:
         for i in range(1, depth + 1):
@@ -81,7 +81,7 @@ class Unit(nnx.Module):
         self.norm = nnx.BatchNorm(c_out, use_running_average=True, rngs=rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Maps (b, h, w, c_in) to (b, h', w', c_out)."""
+        """Map (b, h, w, c_in) to (b, h', w', c_out)."""
         return self.norm(self.conv(x))
 
 
@@ -101,7 +101,7 @@ class Bottleneck(nnx.Module):
         self.shortcut = None if fits else Unit(c_in, c_out, 1, stride, rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Adds what three convolutions make of x to x, or to a projection of it."""
+        """Add three convolutions of x to x, or to a projection of it."""
         y = x
         for i, unit in enumerate(self.units):
             y = unit(y) if i == 2 else nnx.relu(unit(y))
@@ -109,7 +109,7 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """ResNet-50 (He, Zhang, Ren and Sun, 2015), the stride in the 3x3 as torchvision has it."""
+    """ResNet-50 (He, Zhang, Ren and Sun, 2015) with the stride in the 3x3, as in torchvision."""
 
     def __init__(self, rngs: nnx.Rngs, blocks: Sequence[int] = (3, 4, 6, 3)) -> None:
         self.stem = Unit(3, 64, 7, 2, rngs)
@@ -122,9 +122,9 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(c_in, 1000, rngs=rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Maps images (b, h, w, 3) to classes (b, 1000)."""
+        """Map images (b, h, w, 3) to logits (b, 1000)."""
         x = nnx.relu(self.stem(x))
-        pads: Any = ((1, 1), (1, 1))  # Flax takes them, though its annotation says str
+        pads: Any = ((1, 1), (1, 1))  # Flax accepts pairs, although its annotation says str
         x = nnx.max_pool(x, (3, 3), (2, 2), pads)
         for block in self.blocks:
             x = block(x)

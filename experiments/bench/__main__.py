@@ -2,13 +2,13 @@
 
     python -m experiments.bench
 
-Writes ``experiments/results/bench.json`` and ``docs/pictures/bench.svg`` unless told otherwise
-(``--help``). Everything takes about half an hour; ``--workloads vgg16-b1 --rounds 3`` takes one
-minute.
+Writes ``experiments/results/bench.json`` and ``docs/pictures/bench.svg`` by default (``--help``).
+The whole benchmark takes about half an hour; ``--workloads vgg16-b1 --rounds 3`` takes one minute.
 
 Expected on two cores of an AMD EPYC (Zen 5), for VGG16 at 224 pixels and batch 1: 75 to 82 ms with
-OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms in its own, 110 to
-150 ms with plain JAX; a roofline of 430 to 460 GFLOP/s and 35 to 46 GB/s read; errors below 1e-5.
+OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms in channels-first,
+110 to 150 ms with plain JAX; a roofline of 430 to 460 GFLOP/s and 35 to 46 GB/s read; errors below
+1e-5.
 """
 
 import argparse
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
-WIDTH = 120  # characters of a line where there is no terminal
+WIDTH = 120  # characters per line without a terminal
 INTERRUPTED = 130
 OUT = Path("experiments/results/bench.json")
 CHART = Path("docs/pictures/bench.svg")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; its exit status."""
+    """Run the benchmark, and return its exit status."""
     try:
         return run(_parser().parse_args(arguments))
     except UsageError as error:
@@ -60,16 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.bench",
-        description="Time VGG16, its training and single layers in each library that is "
-        "installed: the same numbers, the same cores, processes of their own, in turn call by "
-        "call. What they compute is compared with float64 first.",
-        epilog="Exit status: 0 if all ran, 1 if a library failed or computed something else, "
+        description="Time inference, training and single layers of VGG16 in each installed "
+        "library. All get the same inputs and cores. Each runs in its own process, and they "
+        "take turns call by call. The results are first compared with float64.",
+        epilog="Exit status: 0 if all succeeded, 1 if a library failed or gave a wrong result, "
         "2 if the benchmark could not start.",
     )
-    parser.add_argument("--workloads", metavar="NAMES", help=f"of {_listed(WORKLOADS)}")
-    parser.add_argument("--peers", metavar="NAMES", help=f"of {_listed(PEERS)}")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="timed calls of each")
-    parser.add_argument("--cores", metavar="NUMBERS", help="such as 0,1; default: all")
+    parser.add_argument(
+        "--workloads", metavar="NAMES", help=f"workloads to run, of {_listed(WORKLOADS)}"
+    )
+    parser.add_argument("--peers", metavar="NAMES", help=f"backends to time, of {_listed(PEERS)}")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="timed calls of each backend")
+    parser.add_argument(
+        "--cores", metavar="NUMBERS", help="cores to use, such as 0,1; default: all"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", default=OUT, help=f"write all numbers (default: {OUT})"
     )
@@ -84,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command; its exit status."""
+    """Run the command, and return its exit status."""
     peers = _peers(options.peers)
     workloads = _workloads(options.workloads, peers)
     cores = _cores(options.cores)
@@ -96,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("bench: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
-    except PeerError as error:  # of what all others are compared with
-        raise UsageError(f"{error}\n  Fix: choose fewer with --peers or --workloads.") from None
+    except PeerError as error:  # of the reference
+        raise UsageError(f"{error}\n  Fix: select fewer with --peers or --workloads.") from None
     results = found["workloads"]
     if options.out:
         save((json.dumps(found, indent=1) + "\n").encode(), options.out)
@@ -109,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
 def _measured(
     workloads: Sequence[Workload], peers: Sequence[Peer], cores: Sequence[int], rounds: int | None
 ) -> dict[str, Any]:
-    """Measure all, print each table when it is there, and return everything as plain data."""
+    """Measure everything, print each table as soon as it is complete, and return plain data."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
@@ -151,13 +155,13 @@ def _result(
 
 
 class _Telling:
-    """What is being done, on a line of the terminal that goes away again."""
+    """A temporary line of the terminal that shows the current activity."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
 
         self.title = title
-        # Drawn once a second, for drawing takes time of the cores that are measured.
+        # Drawn once per second, because drawing uses the cores that are measured.
         self.status = Console(stderr=True).status(title, refresh_per_second=1)
 
     def __enter__(self) -> "_Telling":
@@ -172,7 +176,7 @@ class _Telling:
 
 
 def _about(peers: Sequence[Peer], cores: Sequence[int]) -> dict[str, Any]:
-    """When, where and with which versions."""
+    """Return the date, the machine and the versions."""
     versions = {name: v for peer in peers for name, v in (peer.versions() or {}).items()}
     return {
         "command": "python -m experiments.bench",
@@ -191,33 +195,35 @@ def _sentence(about: Mapping[str, Any]) -> str:
 
 
 def _peers(text: str | None) -> list[Peer]:
-    """Those that are named, which must be installed; else those that are."""
+    """Return the named backends, which must be installed; default: all installed ones."""
     chosen = [*_chosen("--peers", text, PEERS, installed([*PEERS.values()]))]
     for peer in chosen:
         if peer.versions() is None:
             needs = " and ".join(peer.packages)
             fix = "python -m pip install 'jaxconv[bench]', or -e '.[bench]' in a checkout."
-            raise UsageError(f"{peer.name} needs {needs}, and not all is installed.\n  Fix: {fix}")
+            raise UsageError(f"{peer.name} needs {needs}, which must be installed.\n  Fix: {fix}")
     return chosen
 
 
 def _workloads(text: str | None, peers: Sequence[Peer]) -> list[Workload]:
-    """Those that are named, else all; those that some peer can run."""
+    """Return the named workloads; default: all that some backend can run."""
     able = {kind for peer in peers for kind in peer.kinds}
     chosen = [*_chosen("--workloads", text, WORKLOADS, [*WORKLOADS.values()])]
     for work in chosen:
         if text is not None and work.kind not in able:
             names = _listed(peer.name for peer in PEERS.values() if work.kind in peer.kinds)
             fix = f"pass one of --peers={names}."
-            raise UsageError(f"{work.name} is {work.kind}, which no peer can do.\n  Fix: {fix}")
+            raise UsageError(
+                f"No selected backend can run {work.name} ({work.kind}).\n  Fix: {fix}"
+            )
     return [work for work in chosen if work.kind in able]
 
 
 def _cores(text: str | None) -> list[int]:
-    """The numbers of cores that this process may use, or some of them."""
+    """Return the numbers of the cores to use; default: all that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         raise UsageError(
-            f"bench pins processes to cores, which {platform.system()} does not let it do. "
+            f"The benchmark pins processes to cores, which {platform.system()} does not support. "
             "Fix: run it on Linux."
         )
     known = {str(core): core for core in sorted(os.sched_getaffinity(0))}
@@ -225,7 +231,7 @@ def _cores(text: str | None) -> list[int]:
 
 
 def _chosen(option: str, text: str | None, known: Mapping[str, T], default: list[T]) -> Iterable[T]:
-    """What is named, in that order, each once."""
+    """Return the named values in that order, without repetitions."""
     if text is None:
         return default
     names = dict.fromkeys(name.strip() for name in text.split(","))

@@ -1,4 +1,4 @@
-"""Who computes: libraries, what each needs, and its versions."""
+"""The backends: libraries, their packages and their versions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ class Peer:
     """One way to compute a workload.
 
     Attributes:
-        name: on the command line and in tables.
+        name: name on the command line and in tables.
         file: its code, see :mod:`experiments.bench.frameworks`.
-        packages: what it needs; the first is imported before time is taken.
-        kinds: of the workloads that it can run.
-        options: for the functions in its file.
+        packages: required packages; the first is imported before timing starts.
+        kinds: kinds of workloads that it can run.
+        options: options for the functions in its file.
         needs_onnx: whether it reads the network from an ONNX file.
-        may_fail: whether it is no fault if it does not run here: a compiler needs another.
+        may_fail: whether a failure is only a note; a compiler may need another compiler.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Peer:
     may_fail: bool = False
 
     def versions(self) -> dict[str, str] | None:
-        """The versions of its packages; None where one is not installed."""
+        """Return the versions of its packages; None if one is not installed."""
         try:
             return {name: version(name) for name in self.packages}
         except PackageNotFoundError:
@@ -58,11 +58,11 @@ PEERS = {
     )
 }  # fmt: skip
 
-# No rows of a table: what is right, and what the machine can do.
+# Not in the tables: the reference, and the rates of the machine.
 FLOAT64 = Peer("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
 NUMPY = Peer("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
 
 
 def installed(peers: Sequence[Peer]) -> list[Peer]:
-    """Those whose packages are here."""
+    """Return the backends whose packages are installed."""
     return [peer for peer in peers if peer.versions() is not None]

@@ -1,4 +1,4 @@
-"""What all peers are given: the same input, labels and random weights, in files."""
+"""The inputs of all backends: the same images, labels and random weights, in files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ BIAS = 0.1  # standard deviation
 
 @dataclass(frozen=True)
 class Material:
-    """A workload, and where its numbers are.
+    """A workload and the files with its inputs.
 
     Attributes:
         work: the workload.
-        folder: with its input.
+        folder: folder with its input.
         weights: folder with the parameters of its network.
     """
 
@@ -29,7 +29,7 @@ class Material:
     weights: Path
 
     def task(self) -> dict[str, Any]:
-        """What a worker must know of it."""
+        """Return what a worker needs to know."""
         return {
             "kind": self.work.kind,
             "layers": [asdict(layer) for layer in self.work.layers],
@@ -38,21 +38,21 @@ class Material:
         }
 
     def before(self, name: str) -> np.ndarray | float:
-        """A parameter before the first step; 0 for what is none."""
+        """Return a parameter before the first step; 0 for other names."""
         path = self.weights / f"{name}.npy"
         return np.load(path) if path.exists() else 0.0
 
 
 def prepare(work: Workload, home: Path, onnx: bool) -> Material:
-    """Write the input of a workload, and the weights of its network unless they are there.
+    """Write the input of a workload, and the weights of its network unless they exist.
 
     Args:
-        work: what will be computed.
-        home: folder for everything.
-        onnx: whether a peer needs the network as an ONNX file.
+        work: the workload.
+        home: folder for all files.
+        onnx: whether a backend needs the network as an ONNX file.
 
     Returns:
-        Where all is.
+        The workload and its files.
     """
     network = hashlib.sha256(repr(work.layers).encode()).hexdigest()[:12]
     made = Material(work, home / work.name, home / f"weights-{network}")
@@ -72,7 +72,7 @@ def prepare(work: Workload, home: Path, onnx: bool) -> Material:
 
 
 def parameters(layers: tuple[Layer, ...]) -> Iterator[tuple[str, np.ndarray]]:
-    """Draw the parameters: kernels after He et al. (2015), so that no map fades or explodes."""
+    """Yield random parameters. Kernels after He et al. (2015) keep the scale of activations."""
     random = np.random.default_rng(SEED + 1)
     for layer in layers:
         if layer.shape:
@@ -84,7 +84,7 @@ def parameters(layers: tuple[Layer, ...]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def export(work: Workload, weights: Path) -> None:
-    """Write the network as ``network.onnx`` for the workload's input, its weights beside it."""
+    """Write the network as ``network.onnx`` for the workload's input, next to its weights."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -101,7 +101,7 @@ def export(work: Workload, weights: Path) -> None:
 
 
 def _nodes(index: int, layer: Layer) -> Iterator[Any]:
-    """The operations of a layer, from the input or the layer before it."""
+    """Yield the operations of a layer, from the input or from the previous layer."""
     from onnx import helper
 
     x, y = f"of{index - 1}" if index else "x", f"of{index}"
@@ -116,7 +116,7 @@ def _nodes(index: int, layer: Layer) -> Iterator[Any]:
 
 
 def _operation(layer: Layer) -> tuple[str, dict[str, Any]]:
-    """What ONNX calls a layer; one that flattens first brings the channels to the end."""
+    """Return ONNX's name of a layer; a flatten first moves the channels to the end."""
     if layer.op == "conv":
         pads = [(k - 1) // 2 for k in layer.shape[:2]] + [k // 2 for k in layer.shape[:2]]
         return "Conv", {"pads": pads}
@@ -128,7 +128,7 @@ def _operation(layer: Layer) -> tuple[str, dict[str, Any]]:
 
 
 def _tensors(work: Workload, weights: Path) -> Iterator[Any]:
-    """The parameters as ONNX has them, kernels of convolutions with their filters first."""
+    """Yield the parameters in ONNX's layout, which has the filters of a kernel first."""
     from onnx import numpy_helper
 
     names = [layer.name for layer in work.layers if layer.name]

@@ -1,4 +1,4 @@
-"""The machine: its processor, and its roofline, the rates that no program can exceed."""
+"""The machine: its processor, and its roofline, the rates that limit every program."""
 
 import os
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class Roofline:
     """The highest rates that were measured on the cores.
 
     Attributes:
-        gflops: 10**9 floating-point operations a second, in products of large float32 matrices.
-        by: whose product was the fastest.
-        read: 10**9 bytes a second.
-        copy: 10**9 bytes a second, those read and those written.
+        gflops: 10**9 floating-point operations per second, in products of large float32 matrices.
+        by: backend with the fastest product.
+        read: 10**9 bytes per second.
+        copy: 10**9 bytes per second, read and written.
     """
 
     gflops: float
@@ -39,13 +39,13 @@ class Roofline:
 def roofline(
     peers: Sequence[Peer], *, home: Path, cores: Sequence[int], tell: Tell = lambda _: None
 ) -> Roofline:
-    """Measure the rates: products of matrices by each library, and memory by NumPy.
+    """Measure the rates: matrix products in each library, and memory with NumPy.
 
     Args:
-        peers: whose libraries multiply; those of one library count once, ours is none.
+        peers: backends whose libraries multiply, once per library; jaxconv is excluded.
         home: an existing folder for the matrices.
         cores: numbers of the cores.
-        tell: is told what is being done.
+        tell: receives the current activity.
     """
     libraries = {q.packages[0]: q for q in peers if q.name != OURS and not q.may_fail}
     multiply = [q for q in libraries.values() if "inference" in q.kinds] + [NUMPY]
@@ -61,12 +61,12 @@ def roofline(
 
 
 def _rate(timings: Timings, moved: int) -> float:
-    """10**9 bytes a second, of so many bytes a number."""
+    """Return 10**9 bytes per second, for ``moved`` bytes per element."""
     return moved * timings.work.x[0] / min(timings.found[0].seconds) / 1e9
 
 
 def machine(cores: Sequence[int]) -> dict[str, Any]:
-    """What a reader must know of this machine, and which cores were used."""
+    """Describe this machine and the cores that were used."""
     lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines()]
     about = {line[0].strip().lower(): line[1].strip() for line in lines if len(line) == 2}
     flags = about.get("flags", about.get("features", "")).split()

@@ -1,4 +1,4 @@
-"""Peers in processes of their own, which stand still unless it is their turn."""
+"""Backends in separate processes, which are stopped unless it is their turn."""
 
 import contextlib
 import json
@@ -17,23 +17,23 @@ from experiments.bench.inputs import Material
 SCRIPT = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-OURS_ALONE = ("XLA_FLAGS",)  # of the shell: the peers are to have their defaults
+OURS_ALONE = ("XLA_FLAGS",)  # the other backends use their defaults
 
 
 class PeerError(RuntimeError):
-    """A peer that does not run, or that died; the message says which and why."""
+    """A backend does not run, or died. The message says which and why."""
 
 
 class Worker:
-    """One peer, built for one workload.
+    """One backend, built for one workload.
 
-    Between its answers the process is stopped: threads that wait for work in a loop, as those of
-    OpenMP and ONNX Runtime do, would take the cores from the others.
+    The process is stopped between its answers: threads that spin while they wait, as in OpenMP and
+    ONNX Runtime, would take the cores from the others.
 
     Args:
-        peer: that computes.
-        material: the workload, and where its numbers are.
-        cores: that all its threads share.
+        peer: the backend.
+        material: the workload and its files.
+        cores: cores that all its threads share.
 
     Raises:
         PeerError: it cannot build the network, or compute it once.
@@ -61,10 +61,10 @@ class Worker:
             raise
 
     def ask(self, question: str) -> dict[str, Any]:
-        """Let it run for one answer: to "call", "outputs" or "memory".
+        """Continue the process for one answer, to "call", "outputs" or "memory".
 
         Raises:
-            PeerError: it died, or what it ran failed.
+            PeerError: it died, or the request failed.
         """
         assert self.process.stdin is not None
         self._signal(signal.SIGCONT)
@@ -73,7 +73,7 @@ class Worker:
         return self._answer()
 
     def close(self) -> None:
-        """End the process; a stopped one, too."""
+        """End the process, even if it is stopped."""
         self._signal(signal.SIGKILL)
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
@@ -88,7 +88,7 @@ class Worker:
         self.close()
 
     def _about(self, cores: Sequence[int]) -> dict[str, Any]:
-        """What the process must know beside the workload."""
+        """Return what the process needs to know besides the workload."""
         return {
             "file": str(self.peer.file),
             "package": self.peer.packages[0],
@@ -110,12 +110,12 @@ class Worker:
         return answer
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal it and the processes that it started, as compilers do."""
+        """Signal the process and its children, such as compilers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def _end(self) -> str:
-        """How it ended, and the last thing it said."""
+        """Describe how it ended, with its last line of output."""
         status = self.process.wait()
         self.errors.seek(0)
         said = [line.strip() for line in self.errors if line.strip()]
@@ -124,7 +124,7 @@ class Worker:
 
 
 def _environment(cores: int) -> dict[str, str]:
-    """That of this process, with as many threads as cores, and JAX on the CPU."""
+    """Return the environment of this process, with one thread per core, and JAX on the CPU."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     kept = {name: value for name, value in os.environ.items() if name not in OURS_ALONE}
     threads = dict.fromkeys(THREADS, str(cores))

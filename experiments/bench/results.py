@@ -1,4 +1,4 @@
-"""Results: rows with medians and shares, as data, as a table for rich, and as a chart."""
+"""Results: medians and shares as data, as a table for rich, and as a chart."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ Result = Mapping[str, Any]
 HEADINGS = ("", "median ms", "quartiles", "times ours", "images/s", "roofline", "build s",
             "peak MB", "error")  # fmt: skip
 LEGEND = (
-    "times ours: median over ours, so that more than 1 is slower than jaxconv",
-    "roofline: operations of direct convolution, padding counted, over time and peak rate; "
-    "Winograd's algorithm needs fewer, so that more than 100 % is possible",
-    "build: from the imports to the first result: weights read, network compiled and run once",
-    "peak: the most memory that the process had, from its start to its end",
-    "error: against float64; of a training step, of what one step changes",
+    "times ours: median divided by ours; more than 1 is slower than jaxconv",
+    "roofline: operations of a direct convolution, including padding, divided by time and peak "
+    "rate; Winograd's algorithm needs fewer, so more than 100 % is possible",
+    "build: from the imports to the first result: read weights, compile, run once",
+    "peak: peak memory of the process",
+    "error: relative to float64; for training, of the change that one step makes",
 )
 ACCENT, PLAIN = "#d1495b", "#8d99ae"
-TITLE = "Median time of a call, and how many times ours it is; shorter is faster"
+TITLE = "Median time of a call, and its ratio to jaxconv's; shorter is faster"
 COLUMNS = 3  # of panels in the chart
 
 
 def result(timings: Timings, peak: Roofline) -> dict[str, Any]:
-    """One workload as plain data, the fastest first."""
+    """Return one workload as plain data, the fastest backend first."""
     work = timings.work
     base = next((t for t in timings.found if t.peer == OURS), None)
     rows = [_row(timing, timings, base, peak) for timing in timings.found]
@@ -79,7 +79,7 @@ def _quartiles(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def table(found: Result) -> "Table":
-    """The rows of a workload for rich."""
+    """Return the table of a workload."""
     from rich.table import Table
 
     least = found["least_ms"]
@@ -113,14 +113,14 @@ def _cells(row: Result) -> tuple[str, ...]:
 
 
 def _digits(number: float, digits: int = 4) -> str:
-    """A number rounded to some digits, never in powers of ten."""
+    """Round a number to some digits, without an exponent."""
     if number >= 10 ** (digits - 1):
         return f"{number:,.0f}"
     return f"{number:#.{digits}g}"
 
 
 def chart(results: Sequence[Result]) -> "Figure":
-    """Bars for each workload: times of the peers over ours, or in milliseconds without ours."""
+    """Draw bars for each workload: times relative to ours, or milliseconds if ours are missing."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

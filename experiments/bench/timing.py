@@ -1,4 +1,4 @@
-"""Peers timed in turn, call by call, after what they compute was compared."""
+"""Time backends in turn, call by call, after their results have been compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from experiments.bench.inputs import Material, prepare
 from experiments.bench.process import PeerError, Worker
 from experiments.bench.workloads import Workload
 
-WARM_UP = 2  # calls beside the first
-# Largest error against float64, relative to the largest number of the output, or, of a step, to
-# the length of what it changes in a parameter, which float32 stores with three digits at times.
+WARM_UP = 2  # calls after the first
+# Largest error against float64: relative to the largest number of the output, or, for a training
+# step, to the norm of the change of a parameter, of which float32 may keep only three digits.
 TOLERANCE = {"inference": 1e-3, "training": 3e-2}
 
 Tell = Callable[[str], None]
@@ -21,16 +21,16 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Timing:
-    """What was found of one peer and workload.
+    """The measurements of one backend and workload.
 
     Attributes:
-        peer: its name.
-        seconds: of each timed call.
-        import_seconds: until its library was there.
-        build_seconds: from then on to the first result: weights read, compiled, computed.
-        error: against float64; None where there is nothing to compare.
-        peak_mb: the most memory that its process had, in MiB.
-        resident_mb: and what it had in the end.
+        peer: name of the backend.
+        seconds: time of each timed call.
+        import_seconds: time to import its library.
+        build_seconds: time from then to the first result: read weights, compile, compute.
+        error: relative to float64; None if there is no reference.
+        peak_mb: peak memory of its process, in MiB.
+        resident_mb: memory of its process at the end, in MiB.
     """
 
     peer: str
@@ -44,13 +44,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Timings:
-    """What was found of one workload.
+    """The measurements of one workload.
 
     Attributes:
         work: the workload.
-        found: of each peer that computes what it should.
-        failures: sentences about those that do not.
-        notes: sentences about those that need not.
+        found: measurements of each backend with the right result.
+        failures: messages about the other backends.
+        notes: messages about backends that may fail.
     """
 
     work: Workload
@@ -60,7 +60,7 @@ class Timings:
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
-    """The order of each round: another begins each time, so that each follows every other place."""
+    """Yield the order of each round, rotated by one each time."""
     for number in range(rounds if names else 0):
         start = number % len(names)
         yield [*names[start:], *names[:start]]
@@ -75,18 +75,18 @@ def time_in_turn(
     rounds: int,
     tell: Tell,
 ) -> Timings:
-    """Build all peers, compare what they compute, and time them call by call.
+    """Build all backends, compare their results, and time them call by call.
 
     Args:
-        work: what to compute.
-        peers: those that can.
-        home: an existing folder for weights, which later calls find there.
-        cores: numbers of the cores that each peer gets.
-        rounds: timed calls of each.
-        tell: is told what is being done.
+        work: the workload.
+        peers: backends that can run it.
+        home: an existing folder for weights, which later calls reuse.
+        cores: numbers of the cores that each backend gets.
+        rounds: timed calls of each backend.
+        tell: receives the current activity.
 
     Returns:
-        Times, errors and memory; a peer that fails is left out and named.
+        Times, errors and memory; a backend that fails is excluded and named.
     """
     tell("weights")
     onnx = any(peer.needs_onnx for peer in peers)
@@ -101,9 +101,9 @@ class Race:
     """Workers that are built for one workload, and take turns.
 
     Args:
-        material: the workload, and where its numbers are.
-        cores: of each worker.
-        tell: is told what is being done.
+        material: the workload and its files.
+        cores: cores of each worker.
+        tell: receives the current activity.
     """
 
     def __init__(self, material: Material, cores: Sequence[int], tell: Tell) -> None:
@@ -114,7 +114,7 @@ class Race:
 
     def __enter__(self) -> "Race":
         if self.material.work.kind != "memory":
-            self.tell("what is right, in float64")
+            self.tell("reference in float64")
             with Worker(FLOAT64, self.material, self.cores) as worker:
                 self.truth = _outputs(worker)
         return self
@@ -147,14 +147,14 @@ class Race:
                 setattr(timing, name, value)
 
     def _turn(self, name: str, counts: bool) -> None:
-        """The calls of one turn, of which the last is timed."""
+        """Make the calls of one turn, of which the last is timed."""
         answers = [self._ask(name, "call") for _ in range(self.material.work.before + 1)]
         if counts and answers[-1]:
             timing = next(t for t in self.timings.found if t.peer == name)
             timing.seconds.append(answers[-1]["seconds"])
 
     def _ask(self, name: str, question: str) -> dict[str, float] | None:
-        """The answer of a peer; None if it is not there, or fails, after which it is not."""
+        """Return the answer of a backend; None if it has failed, now or before."""
         worker = self.workers.get(name)
         if worker is None:
             return None
@@ -165,7 +165,7 @@ class Race:
             return None
 
     def _leave(self, peer: Peer, why: str) -> None:
-        """Take a peer out, and say why."""
+        """Exclude a backend, and note why."""
         worker = self.workers.pop(peer.name, None)
         if worker is not None:
             worker.close()
@@ -173,10 +173,10 @@ class Race:
         (self.timings.notes if peer.may_fail else self.timings.failures).append(why)
 
     def _error(self, worker: Worker) -> float | None:
-        """How far a peer is from what is right.
+        """Return the error of a backend against the reference.
 
         Raises:
-            PeerError: too far: it computes something else.
+            PeerError: the error is too large.
         """
         if self.truth is None:
             return None
@@ -184,8 +184,8 @@ class Race:
         error = largest_error(found, self.truth, self.material)
         if not error <= TOLERANCE[kind]:  # NaN is an error, too
             raise PeerError(
-                f"{worker.peer.name} computes something else: its error is {error:.1e} of the "
-                f"result, and {TOLERANCE[kind]:.0e} would be float32."
+                f"{worker.peer.name} gives a wrong result: its relative error is {error:.1e}, but "
+                f"at most {TOLERANCE[kind]:.0e} is allowed for float32."
             )
         return error
 
@@ -193,15 +193,15 @@ class Race:
 def largest_error(
     found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], material: Material
 ) -> float:
-    """The largest relative error of what a worker returned.
+    """Return the largest relative error of the results of a worker.
 
     Args:
-        found: the result of its first call, and parameters after it.
-        truth: the same in float64; of a result with several images, those of the first and last.
-        material: has the parameters before the step, since the change is what is compared.
+        found: the result of its first call, and the parameters after it.
+        truth: the same in float64; for several images, those of the first and the last.
+        material: has the parameters before the step, since the change is compared.
 
     Returns:
-        The largest difference over the largest number; of parameters, lengths of vectors.
+        The largest difference divided by the largest number; for parameters, of norms.
     """
     errors = [_difference(found["result"], truth["result"])]
     for name in truth.keys() - {"result"}:

@@ -1,8 +1,8 @@
-"""A process in which one peer computes one workload, a call whenever it is told to.
+"""A process in which one backend computes one workload, one call per request.
 
-Run by its path, so that nothing is imported but what the peer needs. The first argument is the
-task as JSON. Answers are lines of JSON on what was standard output; lines that come in ask for
-"call", "outputs" (written to a file), or "memory".
+It is started by path, so that it imports only what the backend needs. The first argument is the
+task as JSON. Each line of input requests "call", "outputs" (written to a file), or "memory".
+Answers are lines of JSON on the original standard output.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ PR_SET_PDEATHSIG = 1
 
 
 class Task(NamedTuple):
-    """What to compute; the fields are those that :func:`experiments.bench.process.Worker` sends.
+    """The task, with the fields that :class:`experiments.bench.process.Worker` sends.
 
     Attributes:
-        file: the code of the peer.
-        package: that is imported before time is taken.
-        kind: of the workload, a function in the file.
-        options: of that function.
-        layers: of the network, as dictionaries.
-        folder: with the input, ``x.npy``, and the labels of training.
+        file: the code of the backend.
+        package: package to import before timing starts.
+        kind: kind of the workload, and name of a function in the file.
+        options: options of that function.
+        layers: layers of the network, as dictionaries.
+        folder: folder with the input, ``x.npy``, and the labels of training.
         weights: folder with the parameters, ``conv1_1.kernel.npy``, and ``network.onnx``.
-        cores: that may be used.
-        parent: the process that asks.
+        cores: cores to use.
+        parent: the process that sends requests.
         out: the file for outputs.
     """
 
@@ -50,23 +50,23 @@ class Task(NamedTuple):
     out: str
 
     def array(self, name: str) -> Any:
-        """An input, or a parameter such as ``conv1_1.kernel``."""
-        import numpy as np  # after the cores are set, which its threads take over
+        """Load an input, or a parameter such as ``conv1_1.kernel``."""
+        import numpy as np  # after the cores are set, which its threads inherit
 
         given = Path(self.folder, f"{name}.npy")
         return np.load(given if given.exists() else Path(self.weights, f"{name}.npy"))
 
     def parameters(self) -> dict[str, Any]:
-        """All kernels and biases by name."""
+        """Load all kernels and biases by name."""
         layers = [layer["name"] for layer in self.layers if layer["name"]]
         names = [f"{name}.{kind}" for name in layers for kind in ("kernel", "bias")]
         return {name: self.array(name) for name in names}
 
 
 def main() -> None:
-    """Build, answer, and end with the process that asks."""
+    """Build the network, answer requests, and end with the parent process."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # the output of libraries is not an answer
     task = Task(**json.loads(sys.argv[1]))
     _end_with(task.parent)
     os.sched_setaffinity(0, task.cores)
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _built(task: Task, say: Callable[[Any], None]) -> dict[str, Callable[[], Any]]:
-    """Build the network, tell how long it took to the first result, and what may be asked then."""
+    """Build the network, report the time to the first result, and return the possible requests."""
     started = time.perf_counter()
     importlib.import_module(task.package)
     module = _loaded(task.file)
@@ -111,20 +111,20 @@ def _loaded(file: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where torch.compile looks for its functions
+    sys.modules[spec.name] = module  # torch.compile looks up functions here
     spec.loader.exec_module(module)
     return module
 
 
 def _memory() -> dict[str, float]:
-    """Megabytes of this process in memory: the most, and now."""
+    """Return the peak and the current memory of this process, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     found = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
     return {"peak_mb": found["VmHWM:"] / 1024, "resident_mb": found["VmRSS:"] / 1024}
 
 
 def _end_with(parent: int) -> None:
-    """Be killed when the parent dies, even while stopped, when no closed pipe can be seen."""
+    """Ask the kernel to kill this process with its parent, even while it is stopped."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""What is computed: networks as lists of layers, sizes of images, and what it costs."""
+"""The workloads: networks as lists of layers, image sizes, and their cost."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from math import prod
 
 from jaxconv.models.vgg import STAGES, Stages, head_shapes
 
-CLASSES = 10  # of the training steps
+CLASSES = 10  # in the training steps
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One step of a network.
+    """One layer of a network.
 
     Attributes:
-        op: "conv" (3x3 or other, SAME, stride 1), "pool" (largest of 2x2), "mean" (over the map),
-            "flatten", "dense", or, of a machine, "read" and "copy".
-        name: of its parameters.
-        shape: of its kernel: (kh, kw, c_in, c_out) or (c_in, c_out).
-        relu: whether one follows.
+        op: "conv" (any kernel size, SAME, stride 1), "pool" (2x2 max pooling), "mean" (over the
+            map), "flatten", "dense", or, to measure memory, "read" and "copy".
+        name: name of its parameters.
+        shape: shape of its kernel: (kh, kw, c_in, c_out) or (c_in, c_out).
+        relu: whether a ReLU follows.
     """
 
     op: str
@@ -29,15 +29,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Workload:
-    """What each peer computes in one call.
+    """What each backend computes in one call.
 
     Attributes:
-        name: on the command line.
-        title: in tables.
+        name: name on the command line.
+        title: title in tables.
         kind: "inference", "training", or "memory".
         x: shape of the input, (b, h, w, c).
-        layers: of the network.
-        rounds: timed calls of each peer, unless asked otherwise.
+        layers: layers of the network.
+        rounds: default number of timed calls of each backend.
         before: calls before the timed one in each turn, so that short calls find warm caches.
     """
 
@@ -51,7 +51,7 @@ class Workload:
 
 
 def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer, ...]:
-    """Stages of 3x3 convolutions, a pool after each, then a head."""
+    """Return stages of 3x3 convolutions with a pool after each, then a head."""
     layers = []
     for stage, widths in enumerate(stages, 1):
         for index, filters in enumerate(widths, 1):
@@ -63,12 +63,12 @@ def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer
 
 
 def classifier(channels: int, classes: int) -> list[Layer]:
-    """The mean of each map, and one dense layer."""
+    """Return global average pooling and one dense layer."""
     return [Layer("mean"), Layer("dense", "fc", (channels, classes))]
 
 
 def macs(work: Workload) -> Iterator[int]:
-    """Multiply-accumulates of each layer for one image; taps on padding count."""
+    """Yield the MACs of each layer for one image; kernel elements on padding count."""
     rows, columns = (*work.x[1:3], 1)[:2]
     for layer in work.layers:
         if layer.op == "pool":
@@ -78,10 +78,10 @@ def macs(work: Workload) -> Iterator[int]:
 
 
 def flops(work: Workload) -> int:
-    """Floating-point operations of a call, convolutions computed directly; 2 a MAC.
+    """Return the floating-point operations of a call with direct convolution, 2 per MAC.
 
     A training step computes each layer three times: forwards, and the gradients of kernel and
-    input; but nobody needs that of the images.
+    input. The gradient of the images is not needed.
     """
     first, *others = macs(work)
     total = 3 * sum(others) + 2 * first if work.kind == "training" else first + sum(others)
@@ -89,7 +89,7 @@ def flops(work: Workload) -> int:
 
 
 def parameter_bytes(work: Workload) -> int:
-    """Of kernels and biases, float32."""
+    """Return the bytes of all kernels and biases, float32."""
     return 4 * sum(prod(layer.shape) + layer.shape[-1] for layer in work.layers if layer.shape)
 
 
@@ -134,16 +134,16 @@ WORKLOADS = {
 
 
 def product(n: int) -> Workload:
-    """A product of two (n, n) matrices."""
+    """Return a product of two (n, n) matrices."""
     layers = (Layer("dense", "matrix", (n, n)),)
     return Workload("product", f"matrix product, {n}x{n}", "inference", (n, n), layers, rounds=12)
 
 
 def memory(op: str, n: int) -> Workload:
-    """Reading or copying n numbers."""
+    """Return a workload that reads or copies n numbers."""
     title = f"{op} {4 * n / 1e6:.0f} MB"
     return Workload(op, title, "memory", (n,), (Layer(op),), rounds=7)
 
 
-# What a machine can do: too large for its caches, so that the rates are those of large networks.
+# The rates of a machine. The arrays exceed its caches, as those of large networks do.
 ROOFLINE = (product(3072), memory("read", 2**26), memory("copy", 2**26))

@@ -15,7 +15,7 @@ def test_contracts_leave_nothing_in_the_program():
 
 
 def test_the_contracts_are_held():
-    params, image, label = subject.material(2, ((4,), (5,)))
+    params, image, label = subject.random_inputs(2, ((4,), (5,)))
     params["head"] = params["head"][:, :9]
     jax.eval_shape(subject.training_step(subject.unpromised), params, image, label)
     with pytest.raises(jc.ShapeError):

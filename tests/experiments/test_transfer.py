@@ -189,7 +189,7 @@ def test_a_class_can_be_left_out(folder, tmp_path, tiny):
     [
         ("--at-least 9", "--at-least is 9, but a fifth is tested"),
         ("--size 31", "--size is 31, but VGG16 has five pools"),
-        ("--splits 1", "--splits is 1, but a spread is that of two"),
+        ("--splits 1", "--splits is 1, but a standard deviation needs two"),
         ("--seed -1", "--seed is -1, but seeds are not negative"),
         ("--out found.txt", "found.txt is of no known format"),
         ("--out no/such/found.json", "cannot be written"),
@@ -216,7 +216,7 @@ def test_no_folder_and_one_class_are_said(folder, tmp_path, capsys):
     one.mkdir()
     (folder / "red").rename(one / "red")
     assert transfer.main([str(one), *out]) == 2
-    assert "one folder of a class, red, and a classifier needs two" in capsys.readouterr().err
+    assert "one folder of a class, red, but a classifier needs two" in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_had_are_said(folder, tmp_path, monkeypatch, capsys):

@@ -1,9 +1,9 @@
-"""The same networks in each library, one a file.
+"""The same networks in each library, one file per library.
 
 A file has a function for each kind of workload that it can run, ``inference`` and ``training``.
-These take a task (``worker.Task``) and return two functions: one call, whose result is there when
-it returns (the output; the loss of a step), and the parameters after it, by name.
+Each takes a task (``worker.Task``) and returns two functions: one makes a call and returns its
+complete result (the output, or the loss of a step), the other returns the parameters by name.
 
-Each is loaded by its path, in a process of its own: importing a module of a package imports the
-package, and so JAX, which is no business of the others.
+Each file is loaded by path in its own process. Importing a module of a package would import the
+package, and so JAX, which the other libraries do not need.
 """

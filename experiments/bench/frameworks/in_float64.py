@@ -1,7 +1,7 @@
-"""What is right: float64, a convolution as products of matrices, one image at a time.
+"""The reference: float64, convolutions as matrix products, one image at a time.
 
-It shares no code with the peers. Of the outputs of inference only the first and the last are
-computed; a training step needs all images.
+It shares no code with the backends. Inference computes only the outputs of the first and the last
+image; a training step needs all images.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ RATE = 0.01
 
 
 def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """The network on the first and on the last image."""
+    """Run the network on the first and on the last image."""
     parameters, x = _wide(task)
     run = jax.jit(lambda parameters, x: _forward(task.layers, parameters, x[None])[0])
     return lambda: np.stack([run(parameters, x[0]), run(parameters, x[-1])]), dict
 
 
 def training(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """One step of gradient descent, its slopes the mean of those of the images."""
+    """Take one step of gradient descent with the mean gradient of the images."""
     parameters, x = _wide(task)
     labels = task.array("labels")
 
@@ -30,12 +30,12 @@ def training(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]
         scores = _forward(task.layers, parameters, x[None])[0]
         return jax.nn.logsumexp(scores) - scores[label]
 
-    slopes = jax.jit(jax.value_and_grad(loss))
-    total, *others = (slopes(parameters, *pair) for pair in zip(x, labels, strict=True))
+    gradients = jax.jit(jax.value_and_grad(loss))
+    total, *others = (gradients(parameters, *pair) for pair in zip(x, labels, strict=True))
     for other in others:
         total = jax.tree.map(jnp.add, total, other)
-    value, slope = jax.tree.map(lambda s: np.asarray(s) / len(x), total)
-    after = {name: np.asarray(p) - RATE * slope[name] for name, p in parameters.items()}
+    value, gradient = jax.tree.map(lambda s: np.asarray(s) / len(x), total)
+    after = {name: np.asarray(p) - RATE * gradient[name] for name, p in parameters.items()}
     return lambda: value, lambda: after
 
 

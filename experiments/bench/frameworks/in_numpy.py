@@ -1,4 +1,4 @@
-"""What the machine can do: NumPy's product of matrices, and memory read and copied."""
+"""The rates of the machine: NumPy's matrix product, and reading and copying memory."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """One product of matrices."""
+    """Compute one matrix product."""
     (layer,) = task.layers
     x = task.array("x")
     kernel, bias = (task.array(f"{layer['name']}.{kind}") for kind in ("kernel", "bias"))
@@ -16,7 +16,7 @@ def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]
 
 
 def memory(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]]]:
-    """Read or copy the input, a part on each core; NumPy lets the threads run at once."""
+    """Read or copy the input, a part on each core; NumPy releases the GIL."""
     (layer,) = task.layers
     x = task.array("x")
     parts, copies = (np.array_split(a, len(task.cores)) for a in (x, np.zeros_like(x)))

@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CPU with all its optimisations of graphs."""
+"""ONNX Runtime on a CPU with all its graph optimisations."""
 
 import importlib
 from collections.abc import Callable
@@ -22,10 +22,10 @@ def inference(task: Any) -> tuple[Callable[[], Any], Callable[[], dict[str, Any]
 
 
 def channels_first(x: np.ndarray) -> np.ndarray:
-    """Images as ONNX has them."""
+    """Return images in ONNX's layout."""
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
 
 
 def channels_last(y: np.ndarray) -> np.ndarray:
-    """Maps as we have them; a view."""
+    """Return feature maps in our layout, as a view."""
     return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y

@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU: float32, and as quick as it can be for one call at a time."""
+"""OpenVINO on a CPU: float32, with the latency hint for single calls."""
 
 import importlib
 from collections.abc import Callable

@@ -121,7 +121,7 @@ def test_peers_that_go_wrong_are_left_out_and_named(tmp_path):
     assert [timing.peer for timing in timings.found] == ["right"]
     assert len(timings.found[0].seconds) == 3
     wrong, raising, dying = timings.failures
-    assert wrong.startswith("wrong computes something else: its error is ")
+    assert wrong.startswith("wrong gives a wrong result: its relative error is ")
     assert raising == "raising does not run: ValueError: no such"
     assert dying == "dying was killed by SIGKILL: noise on standard output."
     assert timings.notes == [
@@ -188,7 +188,7 @@ BAD = {
     "--peers jax,": "--peers is '', which is not known.",
     "--workloads vgg16_b8": "'vgg16_b8', which is not known.\n  Fix: pass --workloads= one of "
     "'vgg16-b8', ",
-    "--workloads train-32 --peers onnxruntime": "train-32 is training, which no peer can do.\n"
+    "--workloads train-32 --peers onnxruntime": "No selected backend can run train-32 (training).\n"
     "  Fix: pass one of --peers=jaxconv, jax, ",
     "--cores 0,4096": "--cores is '4096', which is not known.",
     "--rounds 0": "'0' is not a whole number from 1 to 999999999",
@@ -208,7 +208,7 @@ def test_a_peer_that_is_not_installed_is_a_sentence(capsys, monkeypatch):
     lacking = Peer("gone", NUMPY.file, ("no-such-package",))
     monkeypatch.setattr(bench, "PEERS", {**PEERS, "gone": lacking})
     assert bench.main(["--peers", "gone"]) == 2
-    assert "gone needs no-such-package, and not all is installed.\n  Fix: python -m pip" in (
+    assert "gone needs no-such-package, which must be installed.\n  Fix: python -m pip" in (
         capsys.readouterr().err
     )
     assert lacking not in installed([*PEERS.values(), lacking])
