@@ -187,8 +187,8 @@ def test_a_class_can_be_left_out(folder, tmp_path, tiny):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--at-least 9", "--at-least is 9, but a fifth is tested"),
-        ("--size 31", "--size is 31, but VGG16 has five pools"),
+        ("--at-least 9", "--at-least is 9, but a fifth is for the test"),
+        ("--size 31", "--size is 31, but the five pools of VGG16 need"),
         ("--splits 1", "--splits is 1, but a standard deviation needs two"),
         ("--seed -1", "--seed is -1, but seeds are not negative"),
         ("--out found.txt", "found.txt is of no known format"),
