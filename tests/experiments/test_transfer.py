@@ -63,7 +63,7 @@ def test_features_are_the_means_of_the_last_maps(count, batch):
     np.testing.assert_allclose(found, np.asarray(maps).mean((1, 2)), rtol=1e-4, atol=1e-6)
     assert found.shape == (count, 6)
     assert np.ptp(found, 0).max() > 1e-3
-    assert told[-1] == "100 % of the pictures seen."
+    assert told[-1] == "100 % of the pictures processed."
 
 
 def test_both_trunks_are_shown_the_same_numbers(tmp_path, monkeypatch):
