@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from experiments.bench.backends import PEERS, Peer, installed
+from experiments.bench.backends import BACKENDS, Backend, installed
 from experiments.bench.machine import Roofline, machine, roofline
-from experiments.bench.process import PeerError
+from experiments.bench.process import BackendError
 from experiments.bench.results import LEGEND, chart, result, table
 from experiments.bench.timing import time_in_turn
 from experiments.bench.workloads import WORKLOADS, Workload
@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workloads", metavar="NAMES", help=f"workloads to run, of {_listed(WORKLOADS)}"
     )
-    parser.add_argument("--peers", metavar="NAMES", help=f"backends to time, of {_listed(PEERS)}")
+    parser.add_argument(
+        "--peers", metavar="NAMES", help=f"backends to time, of {_listed(BACKENDS)}"
+    )
     parser.add_argument("--rounds", type=positive, metavar="N", help="timed calls of each backend")
     parser.add_argument(
         "--cores", metavar="NUMBERS", help="cores to use, such as 0,1; default: all"
@@ -89,18 +91,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    peers = _peers(options.peers)
-    workloads = _workloads(options.workloads, peers)
+    backends = _backends(options.peers)
+    workloads = _workloads(options.workloads, backends)
     cores = _cores(options.cores)
     for path, suffixes in ((options.out, (".json",)), (options.chart, PICTURES)):
         if path is not None:
             check_writable(path, suffixes)
     try:
-        found = _measured(workloads, peers, cores, options.rounds)
+        found = _measured(workloads, backends, cores, options.rounds)
     except KeyboardInterrupt:
         print("bench: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
-    except PeerError as error:  # of the reference
+    except BackendError as error:  # of the reference
         raise UsageError(f"{error}\n  Fix: select fewer with --peers or --workloads.") from None
     results = found["workloads"]
     if options.out:
@@ -111,27 +113,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measured(
-    workloads: Sequence[Workload], peers: Sequence[Peer], cores: Sequence[int], rounds: int | None
+    workloads: Sequence[Workload],
+    backends: Sequence[Backend],
+    cores: Sequence[int],
+    rounds: int | None,
 ) -> dict[str, Any]:
     """Measure everything, print each table as soon as it is complete, and return plain data."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    about = _about(peers, cores)
+    about = _about(backends, cores)
     console.print(_sentence(about), markup=False)
     with tempfile.TemporaryDirectory(prefix="jaxconv-bench-") as folder:
         home = Path(folder)
         with _Telling("roofline") as tell:
-            peak = roofline(peers, home=home, cores=cores, tell=tell)
+            peak = roofline(backends, home=home, cores=cores, tell=tell)
         console.print(f"{peak}\n")
-        results = [_result(work, peers, home, cores, rounds, peak, console) for work in workloads]
+        results = [
+            _result(work, backends, home, cores, rounds, peak, console) for work in workloads
+        ]
     console.print("\n".join(LEGEND), markup=False)
     return about | {"roofline": vars(peak), "workloads": results}
 
 
 def _result(
     work: Workload,
-    peers: Sequence[Peer],
+    backends: Sequence[Backend],
     home: Path,
     cores: Sequence[int],
     rounds: int | None,
@@ -139,7 +146,7 @@ def _result(
     console: "Console",
 ) -> dict[str, Any]:
     """Measure one workload, and print its table."""
-    able = [peer for peer in peers if work.kind in peer.kinds]
+    able = [backend for backend in backends if work.kind in backend.kinds]
     with _Telling(work.title) as tell:
         timings = time_in_turn(
             work, able, home=home, cores=cores, rounds=rounds or work.rounds, tell=tell
@@ -175,9 +182,9 @@ class _Telling:
         self.status.update(f"{self.title}: {text}")
 
 
-def _about(peers: Sequence[Peer], cores: Sequence[int]) -> dict[str, Any]:
+def _about(backends: Sequence[Backend], cores: Sequence[int]) -> dict[str, Any]:
     """Return the date, the machine and the versions."""
-    versions = {name: v for peer in peers for name, v in (peer.versions() or {}).items()}
+    versions = {name: v for backend in backends for name, v in (backend.versions() or {}).items()}
     return {
         "command": "python -m experiments.bench",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -194,24 +201,28 @@ def _sentence(about: Mapping[str, Any]) -> str:
     return f"{here['processor']} ({vectors}), cores {used}.\n{versions}."
 
 
-def _peers(text: str | None) -> list[Peer]:
+def _backends(text: str | None) -> list[Backend]:
     """Return the named backends, which must be installed; default: all installed ones."""
-    chosen = [*_chosen("--peers", text, PEERS, installed([*PEERS.values()]))]
-    for peer in chosen:
-        if peer.versions() is None:
-            needs = " and ".join(peer.packages)
+    chosen = [*_chosen("--peers", text, BACKENDS, installed([*BACKENDS.values()]))]
+    for backend in chosen:
+        if backend.versions() is None:
+            needs = " and ".join(backend.packages)
             fix = "python -m pip install 'jaxconv[bench]', or -e '.[bench]' in a checkout."
-            raise UsageError(f"{peer.name} needs {needs}, which must be installed.\n  Fix: {fix}")
+            raise UsageError(
+                f"{backend.name} needs {needs}, which must be installed.\n  Fix: {fix}"
+            )
     return chosen
 
 
-def _workloads(text: str | None, peers: Sequence[Peer]) -> list[Workload]:
+def _workloads(text: str | None, backends: Sequence[Backend]) -> list[Workload]:
     """Return the named workloads; default: all that some backend can run."""
-    able = {kind for peer in peers for kind in peer.kinds}
+    able = {kind for backend in backends for kind in backend.kinds}
     chosen = [*_chosen("--workloads", text, WORKLOADS, [*WORKLOADS.values()])]
     for work in chosen:
         if text is not None and work.kind not in able:
-            names = _listed(peer.name for peer in PEERS.values() if work.kind in peer.kinds)
+            names = _listed(
+                backend.name for backend in BACKENDS.values() if work.kind in backend.kinds
+            )
             fix = f"pass one of --peers={names}."
             raise UsageError(
                 f"No selected backend can run {work.name} ({work.kind}).\n  Fix: {fix}"

@@ -11,7 +11,7 @@ OURS = "jaxconv"
 
 
 @dataclass(frozen=True)
-class Peer:
+class Backend:
     """One way to compute a workload.
 
     Attributes:
@@ -42,27 +42,27 @@ class Peer:
 
 INFERENCE = frozenset({"inference"})
 TORCH = FRAMEWORKS / "in_torch.py"
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer(OURS, FRAMEWORKS / "in_jaxconv.py", ("jaxconv", "jax", "jaxlib")),
-        Peer("jax", FRAMEWORKS / "in_jax.py", ("jax", "jaxlib")),
-        Peer("flax", FRAMEWORKS / "in_flax.py", ("flax", "jax", "jaxlib")),
-        Peer("torch", TORCH, ("torch",)),
-        Peer("torch-nhwc", TORCH, ("torch",), options={"layout": "channels_last"}),
-        Peer("torch-compile", TORCH, ("torch",), options={"compiled": True}, may_fail=True),
-        Peer("onnxruntime", FRAMEWORKS / "in_onnxruntime.py", ("onnxruntime", "onnx"), INFERENCE,
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend(OURS, FRAMEWORKS / "in_jaxconv.py", ("jaxconv", "jax", "jaxlib")),
+        Backend("jax", FRAMEWORKS / "in_jax.py", ("jax", "jaxlib")),
+        Backend("flax", FRAMEWORKS / "in_flax.py", ("flax", "jax", "jaxlib")),
+        Backend("torch", TORCH, ("torch",)),
+        Backend("torch-nhwc", TORCH, ("torch",), options={"layout": "channels_last"}),
+        Backend("torch-compile", TORCH, ("torch",), options={"compiled": True}, may_fail=True),
+        Backend("onnxruntime", FRAMEWORKS / "in_onnxruntime.py", ("onnxruntime", "onnx"), INFERENCE,
              needs_onnx=True),
-        Peer("openvino", FRAMEWORKS / "in_openvino.py", ("openvino", "onnx"), INFERENCE,
+        Backend("openvino", FRAMEWORKS / "in_openvino.py", ("openvino", "onnx"), INFERENCE,
              needs_onnx=True),
     )
 }  # fmt: skip
 
 # Not in the tables: the reference, and the rates of the machine.
-FLOAT64 = Peer("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
-NUMPY = Peer("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
+FLOAT64 = Backend("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
+NUMPY = Backend("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
 
 
-def installed(peers: Sequence[Peer]) -> list[Peer]:
+def installed(backends: Sequence[Backend]) -> list[Backend]:
     """Return the backends whose packages are installed."""
-    return [peer for peer in peers if peer.versions() is not None]
+    return [backend for backend in backends if backend.versions() is not None]

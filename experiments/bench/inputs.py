@@ -15,7 +15,7 @@ BIAS = 0.1  # standard deviation
 
 
 @dataclass(frozen=True)
-class Material:
+class WorkloadInputs:
     """A workload and the files with its inputs.
 
     Attributes:
@@ -43,7 +43,7 @@ class Material:
         return np.load(path) if path.exists() else 0.0
 
 
-def prepare(work: Workload, home: Path, onnx: bool) -> Material:
+def prepare(work: Workload, home: Path, onnx: bool) -> WorkloadInputs:
     """Write the input of a workload, and the weights of its network unless they exist.
 
     Args:
@@ -55,7 +55,7 @@ def prepare(work: Workload, home: Path, onnx: bool) -> Material:
         The workload and its files.
     """
     network = hashlib.sha256(repr(work.layers).encode()).hexdigest()[:12]
-    made = Material(work, home / work.name, home / f"weights-{network}")
+    made = WorkloadInputs(work, home / work.name, home / f"weights-{network}")
     made.folder.mkdir()
     random = np.random.default_rng(SEED)
     np.save(made.folder / "x.npy", random.standard_normal(work.x, np.float32))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.backends import NUMPY, OURS, Peer
+from experiments.bench.backends import NUMPY, OURS, Backend
 from experiments.bench.timing import Tell, Timings, time_in_turn
 from experiments.bench.workloads import ROOFLINE, flops
 
@@ -37,17 +37,17 @@ class Roofline:
 
 
 def roofline(
-    peers: Sequence[Peer], *, home: Path, cores: Sequence[int], tell: Tell = lambda _: None
+    backends: Sequence[Backend], *, home: Path, cores: Sequence[int], tell: Tell = lambda _: None
 ) -> Roofline:
     """Measure the rates: matrix products in each library, and memory with NumPy.
 
     Args:
-        peers: backends whose libraries multiply, once per library; jaxconv is excluded.
+        backends: backends whose libraries multiply, once per library; jaxconv is excluded.
         home: an existing folder for the matrices.
         cores: numbers of the cores.
         tell: receives the current activity.
     """
-    libraries = {q.packages[0]: q for q in peers if q.name != OURS and not q.may_fail}
+    libraries = {q.packages[0]: q for q in backends if q.name != OURS and not q.may_fail}
     multiply = [q for q in libraries.values() if "inference" in q.kinds] + [NUMPY]
     given = [(ROOFLINE[0], multiply), *((work, [NUMPY]) for work in ROOFLINE[1:])]
     product, read, copy = (
@@ -56,7 +56,7 @@ def roofline(
     )
     best = min(product.found, key=lambda timing: min(timing.seconds))
     return Roofline(
-        flops(product.work) / min(best.seconds) / 1e9, best.peer, _rate(read, 4), _rate(copy, 8)
+        flops(product.work) / min(best.seconds) / 1e9, best.backend, _rate(read, 4), _rate(copy, 8)
     )
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.backends import Peer
-from experiments.bench.inputs import Material
+from experiments.bench.backends import Backend
+from experiments.bench.inputs import WorkloadInputs
 
 SCRIPT = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OURS_ALONE = ("XLA_FLAGS",)  # the other backends use their defaults
 
 
-class PeerError(RuntimeError):
+class BackendError(RuntimeError):
     """A backend does not run, or died. The message says which and why."""
 
 
@@ -31,18 +31,18 @@ class Worker:
     ONNX Runtime, would take the cores from the others.
 
     Args:
-        peer: the backend.
-        material: the workload and its files.
+        backend: the backend.
+        inputs: the workload and its files.
         cores: cores that all its threads share.
 
     Raises:
-        PeerError: it cannot build the network, or compute it once.
+        BackendError: it cannot build the network, or compute it once.
     """
 
-    def __init__(self, peer: Peer, material: Material, cores: Sequence[int]) -> None:
-        self.peer = peer
-        self.out = material.folder / f"{peer.name}.npz"
-        task = material.task() | self._about(cores)
+    def __init__(self, backend: Backend, inputs: WorkloadInputs, cores: Sequence[int]) -> None:
+        self.backend = backend
+        self.out = inputs.folder / f"{backend.name}.npz"
+        task = inputs.task() | self._about(cores)
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(SCRIPT), json.dumps(task)],
@@ -64,7 +64,7 @@ class Worker:
         """Continue the process for one answer, to "call", "outputs" or "memory".
 
         Raises:
-            PeerError: it died, or the request failed.
+            BackendError: it died, or the request failed.
         """
         assert self.process.stdin is not None
         self._signal(signal.SIGCONT)
@@ -90,9 +90,9 @@ class Worker:
     def _about(self, cores: Sequence[int]) -> dict[str, Any]:
         """Return what the process needs to know besides the workload."""
         return {
-            "file": str(self.peer.file),
-            "package": self.peer.packages[0],
-            "options": dict(self.peer.options),
+            "file": str(self.backend.file),
+            "package": self.backend.packages[0],
+            "options": dict(self.backend.options),
             "cores": [*cores],
             "parent": os.getpid(),
             "out": str(self.out),
@@ -102,10 +102,10 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise PeerError(f"{self.peer.name} {self._end()}.")
+            raise BackendError(f"{self.backend.name} {self._end()}.")
         answer = json.loads(line)
         if "error" in answer:
-            raise PeerError(f"{self.peer.name} does not run: {answer['error']}")
+            raise BackendError(f"{self.backend.name} does not run: {answer['error']}")
         self._signal(signal.SIGSTOP)
         return answer
 

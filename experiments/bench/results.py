@@ -33,7 +33,7 @@ COLUMNS = 3  # of panels in the chart
 def result(timings: Timings, peak: Roofline) -> dict[str, Any]:
     """Return one workload as plain data, the fastest backend first."""
     work = timings.work
-    base = next((t for t in timings.found if t.peer == OURS), None)
+    base = next((t for t in timings.found if t.backend == OURS), None)
     rows = [_row(timing, timings, base, peak) for timing in timings.found]
     return {
         "name": work.name,
@@ -57,7 +57,7 @@ def _row(timing: Timing, timings: Timings, base: Timing | None, peak: Roofline) 
     ours = statistics.median(base.seconds) if base else None
     low, high = _quartiles(timing.seconds)
     return {
-        "peer": timing.peer,
+        "peer": timing.backend,
         "median_ms": round(median * 1e3, 4),
         "quartiles_ms": [round(low * 1e3, 4), round(high * 1e3, 4)],
         "times_ours": ours and round(median / ours, 3),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.bench.backends import FLOAT64, Peer
-from experiments.bench.inputs import Material, prepare
-from experiments.bench.process import PeerError, Worker
+from experiments.bench.backends import FLOAT64, Backend
+from experiments.bench.inputs import WorkloadInputs, prepare
+from experiments.bench.process import BackendError, Worker
 from experiments.bench.workloads import Workload
 
 WARM_UP = 2  # calls after the first
@@ -24,7 +24,7 @@ class Timing:
     """The measurements of one backend and workload.
 
     Attributes:
-        peer: name of the backend.
+        backend: name of the backend.
         seconds: time of each timed call.
         import_seconds: time to import its library.
         build_seconds: time from then to the first result: read weights, compile, compute.
@@ -33,7 +33,7 @@ class Timing:
         resident_mb: memory of its process at the end, in MiB.
     """
 
-    peer: str
+    backend: str
     seconds: list[float] = field(default_factory=list)
     import_seconds: float = 0.0
     build_seconds: float = 0.0
@@ -68,7 +68,7 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
 
 def time_in_turn(
     work: Workload,
-    peers: Sequence[Peer],
+    backends: Sequence[Backend],
     *,
     home: Path,
     cores: Sequence[int],
@@ -79,7 +79,7 @@ def time_in_turn(
 
     Args:
         work: the workload.
-        peers: backends that can run it.
+        backends: backends that can run it.
         home: an existing folder for weights, which later calls reuse.
         cores: numbers of the cores that each backend gets.
         rounds: timed calls of each backend.
@@ -89,10 +89,10 @@ def time_in_turn(
         Times, errors and memory; a backend that fails is excluded and named.
     """
     tell("weights")
-    onnx = any(peer.needs_onnx for peer in peers)
+    onnx = any(backend.needs_onnx for backend in backends)
     with Race(prepare(work, home, onnx), cores, tell) as race:
-        for peer in peers:
-            race.enter(peer)
+        for backend in backends:
+            race.enter(backend)
         race.run(rounds)
         return race.timings
 
@@ -101,21 +101,21 @@ class Race:
     """Workers that are built for one workload, and take turns.
 
     Args:
-        material: the workload and its files.
+        inputs: the workload and its files.
         cores: cores of each worker.
         tell: receives the current activity.
     """
 
-    def __init__(self, material: Material, cores: Sequence[int], tell: Tell) -> None:
-        self.material, self.cores, self.tell = material, cores, tell
-        self.timings = Timings(material.work, [], [], [])
+    def __init__(self, inputs: WorkloadInputs, cores: Sequence[int], tell: Tell) -> None:
+        self.inputs, self.cores, self.tell = inputs, cores, tell
+        self.timings = Timings(inputs.work, [], [], [])
         self.workers: dict[str, Worker] = {}
         self.truth: dict[str, np.ndarray] | None = None
 
     def __enter__(self) -> "Race":
-        if self.material.work.kind != "memory":
+        if self.inputs.work.kind != "memory":
             self.tell("reference in float64")
-            with Worker(FLOAT64, self.material, self.cores) as worker:
+            with Worker(FLOAT64, self.inputs, self.cores) as worker:
                 self.truth = _outputs(worker)
         return self
 
@@ -123,17 +123,17 @@ class Race:
         for worker in self.workers.values():
             worker.close()
 
-    def enter(self, peer: Peer) -> None:
-        """Build a peer, and let it take part if it computes what it should."""
-        self.tell(f"{peer.name}: building")
+    def enter(self, backend: Backend) -> None:
+        """Build a backend, and admit it if its result is right."""
+        self.tell(f"{backend.name}: building")
         try:
-            worker = self.workers[peer.name] = Worker(peer, self.material, self.cores)
+            worker = self.workers[backend.name] = Worker(backend, self.inputs, self.cores)
             error = self._error(worker)
-        except PeerError as failure:
-            self._leave(peer, str(failure))
+        except BackendError as failure:
+            self._leave(backend, str(failure))
             return
         seconds = {f"{name}_seconds": value for name, value in worker.seconds.items()}
-        self.timings.found.append(Timing(peer.name, error=error, **seconds))
+        self.timings.found.append(Timing(backend.name, error=error, **seconds))
 
     def run(self, rounds: int) -> None:
         """Warm all up, and time them call by call."""
@@ -142,15 +142,15 @@ class Race:
             for name in order:
                 self._turn(name, number > 0)
         for timing in [*self.timings.found]:
-            memory = self._ask(timing.peer, "memory") or {}
+            memory = self._ask(timing.backend, "memory") or {}
             for name, value in memory.items():
                 setattr(timing, name, value)
 
     def _turn(self, name: str, counts: bool) -> None:
         """Make the calls of one turn, of which the last is timed."""
-        answers = [self._ask(name, "call") for _ in range(self.material.work.before + 1)]
+        answers = [self._ask(name, "call") for _ in range(self.inputs.work.before + 1)]
         if counts and answers[-1]:
-            timing = next(t for t in self.timings.found if t.peer == name)
+            timing = next(t for t in self.timings.found if t.backend == name)
             timing.seconds.append(answers[-1]["seconds"])
 
     def _ask(self, name: str, question: str) -> dict[str, float] | None:
@@ -160,52 +160,52 @@ class Race:
             return None
         try:
             return worker.ask(question)
-        except PeerError as failure:
-            self._leave(worker.peer, str(failure))
+        except BackendError as failure:
+            self._leave(worker.backend, str(failure))
             return None
 
-    def _leave(self, peer: Peer, why: str) -> None:
+    def _leave(self, backend: Backend, why: str) -> None:
         """Exclude a backend, and note why."""
-        worker = self.workers.pop(peer.name, None)
+        worker = self.workers.pop(backend.name, None)
         if worker is not None:
             worker.close()
-        self.timings.found[:] = [t for t in self.timings.found if t.peer != peer.name]
-        (self.timings.notes if peer.may_fail else self.timings.failures).append(why)
+        self.timings.found[:] = [t for t in self.timings.found if t.backend != backend.name]
+        (self.timings.notes if backend.may_fail else self.timings.failures).append(why)
 
     def _error(self, worker: Worker) -> float | None:
         """Return the error of a backend against the reference.
 
         Raises:
-            PeerError: the error is too large.
+            BackendError: the error is too large.
         """
         if self.truth is None:
             return None
-        found, kind = _outputs(worker), self.material.work.kind
-        error = largest_error(found, self.truth, self.material)
+        found, kind = _outputs(worker), self.inputs.work.kind
+        error = largest_error(found, self.truth, self.inputs)
         if not error <= TOLERANCE[kind]:  # NaN is an error, too
-            raise PeerError(
-                f"{worker.peer.name} gives a wrong result: its relative error is {error:.1e}, but "
-                f"at most {TOLERANCE[kind]:.0e} is allowed for float32."
+            raise BackendError(
+                f"{worker.backend.name} gives a wrong result: its relative error is {error:.1e}, "
+                f"but at most {TOLERANCE[kind]:.0e} is allowed for float32."
             )
         return error
 
 
 def largest_error(
-    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], material: Material
+    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], inputs: WorkloadInputs
 ) -> float:
     """Return the largest relative error of the results of a worker.
 
     Args:
         found: the result of its first call, and the parameters after it.
         truth: the same in float64; for several images, those of the first and the last.
-        material: has the parameters before the step, since the change is compared.
+        inputs: has the parameters before the step, since the change is compared.
 
     Returns:
         The largest difference divided by the largest number; for parameters, of norms.
     """
     errors = [_difference(found["result"], truth["result"])]
     for name in truth.keys() - {"result"}:
-        before = material.before(name)
+        before = inputs.before(name)
         change = truth[name] - before
         wrong = found[name] - before - change
         errors.append(float(np.linalg.norm(wrong) / np.linalg.norm(change)))

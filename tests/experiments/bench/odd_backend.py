@@ -1,4 +1,4 @@
-"""A peer that goes wrong as its options say: a product of matrices by NumPy."""
+"""A backend that fails as its options say: a matrix product in NumPy."""
 
 import os
 import signal

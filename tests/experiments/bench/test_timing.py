@@ -14,7 +14,7 @@ from PIL import Image
 
 from experiments.bench import __main__ as bench
 from experiments.bench import machine
-from experiments.bench.backends import NUMPY, PEERS, Peer, installed
+from experiments.bench.backends import BACKENDS, NUMPY, Backend, installed
 from experiments.bench.inputs import prepare
 from experiments.bench.process import Worker
 from experiments.bench.results import chart, result
@@ -36,14 +36,14 @@ WORKLOADS = {
                       (Layer("conv", "conv", (3, 3, 4, 8), relu=True),), before=1),
 }  # fmt: skip
 SMALL = (product(32), memory("read", 50_000), memory("copy", 50_000))
-QUICK = [peer for peer in installed([*PEERS.values()]) if not peer.may_fail]
+QUICK = [backend for backend in installed([*BACKENDS.values()]) if not backend.may_fail]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One run of the command: its status, what it printed, and its files."""
     folder = tmp_path_factory.mktemp("bench")
-    given = ["--workloads", "seen,learnt", "--peers", ",".join(peer.name for peer in QUICK)]
+    given = ["--workloads", "seen,learnt", "--peers", ",".join(backend.name for backend in QUICK)]
     files = ["--out", str(folder / "bench.json"), "--chart", str(folder / "bench.png")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "WORKLOADS", WORKLOADS)
@@ -56,12 +56,12 @@ def run(tmp_path_factory):
             return status, printed.read(), folder
 
 
-def test_all_peers_compute_the_same(run):
+def test_all_backends_compute_the_same(run):
     status, printed, folder = run
     assert status == 0, printed
     seen, learnt = json.loads((folder / "bench.json").read_text())["workloads"]
-    assert {row["peer"] for row in seen["rows"]} == {peer.name for peer in QUICK}
-    able = {peer.name for peer in QUICK if "training" in peer.kinds}
+    assert {row["peer"] for row in seen["rows"]} == {backend.name for backend in QUICK}
+    able = {backend.name for backend in QUICK if "training" in backend.kinds}
     assert {row["peer"] for row in learnt["rows"]} == able >= {"jaxconv", "jax", "flax"}
     assert seen["failures"] == learnt["failures"] == seen["notes"] == []
     errors = [row["error"] for row in (*seen["rows"], *learnt["rows"])]
@@ -88,13 +88,13 @@ def test_tables_and_a_chart_are_made(run):
     _, printed, folder = run
     assert "Roofline of these cores: " in printed
     assert printed.count("times ours") == 3  # two tables, and the legend
-    for peer in QUICK:
-        assert f"│ {peer.name} " in printed
+    for backend in QUICK:
+        assert f"│ {backend.name} " in printed
     with Image.open(folder / "bench.png") as picture:
         assert picture.size[0] > 800
 
 
-def test_the_chart_has_a_bar_for_each_peer(run):
+def test_the_chart_has_a_bar_for_each_backend(run):
     found = json.loads((run[2] / "bench.json").read_text())["workloads"]
     panels = chart(found).axes
     assert [axes.get_title(loc="left") for axes in panels] == ["inference", "a step"]
@@ -104,21 +104,21 @@ def test_the_chart_has_a_bar_for_each_peer(run):
 
 
 def odd(name, **options):
-    return Peer(name, Path(__file__).with_name("odd_backend.py"), ("numpy",), options=options)
+    return Backend(name, Path(__file__).with_name("odd_backend.py"), ("numpy",), options=options)
 
 
-def test_peers_that_go_wrong_are_left_out_and_named(tmp_path):
-    peers = [
+def test_backends_that_fail_are_excluded_and_named(tmp_path):
+    backends = [
         odd("right"),
         odd("wrong", change=0.5),
         odd("dying", calls=4),
         odd("raising", raises="no such\nkernel"),
-        Peer("lacking", tmp_path / "none.py", ("no_such_package",), may_fail=True),
+        Backend("lacking", tmp_path / "none.py", ("no_such_package",), may_fail=True),
     ]
     work, told = SMALL[0], []
     cores = sorted(os.sched_getaffinity(0))
-    timings = time_in_turn(work, peers, home=tmp_path, cores=cores, rounds=3, tell=told.append)
-    assert [timing.peer for timing in timings.found] == ["right"]
+    timings = time_in_turn(work, backends, home=tmp_path, cores=cores, rounds=3, tell=told.append)
+    assert [timing.backend for timing in timings.found] == ["right"]
     assert len(timings.found[0].seconds) == 3
     wrong, raising, dying = timings.failures
     assert wrong.startswith("wrong gives a wrong result: its relative error is ")
@@ -204,11 +204,11 @@ def test_bad_input_is_a_sentence(capsys, given):
     assert BAD[given] in capsys.readouterr().err
 
 
-def test_a_peer_that_is_not_installed_is_a_sentence(capsys, monkeypatch):
-    lacking = Peer("gone", NUMPY.file, ("no-such-package",))
-    monkeypatch.setattr(bench, "PEERS", {**PEERS, "gone": lacking})
+def test_a_backend_that_is_not_installed_is_reported(capsys, monkeypatch):
+    lacking = Backend("gone", NUMPY.file, ("no-such-package",))
+    monkeypatch.setattr(bench, "BACKENDS", {**BACKENDS, "gone": lacking})
     assert bench.main(["--peers", "gone"]) == 2
     assert "gone needs no-such-package, which must be installed.\n  Fix: python -m pip" in (
         capsys.readouterr().err
     )
-    assert lacking not in installed([*PEERS.values(), lacking])
+    assert lacking not in installed([*BACKENDS.values(), lacking])

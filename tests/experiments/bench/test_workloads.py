@@ -32,7 +32,7 @@ def test_operations_of_one_layer_and_of_a_product():
     assert flops(product(10)) == 2000
 
 
-def test_each_peer_begins_in_turn():
+def test_each_backend_begins_in_turn():
     assert [*turns(["a", "b", "c"], 4)] == [[*"abc"], [*"bca"], [*"cab"], [*"abc"]]
     assert [*turns([], 2)] == []
 
@@ -47,7 +47,7 @@ def test_weights_are_random_and_the_same_each_time():
 
 
 @pytest.fixture
-def material(tmp_path):
+def inputs(tmp_path):
     return prepare(product(4), tmp_path, onnx=False)
 
 
@@ -63,17 +63,17 @@ MIDDLE = np.zeros((1, 4))
      (TRUTH[:, :3], np.nan)],
     ids=["right", "off", "swapped", "NaN", "of another shape"],
 )  # fmt: skip
-def test_the_error_is_that_of_the_first_and_last_image(material, ends, error):
+def test_the_error_is_that_of_the_first_and_last_image(inputs, ends, error):
     found = np.concatenate([ends[:1], MIDDLE[:, : ends.shape[1]], ends[1:]])
-    got = largest_error({"result": found}, {"result": TRUTH}, material)
+    got = largest_error({"result": found}, {"result": TRUTH}, inputs)
     np.testing.assert_allclose(got, error, rtol=1e-6)
 
 
-def test_the_error_of_a_step_is_that_of_what_it_changes(material):
-    before = material.before("matrix.bias").astype(np.float64)
+def test_the_error_of_a_step_is_that_of_what_it_changes(inputs):
+    before = inputs.before("matrix.bias").astype(np.float64)
     truth = {"result": LOSS, "matrix.bias": before + CHANGE}
     off = {"result": LOSS, "matrix.bias": before + CHANGE + OFF}
-    assert largest_error(truth, truth, material) == 0
-    np.testing.assert_allclose(largest_error(off, truth, material), 0.2, rtol=1e-6)
+    assert largest_error(truth, truth, inputs) == 0
+    np.testing.assert_allclose(largest_error(off, truth, inputs), 0.2, rtol=1e-6)
     still = {"result": LOSS, "matrix.bias": before}
-    np.testing.assert_allclose(largest_error(still, truth, material), 1)
+    np.testing.assert_allclose(largest_error(still, truth, inputs), 1)
