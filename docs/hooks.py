@@ -1,8 +1,8 @@
-"""What MkDocs does not do by itself: run the pages' code, take sections from elsewhere, and more.
+"""Hooks for MkDocs: run the code of all pages, and include text from elsewhere.
 
-A line ``{{ readme: A tour }}`` stands for that section of README.md, and ``{{ command: maps }}``
-for the options of that command, so that neither is written twice. Links that lead out of ``docs/``
-lead to copies of those files.
+A line ``{{ readme: A tour }}`` is replaced by that section of README.md, and a line
+``{{ command: maps }}`` by the options of that command, so that neither is written twice. A link
+that leads out of ``docs/`` leads to a copy of that file on the site.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,17 @@ from jaxconv.cli import main as cli  # noqa: E402
 from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")
-FETCHED = re.compile(
+EXTERNAL = re.compile(
     r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^\s>]+"
 )
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 DIRECTIVE = re.compile(r"^\{\{ (\w+): (.+) \}\}$", re.MULTILINE)
-RESULTS = ROOT / "experiments/results"  # what pages link to beside docs/
+# Files outside docs/ that are pages, or that pages link to.
+OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "experiments/results/*")
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
-    """In a strict build, hold all pages to what their code does."""
+    """In a strict build, run the code of all pages and compare the output."""
     for page in documents.pages() if config.strict else ():
         LOG.info("Running the code of %s", page.path.name)
         for problem in page.problems():
@@ -43,75 +43,70 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside ``docs/`` that pages link to."""
-    for path in sorted(RESULTS.iterdir()):
+    for path in sorted(path for pattern in OUTSIDE for path in ROOT.glob(pattern)):
         name = str(path.relative_to(ROOT))
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Fill in what stands elsewhere, and mend the links that then lead out of ``docs/``."""
-    home = Path(config.docs_dir) / page.file.src_uri
-    markdown = LINK.sub(lambda link: "](" + _inside(home.parent / link[1], home.parent), markdown)
-    return DIRECTIVE.sub(lambda found: DIRECTIVES[found[1]](found[2], home.parent), markdown)
+    """Replace directives, and rewrite links that lead out of ``docs/``."""
+    folder = (Path(config.docs_dir) / page.file.src_uri).parent
+    source = Path(page.file.abs_src_path or folder / "generated").parent
+    markdown = LINK.sub(lambda link: "](" + _site_link(source / link[1], folder), markdown)
+    return DIRECTIVE.sub(lambda match: DIRECTIVES[match[1]](match[2], folder), markdown)
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> None:
-    """Hold pages to asking no other host for anything when they are read."""
-    for fetched in FETCHED.findall(output):
-        LOG.warning("%s asks another host: %s", page.file.src_uri, fetched)
+    """Warn about a page that loads anything from another host."""
+    for element in EXTERNAL.findall(output):
+        LOG.warning("%s loads from another host: %s", page.file.src_uri, element)
 
 
-def _inside(target: Path, start: Path) -> str:
-    """The link to a file of the repository, from a folder of ``docs/``."""
+def _site_link(target: Path, folder: Path) -> str:
+    """Return the link to a file of the repository, from a page in a folder of ``docs/``."""
     path = Path(os.path.normpath(target)).relative_to(ROOT)
-    place = path.relative_to("docs") if path.parts[0] == "docs" else path
-    return os.path.relpath(ROOT / "docs" / place, start)
+    on_site = path.relative_to("docs") if path.parts[0] == "docs" else path
+    return os.path.relpath(ROOT / "docs" / on_site, folder)
 
 
-def _readme(heading: str, start: Path) -> str:
-    """A section of README.md with its heading, or what stands above the first one."""
+def _readme_section(heading: str, folder: Path) -> str:
+    """Return a section of README.md with its heading; "top" is the text above the first one."""
     above, *sections = re.split(r"^(?=## )", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     named = {section.splitlines()[0][3:]: section for section in sections} | {"top": above}
-    return LINK.sub(lambda link: "](" + _inside(ROOT / link[1], start), named[heading])
+    return LINK.sub(lambda link: "](" + _site_link(ROOT / link[1], folder), named[heading])
 
 
-def _command(name: str, _: Path) -> str:
-    """A command's usage and its options, as a table."""
-    parser = _commands()[name]
+def _command_table(name: str, _: Path) -> str:
+    """Return a command's description and usage, and its options as a table."""
+    subparsers = (action.choices for action in cli._parser()._actions)
+    commands = next(choices for choices in subparsers if isinstance(choices, dict))
+    parser: argparse.ArgumentParser = commands[name]
     usage = parser.format_usage().removeprefix("usage: ")
-    rows = [f"| {_taken(action)} | {_told(action)} |" for action in _options(parser)]
-    table = "\n".join(["| option | what it does |", "|---|---|", *rows])
+    options = (action for action in parser._actions if action.dest != "help")
+    rows = [f"| {_option_syntax(option)} | {_option_help(option)} |" for option in options]
+    table = "\n".join(["| option | meaning |", "|---|---|", *rows])
     return f"{parser.description}\n\n```bash\n{usage}```\n\n{table}\n\n{parser.epilog or ''}"
 
 
-def _commands() -> dict[str, argparse.ArgumentParser]:
-    choices = (action.choices for action in cli._parser()._actions)
-    return next(found for found in choices if isinstance(found, dict))
-
-
-def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    return (action for action in parser._actions if action.dest != "help")
-
-
-def _taken(action: argparse.Action) -> str:
-    value: Any = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
+def _option_syntax(action: argparse.Action) -> str:
     if not action.option_strings:
         return f"`{action.metavar or action.dest}`"
+    value: Any = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
     if action.choices:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     return f"`{action.option_strings[0]} {value}`".replace(" `", "`")
 
 
-def _told(action: argparse.Action) -> str:
-    """What an option is, and what it is where it is not given."""
-    more = "required" if action.required and action.option_strings else _default(action.default)
+def _option_help(action: argparse.Action) -> str:
+    """Return the help of an option, and whether it is required or its default."""
+    default = action.default[0] if isinstance(action.default, tuple) else action.default
+    more = ""
+    if action.required and action.option_strings:
+        more = "required"
+    elif isinstance(default, str | int) and default is not False:
+        more = f"default: `{default}`"
     return "; ".join(filter(None, (action.help, more))).replace("|", "\\|")
 
 
-def _default(value: Any) -> str:
-    plain = value[0] if isinstance(value, tuple) else value
-    return f"default: `{plain}`" if isinstance(plain, str | int) and plain is not False else ""
-
-
-DIRECTIVES = {"readme": _readme, "command": _command}
+DIRECTIVES = {"readme": _readme_section, "command": _command_table}

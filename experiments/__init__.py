@@ -1,1 +1,1 @@
-"""Experiments: one script a question, whose docstring says how to run it and what to expect."""
+"""Experiments: one script per question. Its docstring says how to run it and what to expect."""

@@ -1,10 +1,10 @@
-"""What differs between runs of ``experiments.train``, and which did best?
+"""How do runs of ``experiments.train`` differ, and which is the best?
 
     python -m experiments.compare RUN RUN [RUN ...] [--out curves.png]
 
-RUN is the folder of a run, such as ``runs/digits``; one that is still going on has fewer numbers.
-Prints the options that differ, then the numbers side by side; * marks the best. ``--out`` draws the
-curves of all runs in one picture.
+RUN is the folder of a run, such as ``runs/digits``. An unfinished run has fewer numbers. Prints the
+options that differ, then the numbers side by side; * marks the best. ``--out`` draws the curves of
+all runs in one figure.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from experiments.training.logs import as_json, read_metrics
 from experiments.training.report import CONFIG, SUMMARY, flat
 from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, drawn, save
 
-WIDTH = 120  # characters of a line where there is no terminal
+WIDTH = 120  # characters per line without a terminal
 ABSENT = "-"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read.
+    """A run, read from its folder.
 
     Attributes:
-        name: as the user wrote it.
-        config: its options, one name each.
-        summary: its numbers, one name each; empty while it goes on.
-        metrics: what it logged.
+        name: the folder as the user wrote it.
+        config: options by flat name.
+        summary: results by flat name; empty for an unfinished run.
+        metrics: lines of ``metrics.jsonl``.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Run:
     metrics: Sequence[Mapping[str, Any]]
 
     def logged(self, name: str) -> list[float]:
-        """Collect the finite values of a metric, in order.
+        """Return all finite values of a metric, in order.
 
         Args:
             name: such as "loss".
@@ -86,7 +86,7 @@ _last = operator.itemgetter(-1)
 TABLE_ROWS = {
     "test accuracy": TableRow(_summary("test_accuracy"), "{:.2%}", max),
     "error": TableRow(_summary("error"), "{:.2%}", min),
-    "best test accuracy on the way": TableRow(_metrics("test_accuracy", max), "{:.2%}", max),
+    "best test accuracy during training": TableRow(_metrics("test_accuracy", max), "{:.2%}", max),
     "last test loss": TableRow(_metrics("test_loss", _last), "{:.4f}", min),
     "last training loss": TableRow(_metrics("loss", _last), "{:.4f}", min),
     "seconds": TableRow(_summary("seconds"), "{:,.1f}", min),
@@ -101,7 +101,7 @@ def read_run(folder: Path) -> Run:
     """Read the folder of a run.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the folder is not a run.
 
     Args:
         folder: of the run.
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> Run:
     if not (folder / CONFIG).is_file():
         why = f"it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
         raise UsageError(
-            f"{folder} is no run: {why}. "
+            f"{folder} is not a run: {why}. "
             "Fix: pass folders that experiments.train wrote, such as runs/digits."
         )
     config, summary = (flat(_read(folder / name)) for name in (CONFIG, SUMMARY))
@@ -120,7 +120,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """An object of JSON; an empty one without a file."""
+    """Read a JSON object; {} without a file."""
     if not path.exists():
         return {}
     try:
@@ -128,15 +128,15 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise UsageError(f"{path} is damaged. Fix: run experiments.train --resume for it again.")
+        raise UsageError(f"{path} is damaged. Fix: run experiments.train --resume for this run.")
     return content
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The values, as text, of those names for which they are not all the same.
+    """Return the values, as text, of the names whose values are not all the same.
 
     Args:
-        tables: by name, the values of each run; an empty one is unknown, and differs from none.
+        tables: values by name, one table per run. An empty table differs from none.
     """
     names = dict.fromkeys(name for table in tables for name in table)
     rows = {name: [_value_text(table, name) for table in tables if table] for name in names}
@@ -155,7 +155,7 @@ def _value_text(table: Mapping[str, Any], name: str) -> str:
 
 
 def numbers(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The numbers of all runs as text, the best marked; those that no run has are left out.
+    """Return the numbers of all runs as text, with the best marked, if any run has them.
 
     Args:
         runs: to compare.
@@ -177,7 +177,7 @@ def _marked(row: Sequence[float | None], number: TableRow) -> list[str]:
 
 
 def table(title: str, runs: Sequence[Run], rows: Mapping[str, Sequence[str]]) -> Table:
-    """Rows for rich, a column a run.
+    """Return a table with one column per run.
 
     Args:
         title: above the table.
@@ -198,7 +198,7 @@ def table(title: str, runs: Sequence[Run], rows: Mapping[str, Sequence[str]]) ->
 
 
 def show(runs: Sequence[Run], console: Console) -> None:
-    """Print what differs, and the numbers.
+    """Print the differences and the numbers.
 
     Args:
         runs: to compare.
@@ -210,35 +210,42 @@ def show(runs: Sequence[Run], console: Console) -> None:
     config = differing([run.config for run in runs])
     where = differing(settings)
     if config:
-        console.print(table("What differs", runs, config))
+        console.print(table("Options that differ", runs, config))
     else:
         console.print("The options of these runs are the same.\n")
     if where:
-        console.print(table("Where they ran", runs, where))
-    console.print(table("Numbers, the best marked *", runs, numbers(runs)))
+        console.print(table("Versions and machines that differ", runs, where))
+    console.print(table("Numbers (* marks the best)", runs, numbers(runs)))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.compare", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"curves: {', '.join(PICTURES)}")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"draw the curves into this file ({', '.join(PICTURES)})",
+    )
     return parser.parse_args(arguments)
 
 
 def _checked(options: argparse.Namespace) -> list[Run]:
-    """The runs that are asked for."""
+    """Return the requested runs."""
     folders = [folder.resolve() for folder in options.runs]
     if len({*folders}) < max(len(folders), 2):
-        raise UsageError("Runs are compared with others. Fix: pass two folders or more, each once.")
+        raise UsageError(
+            "A comparison needs two different runs. Fix: pass two folders or more, each once."
+        )
     if options.out:
         check_writable(options.out, PICTURES)
     return [read_run(folder) for folder in options.runs]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare runs; 2 if they cannot be.
+    """Compare runs. The exit status is 2 if that is not possible.
 
     Args:
         arguments: the command line; None for that of this process.

@@ -1,10 +1,10 @@
-"""What do jaxconv and other tools say about the same networks?
+"""What do jaxconv and other tools report for the same networks?
 
     python -m experiments.comparison
 
-Ten mistakes, and six networks that are right although it is hard to see, are given to each tool
-with the same contract: what the function takes and what it returns. Writes ``docs/comparison.md``.
-Expected: jaxconv's layers refuse all ten mistakes, and ``jc.check`` proves all six networks.
+Ten mistakes and six correct networks that look suspicious are given to each tool, with the same
+contract for inputs and outputs. Writes ``docs/comparison.md``.
+Expected: jaxconv's layers reject all ten mistakes, and ``jc.check`` proves all six networks.
 """
 
 import argparse
@@ -36,16 +36,16 @@ class Case(NamedTuple):
     """A network with its contract.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         plain: the function in plain JAX or Flax.
         layers: the same with jaxconv's layers.
-        takes: the contract's argument, which is a float32 array.
-        returns: the contract's result.
-        at: sizes for the tools that need some: of a mistake, sizes at which it does harm.
-        given: what is passed, where that is not what the contract says.
-        where: the sizes asked about, as jaxconv takes them.
-        stands_for: the same for jax.export: what stands for a name there.
-        constraints: and what holds of its names.
+        takes: shape of the argument in the contract, float32.
+        returns: shape of the result in the contract.
+        at: sizes for the tools that need concrete ones; for a mistake, sizes at which it matters.
+        given: shape of the actual argument, if it differs from the contract.
+        where: condition on the sizes, for jaxconv.
+        stands_for: replacements of names for jax.export.
+        constraints: conditions on the sizes for jax.export.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Case(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a tool said.
+    """The answer of a tool.
 
     Attributes:
         accepts: whether it accepted the network.
-        sizes: for which sizes.
-        line: its message in short.
-        message: the whole of it.
+        sizes: the sizes for which it accepted the network.
+        line: the message in short.
+        message: the complete message.
     """
 
     accepts: bool
@@ -108,7 +108,7 @@ def jaxconv_dense_head(x: Any) -> Any:
 
 
 def mean(layer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What a classifier does at its end."""
+    """Add the global mean of a classifier."""
     return lambda x: layer(x).mean((1, 2))
 
 
@@ -202,11 +202,11 @@ RIGHT = [
 ]  # fmt: skip
 
 
-# The tools: each takes a case and is called as its documentation says.
+# The tools: each takes a case, and is used as its documentation describes.
 
 
 def by_check(given: Case, function: Callable[[Any], Any]) -> Cell:
-    """jc.check with the contract."""
+    """Run jc.check with the contract."""
     verdict = jc.check(
         function, given.given or given.takes, returns=given.returns, where=given.where
     )
@@ -215,12 +215,12 @@ def by_check(given: Case, function: Callable[[Any], Any]) -> Cell:
 
 
 def by_check_of_layers(given: Case) -> Cell:
-    """jc.check of the network written with jaxconv's layers."""
+    """Run jc.check on the network with jaxconv's layers."""
     return by_check(given, given.layers)
 
 
 def by_check_of_plain(given: Case) -> Cell:
-    """jc.check of the network in plain JAX or Flax."""
+    """Run jc.check on the network in plain JAX or Flax."""
     return by_check(given, given.plain)
 
 
@@ -229,7 +229,7 @@ def _value(axis: str, sizes: Mapping[str, Any]) -> Any:
 
 
 def by_export(given: Case) -> Cell:
-    """jax.export with symbolic shapes, and the shapes of the result compared with the promise."""
+    """Run jax.export with symbolic shapes, and compare the result with the contract."""
     shape, _, dtype = (given.given or given.takes).partition(":")
     names = list(dict.fromkeys(re.findall(r"[a-z]\w*", shape)))
     written = [given.stands_for.get(name, name) for name in names]
@@ -261,7 +261,7 @@ def _example(given: Case) -> jax.ShapeDtypeStruct:
 
 
 def by_jaxtyping(given: Case) -> Cell:
-    """Annotations of argument and result, enforced by beartype at the sizes of one run."""
+    """Annotate argument and result, and let beartype check them at the sizes of one run."""
     takes = jaxtyping.Float[jax.Array, given.takes]
     returns = jaxtyping.Float[jax.Array, given.returns]
 
@@ -273,7 +273,7 @@ def by_jaxtyping(given: Case) -> Cell:
 
 
 def by_chex(given: Case) -> Cell:
-    """Assertions on argument and result, at the sizes of one run."""
+    """Assert the shapes of argument and result at the sizes of one run."""
 
     def network(x: Any) -> Any:
         axes = given.takes.split()
@@ -321,8 +321,8 @@ TOOL_DESCRIPTIONS = {
     "jaxconv, its layers": "`jc.check` of the network written with `jc.conv`, `jc.max_pool` and "
     "`jc.dense`, with `returns=` and `where=`.",
     "jaxconv, plain JAX": "`jc.check` of the same function that the other tools get.",
-    "jax.export": "exported with symbolic shapes and constraints; the shape of the result compared "
-    "with the promise.",
+    "jax.export": "exported with symbolic shapes and constraints; the shape of the result is "
+    "compared with the contract.",
     "jaxtyping + beartype": "argument and result annotated, traced for the sizes of one run.",
     "chex": "`assert_shape` and `assert_type` on argument and result, traced for the sizes of one "
     "run.",
@@ -330,34 +330,33 @@ TOOL_DESCRIPTIONS = {
 PAGE_HEAD = """\
 # What other tools say
 
-Made by `python -m experiments.comparison` with Python {python},
+This page was generated by `python -m experiments.comparison` with Python {python},
 {versions}.
 
-Ten mistakes and six networks that are right go through each tool, with the same contract: what the
-function takes and what it returns. Every answer and message below is what the tool said when this
-page was made.
+Ten mistakes and six correct networks are given to each tool, with the same contract for inputs and
+outputs. All answers and messages are from this run.
 
 {asked}
 
-The last two look at the sizes of one run and say nothing of others. Of a mistake they are handed
-sizes at which it does harm, which a user would first have to think of; of a network that is right,
-sizes that it accepts. A refusal counts whatever its reason: `jax.export` refuses the flatten before
-a dense layer for sizes that fit, too.
+The last two tools check the sizes of one run and report nothing about others. For a mistake they
+are given sizes at which it matters, which a user would first have to think of; for a correct
+network, sizes that it accepts. A rejection counts whatever its reason: `jax.export` also rejects
+the flatten before a dense layer for sizes that fit.
 
-## Ten mistakes, to be refused
+## Ten mistakes that should be rejected
 
 {mistakes}
 
-## Six networks that are right, to be accepted
+## Six correct networks that should be accepted
 
 {right}
 
-## The messages
+## Messages
 """
 
 
 def compare() -> dict[str, dict[str, Cell]]:
-    """What each tool says of each case."""
+    """Return the answer of each tool to each case."""
     with warnings.catch_warnings(action="ignore"):  # NumPy warns where a stride is 0
         return {
             case.name: {tool: call(case) for tool, call in TOOLS.items()}
@@ -366,7 +365,7 @@ def compare() -> dict[str, dict[str, Cell]]:
 
 
 def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
-    """The whole page."""
+    """Return the text of the page."""
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     head = PAGE_HEAD.format(
         python=platform.python_version(),
@@ -382,7 +381,7 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
 
 
 def table(cases: Sequence[Case], cells: Mapping[str, Mapping[str, Cell]], *, accept: bool) -> str:
-    """A row a case, a column a tool, and how often each tool is right."""
+    """Return a table with a row per case, a column per tool, and the number of right answers."""
     lines = [["", *TOOLS], ["---"] * (1 + len(TOOLS))]
     lines += [[case.name, *map(_cell_text, cells[case.name].values())] for case in cases]
     lines.append(
@@ -424,7 +423,7 @@ def _details(case: Case, row: Mapping[str, Cell]) -> str:
 
 
 def verdicts(text: str) -> dict[str, list[str]]:
-    """Of each case on a page, whether each tool accepts or refuses it."""
+    """Return, for each case on a page, whether each tool accepts or refuses it."""
     names = {case.name for case in MISTAKES + RIGHT}
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {
@@ -443,7 +442,7 @@ def main() -> None:
     options = parser.parse_args()
     text = page(compare())
     options.out.write_text(text)
-    print(text.partition("## The messages")[0])
+    print(text.partition("## Messages")[0])
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python -m experiments.proof_speed
 
-Each network is proven in a process of its own: once cold, right after the imports, and then five
-times with a new function each, so that nothing is cached; the median of these counts. Expected:
-VGG16 with any head under 0.5 s, ResNet-50 under 2 s even cold, chains that take about as many times
-longer as they are deeper, and less than 0.3 s that ``import jaxconv`` adds to ``import jax, flax``.
+Each network is proven in its own process: once cold, right after the imports, and then five times
+with a new function each, so that nothing is cached; the table has the median of these. Expected:
+VGG16 with any head under 0.5 s, ResNet-50 under 2 s even cold, times of chains roughly proportional
+to their depth, and less than 0.3 s that ``import jaxconv`` adds to ``import jax, flax``.
 
 Prints a table and writes ``experiments/results/proof_speed.json``.
 """
@@ -48,7 +48,7 @@ NETWORKS: dict[str, Callable[[], Callable[..., Any]]] = {
 
 
 def measure(name: str, repeats: int = 5) -> dict[str, Any]:
-    """Prove one network, first cold and then some more times.
+    """Prove one network, once cold and then ``repeats`` times.
 
     Args:
         name: a key of :data:`NETWORKS`.
@@ -81,7 +81,7 @@ TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def measure_imports(repeats: int) -> dict[str, Any]:
-    """Seconds of imports in fresh processes, in turn so that both see the same machine.
+    """Measure imports in new processes, in turn, so that both run under the same load.
 
     Args:
         repeats: timed imports of each kind.
@@ -105,7 +105,7 @@ def _output(command: Sequence[str]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as lines of text.
+    """Format the rows as text.
 
     Args:
         rows: of :func:`measure`.
@@ -130,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m experiments.proof_speed", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--only", choices=NETWORKS, help="print the row of this network as JSON")
-    parser.add_argument("--repeats", type=int, default=5, help="of each proof")
-    parser.add_argument("--imports", type=int, default=9, help="fresh processes for each import")
+    parser.add_argument("--repeats", type=int, default=5, help="warm proofs per network")
+    parser.add_argument("--imports", type=int, default=9, help="new processes per import")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
     if options.only:

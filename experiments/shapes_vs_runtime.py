@@ -1,12 +1,12 @@
-"""What do contracts cost? Time to compile a training step with and without them, and its run time.
+"""What do contracts cost? Compile time and run time of a training step with and without them.
 
     python -m experiments.shapes_vs_runtime
 
-Each layer of a VGG for pictures of 32 pixels and its loss promise their shapes, or do not. Both are
-compiled in turn, each time from nothing, and then run in turn, step by step. Contracts are held
-while JAX traces, and leave nothing in the program: its text is compared, too.
+All layers of a VGG for pictures of 32x32 pixels and its loss have contracts, or none has. Both
+versions are compiled in turn, without caches, and then run in turn, step by step. Contracts are
+checked while JAX traces and leave nothing in the program: the text of both is compared, too.
 
-Expected: the same program; a ratio of run times of 1.00 within the spread; 1.00 to 1.05 to compile.
+Expected: the same program; a ratio of run times of 1.00 within the noise; 1.00 to 1.05 to compile.
 Prints a table and writes ``experiments/results/shapes_vs_runtime.json``.
 """
 
@@ -36,7 +36,7 @@ Decorator = Callable[[str, Callable[..., Any]], Callable[..., Any]]  # a contrac
 
 
 def with_contract(text: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that is held to its contract.
+    """Return the function with a contract.
 
     Args:
         text: the contract.
@@ -49,7 +49,7 @@ def with_contract(text: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_contract(_: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself.
+    """Return the function itself.
 
     Args:
         _: the contract, ignored.
@@ -62,7 +62,7 @@ def without_contract(_: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def training_step(decorate: Decorator) -> Callable[..., Any]:
-    """A step of gradient descent: of parameters, pictures (b, 32, 32, 3) and labels (b,).
+    """Return a step of gradient descent for parameters, pictures (b, 32, 32, 3) and labels (b,).
 
     Args:
         decorate: adds a contract to a function, or does not.
@@ -93,7 +93,7 @@ def training_step(decorate: Decorator) -> Callable[..., Any]:
 
 
 def random_inputs(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax.Array, jax.Array]:
-    """Random parameters, pictures and labels.
+    """Return random parameters, pictures and labels.
 
     Args:
         batch: the number of images.
@@ -116,7 +116,7 @@ def random_inputs(batch: int, stages: Sequence[Sequence[int]]) -> tuple[Any, jax
 
 
 def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -> dict[str, Any]:
-    """Compile and run both in turn; seconds of each, and whether they are one program.
+    """Compile and run both in turn; return their times, and whether the programs are the same.
 
     Args:
         rounds: timed steps of each.
@@ -150,7 +150,7 @@ def measure(rounds: int, batch: int, stages: Sequence[Sequence[int]] = STAGES) -
 
 
 def ratio(seconds: dict[str, list[float]]) -> tuple[float, float, float]:
-    """The median of with over without, pair by pair, and its quartiles.
+    """Return the median of the ratios with/without, pair by pair, and their quartiles.
 
     Args:
         seconds: of the kinds "with" and "without".
@@ -164,7 +164,7 @@ def ratio(seconds: dict[str, list[float]]) -> tuple[float, float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 1 where the programs differ.
+    """Measure, print and write. The exit status is 1 if the programs differ.
 
     Args:
         arguments: the command line; None for that of this process.

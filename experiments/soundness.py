@@ -1,16 +1,16 @@
-"""Are the proofs right? Random networks, their verdicts, and tracing size by size.
+"""Are the proofs right? Compare the verdicts of random networks with tracing size by size.
 
     python -m experiments.soundness --networks 10000 --seed 0 --sizes 40 --processes 1
 
 Each network of ``tests/support/networks.py`` is checked, and its verdict compared with JAX's own
 tracing at sizes where mistakes would show: around the borders of what the verdict accepts and
-refuses, in the corners, and at random. Expected: no wrong answer and no crash; more than 98 % of
-the networks decided for every size; a median well under a second a check.
+rejects, in the corners, and at random. Expected: no wrong answer and no crash; more than 98 % of
+the networks decided for every size; a median well under a second per check.
 
-Networks are worked on in processes of their own, since isl cannot be interrupted: one that takes
-longer than ``--limit`` seconds is counted as slow. Each finished network is a line of ``--rows``;
-``--resume`` goes on where an interrupted run with the same versions and options stopped. The
-summary is written to ``--out``.
+Networks are checked in separate processes, since isl cannot be interrupted: a network that takes
+longer than ``--limit`` seconds counts as slow. Each finished network is a line of ``--rows``.
+``--resume`` continues an interrupted run with the same versions and options. The summary is
+written to ``--out``.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> list[Point]:
-    """Sizes at which to compare: of those the verdict speaks about, the most telling ones.
+    """Choose the sizes at which to compare, among those that the verdict decides.
 
     Half of them at most are at borders; the rest are corners and random sizes.
 
@@ -81,7 +81,7 @@ def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> 
 
 
 def _borders(verdict: jc.Verdict, names: Sequence[str], rng: random.Random) -> Iterator[Point]:
-    """The smallest sizes of each set, those nearest to random ones, and their neighbours."""
+    """Yield the smallest sizes of each set, those nearest to random sizes, and their neighbours."""
     sets = [verdict.accepts, *(failure.sizes for failure in verdict.failures)]
     for sizes in sets:
         if sizes.is_empty():
@@ -133,7 +133,7 @@ def examine(
 
 
 def _compared(network: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
-    """What a verdict says, and where tracing says otherwise."""
+    """Describe a verdict, and the sizes at which tracing disagrees."""
     results = [(point, disagreement(network, verdict, point)) for point in sizes]
     wrong = [[point, text] for point, text in results if text]
     return {
@@ -149,18 +149,18 @@ def _compared(network: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> 
     }
 
 
-# Running many: one process a batch, ended when it is silent for too long.
+# Many networks: one process per batch, killed if it is silent for too long.
 
 
 def _work(seeds: Sequence[int], sizes: int, send: Any) -> None:
-    """Examine networks in a process of their own, and send each row."""
+    """Examine networks in a separate process, and send each row."""
     for seed in seeds:
         send.send(examine(seed, sizes))
     send.close()
 
 
 def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks; one that takes too long or ends its process has no verdict.
+    """Yield a row per network. One that takes too long or ends its process has no verdict.
 
     Args:
         seeds: of the networks.
@@ -195,7 +195,7 @@ def _receive_row(receive: Any, limit: float) -> Row:
 
 
 def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Iterator[Row]:
-    """Rows of all these networks, from several processes at once, as they come.
+    """Yield a row per network, from several processes, in the order of completion.
 
     Args:
         seeds: of the networks.
@@ -219,7 +219,7 @@ def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Itera
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """What many rows show.
+    """Summarise all rows.
 
     Args:
         rows: of :func:`run`.
@@ -256,7 +256,7 @@ def _layers(rows: Sequence[Row]) -> collections.Counter[str]:
 
 
 def _notable(rows: Sequence[Row], checked: Sequence[Row]) -> dict[str, list[Row]]:
-    """Each network that did not end as it should, in full; of the others those that took long."""
+    """Return the networks with a problem in full, and the slowest of the others in short."""
     undecided = [row for row in checked if not row["decided"]]
     slowest = sorted(checked, key=lambda row: -row["seconds"])[:10]
     return {
@@ -272,7 +272,7 @@ def _brief(row: Row) -> Row:
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return the versions and options that the numbers depend on."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
@@ -285,7 +285,7 @@ def _setting(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rows(options: argparse.Namespace, setting: dict[str, Any]) -> list[Row]:
-    """Rows of an interrupted run, if this one goes on with it; else begin the file."""
+    """Return the rows of the run to resume, or start a new file."""
     path = options.rows
     if not (options.resume and path.exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,8 +294,8 @@ def _rows(options: argparse.Namespace, setting: dict[str, Any]) -> list[Row]:
     before, *rows = map(json.loads, path.read_text().splitlines())
     if before != setting:
         sys.exit(
-            f"{path} comes from another run: {before}, but now {setting}.\n"
-            "Fix: leave out --resume, or use the same commit, versions and options."
+            f"{path} is from another run: {before}, but now {setting}.\n"
+            "Fix: omit --resume, or use the same commit, versions and options."
         )
     return rows
 
@@ -304,21 +304,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.soundness", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--networks", type=int, default=10_000, help="how many")
+    parser.add_argument("--networks", type=int, default=10_000, help="number of networks")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the first; the next are seed + 1..."
+        "--seed", type=int, default=0, help="seed of the first network; the next have seed + 1, ..."
     )
-    parser.add_argument("--sizes", type=int, default=40, help="compared for each network")
-    parser.add_argument("--processes", type=int, default=1, help="working at once")
-    parser.add_argument("--limit", type=float, default=120, help="seconds for one network")
+    parser.add_argument("--sizes", type=int, default=40, help="sizes to compare per network")
+    parser.add_argument("--processes", type=int, default=1, help="number of parallel processes")
+    parser.add_argument("--limit", type=float, default=120, help="seconds per network")
     parser.add_argument("--rows", type=Path, default=Path("runs/soundness.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("experiments/results/soundness.json"))
-    parser.add_argument("--resume", action="store_true", help="go on with --rows")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --rows")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; 1 if an answer was wrong or missing.
+    """Run the experiment. The exit status is 1 if an answer is wrong or missing.
 
     Args:
         arguments: the command line; None for that of this process.
@@ -352,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_progress(row: Row, done: int, count: int, start: float) -> None:
-    """A line for each network that is not right, and now and then how far it is."""
+    """Print each network with a problem, and from time to time the progress."""
     if row["outcome"] != "right":
         print(json.dumps(row | {"wrong": row.get("wrong", [])[:1]}), flush=True)
     if done % 50 == 0 or done == count:

@@ -5,14 +5,14 @@
     python -m experiments.train folder=photos/ --data.size 96
     python -m experiments.train digits --resume
 
-Everything that a recipe says can be said otherwise (``digits --help``). A run's folder, by default
-``runs/RECIPE``, holds its checkpoints and its logs (JSON lines and TensorBoard), in the end the
-network (``model.safetensors``) and ``report.md``. Ctrl-C and SIGTERM save before they end a run,
-and ``--resume`` goes on where it was, bit for bit; a run that was killed goes on from its last
-checkpoint.
+Every setting of a recipe is an option (``digits --help``). The folder of a run, by default
+``runs/RECIPE``, contains checkpoints and logs (JSON lines and TensorBoard), and at the end the
+network (``model.safetensors``) and ``report.md``. Ctrl-C and SIGTERM save a checkpoint before they
+end a run. ``--resume`` continues from there, bit for bit; a run that was killed continues from its
+last checkpoint.
 
-Expected: what each recipe in ``experiments/training/recipes.py`` says, such as 99 % of the digits
-of scikit-learn after half a minute on two cores, from the start of the command to the report.
+Expected: the result that each recipe in ``experiments/training/recipes.py`` states, such as 99 %
+test accuracy on the digits of scikit-learn after half a minute on two cores, including the report.
 """
 
 import errno
@@ -54,7 +54,7 @@ from experiments.training.steps import State, Steps, prepared, smoothed, steps_o
 from jaxconv.models.weights import Preprocessing, write
 
 TEST_BATCH = 256
-SAMPLE = 10_000  # pictures that the mean and the spread of all are taken of
+SAMPLE = 10_000  # pictures from which the mean and the standard deviation are estimated
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Run:
     """A run of a recipe.
 
     Attributes:
-        recipe: what is done.
-        out: the folder of the run; runs/RECIPE by default.
-        resume: go on with the run in that folder.
+        recipe: the settings of the run.
+        out: the folder of the run; default: runs/RECIPE.
+        resume: continue the run in that folder.
         save_every: steps between checkpoints.
-        test_every: steps between tests; an epoch by default.
-        keep: newest checkpoints that are kept, beside the best.
-        devices: where it is computed.
+        test_every: steps between tests; default: one epoch.
+        keep: how many of the newest checkpoints to keep, besides the best one.
+        devices: the devices to train on.
     """
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
@@ -81,7 +81,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; the exit status is 2 where it cannot, and 128 and more where a signal ended it.
+    """Train. The exit status is 2 if training is impossible, and 128 or more after a signal.
 
     Args:
         arguments: the command line; None for that of this process.
@@ -101,12 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception, out: Path) -> str:
-    """What a user can mend, as a sentence; nothing for any other error."""
+    """Return the message for an error that a user can fix; "" for any other error."""
     if isinstance(error, TrainingError):
         return str(error)
-    # A full disk comes as OSError, or in the words of the threads that write checkpoints.
+    # A full disk raises OSError, or an error of the threads that write checkpoints.
     if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
-        return f"The disk of {out} is full. Fix: make room, then go on with --resume."
+        return f"The disk of {out} is full. Fix: free some space, then continue with --resume."
     return ""
 
 
@@ -121,7 +121,7 @@ def _options(arguments: Sequence[str]) -> Run:
 
 
 def train(run: Run) -> int:
-    """Run a recipe from its start, or from where it was, to its report; the exit status.
+    """Run a recipe, from its start or from a checkpoint, to its report; return the exit status.
 
     Args:
         run: the options, with ``out``.
@@ -141,7 +141,7 @@ def train(run: Run) -> int:
     with Checkpoints(out, run.keep, print) as checkpoints, Stop() as stop:
         state = _go(run, data, steps, mesh, total, checkpoints, stop, clock, best)
     if stop.signal:
-        print(f"train: stopped and saved; add --resume to go on with the run in {out}.")
+        print(f"train: stopped and saved. To continue, add --resume (run: {out}).")
         return 128 + stop.signal
     logits = _logits(steps, state, data.test, mesh)
     if jax.process_index() == 0:
@@ -160,7 +160,7 @@ def _go(
     clock: "Clock",
     best: float,
 ) -> State:
-    """Take all steps that are left; the last state."""
+    """Take the remaining steps, and return the last state."""
     assert run.out
     recipe = run.recipe
     processes = {"process": jax.process_index(), "processes": jax.process_count()}
@@ -193,7 +193,7 @@ def _go(
 
 
 def _restored(checkpoints: Checkpoints, first: State, stream: Batches, clock: "Clock") -> State:
-    """The state of the newest checkpoint, if any; data and clock go on from there, too."""
+    """Restore the newest checkpoint, if any, with the position of the data and the clock."""
     found = checkpoints.restore(first)
     if not found:
         return first
@@ -204,10 +204,10 @@ def _restored(checkpoints: Checkpoints, first: State, stream: Batches, clock: "C
 
 
 class Clock:
-    """The time of a run, that of all its parts together.
+    """The total time of a run, over all its parts.
 
     Attributes:
-        before: seconds that earlier parts took, up to the checkpoint that this one goes on from.
+        before: seconds of earlier parts, up to the checkpoint from which this one continues.
     """
 
     def __init__(self) -> None:
@@ -215,17 +215,17 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Since the start of the run."""
+        """Seconds since the start of the run."""
         return self.before + time.monotonic() - self._started
 
 
 class Pace:
-    """How fast steps follow one another.
+    """The speed of training steps.
 
     Args:
-        batch: pictures a step.
-        stream: where they come from.
-        best: pictures a second at the rate of a large matrix product.
+        batch: pictures per step.
+        stream: the batches.
+        best: pictures per second at the rate of a large matrix product.
     """
 
     def __init__(self, batch: int, stream: Batches, best: float) -> None:
@@ -233,7 +233,7 @@ class Pace:
         self._then = self._now()
 
     def lap(self) -> tuple[float, float, float]:
-        """Since the last call: pictures a second, the share of time waited, that of the best."""
+        """Return pictures per second since the last call, and the shares of waiting and best."""
         (start, waited), self._then = self._then, self._now()
         seconds = self._then[0] - start
         pace = self._batch / seconds
@@ -244,7 +244,7 @@ class Pace:
 
 
 def _on_devices(steps: Steps, mesh: Mesh, cut: bool) -> Steps:
-    """The steps compiled, once each, with their states where they are to lie."""
+    """Compile each step once, with the sharding of its state."""
     lie = shardings(jax.eval_shape(steps.start), mesh, cut)
     whole = NamedSharding(mesh, PartitionSpec())
     train = chex.assert_max_traces(steps.train, n=1)
@@ -257,7 +257,7 @@ def _on_devices(steps: Steps, mesh: Mesh, cut: bool) -> Steps:
 
 
 def _checked(step: int, found: Any, out: Path) -> dict[str, float]:
-    """What a step says of itself, as numbers."""
+    """Return the metrics of a step as floats."""
     numbers = {name: float(value) for name, value in found.items()}
     if not np.isfinite(numbers["loss"]):
         raise TrainingError(
@@ -269,7 +269,7 @@ def _checked(step: int, found: Any, out: Path) -> dict[str, float]:
 
 
 def _logits(steps: Steps, state: State, source: Source, mesh: Mesh) -> np.ndarray:
-    """The logits of all pictures of a source, (n, classes)."""
+    """Return the logits of all pictures of a source, (n, classes)."""
     found = []
     processes, process = jax.process_count(), jax.process_index()
     for start in range(0, len(source), TEST_BATCH):
@@ -281,7 +281,7 @@ def _logits(steps: Steps, state: State, source: Source, mesh: Mesh) -> np.ndarra
 
 
 def _tested(steps: Steps, state: State, source: Source, mesh: Mesh) -> dict[str, float]:
-    """The loss of the pictures of a source, and the share that is classified right."""
+    """Return the loss and the accuracy on a source."""
     _, labels = source.read(np.arange(len(source)))
     logits = _logits(steps, state, source, mesh)
     right = float(np.mean(logits.argmax(-1) == labels))
@@ -289,7 +289,7 @@ def _tested(steps: Steps, state: State, source: Source, mesh: Mesh) -> dict[str,
 
 
 def _model(recipe: Recipe, data: DataSet) -> Classifier:
-    """A new network, with the mean and the spread of the training pictures."""
+    """Build a new network with the mean and the standard deviation of the training pictures."""
     sample = np.random.default_rng(0).permutation(len(data.train))[:SAMPLE]
     pixels, _ = data.train.read(np.sort(sample))
     flat = pixels.reshape(-1, pixels.shape[-1]) / 255
@@ -300,40 +300,40 @@ def _model(recipe: Recipe, data: DataSet) -> Classifier:
 
 
 def _claim(run: Run, out: Path) -> None:
-    """Take a folder for a new run, or find the run in it that goes on.
+    """Claim a folder for a new run, or check that it contains the run to resume.
 
     Raises:
-        TrainingError: a run where a new one should be, none where one should go on, or another.
+        TrainingError: there already is a run, or none to resume, or one with other options.
     """
     file = out / CONFIG
     recipe = json.loads(json.dumps(asdict(replace(run.recipe, expected="")), default=str))
     if file.exists() and not run.resume:
         raise TrainingError(
-            f"There is a run in {out}. Fix: add --resume to go on with it, or pass another --out."
+            f"{out} already contains a run. Fix: add --resume to continue, or pass another --out."
         )
     if run.resume and not file.exists():
-        raise TrainingError(f"There is no run in {out}. Fix: leave --resume out, or check --out.")
+        raise TrainingError(f"{out} contains no run to resume. Fix: omit --resume, or check --out.")
     if run.resume:
         there = flat(json.loads(file.read_text())["recipe"])
         changed = [f"{name} was {there.get(name)} and is {value}"
                    for name, value in flat(recipe).items() if there.get(name) != value]  # fmt: skip
         if changed:
             raise TrainingError(
-                f"The run in {out} is another: {'; '.join(changed)}. Fix: pass the options that "
-                "it was started with, or another --out."
+                f"The run in {out} has other options: {'; '.join(changed)}. Fix: pass the options "
+                "with which it was started, or another --out."
             )
         return
-    multihost_utils.sync_global_devices("all have seen that the folder is free")
+    multihost_utils.sync_global_devices("all processes have checked the folder")
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps({"recipe": recipe}, indent=1))
 
 
 class Stop:
-    """Notes the first SIGINT or SIGTERM, so that the step that runs can end; the next one kills.
+    """Catches the first SIGINT or SIGTERM, so that the current step can finish; the next one kills.
 
     Attributes:
-        signal: which ended the run, in whichever of its processes; 0 for none.
+        signal: the signal that ended the run, in any of its processes; 0 for none.
     """
 
     def __init__(self) -> None:
@@ -350,7 +350,7 @@ class Stop:
             signal.signal(number, handler)
 
     def asked(self) -> bool:
-        """Whether any process was told to end; all of them learn it after the same step."""
+        """Return whether any process received a signal; all see it after the same step."""
         self.signal = largest(self._noted)
         return bool(self.signal)
 
@@ -380,7 +380,7 @@ def _finish(
         steps=int(state.step),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))),
     )
-    print(f"train: {found.accuracy:.2%} of {len(labels):,} test pictures are right; see "
+    print(f"train: test accuracy {found.accuracy:.2%} on {len(labels):,} pictures; see "
           f"{write_report(run.out, found)}.")  # fmt: skip
 
 

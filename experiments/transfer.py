@@ -1,24 +1,23 @@
-"""What do features that VGG16 learnt on ImageNet know of other pictures?
+"""How well do ImageNet features of VGG16 describe other pictures?
 
     apt-get install tuxpaint-stamps-default
     python -m experiments.transfer /usr/share/tuxpaint/stamps --without symbols
 
-The trunk is frozen: a picture's features are the means of the 512 maps of its last pool. The same
-is done with the same trunk untrained (random kernels after He et al.), and with the colours of
-16x16 squares of the picture, which take no network at all. On each a logistic regression is trained
-with four fifths of each class and tested with the other fifth, for the same random splits. Features
-are scaled to a spread of one, and C, how free the regression is, is chosen by cross-validation; all
-of this sees nothing but the four fifths.
+The trunk is frozen: the features of a picture are the means of the 512 maps of the last pool. For
+comparison, the same trunk is used untrained (random kernels after He et al.), and the colours of
+16x16 squares of the picture without any network. A logistic regression is trained on four fifths of
+each class and tested on the rest, with the same random splits for all features. Features are
+standardised, and the regularisation C is chosen by cross-validation; both use the four fifths only.
 
-PATH has a folder of pictures for each class. Classes of fewer than 30 pictures are left out, and so
-are near copies, of which only the first is kept: pictures whose 16x16 squares correlate with those
-of another one, or of its mirror image, by more than 0.95. Otherwise a drawing would be tested that
-was trained on the other way round. The pictures of Tux Paint are drawings and photos, cut out, on
-white; ``symbols`` would be a third of them, and two thirds of it are alphabets in a few styles that
-no other class has.
+PATH has one folder of pictures per class. Classes with fewer than 30 pictures are excluded. Of near
+copies only the first is used: pictures whose 16x16 squares have a correlation of more than 0.95
+with those of another picture or of its mirror image. Otherwise a mirrored training picture could
+be in the test. The pictures of Tux Paint are cut-out drawings and photos on white. ``symbols``
+would be a third of them, and two thirds of it are alphabets in a few styles that no other class
+has.
 
-Expected: 74.5 % with what was learnt on ImageNet, 51.6 % untrained and 46.4 % by colours, each
-within a spread of 2 to 6; the largest of the seven classes has 32.3 % of the 452 pictures. Takes
+Expected: 74.5 % with ImageNet features, 51.6 % untrained and 46.4 % with colours, each with a
+standard deviation of 2 to 6; the largest of the seven classes has 32.3 % of the 452 pictures. Takes
 about a minute on two cores. Prints a table and writes ``experiments/results/transfer.json``.
 """
 
@@ -64,9 +63,9 @@ REGULARISATION = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's 
 BATCH = 32  # pictures that a trunk sees at a time
 WIDTH = 100  # characters of a line where there is no terminal
 MINIMUMS = (
-    ("at-least", 10, "a fifth is tested, and each fold of the cross-validation needs some"),
-    ("size", 32, "VGG16 has five pools, which leave a pixel of 32"),
-    ("splits", 2, "a spread is that of two numbers or more"),
+    ("at-least", 10, "a fifth is for the test, and each fold of the cross-validation needs some"),
+    ("size", 32, "the five pools of VGG16 need 32 pixels"),
+    ("splits", 2, "a standard deviation needs two numbers"),
     ("seed", 0, "seeds are not negative"),
 )
 
@@ -79,8 +78,8 @@ class LabelledImages:
 
     Attributes:
         images: uint8, shape (n, size, size, 3).
-        labels: whole numbers, shape (n,), places in ``names``.
-        names: of the classes.
+        labels: indices into ``names``, int (n,).
+        names: names of the classes.
     """
 
     images: np.ndarray
@@ -89,12 +88,12 @@ class LabelledImages:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pictures of each class."""
+        """Number of pictures of each class."""
         found = np.bincount(self.labels, minlength=len(self.names))
         return dict(zip(self.names, found.tolist(), strict=True))
 
     def select(self, kept: np.ndarray) -> "LabelledImages":
-        """Those that are kept, bool, shape (n,); classes without any are gone.
+        """Select pictures by a mask, bool (n,). Classes without pictures are removed.
 
         Args:
             kept: which images, bool (n,).
@@ -109,7 +108,7 @@ class LabelledImages:
 
 
 def squares(images: np.ndarray) -> np.ndarray:
-    """Colours of 16x16 squares of pictures (n, size, size, 3); float32, shape (n, 768).
+    """Return the colours of 16x16 squares of pictures (n, size, size, 3), float32 (n, 768).
 
     Args:
         images: uint8 (n, size, size, 3).
@@ -123,7 +122,7 @@ def squares(images: np.ndarray) -> np.ndarray:
 
 
 def near_copies(images: np.ndarray) -> np.ndarray:
-    """Which pictures look like an earlier one, or like its mirror image; bool, shape (n,).
+    """Return which pictures resemble an earlier picture or its mirror image, bool (n,).
 
     Args:
         images: uint8 (n, size, size, 3).
@@ -137,16 +136,16 @@ def near_copies(images: np.ndarray) -> np.ndarray:
 
 
 def _centred(x: np.ndarray) -> np.ndarray:
-    """Rows of mean 0 and length 1, whose products are correlations; 0 where all is one colour."""
+    """Normalise rows to mean 0 and length 1, so that products are correlations."""
     x = x - x.mean(1, keepdims=True)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
 
 def features(trunk: jc.VGG, images: np.ndarray, batch: int, progress: Progress) -> np.ndarray:
-    """The means of the last maps of a trunk.
+    """Return the means of the last feature maps of a trunk.
 
     Args:
-        trunk: with no head, and with ``preprocessing``.
+        trunk: a VGG without head, with ``preprocessing``.
         images: uint8, shape (n, h, w, 3).
         batch: pictures at a time.
         progress: is called with sentences on the progress.
@@ -157,9 +156,9 @@ def features(trunk: jc.VGG, images: np.ndarray, batch: int, progress: Progress) 
     assert trunk.preprocessing is not None
     shape = "{} {} {} {}".format(batch, *images.shape[1:])
     means = jc.compile(lambda x: jc.global_avg_pool(trunk(x)), shape)
-    report, means_of = tenths(len(images), progress, "of the pictures seen."), []
+    report, means_of = tenths(len(images), progress, "of the pictures processed."), []
     for start in range(0, len(images), batch):
-        # Programs take batches of one size: the last one is filled up with its last picture.
+        # A program has a fixed batch size: the last batch is padded with its last picture.
         places = np.minimum(np.arange(start, start + batch), len(images) - 1)
         means_of.append(np.asarray(means(trunk.preprocessing(images[places]))))
         report(min(start + batch, len(images)))
@@ -167,7 +166,7 @@ def features(trunk: jc.VGG, images: np.ndarray, batch: int, progress: Progress) 
 
 
 def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
-    """VGG16 as it was trained, and new; both are shown the same numbers.
+    """Return VGG16 trained and untrained, with the same preprocessing.
 
     Args:
         weights: of the trained trunk, as :func:`jc.vgg16` takes them.
@@ -183,7 +182,7 @@ def trunks(weights: str, seed: int) -> dict[str, jc.VGG]:
 
 
 def classifier() -> Pipeline:
-    """Standardises features and classifies them; nothing is fitted to them yet."""
+    """Return an unfitted classifier that standardises its features."""
     regression = LogisticRegressionCV(
         Cs=REGULARISATION,  # type: ignore[arg-type]
         cv=FOLDS,
@@ -196,12 +195,12 @@ def classifier() -> Pipeline:
 
 
 def fit_and_score(x: np.ndarray, labels: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Train a classifier on features that are not to test with, and test it on those that are.
+    """Train a classifier on the training features, and test it on the others.
 
     Args:
         x: features, shape (n, features).
         labels: shape (n,).
-        test: which to test with, bool, shape (n,).
+        test: mask of the test pictures, bool (n,).
 
     Returns:
         The share that is right, and the strength C that cross-validation chose.
@@ -227,7 +226,7 @@ def compare(
     splits = [held_back(labels, HELD_BACK, seed) for seed in seeds]
     found: dict[str, Any] = {}
     for kind, x in kinds.items():
-        # These matrices are small: two threads wait for each other 50 times longer than one works.
+        # The matrices are small: with two threads, waiting takes 50 times as long as the work.
         with threadpool_limits(1):
             rows = [fit_and_score(x, labels, test) for test in splits]
         found[kind] = {
@@ -245,7 +244,7 @@ def compare(
 
 
 def mean_and_spread(shares: Sequence[float]) -> dict[str, float]:
-    """The mean of some numbers, and their standard deviation.
+    """Return the mean and the standard deviation.
 
     Args:
         shares: two numbers or more.
@@ -257,7 +256,7 @@ def mean_and_spread(shares: Sequence[float]) -> dict[str, float]:
 
 
 def read(options: argparse.Namespace, progress: Progress) -> tuple[LabelledImages, dict[str, Any]]:
-    """Read the pictures that count, and say how many were left out for what reason.
+    """Read the pictures, and report how many were excluded and why.
 
     Args:
         options: of the command line.
@@ -283,8 +282,8 @@ def read(options: argparse.Namespace, progress: Progress) -> tuple[LabelledImage
     large = [name for name, count in distinct.counts.items() if count >= options.at_least]
     if len(large) < 2:
         raise TrainingError(
-            f"{len(large)} classes have {options.at_least} pictures or more, near copies not "
-            "counted, and a classifier needs two. Fix: pass a smaller --at-least, or add pictures."
+            f"{len(large)} classes have {options.at_least} pictures or more, without near copies, "
+            "but a classifier needs two. Fix: pass a smaller --at-least, or add pictures."
         )
     found = distinct.select(np.isin(distinct.labels, _class_indices(large, distinct.names)))
     about = {
@@ -296,7 +295,7 @@ def read(options: argparse.Namespace, progress: Progress) -> tuple[LabelledImage
 
 
 def _class_indices(asked: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Places of some classes among the names of all."""
+    """Return the indices of some classes in the names of all."""
     for name in asked:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
@@ -306,7 +305,7 @@ def _class_indices(asked: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def measure(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    """Read, compute features and compare them; all that is written in the end.
+    """Read the pictures, compare the features, and return the record.
 
     Args:
         options: of the command line.
@@ -336,7 +335,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """The numbers as people read them.
+    """Return the results as a table.
 
     Args:
         found: of :func:`measure`.
@@ -350,8 +349,8 @@ def table(found: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    made.add_column("features of")
-    for name in ("right in the test", "spread", "first is ahead by", "spread"):
+    made.add_column("features")
+    for name in ("test accuracy", "std. dev.", "first is ahead by", "std. dev."):
         made.add_column(name, justify="right")
     for kind, numbers in found["kinds"].items():
         ahead = numbers.get("first_is_ahead_by", {})
@@ -366,19 +365,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m experiments.transfer", description=(__doc__ or "").partition("\n")[0]
     )
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="has a folder of pictures for each class")
-    add("--without", nargs="+", default=[], metavar="CLASS", help="classes to leave out")
-    add("--at-least", type=int, default=30, help="pictures of a class that counts; default: 30")
-    add("--size", type=int, default=128, help="rows and columns of pictures; default: 128")
-    add("--splits", type=int, default=5, help="into pictures to train and to test; default: 5")
-    add("--seed", type=int, default=0, help="of the untrained trunk; default: 0")
-    add("--weights", default="imagenet", help="of VGG16, a .safetensors file; default: imagenet")
-    add("--out", type=Path, default=OUT, help=f"default: {OUT}")
+    add("path", type=Path, metavar="PATH", help="folder with one folder of pictures per class")
+    add("--without", nargs="+", default=[], metavar="CLASS", help="classes to exclude")
+    add("--at-least", type=int, default=30, help="fewest pictures of a class; default: 30")
+    add("--size", type=int, default=128, help="height and width of the pictures; default: 128")
+    add("--splits", type=int, default=5, help="number of random splits; default: 5")
+    add("--seed", type=int, default=0, help="seed of the untrained trunk; default: 0")
+    add("--weights", default="imagenet", help="a .safetensors file for VGG16; default: imagenet")
+    add("--out", type=Path, default=OUT, help=f"JSON file to write; default: {OUT}")
     return parser.parse_args(arguments)
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse numbers that are too small for what they are."""
+    """Reject numbers that are too small."""
     for name, least, why in MINIMUMS:
         if (given := getattr(options, name.replace("-", "_"))) < least:
             raise TrainingError(
@@ -388,7 +387,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; 2 where that cannot be.
+    """Measure, print and write. The exit status is 2 if that is not possible.
 
     Args:
         arguments: the command line; None for that of this process.

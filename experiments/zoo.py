@@ -1,4 +1,4 @@
-"""Networks that people write, for the experiments: plain functions and Flax NNX models."""
+"""Typical networks for the experiments: plain functions and Flax NNX models."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
 def ones(*shape: int) -> jax.Array:
-    """Make a kernel; only its shape matters here.
+    """Return a kernel of ones; only its shape matters.
 
     Args:
         *shape: of the kernel.
@@ -26,7 +26,7 @@ def ones(*shape: int) -> jax.Array:
 def conv(
     x: Any, kernel: Any, stride: int = 1, padding: Any = "SAME", dilation: int = 1, groups: int = 1
 ) -> Any:
-    """Convolve images in plain JAX.
+    """Convolve images (b, h, w, c) in plain JAX.
 
     Args:
         x: (b, h, w, c).
@@ -51,7 +51,7 @@ def conv(
 
 
 def pool(x: Any) -> Any:
-    """Take the maximum of each 2x2 pixels.
+    """Apply 2x2 max pooling.
 
     Args:
         x: (b, h, w, c).
@@ -63,7 +63,7 @@ def pool(x: Any) -> Any:
 
 
 def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
-    """Run a U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding.
+    """Apply a U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding.
 
     Args:
         x: (b, h, w, c); h and w multiples of ``2**levels``.
@@ -87,7 +87,7 @@ def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
 
 
 def double_conv(x: Any, width: int) -> Any:
-    """Run two 3x3 convolutions with their activations.
+    """Apply two 3x3 convolutions with ReLU.
 
     Args:
         x: (b, h, w, c).
@@ -102,7 +102,7 @@ def double_conv(x: Any, width: int) -> Any:
 
 
 def chain(depth: int, pool_every: int = 25) -> Callable[[Any], Any]:
-    """Build a chain of 3x3 convolutions with pools in between.
+    """Return a network of ``depth`` convolutions, with a pool after every ``pool_every``.
 
     Args:
         depth: the number of convolutions.
@@ -132,7 +132,7 @@ class Unit(nnx.Module):
         self.norm = nnx.BatchNorm(c_out, use_running_average=True, rngs=rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Maps (b, h, w, c_in) to (b, h', w', c_out)."""
+        """Map (b, h, w, c_in) to (b, h', w', c_out)."""
         return self.norm(self.conv(x))
 
 
@@ -152,7 +152,7 @@ class Bottleneck(nnx.Module):
         self.shortcut = None if fits else Unit(c_in, c_out, 1, stride, rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Adds what three convolutions make of x to x, or to a projection of it."""
+        """Add three convolutions of x to x, or to a projection of it."""
         y = x
         for i, unit in enumerate(self.units):
             y = unit(y) if i == 2 else nnx.relu(unit(y))
@@ -160,7 +160,7 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """ResNet-50 (He, Zhang, Ren and Sun, 2015), the stride in the 3x3 as torchvision has it."""
+    """ResNet-50 (He, Zhang, Ren and Sun, 2015) with the stride in the 3x3, as in torchvision."""
 
     def __init__(self, rngs: nnx.Rngs, blocks: Sequence[int] = (3, 4, 6, 3)) -> None:
         self.stem = Unit(3, 64, 7, 2, rngs)
@@ -173,9 +173,9 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(c_in, 1000, rngs=rngs)
 
     def __call__(self, x: Any) -> Any:
-        """Maps images (b, h, w, 3) to classes (b, 1000)."""
+        """Map images (b, h, w, 3) to logits (b, 1000)."""
         x = nnx.relu(self.stem(x))
-        pads: Any = ((1, 1), (1, 1))  # Flax takes them, though its annotation says str
+        pads: Any = ((1, 1), (1, 1))  # Flax accepts pairs, although its annotation says str
         x = nnx.max_pool(x, (3, 3), (2, 2), pads)
         for block in self.blocks:
             x = block(x)

@@ -10,9 +10,11 @@ from PIL import Image
 import jaxconv as jc
 from jaxconv.cli.main import COMMANDS
 from tests.support.documents import ROOT, Page, pages, unlike
+from tests.test_architecture import MAY_IMPORT
 
 DOCS = ROOT / "docs"
-TEXTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ON_SITE = [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]  # beside docs/
+TEXTS = [ROOT / "README.md", *ON_SITE, *sorted(DOCS.rglob("*.md"))]
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 
 
@@ -139,7 +141,20 @@ def test_the_site_shows_each_page_once():
                 yield from leaves(inner)
 
     shown = sorted(leaves(SITE["nav"]))
-    assert shown == sorted(str(path.relative_to(DOCS)) for path in TEXTS[1:])
+    own = [str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")]
+    assert shown == sorted([*own, *(path.name for path in ON_SITE)])
+
+
+def test_the_architecture_page_lists_the_subpackages_and_what_they_may_import():
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| .+ \|(.*)\|$", (DOCS / "architecture.md").read_text(), re.M
+    )
+    subpackages = {name for name in MAY_IMPORT if not name.startswith("__")}
+    table = {name.removesuffix(".py"): set(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    basics = {"errors", "source", "compat"}
+    assert {name: table.get(name) for name in subpackages} == {
+        name: MAY_IMPORT[name] - basics for name in subpackages
+    }
 
 
 def test_the_site_explains_each_public_name_once():

@@ -1,1 +1,1 @@
-"""How fast is it? The same networks in several libraries, timed in turn, call by call."""
+"""The benchmark: the same networks in several libraries, timed in turn, call by call."""

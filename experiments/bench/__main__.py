@@ -2,13 +2,13 @@
 
     python -m experiments.bench
 
-Writes ``experiments/results/bench.json`` and ``docs/pictures/bench.svg`` unless told otherwise
-(``--help``). Everything takes about half an hour; ``--workloads vgg16-b1 --rounds 3`` takes one
-minute.
+Writes ``experiments/results/bench.json`` and ``docs/pictures/bench.svg`` by default (``--help``).
+The whole benchmark takes about half an hour; ``--workloads vgg16-b1 --rounds 3`` takes one minute.
 
 Expected on two cores of an AMD EPYC (Zen 5), for VGG16 at 224 pixels and batch 1: 75 to 82 ms with
-OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms in its own, 110 to
-150 ms with plain JAX; a roofline of 430 to 460 GFLOP/s and 35 to 46 GB/s read; errors below 1e-5.
+OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms in channels-first,
+110 to 150 ms with plain JAX; a roofline of 430 to 460 GFLOP/s and 35 to 46 GB/s read; errors below
+1e-5.
 """
 
 import argparse
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
-WIDTH = 120  # characters of a line where there is no terminal
+WIDTH = 120  # characters per line without a terminal
 INTERRUPTED = 130
 OUT = Path("experiments/results/bench.json")
 CHART = Path("docs/pictures/bench.svg")
@@ -245,7 +245,7 @@ def _workloads(text: str | None, backends: Sequence[Backend]) -> list[Workload]:
 
 
 def _cores(text: str | None) -> list[int]:
-    """The numbers of cores that this process may use, or some of them."""
+    """Return the numbers of the cores to use; default: all that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         raise UsageError(
             f"bench pins processes to cores, which is not possible on {platform.system()}. "

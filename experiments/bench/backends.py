@@ -33,7 +33,7 @@ class Backend:
     may_fail: bool = False
 
     def versions(self) -> dict[str, str] | None:
-        """The versions of its packages; None where one is not installed."""
+        """Return the versions of its packages; None if one is not installed."""
         try:
             return {name: version(name) for name in self.packages}
         except PackageNotFoundError:

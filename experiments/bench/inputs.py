@@ -122,7 +122,7 @@ def export_onnx(workload: Workload, weights: Path) -> None:
 
 
 def _nodes(index: int, layer: Layer) -> Iterator[Any]:
-    """The operations of a layer, from the input or the layer before it."""
+    """Yield the operations of a layer, from the input or from the previous layer."""
     from onnx import helper
 
     x, y = f"of{index - 1}" if index else "x", f"of{index}"

@@ -18,12 +18,12 @@ Result = Mapping[str, Any]
 HEADINGS = ("", "median ms", "quartiles", "times ours", "images/s", "roofline", "build s",
             "peak MB", "error")  # fmt: skip
 LEGEND = (
-    "times ours: median over ours, so that more than 1 is slower than jaxconv",
-    "roofline: operations of direct convolution, padding counted, over time and peak rate; "
-    "Winograd's algorithm needs fewer, so that more than 100 % is possible",
-    "build: from the imports to the first result: weights read, network compiled and run once",
-    "peak: the most memory that the process had, from its start to its end",
-    "error: against float64; of a training step, of what one step changes",
+    "times ours: median divided by ours; more than 1 is slower than jaxconv",
+    "roofline: operations of a direct convolution, including padding, divided by time and peak "
+    "rate; Winograd's algorithm needs fewer, so more than 100 % is possible",
+    "build: from the imports to the first result: read weights, compile, run once",
+    "peak: peak memory of the process",
+    "error: relative to float64; for training, of the change that one step makes",
 )
 OUR_COLOUR, OTHER_COLOUR = "#d1495b", "#8d99ae"
 TITLE = "Median time of a call, and how many times ours it is; shorter is faster"
@@ -125,7 +125,7 @@ def _cells(row: Result) -> tuple[str, ...]:
 
 
 def _digits(number: float, digits: int = 4) -> str:
-    """A number rounded to some digits, never in powers of ten."""
+    """Round a number to some digits, without an exponent."""
     if number >= 10 ** (digits - 1):
         return f"{number:,.0f}"
     return f"{number:#.{digits}g}"

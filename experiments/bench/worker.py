@@ -126,7 +126,7 @@ def _import_file(file: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where torch.compile looks for its functions
+    sys.modules[spec.name] = module  # torch.compile looks up functions here
     spec.loader.exec_module(module)
     return module
 

@@ -11,7 +11,7 @@ TRAINING_CLASSES = 10
 
 @dataclass(frozen=True)
 class Layer:
-    """One step of a network.
+    """One layer of a network.
 
     Attributes:
         op: "conv" (SAME, stride 1), "pool" (maximum of 2x2), "mean" (over the map), "flatten",

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written beside the steps, whole or not at all, and checked when read."""
+"""Checkpoints with Orbax: written atomically in the background, and verified when read."""
 
 import logging
 import sys
@@ -16,11 +16,12 @@ from orbax.checkpoint import checkpoint_managers as managers
 
 from experiments.training.recipes import TrainingError
 
-METRIC = "accuracy"  # of what was tested; the largest is the best
-About = dict[str, Any]  # what a run must know beside its state, as JSON
+METRIC = "accuracy"  # test metric that selects the best checkpoint
+About = dict[str, Any]  # what a run needs besides its state, as JSON
 Flat = dict[str, jax.Array]
 
-# What Orbax's threads and tasks raise is raised again by who waits for them; once is enough.
+# An error in Orbax's threads and tasks is raised again where the run waits for them, so it is not
+# logged here.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).addFilter(lambda record: not record.exc_info)
 
@@ -29,9 +30,9 @@ class Checkpoints:
     """The checkpoints of a run: the newest, and the best.
 
     Args:
-        folder: of the run.
-        keep: how many of the newest.
-        tell: is told what was found damaged.
+        folder: folder of the run.
+        keep: how many of the newest to keep.
+        tell: receives messages about damaged checkpoints.
     """
 
     def __init__(self, folder: Path, keep: int, tell: Callable[[str], None]) -> None:
@@ -56,18 +57,18 @@ class Checkpoints:
             sys.unraisablehook = self._hook
 
     def _ignored(self, found: Any) -> None:
-        """Keep silent of TensorStore's threads that answer when a failure has ended the waiting."""
+        """Ignore TensorStore's threads that answer after a failure has ended the wait."""
         if str(found.exc_value) != "Event loop is closed":
             self._hook(found)
 
     def save(self, step: int, state: Any, about: About, tested: dict[str, float]) -> None:
-        """Write a checkpoint, while the steps go on.
+        """Write a checkpoint in the background.
 
         Args:
-            step: its name; one that is there already is left as it is.
-            state: a pytree of arrays of 4 bytes.
-            about: the position of the data and the like.
-            tested: what a test gave; empty where there was none.
+            step: number of the step; an existing checkpoint of this step is kept.
+            state: a pytree of arrays with 4-byte elements.
+            about: additional data, such as the position in the data set.
+            tested: test metrics; empty if there was no test.
         """
         if step in self._manager.all_steps():
             return
@@ -79,20 +80,20 @@ class Checkpoints:
         self._manager.save(step, args=items, metrics=tested or None)
 
     def wait(self) -> None:
-        """Wait until all is written."""
+        """Wait until all checkpoints are written."""
         self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[Any, About] | None:
-        """Read the newest checkpoint that is whole.
+        """Read the newest complete checkpoint.
 
         Args:
-            like: a state of the same shapes, on the devices that the result shall be on.
+            like: a state with the shapes and the sharding of the result.
 
         Returns:
-            The state, and what was saved about the run; None where there is no checkpoint.
+            The state, and the additional data; None if there is no checkpoint.
 
         Raises:
-            TrainingError: of another model, or none is whole.
+            TrainingError: the checkpoint is of another model, or all are damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
@@ -100,11 +101,11 @@ class Checkpoints:
                 return self._read(step, like)
             except TrainingError:
                 raise
-            except (OSError, ValueError, KeyError) as error:  # what readers raise on damaged files
+            except (OSError, ValueError, KeyError) as error:  # raised for damaged files
                 self._put_aside(step, error)
         if steps:
             raise TrainingError(
-                f"No checkpoint in {self.folder} is whole. Fix: start anew, without --resume."
+                f"All checkpoints in {self.folder} are damaged. Fix: start again, without --resume."
             )
         return None
 
@@ -116,7 +117,7 @@ class Checkpoints:
                 for n, v in flat.items()}  # fmt: skip
         state = self._item(step, state=ocp.args.StandardRestore(want))
         if int(_checksum(state)) != about["checksum"]:
-            raise ValueError("its numbers are not those that were written")
+            raise ValueError("its checksum differs")
         tree = jax.tree.structure(like)
         return jax.tree.unflatten(tree, [state[name] for name in flat]), about["run"]
 
@@ -125,11 +126,11 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.Composite(**item))[name]
 
     def _put_aside(self, step: int, error: Exception) -> None:
-        """Leave a damaged checkpoint under another name, so that its step can be written again."""
+        """Rename a damaged checkpoint, so that its step can be written again."""
         path = self.folder / str(step)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        self._tell(f"{path} is damaged ({reason}); it is kept as {step}.damaged, and the one "
-                   "before it is taken.")  # fmt: skip
+        self._tell(f"{path} is damaged ({reason}). It is kept as {step}.damaged, and the "
+                   "previous checkpoint is used.")  # fmt: skip
         if jax.process_index() == 0:
             path.rename(path.with_name(f"{step}.damaged"))
         multihost_utils.sync_global_devices(f"{path} is put aside")
@@ -137,14 +138,14 @@ class Checkpoints:
 
 
 def _flat(state: Any) -> Flat:
-    """Arrays by their place, such as ``model.trunk.conv1_1.kernel``."""
+    """Return arrays by name, such as ``model.trunk.conv1_1.kernel``."""
     leaves, _ = jax.tree.flatten_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 @jax.jit
 def _checksum(flat: Flat) -> jax.Array:
-    """A number of all bits and their places; sums of whole numbers do not depend on an order."""
+    """Compute a checksum of all bits. Integer sums do not depend on the order of addition."""
     total = jnp.zeros((), jnp.uint32)
     for number, name in enumerate(sorted(flat), 1):
         bits = lax.bitcast_convert_type(flat[name], jnp.uint32).ravel()
@@ -159,10 +160,14 @@ def _shapes(flat: Flat) -> dict[str, list[int]]:
 
 
 def _refuse_others(there: dict[str, list[int]], here: dict[str, list[int]]) -> None:
-    """Raise where a checkpoint is of another model, with what differs."""
+    """Raise an error with the differences if a checkpoint is of another model."""
     names = sorted(there.keys() | here.keys())
     pairs = {name: (there.get(name, "nothing"), here.get(name, "nothing")) for name in names}
-    differences = [f"{n} is {a} there and {b} here" for n, (a, b) in pairs.items() if a != b]
+    differences = [
+        f"{n} is {a} in the checkpoint and {b} in the model"
+        for n, (a, b) in pairs.items()
+        if a != b
+    ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise TrainingError(

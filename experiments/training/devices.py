@@ -1,4 +1,4 @@
-"""Where a run computes: one device or many, in one process or many."""
+"""The devices of a run: one or many, in one process or many."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +15,16 @@ BATCH = "batch"  # the one axis of the mesh
 
 @dataclass(frozen=True)
 class Devices:
-    """Which devices, and how arrays lie on them.
+    """The devices, and the sharding of arrays.
 
     Attributes:
-        count: of devices, over all processes; all there are by default. Where JAX has but the CPU,
-            that many virtual ones are made.
-        shard_parameters: parameters and momenta are cut, rather than kept whole on each device.
-        distributed: there are several processes, of which Slurm, Kubernetes or a TPU pod tells.
-        coordinator: address and port of process 0, where none of these tells.
-        processes: of the run, with ``coordinator``.
-        process: number of this one, likewise.
+        count: number of devices, over all processes; default: all. If JAX only has the CPU, this
+            many virtual devices are created.
+        shard_parameters: shard parameters and momenta, rather than replicate them.
+        distributed: run in several processes, which Slurm, Kubernetes or a TPU pod describes.
+        coordinator: address and port of process 0, if none of these describes the processes.
+        processes: number of processes, with ``coordinator``.
+        process: number of this process, with ``coordinator``.
     """
 
     count: int | None = None
@@ -36,14 +36,14 @@ class Devices:
 
 
 def mesh_of(options: Devices, batch: int) -> Mesh:
-    """Start JAX's processes and devices; a mesh of one axis.
+    """Start JAX's processes and devices, and return a mesh with one axis.
 
     Args:
-        options: what was asked for.
-        batch: pictures a step, which the devices share.
+        options: the requested devices.
+        batch: pictures per step, split over the devices.
 
     Raises:
-        TrainingError: fewer devices than asked for, or a batch that they cannot share.
+        TrainingError: there are fewer devices, or the batch cannot be split evenly.
     """
     if options.count and (jax.config.jax_platforms or "cpu") == "cpu":  # type: ignore[attr-defined]
         jax.config.update("jax_num_cpu_devices", options.count // (options.processes or 1))
@@ -58,14 +58,14 @@ def mesh_of(options: Devices, batch: int) -> Mesh:
         )
     if batch % count:
         raise TrainingError(
-            f"--data.batch is {batch}, which {count} devices cannot share. Fix: pass a multiple of "
-            f"{count}."
+            f"--data.batch is {batch}, which cannot be split over {count} devices. Fix: pass a "
+            f"multiple of {count}."
         )
     return Mesh(np.array(devices[:count]), (BATCH,))
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Put this process's part of a batch on its devices; global arrays.
+    """Put this process's part of a batch on its devices, and return global arrays.
 
     Args:
         batch: a pytree of arrays, the part of this process.
@@ -79,7 +79,7 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def shardings(state: Any, mesh: Mesh, cut: bool) -> Any:
-    """How a state lies on the devices: whole on each, or cut along its longest axes.
+    """Return the sharding of a state: replicated, or along the longest axis of each array.
 
     Args:
         state: a pytree of arrays or shapes.
@@ -101,7 +101,7 @@ def _spec(leaf: Any, count: int, cut: bool) -> PartitionSpec:
 
 
 def largest(number: int) -> int:
-    """The largest of a number that each process has; all of them call this at the same step.
+    """Return the largest value over all processes. All of them must call this at the same step.
 
     Args:
         number: of this process.

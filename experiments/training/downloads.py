@@ -1,4 +1,4 @@
-"""Files fetched from the internet: whole or not at all, with progress in sentences."""
+"""Downloads: complete or not at all, with messages about the progress."""
 
 import http.client
 import tempfile

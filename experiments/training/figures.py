@@ -1,4 +1,4 @@
-"""Figures of a run: its curves, its confusion matrix, its mistakes, its feature maps."""
+"""Figures of a run: learning curves, confusion matrix, mistakes, feature maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 WIDTH = 12.0  # inches
 COLOURS = ("#d1495b", "#00798c", "#edae49", "#30638e", "#7b4b94", "#3c7a3b", "#8d99ae", "#5b3a29")
-POINTS = 100  # that a curve of training is smoothed to, about
-WRITTEN = 25  # classes, at most, whose counts are written
-NAMED = 100  # classes, at most, that are all named
+POINTS = 100  # approximate number of points of a smoothed training curve
+WRITTEN = 25  # up to this number of classes, counts are written into the matrix
+NAMED = 100  # up to this number of classes, each is named
 MISTAKES = 18  # pictures
-COLUMNS = 6  # mistakes beside each other
+COLUMNS = 6  # mistakes per row
 LONG = 20  # characters of a name
-MAPS = 16  # of each layer
+MAPS = 16  # per layer
 PANELS = {"loss": "{:.4f}", "accuracy": "{:.2%}"}
 
 Lines = Sequence[Mapping[str, Any]]
 
 
 def curves_figure(runs: Mapping[str, Lines]) -> "Figure":
-    """Draw loss and accuracy over the steps.
+    """Plot loss and accuracy over the steps.
 
     Args:
-        runs: by name, the lines of ``metrics.jsonl``.
+        runs: lines of ``metrics.jsonl``, by the name of the run.
 
     Returns:
-        A matplotlib figure; training is thin, tests are thick with a dot for each.
+        A matplotlib figure with thin lines for training, and thick dotted lines for tests.
     """
     from matplotlib.figure import Figure
 
@@ -44,7 +44,7 @@ def curves_figure(runs: Mapping[str, Lines]) -> "Figure":
         for colour, (run, lines) in zip(cycle(COLOURS), runs.items(), strict=False):
             _draw_run(axes, name, run, lines, colour)
         axes.set_title(
-            f"{name}:  thin in training, with dots on test images", fontsize=12, loc="left"
+            f"{name}:  training (thin), test images (with dots)", fontsize=12, loc="left"
         )
         axes.set_xlabel("step")
         axes.spines[["top", "right"]].set_visible(False)
@@ -69,14 +69,14 @@ def _draw_run(axes: "Axes", name: str, run: str, lines: Lines, colour: str) -> N
 
 
 def _series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of those lines that have a name; null is a gap."""
+    """Return steps and values of the lines that have a metric; null is a gap."""
     found = [(line["step"], line[name]) for line in lines if name in line]
     steps, values = np.array(found, np.float64).reshape(-1, 2).T
     return steps, values
 
 
 def _scale(loss: "Axes", accuracy: "Axes") -> None:
-    """A loss by its logarithm, with plain numbers; an accuracy in percent."""
+    """Use a logarithmic axis with plain numbers for the loss, and percent for the accuracy."""
     from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
     loss.set_yscale("log")
@@ -87,15 +87,15 @@ def _scale(loss: "Axes", accuracy: "Axes") -> None:
 
 
 def confusions(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
-    """Count what each class was taken for.
+    """Compute the confusion matrix.
 
     Args:
-        labels: (n,) what the images are.
-        said: (n,) what the network says.
-        classes: how many there are.
+        labels: true classes, (n,).
+        said: predicted classes, (n,).
+        classes: number of classes.
 
     Returns:
-        (classes, classes) ints: row is what it is, column what was said.
+        Counts, int (classes, classes). Rows are true classes, columns are predicted classes.
     """
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, said), 1)
@@ -103,11 +103,11 @@ def confusions(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray
 
 
 def confusion_figure(names: Sequence[str], counts: np.ndarray) -> "Figure":
-    """Draw a confusion matrix: colours are shares of the row, by their root; numbers are images.
+    """Draw a confusion matrix. Colours show the square root of the share of a row.
 
     Args:
-        names: of the classes.
-        counts: (classes, classes), see :func:`confusions`.
+        names: names of the classes.
+        counts: number of images, (classes, classes), see :func:`confusions`.
 
     Returns:
         A matplotlib figure.
@@ -124,13 +124,13 @@ def confusion_figure(names: Sequence[str], counts: np.ndarray) -> "Figure":
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     shown = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    axes.set_title("confusions:  how many images of each class", loc="left", fontsize=12)
+    axes.set_title("confusion matrix:  number of images", loc="left", fontsize=12)
     _name_classes(axes, names)
     if count <= WRITTEN:
         _write_counts(axes, counts, shares)
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1))
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
-    bar.set_label("of the images of a row")
+    bar.set_label("share of the row")
     return figure
 
 
@@ -141,8 +141,8 @@ def _name_classes(axes: "Axes", names: Sequence[str]) -> None:
     turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(places, texts, fontsize=size, **(turned if max(map(len, texts)) > 3 else {}))
     axes.set_yticks(places, texts, fontsize=size)
-    axes.set_xlabel("said")
-    axes.set_ylabel("is")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     axes.tick_params(length=0)
 
 
@@ -157,16 +157,16 @@ def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
 def mistakes_figure(
     names: Sequence[str], images: np.ndarray, labels: np.ndarray, chances: np.ndarray
 ) -> "Figure | None":
-    """Draw the mistakes of which the network was most certain.
+    """Draw the mistakes with the highest predicted probability.
 
     Args:
-        names: of the classes.
+        names: names of the classes.
         images: uint8 (n, h, w, 1 or 3).
-        labels: (n,).
-        chances: (n, classes) the probabilities that the network gives.
+        labels: true classes, (n,).
+        chances: predicted probabilities, (n, classes).
 
     Returns:
-        A matplotlib figure, or None where there are no mistakes.
+        A matplotlib figure, or None if there are no mistakes.
     """
     said, sure = chances.argmax(1), chances.max(1)
     wrong = np.flatnonzero(said != labels)
@@ -176,7 +176,7 @@ def mistakes_figure(
     exhibits = []
     for i in first:
         answer, truth = (_short(names[int(which[i])]) for which in (said, labels))
-        text = (f"said {answer}", f"is {truth}", f"{sure[i]:.1%} sure")
+        text = (f"predicted {answer}", f"actual {truth}", f"{sure[i]:.1%} confident")
         exhibits.append(GridImage(in_colour(images[i]), text))
     which = f"{len(wrong):,} of {len(labels):,} test images"
     shown = f", the {len(first)} most confident" if len(first) < len(wrong) else ""
@@ -184,15 +184,15 @@ def mistakes_figure(
 
 
 def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Figure | None":
-    """Draw the feature maps of one image, of about five layers, as ``jaxconv maps`` does.
+    """Draw feature maps of about five layers for one image, as ``jaxconv maps`` does.
 
     Args:
         model: a function of a batch.
-        x: (1, h, w, c) as the model takes it.
-        image: uint8 (h, w, 1 or 3), the same as a picture.
+        x: preprocessed image, (1, h, w, c).
+        image: the same image, uint8 (h, w, 1 or 3).
 
     Returns:
-        A matplotlib figure, or None for a model without maps that have height and width.
+        A matplotlib figure, or None if no feature map has height and width.
     """
     pictures = SpatialMaps(model, x)
     layers = pictures.default()
@@ -200,7 +200,7 @@ def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Fi
 
 
 def in_colour(image: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 1 or 3) as (h, w, 3).
+    """Broadcast a picture (h, w, 1 or 3) to (h, w, 3).
 
     Args:
         image: (h, w, 1 or 3).
@@ -212,10 +212,10 @@ def in_colour(image: np.ndarray) -> np.ndarray:
 
 
 def _short(name: str) -> str:
-    """A name that fits beside a matrix or below a picture."""
+    """Shorten a name so that it fits next to a matrix or below a picture."""
     return _plain(name if len(name) <= LONG else f"{name[: LONG - 8]}...{name[-5:]}")
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib does not take for a formula."""
+    """Escape a name that matplotlib would read as a formula."""
     return name.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""A folder of the user's own pictures as a data set: a folder per class."""
+"""A data set from a folder of pictures, with one folder per class."""
 
 import os
 import tempfile
@@ -17,25 +17,24 @@ from experiments.training.images import DataSet, divided, held_back
 from experiments.training.recipes import Data, TrainingError
 from jaxconv.plotting.photos import PhotoError, open_photo
 
-NAMED = 3  # bad files are named up to this count
+NAMED = 3  # at most this many bad files are named
 
 
 def folder(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
-    """Open a folder that has a folder per class, or ``train`` and ``test`` with a folder per class.
+    """Open a folder with one folder per class, or ``train`` and ``test`` with one folder per class.
 
-    Each picture is decoded once, upright and in colour, its shorter side brought to ``data.size``
-    and the middle square cut out. They are kept in a file that is mapped into memory and vanishes
-    with the process, so that no number of pictures is too large, and none is found to be damaged
-    in the midst of a training.
+    Each picture is decoded once, upright and in colour. Its shorter side is resized to
+    ``data.size``, and the centre square is cropped. The result is stored in a memory-mapped
+    temporary file, so any number of pictures fits, and damaged files are found before training.
 
     Args:
-        data: its path, the size of images, the share held back where no split is given, and
-            whether bad files are skipped.
-        seed: decides the split where none is given.
-        tell: takes sentences on the progress.
+        data: path, picture size, share to test with (without a given split), and whether to skip
+            bad files.
+        seed: seed of the split, if none is given.
+        tell: receives messages about the progress.
 
     Raises:
-        TrainingError: there are no pictures of two classes to train and to test with.
+        TrainingError: there are not enough pictures of two classes to train and to test with.
     """
     root = _root(data)
     parts = _parts(root)
@@ -59,8 +58,8 @@ def folder(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
 def _root(data: Data) -> Path:
     if data.path is None:
         raise TrainingError(
-            "The data set folder needs to know which. Fix: pass --data.path, a folder that has a "
-            "folder of pictures for each class."
+            "The data set folder needs a path. Fix: pass --data.path, a folder that has one folder "
+            "of pictures per class."
         )
     if not data.path.is_dir():
         raise TrainingError(f"There is no folder {data.path}. Fix: check --data.path.")
@@ -76,7 +75,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    """All files below a folder but hidden ones, in an order that is the same on each machine."""
+    """Return all files below a folder, except hidden ones, in the same order on each machine."""
     return sorted(
         p
         for p in path.rglob("*")
@@ -85,20 +84,20 @@ def _files(path: Path) -> list[Path]:
 
 
 def _parts(root: Path) -> tuple[Path, ...]:
-    """What holds the folders of classes: one to train and one to test with, or one for both."""
+    """Return the parents of the class folders: for training and for testing, or one for both."""
     train, test = root / "train", root / "test"
     if not (train.is_dir() and _folders(train)):
         return (root,)
     if not (test.is_dir() and _folders(test)):
         raise TrainingError(
-            f"{train} has folders of classes, but there are none in {test}. Fix: name the pictures "
-            f"to test with so, or pass --data.path {train}, and a share is held back."
+            f"{train} has folders of classes, but {test} has none. Fix: put the test pictures "
+            f"there, or pass --data.path {train} to hold back a share of them."
         )
     return train, test
 
 
 def _names(parts: Sequence[Path]) -> tuple[str, ...]:
-    """Names of the classes, the same in all parts, two or more, each with files."""
+    """Return the names of the classes: two or more, the same in all parts, each with files."""
     classes = {part: {folder.name for folder in _folders(part)} for part in parts}
     if odd := set.symmetric_difference(*classes.values()) if len(parts) == 2 else set():
         name = min(odd)
@@ -110,8 +109,8 @@ def _names(parts: Sequence[Path]) -> tuple[str, ...]:
     if len(names) < 2:
         only = f"one folder of a class, {names[0]}" if names else "no folders of classes"
         raise TrainingError(
-            f"{parts[0]} has {only}, and a classifier needs two. Fix: put a folder of pictures for "
-            "each class into it."
+            f"{parts[0]} has {only}, but a classifier needs two. Fix: put one folder of pictures "
+            "per class into it."
         )
     for path in (part / name for part in parts for name in names):
         if not _files(path):
@@ -128,14 +127,14 @@ def _decoded(
     """Decode all pictures.
 
     Returns:
-        uint8, shape (n, size, size, 3), those that can be read; and what is wrong with the others.
+        The readable pictures, uint8 (n, size, size, 3), and the problems of the others.
     """
     tell(f"Reading {len(paths):,} pictures.")
     progress, bad = tenths(len(paths), tell, "of the pictures read."), {}
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        # Filters of warnings belong to all threads. `open_photo` sets these and restores what it
-        # found; if that is the same everywhere, threads cannot leave each other the wrong ones.
+        # All threads share the filters of warnings. `open_photo` sets these filters and restores
+        # the previous ones. If all are the same, threads cannot restore wrong filters.
         with warnings.catch_warnings(), tempfile.TemporaryFile() as file:
             _refuse_bombs()
             for done, pixels in enumerate(pool.map(partial(_square, size=size), paths), 1):
@@ -149,7 +148,7 @@ def _decoded(
     except OSError as error:
         raise TrainingError(
             f"The decoded pictures cannot be stored in {tempfile.gettempdir()}: {error.strerror}. "
-            "Fix: set TMPDIR to a folder with more room, or pass a smaller --data.size."
+            "Fix: set TMPDIR to a folder with more space, or pass a smaller --data.size."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -163,7 +162,7 @@ def _refuse_bombs() -> None:
 
 
 def _square(path: Path, size: int) -> np.ndarray | str:
-    """The middle of a picture, uint8, shape (size, size, 3), or a sentence on what is wrong."""
+    """Return the centre of a picture, uint8 (size, size, 3), or a message about the problem."""
     try:
         pixels = open_photo(path, size)
     except PhotoError as error:
@@ -177,14 +176,14 @@ def _mapped(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _skipped(bad: dict[Path, str], count: int, skip: bool) -> tuple[str, ...]:
-    """A note on bad files, if there are any; an error where they must not be skipped."""
+    """Return a note about bad files, or raise an error if they must not be skipped."""
     if not bad:
         return ()
     more = f" And {len(bad) - NAMED} more." if len(bad) > NAMED else ""
     which = f"{len(bad):,} of {count:,} files: {' '.join([*bad.values()][:NAMED])}{more}"
     if not skip:
         raise TrainingError(
-            f"There are no pictures in {which} Fix: mend or remove them, or pass --data.skip-bad."
+            f"Unreadable pictures: {which} Fix: repair or remove them, or pass --data.skip-bad."
         )
     return (f"Skipped {which}",)
 
@@ -192,21 +191,20 @@ def _skipped(bad: dict[Path, str], count: int, skip: bool) -> tuple[str, ...]:
 def _check_counts(
     labels: np.ndarray, part: np.ndarray, parts: Sequence[Path], names: Sequence[str]
 ) -> None:
-    """Each class needs a picture in each part, or two where a share of one part is held back."""
+    """Check that each class has a picture in each part, or two if some are held back."""
     counts = Counter(zip(part.tolist(), labels.tolist(), strict=True))
     needed = 3 - len(parts)
     for place, path in enumerate(parts):
         for label, name in enumerate(names):
             if (count := counts[place, label]) < needed:
                 raise TrainingError(
-                    f"{path / name} has {count} pictures that can be read, but {needed} at least "
-                    "are needed, so that some can be held back to test with. "
-                    "Fix: add some, or remove the folder."
+                    f"{path / name} has {count} readable pictures, but training and testing need "
+                    f"at least {needed}. Fix: add some, or remove the folder."
                 )
 
 
 def _unused(root: Path, parts: Sequence[Path]) -> tuple[str, ...]:
-    """A note on what lies beside the folders that are used."""
+    """Return a note about files and folders that are not used."""
     used = set(parts) if len(parts) == 2 else set(_folders(root))
     beside = sorted(p.name for p in root.iterdir() if p not in used and p.name[0] != ".")
     if not beside:

@@ -1,4 +1,4 @@
-"""Images of one split, read by index, and the two splits of a data set."""
+"""The images of a split, read by index, and the two splits of a data set."""
 
 import math
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class Source:
     """The images of one split.
 
     Attributes:
-        images: uint8, shape (all, h, w, c), those of other splits among them; may be a file that
-            is mapped into memory.
+        images: uint8, shape (all, h, w, c), including those of other splits; may be a
+            memory-mapped file.
         labels: int32, shape (all,).
-        rows: shape (n,), which of the images are of this split.
+        rows: indices of the images of this split, shape (n,).
     """
 
     images: np.ndarray
@@ -33,10 +33,10 @@ class Source:
         return height, width, channels
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels.
+        """Read images and labels.
 
         Args:
-            indices: whole numbers below the length, shape (b,).
+            indices: integers below the length, shape (b,).
 
         Returns:
             uint8, shape (b, h, w, c), and int32, shape (b,).
@@ -52,8 +52,8 @@ class DataSet:
     Attributes:
         train: images to train with.
         test: images to test with, none of which is in ``train``.
-        names: of the classes, by label.
-        notes: sentences on what was found, such as files that were skipped.
+        names: names of the classes, by label.
+        notes: messages, such as which files were skipped.
     """
 
     train: Source
@@ -63,7 +63,7 @@ class DataSet:
 
 
 def whole(images: np.ndarray, labels: np.ndarray) -> Source:
-    """All images as one split; labels of any whole numbers.
+    """Return all images as one split. Labels may have any integer dtype.
 
     Args:
         images: uint8 (n, h, w, c).
@@ -76,7 +76,7 @@ def whole(images: np.ndarray, labels: np.ndarray) -> Source:
 
 
 def divided(images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[Source, Source]:
-    """Images to train and to test with, out of one array; ``test`` is bool, shape (all,).
+    """Split one array into images to train and to test with; ``test`` is bool, shape (all,).
 
     Args:
         images: uint8 (all, h, w, c).
@@ -92,12 +92,12 @@ def divided(images: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[S
 
 
 def held_back(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Choose a share of each class at random, of two images or more at least one and not all.
+    """Choose a random share of each class: at least one image, and not all of two or more.
 
     Args:
-        labels: whole numbers, shape (n,).
-        share: more than 0, less than 1; the count in each class is rounded.
-        seed: decides which.
+        labels: integers, shape (n,).
+        share: between 0 and 1, exclusive; the number per class is rounded.
+        seed: seed of the choice.
 
     Returns:
         bool, shape (n,).
@@ -114,6 +114,6 @@ def held_back(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         count = min(max(round(len(rows) * share), 1), len(rows) - 1)
-        # Each class draws for itself: a picture that is added to one moves none of another.
+        # Each class has its own generator, so adding a picture to one class changes no other class.
         chosen[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True
     return chosen

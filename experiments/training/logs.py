@@ -1,8 +1,8 @@
-"""What a run says while it trains: progress on the screen, lines of JSON, files for TensorBoard.
+"""Logs of a run: progress on the screen, lines of JSON, and files for TensorBoard.
 
-``metrics.jsonl`` has an object a line, such as ``{"step": 10, "loss": 0.7, "accuracy": 0.8}`` of
-training and ``{"step": 10, "test_loss": 0.9, "test_accuracy": 0.75}`` of the test images. Shares,
-accuracies too, go from 0 to 1; null is a number that was not finite. TensorBoard has the same as
+``metrics.jsonl`` has one object per line, such as ``{"step": 10, "loss": 0.7, "accuracy": 0.8}``
+for training and ``{"step": 10, "test_loss": 0.9, "test_accuracy": 0.75}`` for tests. Shares and
+accuracies are between 0 and 1; null is a number that was not finite. TensorBoard has the same as
 ``train/loss``, ``test/loss`` ...
 """
 
@@ -25,7 +25,7 @@ from rich.text import Text
 
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
-SILENCE = 10.0  # seconds between lines where there is no terminal
+SILENCE = 10.0  # seconds between lines without a terminal
 TEST = "test"
 WORDS = {
     "loss": "loss {:.4f}",
@@ -39,13 +39,12 @@ Values = Mapping[str, float]
 
 
 class Log:
-    """All that a run says; a context manager, so that the terminal is left as it was.
+    """The log of a run: a context manager that restores the terminal.
 
     Args:
-        folder: of the run, which exists; None writes no files, as processes but the first do.
-        steps: that the run has in all.
-        start: steps that are done. Lines of later ones, of a run that was killed, are dropped; at 0
-            all are.
+        folder: existing folder of the run; None writes no files, for all processes but the first.
+        steps: total number of steps.
+        start: completed steps. Lines of later steps, of a run that was killed, are removed.
         quiet: show nothing on the screen.
     """
 
@@ -62,7 +61,7 @@ class Log:
     def __exit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        with ExitStack() as stack:  # the screen first, and all of them: the disk may be full
+        with ExitStack() as stack:  # close all, the screen first: the disk may be full
             for sink in self._all:
                 stack.callback(sink.close)
 
@@ -74,21 +73,21 @@ class Log:
         waited: float,
         peak: float | None = None,
     ) -> None:
-        """Tell how training goes.
+        """Log a training step.
 
         Args:
-            step: the number of steps that are done.
-            metrics: such as loss and accuracy, of the batches since the last call.
-            images_per_second: likewise.
-            waited: share of the time for which the step waited for its images.
-            peak: share of the devices' rate in a large matrix product, where that is known.
+            step: number of completed steps.
+            metrics: metrics of the batches since the last call, such as loss and accuracy.
+            images_per_second: speed since the last call.
+            waited: share of the time in which the step waited for its images.
+            peak: share of the devices' rate in a large matrix product, if known.
         """
         known = {} if peak is None else {"peak": peak}
         speed = {"images_per_second": images_per_second, "waited": waited}
         self._write("train", step, {**metrics, **speed, **known})
 
     def evaluated(self, step: int, metrics: Values) -> None:
-        """Tell what the test images gave after a step, by plain names such as ``accuracy``.
+        """Log test metrics after a step, by names such as ``accuracy``.
 
         Args:
             step: the number of steps that are done.
@@ -97,7 +96,7 @@ class Log:
         self._write(TEST, step, metrics)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence; what of it is no character of text is shown as a question mark.
+        """Show a message. Characters that are not printable appear as question marks.
 
         Args:
             sentence: any text.
@@ -112,19 +111,19 @@ class Log:
 
 
 class Sink(Protocol):
-    """Where numbers go."""
+    """Receives numbers."""
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Take the numbers of "train" or "test" after a step."""
+        """Receive the numbers of "train" or "test" after a step."""
         ...
 
     def close(self) -> None:
-        """End."""
+        """Close it."""
         ...
 
 
 class Screen(Sink, Protocol):
-    """Where people read."""
+    """Receives numbers and messages for people."""
 
     def say(self, sentence: str) -> None:
         """Show a sentence."""
@@ -132,7 +131,7 @@ class Screen(Sink, Protocol):
 
 
 class Lines:
-    """``metrics.jsonl``: each line is in the file when ``write`` returns."""
+    """``metrics.jsonl``. A line is in the file when ``write`` returns."""
 
     def __init__(self, folder: Path, start: int) -> None:
         path = folder / METRICS
@@ -152,7 +151,7 @@ class Lines:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``, up to one that is damaged; none without a file.
+    """Read the lines of ``metrics.jsonl``, up to the first damaged line; [] without a file.
 
     Args:
         folder: of the run.
@@ -165,7 +164,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Lines up to the first that is only half there: a process was killed while it wrote."""
+    """Yield the lines before the first incomplete line, which a killed process leaves."""
     for line in lines:
         try:
             yield json.loads(line)
@@ -178,7 +177,7 @@ def _line(values: Mapping[str, Any]) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that all of the new text is there or what was before: a disk may be full.
+    """Write a file atomically: if the disk is full, the old content stays.
 
     Args:
         path: of the file.
@@ -190,7 +189,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: what is not finite becomes null, and what JSON does not know its text.
+    """Return strict JSON. A number that is not finite becomes null, an unknown object its text.
 
     Args:
         value: any value.
@@ -211,11 +210,11 @@ def _finite(value: Any) -> Any:
 
 
 class Board:
-    """Files that TensorBoard shows: ``tensorboard --logdir runs``.
+    """Files for TensorBoard: ``tensorboard --logdir runs``.
 
-    Written here rather than by the thread of ``SummaryWriter``, which would end at a full disk and
-    leave the run waiting for it; and that names its files by the second, so that a run that was
-    killed and resumed at once would overwrite its own.
+    ``SummaryWriter`` is not used: its thread would end if the disk is full, and leave the run
+    waiting. It also names files by the second, so that a run that is killed and resumed at once
+    would overwrite its own file.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -225,12 +224,12 @@ class Board:
         (folder / BOARD).mkdir(exist_ok=True)
         own = f".{os.getpid()}.{time_ns()}"
         self._writer = EventsWriter(str(folder / BOARD / "events"), own)
-        # TensorBoard hides what a run that was killed did after the step at which this one starts.
+        # TensorBoard hides points of a killed run after the step at which this one starts.
         later = start + 1 if start else 0
         self._put(later, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Add a point to each curve; one that is not finite is a gap."""
+        """Add a point to each curve. A number that is not finite is a gap."""
         from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
         points = [
@@ -257,7 +256,7 @@ def _screen(steps: int, start: int) -> Screen:
 
 
 class Bar:
-    """At a terminal: a bar with the time that is left, and the latest numbers below it."""
+    """For a terminal: a progress bar with the remaining time, above the latest numbers."""
 
     def __init__(self, console: Console, steps: int, start: int) -> None:
         left = TextColumn("{task.fields[left]}")
@@ -275,7 +274,7 @@ class Bar:
         return Group(self._progress, *lines)
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Move the bar, and show the numbers."""
+        """Update the bar and the numbers."""
         self._latest = {**self._latest, part: f"{part}: {metrics_text(values)}"}
         left = self._pace.left(step)
         self._progress.update(self._task, completed=step, left=left)
@@ -285,12 +284,12 @@ class Bar:
         self._console.print(sentence, markup=False)
 
     def close(self) -> None:
-        """Leave the bar as it is, and the cursor below it."""
+        """Stop updating, and leave the cursor below the bar."""
         self._live.stop()
 
 
 class Plain:
-    """Without a terminal: a line for each evaluation, and one where there was none for long."""
+    """Without a terminal: a line per evaluation, and one if there was none for a while."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -298,7 +297,7 @@ class Plain:
         self._last = monotonic()
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Show the numbers, unless a line of training is not yet due."""
+        """Show the numbers, unless a training line is not due yet."""
         left = self._pace.left(step)
         if part == TEST or monotonic() - self._last >= SILENCE:
             rest = f", {left}" if left else ""
@@ -310,11 +309,11 @@ class Plain:
         self._last = monotonic()
 
     def close(self) -> None:
-        """End, which needs nothing."""
+        """Do nothing."""
 
 
 def metrics_text(values: Values) -> str:
-    """Numbers as a person reads them: ``loss 0.7000, accuracy 80.0%``.
+    """Format numbers for people: ``loss 0.7000, accuracy 80.0%``.
 
     Args:
         values: by name.
@@ -330,13 +329,13 @@ def metrics_text(values: Values) -> str:
 
 @dataclass
 class Pace:
-    """How long the rest takes, by the time since the first report: compiling comes before it."""
+    """Estimates the remaining time from the first report on, which excludes compilation."""
 
     steps: int
     begun: tuple[int, float] | None = None
 
     def left(self, step: int) -> str:
-        """The time that is left, or nothing while that is unknown.
+        """Return the remaining time, or "" while it is unknown.
 
         Args:
             step: the number of steps that are done.

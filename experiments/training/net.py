@@ -1,4 +1,4 @@
-"""The network of the experiments: a VGG trunk, the mean of each of its maps, one dense layer."""
+"""The network of the experiments: a VGG trunk, global average pooling, and one dense layer."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from jaxconv.models.weights import Preprocessing
 
 
 class Classifier(nnx.Module):
-    """A classifier of small pictures; in evaluation mode, as ``jc.VGG`` is.
+    """A classifier of small pictures. It is in evaluation mode at first, like ``jc.VGG``.
 
     Args:
         stages: filters of each convolution of each stage.
-        classes: outputs.
-        channels: of the pictures.
-        batch_norm: after each convolution.
-        dropout: share of the means that training drops.
-        dtype: of the computation, but for the logits; parameters are float32.
-        seed: of the parameters and of what is dropped.
+        classes: number of outputs.
+        channels: channels of the pictures.
+        batch_norm: use batch norm after each convolution.
+        dropout: dropout rate before the dense layer.
+        dtype: dtype of the computation; logits and parameters are float32.
+        seed: seed of the parameters and of the dropout.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Classifier(nnx.Module):
         self.preprocessing: Preprocessing | None = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Classify preprocessed pictures (b, h, w, c); logits (b, classes)."""
+        """Return the logits (b, classes) of preprocessed pictures (b, h, w, c)."""
         means = jc.global_avg_pool(self.trunk(x)).astype(jnp.float32)
         return jc.dense(self.dropout(means), self.kernel[...], self.bias[...])
 
 
 def classifier(model: Model, classes: int, channels: int, seed: int) -> Classifier:
-    """The network of a recipe.
+    """Build the network of a recipe.
 
     Args:
         model: the options of the network.

@@ -1,4 +1,4 @@
-"""Batches without end, by Grain: the same images in the same order on any number of processes."""
+"""Infinite batches with Grain, in the same order for any number of processes."""
 
 import functools
 import sys
@@ -15,12 +15,12 @@ Batch = dict[str, np.ndarray]
 
 
 class Batches:
-    """One process's share of each batch: an iterator without end whose position can be saved.
+    """One process's share of each batch: an infinite iterator whose position can be saved.
 
-    A thread reads ahead; :meth:`close`, or leaving a ``with``, ends it.
+    A thread reads ahead. :meth:`close`, or leaving a ``with`` block, ends it.
 
     Attributes:
-        seconds_waited: how long ``next`` has blocked so far, in all.
+        seconds_waited: total time for which ``next`` has blocked.
     """
 
     def __init__(
@@ -49,21 +49,21 @@ class Batches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """The position, as JSON can hold it: the same for each process and each count of them."""
+        """Return the position as JSON: the same in each process, for any number of processes."""
         return {"batches": self._iterator.get_state()["next_index"], **self._order}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Go on where :meth:`get_state` was called.
+        """Continue from a position that :meth:`get_state` returned.
 
         Raises:
-            TrainingError: it was called on batches of another order.
+            TrainingError: it belongs to batches in another order.
         """
         if odd := [name for name, value in self._order.items() if state[name] != value]:
             differs = ", ".join(f"{name} {state[name]:,}" for name in odd)
             now = ", ".join(f"{name} {self._order[name]:,}" for name in odd)
             raise TrainingError(
-                f"The run was saved with {differs}, but now has {now}: other images would follow. "
-                "Fix: resume it with the same data, or begin a new run."
+                f"The run was saved with {differs}, but now has {now}, so other images would "
+                "follow. Fix: resume it with the same data, or start a new run."
             )
         self._iterator.set_state({"next_index": state["batches"]})
 
@@ -79,27 +79,27 @@ class Batches:
 
 
 def batches(source: Source, *, batch: int, seed: int, process: int, processes: int) -> Batches:
-    """Deal out shuffled images without end, each once an epoch, each epoch in another order.
+    """Yield shuffled images forever, each once per epoch, in a different order in each epoch.
 
     Args:
         source: the images.
-        batch: images a step, over all processes; what is left over at the end of an epoch fills
-            the first batch of the next.
-        seed: decides the order.
-        process: which process this is, from 0.
-        processes: how many there are.
+        batch: images per step, over all processes. The remainder of an epoch is part of the first
+            batch of the next.
+        seed: seed of the order.
+        process: number of this process, from 0.
+        processes: number of processes.
 
     Returns:
         An iterator of ``{"image": uint8 (b, h, w, c), "label": int32 (b,)}``, where b is
-        ``batch // processes``; put together in the order of the processes, the shares are the same
-        whatever their count.
+        ``batch // processes``. The shares, concatenated in the order of the processes, do not
+        depend on the number of processes.
 
     Raises:
-        TrainingError: there are no images, or a batch cannot be shared evenly.
+        TrainingError: there are no images, or the batch cannot be split evenly.
     """
     if batch < 1 or batch % processes:
         raise TrainingError(
-            f"A batch of {batch} images cannot be shared by {processes} "
+            f"A batch of {batch} images cannot be split over {processes} "
             f"process{'es' * (processes > 1)}. Fix: pass --data.batch a multiple of {processes}."
         )
     if not len(source):
@@ -108,9 +108,9 @@ def batches(source: Source, *, batch: int, seed: int, process: int, processes: i
 
 
 def _order(count: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Make a function from places in the endless order, ascending, to the images there.
+    """Return a function from ascending positions in the infinite order to image indices.
 
-    Grain's own shuffle asks for one place at a time, and takes 50 us for it where images are few.
+    Grain's own shuffle looks up one position at a time, which takes 50 us for small data sets.
     """
 
     @functools.lru_cache(maxsize=2)

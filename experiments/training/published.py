@@ -1,4 +1,4 @@
-"""Data sets that are published in one form: found, fetched, and verified before they are used."""
+"""Published data sets: located, downloaded, and verified before use."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Recipes: all that decides what a training run does, as data."""
+"""Recipes: all settings of a training run, as data."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Literal
 
 
 class TrainingError(ValueError):
-    """A run that cannot start or go on; the message is a sentence with the fix."""
+    """A run cannot start or continue. The message names the fix."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which pictures, and how many at a time.
+    """The data set and the batch size.
 
     Attributes:
-        name: of the data set: digits, fashion-mnist, cifar10 or folder.
-        path: of its files, where they are not fetched or are the user's own.
-        held_back: share of the pictures that training never sees, where the set has no such split.
-        batch: pictures a step, over all devices.
-        skip_bad: whether pictures that cannot be read are left out, rather than end the run.
-        size: rows and columns that the pictures of a folder are brought to.
+        name: the data set: digits, fashion-mnist, cifar10 or folder.
+        path: the location of its files; default: download them.
+        held_back: share of the pictures to test with, if the data set has no test split.
+        batch: pictures per step, over all devices.
+        skip_bad: skip pictures that cannot be read, rather than end the run.
+        size: height and width, in pixels, to which the pictures of a folder are resized.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """A VGG: stages of 3x3 convolutions, the mean of each last map, one dense layer.
+    """A VGG: stages of 3x3 convolutions, global average pooling, and one dense layer.
 
     Attributes:
         stages: filters of each convolution of each stage.
-        batch_norm: after each convolution.
-        dropout: share of the means that training drops.
-        dtype: of the computation; parameters and statistics are float32.
+        batch_norm: use batch norm after each convolution.
+        dropout: dropout rate before the dense layer.
+        dtype: dtype of the computation; parameters and statistics are float32.
     """
 
     stages: tuple[tuple[int, ...], ...]
@@ -49,11 +49,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How pictures are changed before each step, at random.
+    """Random changes to the pictures before each step.
 
     Attributes:
-        pad_crop: pixels of zeros around a picture, of which a window of its size is then cut.
-        flip: left to right, every other time.
+        pad_crop: pixels of zero padding, from which a window of the original size is cropped.
+        flip: flip left to right, with probability 1/2.
         cutout: side of a square that is set to zero, in pixels.
     """
 
@@ -64,15 +64,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How parameters follow gradients.
+    """The optimiser.
 
     Attributes:
-        name: sgd with momentum, as in the paper of VGG, or adamw.
-        learning_rate: the largest of the schedule.
-        momentum: of sgd; the first decay rate of adamw.
-        weight_decay: of kernels; biases and norms have none.
-        clip: largest norm of all gradients together; 0 for any.
-        label_smoothing: share of the target that goes to all classes alike.
+        name: sgd with momentum, as in the VGG paper, or adamw.
+        learning_rate: peak learning rate of the schedule.
+        momentum: momentum of sgd, or the first decay rate of adamw.
+        weight_decay: weight decay of kernels; biases and norms have none.
+        clip: largest global norm of the gradients; 0 to disable.
+        label_smoothing: share of the target that is spread evenly over all classes.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -85,13 +85,13 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, and how the learning rate goes.
+    """The length of training, and the learning rate schedule.
 
     Attributes:
-        epochs: times that training sees each picture.
+        epochs: passes over the training pictures.
         warmup: share of all steps in which the rate rises from 0.
-        decay: cosine, down to 0; or steps, a tenth after 1/2, 3/4 and 7/8 of all steps. The paper
-            of VGG divides by 10 three times, where the accuracy stops rising.
+        decay: cosine, to 0; or steps, divided by 10 after 1/2, 3/4 and 7/8 of all steps. The VGG
+            paper divides by 10 three times, when the accuracy stops rising.
     """
 
     epochs: float = 10
@@ -104,13 +104,13 @@ class Recipe:
     """One experiment.
 
     Attributes:
-        data: what is learnt.
-        model: what learns.
-        augmentation: what is done to the pictures.
-        optimiser: how it learns.
-        schedule: for how long.
-        expected: what came out where it was run.
-        seed: of everything that is random.
+        data: the data set and the batch size.
+        model: the network.
+        augmentation: random changes to the pictures.
+        optimiser: the optimiser.
+        schedule: the length of training, and the learning rate.
+        expected: the result that was measured.
+        seed: seed of everything that is random.
     """
 
     data: Data

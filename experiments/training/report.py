@@ -1,4 +1,4 @@
-"""What a run leaves behind: ``report.md`` with numbers and pictures, and the same as JSON."""
+"""The report of a run: ``report.md`` with numbers and figures, and the same numbers as JSON."""
 
 import os
 import platform
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 CONFIG, SUMMARY, REPORT = "config.json", "summary.json", "report.md"
 PACKAGES = ("jaxconv", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-COMMON = 5  # kinds of mistakes that are listed
+COMMON = 5  # how many of the most common confusions are listed
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, and of the packages that a run may depend on and that are here."""
+    """Return the versions of Python and of the installed packages that a run may depend on."""
     return {"python": platform.python_version(), **dict(_installed())}
 
 
@@ -45,7 +45,7 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def machine() -> dict[str, Any]:
-    """What times depend on: the processor, the cores that this process may use, the devices."""
+    """Return what times depend on: the processor, the usable cores, and the devices."""
     info = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     usable = (
@@ -62,22 +62,22 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Found:
-    """What a finished run knows.
+    """The result of a finished run.
 
     Attributes:
-        config: of the run, as plain data; nested.
-        expected: a sentence of the recipe: the result that it should reach.
-        names: of the classes.
-        images: uint8 (n, h, w, 1 or 3), the test images.
-        labels: (n,) what they are.
-        logits: float (n, classes), of the trained net.
-        model: the trained net in evaluation mode, a function of a batch.
-        prepare: makes of uint8 (b, h, w, c) what the model takes.
-        seconds: that the run took, all its parts together if it was resumed.
-        steps: of training.
-        parameters: numbers that were learnt.
-        versions: of packages.
-        machine: where it ran.
+        config: nested options of the run.
+        expected: a sentence with the result that the recipe should reach.
+        names: names of the classes.
+        images: test images, uint8 (n, h, w, 1 or 3).
+        labels: classes of the test images, (n,).
+        logits: outputs of the trained network, float (n, classes).
+        model: the trained network in evaluation mode, a function of a batch.
+        prepare: preprocesses images, uint8 (b, h, w, c), for the model.
+        seconds: time of the run, including all parts if it was resumed.
+        steps: training steps.
+        parameters: number of trained parameters.
+        versions: versions of packages.
+        machine: processor, cores and devices.
     """
 
     config: Mapping[str, Any]
@@ -96,16 +96,16 @@ class Found:
 
     @property
     def said(self) -> np.ndarray:
-        """(n,) the class that the net gives each image."""
+        """The predicted class of each image, (n,)."""
         return self.logits.argmax(1)
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that are right."""
+        """Share of the images that are classified correctly."""
         return float((self.said == self.labels).mean())
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` holds: all that a result is to be quoted with."""
+        """Return the content of ``summary.json``: the result, and everything needed to quote it."""
         return {
             "script": "python -m experiments.train",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,20 +123,20 @@ class Found:
 
 
 def write_report(folder: Path, found: Found) -> Path:
-    """Write what was found into the folder of a run, which may have ``metrics.jsonl``.
+    """Write the report into the folder of a run, which may contain ``metrics.jsonl``.
 
     Args:
-        folder: of the run.
-        found: by the run.
+        folder: folder of the run.
+        found: result of the run.
 
     Returns:
-        The path of ``report.md``; beside it lie the pictures, ``config.json``, ``summary.json``.
+        The path of ``report.md``. The figures, ``config.json`` and ``summary.json`` are next to it.
     """
     write_whole(folder / CONFIG, as_json(found.config, indent=1) + "\n")
     write_whole(folder / SUMMARY, as_json(found.summary(), indent=1) + "\n")
     chapters = [*_numbers(found)]
     for title, file, figure, caption in _pictures(folder, found):
-        (folder / file).unlink(missing_ok=True)  # of a report that was here before
+        (folder / file).unlink(missing_ok=True)  # from an earlier report
         chapters += ["", f"## {title}", "", caption]
         if figure is not None:
             figure.savefig(folder / file, dpi=110)
@@ -151,7 +151,8 @@ def write_report(folder: Path, found: Found) -> Path:
 def _numbers(found: Found) -> Iterator[str]:
     count = len(found.labels)
     right = int((found.said == found.labels).sum())
-    yield f"**{found.accuracy:.2%}** of {count:,} test images are right. {found.expected}"
+    share = f"**{found.accuracy:.2%}** of {count:,} test images are classified correctly."
+    yield f"{share} {found.expected}".rstrip()
     yield ""
     rows = {
         "test accuracy": f"{found.accuracy:.2%}",
@@ -165,39 +166,39 @@ def _numbers(found: Found) -> Iterator[str]:
 
 
 def _pictures(folder: Path, found: Found) -> Iterator[tuple[str, str, "Figure | None", str]]:
-    """Of each chapter with a picture: its title, its file, the figure if any, and what to see."""
+    """Yield the title, the file, the figure (if any) and the caption of each section."""
     name = folder.resolve().name
     metrics = read_metrics(folder)
     curves = curves_figure({name: metrics}) if metrics else None
-    yield "Curves", "curves.png", curves, "Loss and accuracy while it learnt."
+    yield "Curves", "curves.png", curves, "Loss and accuracy during training."
 
     counts = confusions(found.labels, found.said, len(found.names))
     confusion = confusion_figure(found.names, counts)
-    yield "Confusions", "confusion.png", confusion, _common(found)
+    yield "Confusion matrix", "confusion.png", confusion, _common(found)
 
     mistakes = mistakes_figure(found.names, found.images, found.labels, _softmax(found.logits))
-    told = (
-        "Where the net was most certain and wrong." if mistakes is not None else "There are none."
-    )
+    told = "The most confident mistakes." if mistakes is not None else "There are none."
     yield "Mistakes", "mistakes.png", mistakes, told
 
     first = found.images[:1]
     maps = features_figure(found.model, found.prepare(first), first[0])
     true, said = (_escaped(found.names[int(which[0])]) for which in (found.labels, found.said))
-    told = f"What the layers make of the first test image: it is {true}, and the net says {said}."
+    told = (
+        f"Feature maps of the first test image. Its class is {true}; the network predicts {said}."
+    )
     yield "Feature maps", "maps.png", maps, told
 
 
 def _common(found: Found) -> str:
-    """How to read the matrix, and which mistakes were made most often."""
+    """Return the caption of the matrix, with the most common confusions."""
     pairs = Counter(zip(map(int, found.labels), map(int, found.said), strict=True))
     kinds = [
-        f"{_escaped(found.names[true])} for {_escaped(found.names[said])} ({count:,})"
+        f"{_escaped(found.names[true])} as {_escaped(found.names[said])} ({count:,})"
         for (true, said), count in pairs.most_common()
         if true != said
     ]
-    often = f" Most often it took {', '.join(kinds[:COMMON])}." if kinds else ""
-    return f"Rows are what the images are, columns what the net said.{often}"
+    often = f" Most common confusions: {', '.join(kinds[:COMMON])}." if kinds else ""
+    return f"Rows are true classes, columns are predicted classes.{often}"
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -216,7 +217,7 @@ def _table(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested data with one name a value: ``{"data": {"batch": 64}}`` as ``{"data.batch": 64}``.
+    """Flatten nested data: ``{"data": {"batch": 64}}`` becomes ``{"data.batch": 64}``.
 
     Args:
         config: nested mappings.
@@ -235,5 +236,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text for Markdown."""
     return re.sub(r"([\\`*_\[\]<>|#$])", r"\\\1", text.replace("\n", " "))

@@ -1,9 +1,9 @@
-"""Data sets by name: opened, verified, and what is wrong with them in a sentence.
+"""Data sets by name.
 
 - ``digits``: 1,797 handwritten digits of 8x8 pixels that scikit-learn ships.
 - ``fashion-mnist``: 70,000 pictures of clothes, 28x28 pixels, by Zalando.
 - ``cifar10``: 60,000 photos, 32x32 pixels, by Krizhevsky.
-- ``folder``: a folder of your own, with a folder of pictures per class.
+- ``folder``: your own folder, with one folder of pictures per class.
 """
 
 import difflib
@@ -29,15 +29,15 @@ def open_set(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
     """Open a data set.
 
     Args:
-        data: which, and where it is.
-        seed: decides how pictures of a folder are split; other sets are split alike for all seeds.
-        tell: takes sentences on what takes long.
+        data: name and location of the data set.
+        seed: seed of the split of a folder; other data sets have the same split for all seeds.
+        tell: receives messages about the progress.
 
     Returns:
-        Its two splits, ready to be read.
+        The two splits.
 
     Raises:
-        TrainingError: it is unknown, cannot be had, or is not as it should be.
+        TrainingError: the data set is unknown, unavailable or damaged.
     """
     if data.name not in SETS:
         near = difflib.get_close_matches(data.name, SETS, 1)

@@ -1,4 +1,4 @@
-"""How fast training could be: every multiply-add at the rate of a large matrix product."""
+"""The speed of training if every multiply-add ran at the rate of a large matrix product."""
 
 import time
 from collections.abc import Callable
@@ -12,20 +12,20 @@ import jaxconv as jc
 from experiments.training.net import Classifier
 
 SIDES = (512, 1024, 2048, 4096, 8192, 16384)  # of matrices
-ENOUGH = 0.01  # seconds that a product takes at least, so that it is large for the devices
+ENOUGH = 0.01  # a product that takes this many seconds is large enough for the devices
 
 
 def best_pace(model: Classifier, shape: tuple[int, ...], dtype: str, mesh: Mesh) -> float:
-    """Pictures a second that training would take at the rate of a large matrix product.
+    """Return the pictures per second of training at the rate of a large matrix product.
 
-    A step multiplies about three times as often as the network does: for maps, for their gradients,
-    and for those of kernels. Winograd's convolutions multiply less often than is counted, so that
-    training can be faster than this.
+    A step needs about three times the multiplications of the network: for the maps, for their
+    gradients, and for the gradients of the kernels. Winograd's algorithm needs fewer, so training
+    can be faster than this.
 
     Args:
         model: the network.
-        shape: of a picture, (h, w, c).
-        dtype: of the computation.
+        shape: shape of a picture, (h, w, c).
+        dtype: dtype of the computation.
         mesh: the devices, whose rate is measured in some tenths of a second.
     """
     spec = " ".join(map(str, (1, *shape)))
@@ -33,14 +33,14 @@ def best_pace(model: Classifier, shape: tuple[int, ...], dtype: str, mesh: Mesh)
 
 
 def _rate(dtype: str, mesh: Mesh) -> float:
-    """Multiply-adds a second: products on all devices of this process at once, for those of all."""
+    """Measure the multiply-adds per second of this process, and scale them to all processes."""
     own = Mesh(np.array(mesh.local_devices), ("device",))
     lie = NamedSharding(own, PartitionSpec("device"))
     multiply = jax.jit(jnp.matmul)
     side, seconds = 0, 0.0
     for side in SIDES:
         x = jax.device_put(jnp.ones((own.size, side, side), dtype), lie)
-        multiply(x, x).block_until_ready()  # which compiles
+        multiply(x, x).block_until_ready()  # compiles
         seconds = min(_seconds(lambda x=x: multiply(x, x)) for _ in range(3))
         if seconds > ENOUGH:
             break

@@ -1,4 +1,4 @@
-"""One step of training and one of testing: pure functions of a state and a batch."""
+"""A training step and a test step: pure functions of a state and a batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ Metrics = dict[str, jax.Array]  # scalars
          meta_fields=[])  # fmt: skip
 @dataclass(frozen=True)
 class State:
-    """All that changes in training.
+    """Everything that changes during training.
 
     Attributes:
-        step: how many were taken.
-        key: of all that is random in a step, together with its number.
-        model: parameters and the statistics of batch norms, float32.
-        optimiser: momenta and the like.
+        step: number of completed steps.
+        key: random key of the run; a step combines it with its number.
+        model: parameters and batch statistics, float32.
+        optimiser: state of the optimiser.
     """
 
     step: jax.Array
@@ -43,7 +43,7 @@ class State:
 
 @dataclass(frozen=True)
 class Steps:
-    """What a recipe computes.
+    """The functions of a recipe.
 
     Attributes:
         start: makes the first state.
@@ -111,7 +111,7 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
 
 
 def prepared(model: Classifier, image: Array) -> jax.Array:
-    """Pictures (b, h, w, c) of 0 to 255 as the network takes them, float32.
+    """Preprocess pictures (b, h, w, c) of 0 to 255 for the network; float32.
 
     Args:
         model: has the preprocessing.
@@ -128,7 +128,7 @@ def prepared(model: Classifier, image: Array) -> jax.Array:
 
 @jc.contract("b classes, b:int32 -> :float32", smoothing=0.1)
 def smoothed(logits: Array, labels: Array, smoothing: float) -> jax.Array:
-    """Mean cross entropy of logits (b, classes) and labels (b,), of which a share goes to all.
+    """Return the mean cross entropy of logits (b, classes) and smoothed labels (b,).
 
     Args:
         logits: (b, classes).
@@ -165,5 +165,5 @@ def _optimiser(options: Optimiser, rate: optax.Schedule) -> optax.GradientTransf
 
 
 def _kernels(params: Any) -> Any:
-    """Which parameters decay: those with more than one axis."""
+    """Return which parameters decay: those with more than one axis."""
     return jax.tree.map(lambda p: p.ndim > 1, params)

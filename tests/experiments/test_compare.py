@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, who is best, and sentences for what is no run."""
+"""Runs side by side: what differs, who is best, and sentences for what is not a run."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_only_what_differs_is_shown_and_the_best_is_marked(runs, capsys):
     assert not {"recipe", "optimiser.name", "stages", "versions.numpy", "machine.cores"} & {*found}
     assert found["test accuracy"] == ["90.00%", "95.00% *"]
     assert found["error"] == ["10.00%", "5.00% *"]
-    assert found["best test accuracy on the way"] == ["91.00%", "96.00% *"]
+    assert found["best test accuracy during training"] == ["91.00%", "96.00% *"]
     assert found["last test loss"] == ["0.3000", "0.2500 *"]
     assert found["last training loss"] == ["0.1000", "0.0500 *"]  # the last that was finite
     assert found["images/s, median"] == ["200 *", "100"]
@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_has_the_numbers_that_are_there(runs, capsys):
     assert main(runs) == 0
     found = rows(capsys.readouterr().out)
     assert found["test accuracy"] == ["90.00%", "95.00% *", "-"]
-    assert found["best test accuracy on the way"] == ["91.00%", "96.00% *", "81.00%"]
+    assert found["best test accuracy during training"] == ["91.00%", "96.00% *", "81.00%"]
     assert found["versions.jax"] == ["0.10.2", "0.12.0", "-"]
     assert "versions.numpy" not in found  # what is unknown does not differ
 
@@ -98,8 +98,8 @@ def test_the_same_options_are_said_to_be_the_same(runs, capsys):
     assert main([runs[0], other]) == 0
     out = capsys.readouterr().out
     assert "The options of these runs are the same." in out
-    assert "What differs" not in out
-    assert "Where they ran" not in out
+    assert "Options that differ" not in out
+    assert "Versions and machines that differ" not in out
 
 
 def test_an_option_that_only_one_run_has_differs(runs, capsys):
@@ -135,14 +135,17 @@ def damaged(folder, name, text):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda _: ["runs/one", "runs/none"], "runs/none is no run: there is no such folder. Fix:"),
+        (
+            lambda _: ["runs/one", "runs/none"],
+            "runs/none is not a run: there is no such folder. Fix:",
+        ),
         (
             lambda _: ["runs", "runs/one"],
-            "runs is no run: it has no config.json. Fix: pass folders",
+            "runs is not a run: it has no config.json. Fix: pass folders",
         ),
         (lambda runs: [runs[0], runs[0] + "/"], "Fix: pass two folders or more, each once."),
         (lambda runs: [runs[0], runs[1], "runs/../runs/one"], "folders or more, each once."),
-        (lambda runs: runs[:1], "Runs are compared with others. Fix: pass two folders"),
+        (lambda runs: runs[:1], "A comparison needs two different runs. Fix: pass two folders"),
         (
             lambda runs: [damaged(runs[0], "config.json", '{"a": '), runs[1]],
             "runs/one/config.json is damaged. Fix:",

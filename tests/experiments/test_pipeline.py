@@ -118,9 +118,9 @@ def test_a_position_in_other_data_is_refused(source):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(source):
-    with pytest.raises(TrainingError, match="batch of 10 images cannot be shared by 4 processes"):
+    with pytest.raises(TrainingError, match="batch of 10 images cannot be split over 4 processes"):
         batches(source, batch=10, seed=0, process=0, processes=4)
-    with pytest.raises(TrainingError, match="batch of 0 images cannot be shared by 1 process"):
+    with pytest.raises(TrainingError, match="batch of 0 images cannot be split over 1 process"):
         batches(source, batch=0, seed=0, process=0, processes=1)
 
 

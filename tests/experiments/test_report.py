@@ -94,7 +94,8 @@ def test_a_run_leaves_numbers_pictures_and_a_page_that_shows_them(tmp_path, clas
     assert summary["versions"]["jax"] == jax.__version__
     assert summary["machine"]["cores"] >= 1
     text = path.read_text()
-    assert f"**{right / 40:.2%}** of 40 test images are right. Expected: about one in" in text
+    share = f"**{right / 40:.2%}** of 40 test images are classified correctly."
+    assert f"{share} Expected: about one in" in text
     for fact in ("| parameters | 34,567 |", "| data.batch | 64 |", f"| jax | {jax.__version__} |"):
         assert fact in text
 
@@ -113,7 +114,7 @@ def test_without_mistakes_none_are_shown_and_old_pictures_go(tmp_path):
     assert not (tmp_path / "mistakes.png").exists()
     assert links(page) == ["confusion.png", "maps.png"]  # and no curves, without a log
     assert "There are none." in page
-    assert "Most often" not in page
+    assert "Most common confusions" not in page
 
 
 def test_the_page_shows_names_as_they_are(tmp_path):
@@ -128,7 +129,7 @@ def test_the_page_counts_what_was_taken_for_what(tmp_path):
     logits = np.eye(10, dtype=np.float32)[[1, 1, 1, 4, 5, 5]]
     run = replace(run, labels=np.array([7, 7, 1, 3, 5, 5]), logits=logits)
     page = write_report(tmp_path, run).read_text()
-    assert "Most often it took 7 for 1 (2), 3 for 4 (1)." in page
+    assert "Most common confusions: 7 as 1 (2), 3 as 4 (1)." in page
 
 
 @pytest.mark.parametrize("classes", [3, 10, 30])
@@ -175,9 +176,9 @@ def test_mistakes_are_the_most_confident_first():
     title, *told = [text.get_text() for text in figure.texts]
     assert title == "Mistakes:  3 of 5 test images"
     assert told == [
-        "said cat \\$3^\nis *leopard|\n98.0% sure",
-        "said *leopard|\nis a_very_long_...a_dog\n70.0% sure",
-        "said a_very_long_...a_dog\nis cat \\$3^\n60.0% sure",
+        "predicted cat \\$3^\nactual *leopard|\n98.0% confident",
+        "predicted *leopard|\nactual a_very_long_...a_dog\n70.0% confident",
+        "predicted a_very_long_...a_dog\nactual cat \\$3^\n60.0% confident",
     ]
 
 

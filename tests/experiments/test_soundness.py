@@ -125,7 +125,7 @@ def test_the_command_writes_rows_and_a_summary_and_goes_on(tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["networks"] == sum(found["outcomes"].values()) == 3
     assert found["seconds_a_check"]["worst"] > 0
-    with pytest.raises(SystemExit, match=r"another run.*\nFix: leave out --resume"):
+    with pytest.raises(SystemExit, match=r"another run.*\nFix: omit --resume"):
         soundness.main(["--networks", "3", *options, "--sizes", "5"])
 
 

@@ -191,15 +191,16 @@ def test_another_recipe_does_not_go_on(tmp_path):
     (out / "config.json").write_text(json.dumps(config))
     chex.clear_trace_counter()
     with pytest.raises(
-        TrainingError, match=r"of another model: model\.kernel\.value is \[16, 10\] there"
+        TrainingError,
+        match=r"of another model: model\.kernel\.value is \[16, 10\] in the checkpoint",
     ):
         train.train(Run(other, out, resume=True))
 
 
 def test_a_folder_is_claimed_once(whole, tmp_path):
-    with pytest.raises(TrainingError, match=r"There is a run in .* Fix: add --resume"):
+    with pytest.raises(TrainingError, match=r"already contains a run. Fix: add --resume"):
         train.train(Run(TINY, whole))
-    with pytest.raises(TrainingError, match=r"There is no run in .* Fix: leave --resume out"):
+    with pytest.raises(TrainingError, match=r"contains no run to resume. Fix: omit --resume"):
         train.train(Run(TINY, tmp_path / "none", resume=True))
 
 
@@ -224,8 +225,8 @@ def test_a_signal_saves(tmp_path, blow):
     process.send_signal(blow)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + blow
-    assert said.endswith(f"stopped and saved; add --resume to go on with the run in "
-                         f"{tmp_path / 'run'}.\n")  # fmt: skip
+    assert said.endswith(f"stopped and saved. To continue, add --resume (run: "
+                         f"{tmp_path / 'run'}).\n")  # fmt: skip
     steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert max(steps) == len(numbers(tmp_path / "run"))
 
@@ -364,7 +365,8 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_pa
     found = subprocess.run(
         [*mounted, sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    full = f"train: The disk of {disk / 'run'} is full. Fix: make room, then go on with --resume.\n"
+    fix = "Fix: free some space, then continue with --resume."
+    full = f"train: The disk of {disk / 'run'} is full. {fix}\n"
     assert found.stderr == 4 * full
     assert found.stdout.endswith("\n[2, 2, 2, 2, 0]\n")
     assert "damaged" not in found.stdout

@@ -63,7 +63,7 @@ def test_features_are_the_means_of_the_last_maps(count, batch):
     np.testing.assert_allclose(found, np.asarray(maps).mean((1, 2)), rtol=1e-4, atol=1e-6)
     assert found.shape == (count, 6)
     assert np.ptp(found, 0).max() > 1e-3
-    assert told[-1] == "100 % of the pictures seen."
+    assert told[-1] == "100 % of the pictures processed."
 
 
 def test_both_trunks_are_shown_the_same_numbers(tmp_path, monkeypatch):
@@ -189,9 +189,9 @@ def test_a_class_can_be_left_out(folder, tmp_path, tiny):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--at-least 9", "--at-least is 9, but a fifth is tested"),
-        ("--size 31", "--size is 31, but VGG16 has five pools"),
-        ("--splits 1", "--splits is 1, but a spread is that of two"),
+        ("--at-least 9", "--at-least is 9, but a fifth is for the test"),
+        ("--size 31", "--size is 31, but the five pools of VGG16 need"),
+        ("--splits 1", "--splits is 1, but a standard deviation needs two"),
         ("--seed -1", "--seed is -1, but seeds are not negative"),
         ("--out found.txt", "found.txt is of no known format"),
         ("--out no/such/found.json", "cannot be written"),
@@ -218,7 +218,7 @@ def test_no_folder_and_one_class_are_said(folder, tmp_path, capsys):
     one.mkdir()
     (folder / "red").rename(one / "red")
     assert transfer.main([str(one), *out]) == 2
-    assert "one folder of a class, red, and a classifier needs two" in capsys.readouterr().err
+    assert "one folder of a class, red, but a classifier needs two" in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_had_are_said(folder, tmp_path, monkeypatch, capsys):

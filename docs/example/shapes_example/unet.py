@@ -1,11 +1,11 @@
-"""A small U-Net in plain JAX: for every pixel, how much it is foreground."""
+"""A small U-Net in plain JAX that segments the foreground of an image."""
 
 import jax
 import jax.numpy as jnp
 
 import jaxconv as jc
 
-# What each convolution takes and makes: down, at the bottom, and up beside what came down.
+# Input and output channels of each convolution; the way up concatenates the map from the way down.
 CHANNELS = {
     "down1": (1, 8),
     "down2": (8, 16),
@@ -18,7 +18,7 @@ Params = dict[str, jax.Array]
 
 
 def init() -> Params:
-    """Draw the kernels."""
+    """Return random kernels."""
     keys = jax.random.split(jax.random.key(0), len(CHANNELS))
     draw = jax.nn.initializers.he_normal()
     return {
@@ -29,7 +29,7 @@ def init() -> Params:
 
 @jc.contract("b h w 1 -> b h w 1", where="h % 4 == 0 and w % 4 == 0", params=init)
 def segment(params: Params, x: jax.Array) -> jax.Array:
-    """A map as large as the image; two pools ask for sizes that 4 divides."""
+    """Return a map as large as the image. Two pools require sizes that are multiples of 4."""
     down1 = jax.nn.relu(jc.conv(x, params["down1"]))
     down2 = jax.nn.relu(jc.conv(jc.max_pool(down1), params["down2"]))
     bottom = jax.nn.relu(jc.conv(jc.max_pool(down2), params["bottom"]))
@@ -40,6 +40,6 @@ def segment(params: Params, x: jax.Array) -> jax.Array:
 
 @jc.contract("b h w c, b 2*h 2*w d -> b 2*h 2*w c+d")
 def join(small: jax.Array, large: jax.Array) -> jax.Array:
-    """Double a map and lay it beside one that is twice as large."""
+    """Upsample a map by 2, and concatenate it with one that is twice as large."""
     doubled = jnp.repeat(jnp.repeat(small, 2, axis=1), 2, axis=2)
     return jnp.concatenate([doubled, large], axis=-1)

@@ -1,4 +1,4 @@
-"""Shapes that no contract states; the contracts are proven by ``pytest --contracts``."""
+"""Shapes without a contract. ``pytest --contracts`` proves the contracts."""
 
 import jax
 from flax import nnx

@@ -210,7 +210,7 @@ def test_a_backend_that_is_not_installed_is_a_sentence(capsys, monkeypatch):
     lacking = Backend("gone", NUMPY.file, ("no-such-package",))
     monkeypatch.setattr(bench, "BACKENDS", {**BACKENDS, "gone": lacking})
     assert bench.main(["--peers", "gone"]) == 2
-    assert "gone needs no-such-package, and not all is installed.\n  Fix: python -m pip" in (
+    assert "gone needs no-such-package, which must be installed.\n  Fix: python -m pip" in (
         capsys.readouterr().err
     )
     assert lacking not in installed([*BACKENDS.values(), lacking])
