@@ -21,7 +21,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jaxconv.cli import main as cli  # noqa: E402
+from jaxconv.cli.main import command_line  # noqa: E402
 from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")
@@ -86,7 +86,7 @@ def _command(name: str, _: Path) -> str:
 
 
 def _commands() -> dict[str, argparse.ArgumentParser]:
-    choices = (action.choices for action in cli._parser()._actions)
+    choices = (action.choices for action in command_line()._actions)
     return next(found for found in choices if isinstance(found, dict))
 
 

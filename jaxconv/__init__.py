@@ -20,6 +20,8 @@ from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size, Undecided, sizes
 from jaxconv.symbolic.specs import SpecError
 
+__version__: str
+
 __all__ = [
     "VGG",
     "EffectiveField",
@@ -58,3 +60,15 @@ __all__ = [
     "vgg16",
     "vgg19",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Read ``__version__`` from the metadata of the installed package when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jaxconv")
+    except PackageNotFoundError:  # a checkout on PYTHONPATH
+        return "unknown"

@@ -13,7 +13,7 @@ import numpy as np
 from experiments.training.downloads import download
 from experiments.training.images import DataSet, Source, divided, held_back, whole
 from experiments.training.recipes import Data, TrainingError
-from jaxconv.models.weights import cache_folder
+from jaxconv.models.sources import cache_folder
 
 Tell = Callable[[str], None]
 
