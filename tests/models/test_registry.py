@@ -80,6 +80,7 @@ def test_weights_in_a_new_file_are_known_by_name(with_toy):
     code = "import jaxconv as jc; jc.vgg16(weights='places')"
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=with_toy,
         env=os.environ | {"PYTHONPATH": str(with_toy), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

@@ -103,7 +103,7 @@ def find(folder, head, endpoint=NOWHERE, links="", sha256=None, **environment):
 def files(folder):
     """Every file below a folder that has content, links not followed."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [path for path in paths if path.stat().st_size > 100]
+    return [p for p in paths if p.stat().st_size > 100 and p.name != "CACHEDIR.TAG"]
 
 
 def test_the_hub_comes_first_and_its_cache_keeps_the_file(tmp_path, hub):
