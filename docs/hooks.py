@@ -106,7 +106,9 @@ def _taken(action: argparse.Action) -> str:
 def _told(action: argparse.Action) -> str:
     """What an option is, and what it is where it is not given."""
     more = "required" if action.required and action.option_strings else _default(action.default)
-    return "; ".join(filter(None, (action.help, more))).replace("|", "\\|")
+    text = (action.help or "") % {"default": action.default}
+    parts = [text] if "default:" in text else [text, more]
+    return "; ".join(filter(None, parts)).replace("|", "\\|")
 
 
 def _default(value: Any) -> str:

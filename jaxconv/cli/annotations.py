@@ -23,8 +23,12 @@ def github_annotations(name: str, defined: Origin, verdict: Verdict) -> str:
         Lines; empty where all is proven without a note.
     """
 
+    def relative(path: str) -> str:  # to the working folder, where the file lies in it
+        full, folder = Path(path).resolve(), Path.cwd().resolve()
+        return (full.relative_to(folder) if full.is_relative_to(folder) else full).as_posix()
+
     def command(kind: str, origin: Origin, text: str) -> str:
-        location = {"file": _relative(origin.path), "line": str(origin.line)} if origin.path else {}
+        location = {"file": relative(origin.path), "line": str(origin.line)} if origin.path else {}
         properties = location | {"title": name}
         listed = ",".join(f"{key}={_escape(v, IN_PROPERTIES)}" for key, v in properties.items())
         return f"::{kind} {listed}::{_escape(text, IN_MESSAGES)}"
@@ -47,9 +51,3 @@ def _escape(text: str, table: Mapping[str, str]) -> str:
     for character, code in table.items():
         text = text.replace(character, code)
     return text
-
-
-def _relative(path: str) -> str:
-    """A path relative to the working folder, where it lies in it."""
-    full, folder = Path(path).resolve(), Path.cwd().resolve()
-    return (full.relative_to(folder) if full.is_relative_to(folder) else full).as_posix()

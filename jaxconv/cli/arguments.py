@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".jpg", ".svg", ".pdf")
-OBJECT = "pkg.module:name, FILE.py:make(classes=10), or vgg16"
-CONDITION = 'a condition on the sizes, such as "h >= 32 and w == h"'
+OBJECT_HELP = "pkg.module:name, FILE.py:make(classes=10), or vgg16"
+CONDITION_HELP = 'a condition on the sizes, such as "h >= 32 and w == h"'
 
 
 class UsageError(ValueError):
@@ -86,17 +86,17 @@ def check_writable(out: Path, suffixes: Sequence[str], photo: Path | None = None
             f"{out} has an unknown format. Fix: choose a name that ends in {', '.join(suffixes)}."
         )
     if photo is not None and out.resolve() == photo.resolve():
-        _refuse(out, "it is the photo itself")
+        _unwritable(out, "it is the photo itself")
     if out.is_dir():
-        _refuse(out, "it is a folder")
+        _unwritable(out, "it is a folder")
     try:
         with tempfile.TemporaryFile(dir=out.parent):
             pass
     except OSError as error:
-        _refuse(out, error.strerror)
+        _unwritable(out, error.strerror)
 
 
-def _refuse(out: Path, reason: object) -> NoReturn:
+def _unwritable(out: Path, reason: object) -> NoReturn:
     raise UsageError(f"{out} cannot be written: {reason}. Fix: pass another --out.")
 
 
@@ -134,5 +134,5 @@ def save(content: bytes, out: Path) -> None:
         partial.replace(out)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        _refuse(out, error.strerror)
+        _unwritable(out, error.strerror)
     print(f"wrote {out}")

@@ -5,7 +5,7 @@ import json
 import sys
 
 from jaxconv.cli.annotations import github_annotations
-from jaxconv.cli.arguments import CONDITION
+from jaxconv.cli.arguments import CONDITION_HELP
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.loader import is_object
 from jaxconv.cli.obligations import Obligation, obligation, obligations
@@ -33,7 +33,11 @@ class CheckCommand(Command):
     status_if_cut = 1
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
         parser.add_argument(
             "target",
             metavar="TARGET",
@@ -46,7 +50,7 @@ class CheckCommand(Command):
             metavar="SPEC",
             help='what it takes and returns, such as "b h w 3 -> b 1000"; default: its contract',
         )
-        parser.add_argument("--where", metavar="CONDITION", help=CONDITION)
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         style = parser.add_mutually_exclusive_group()
         style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
         style.add_argument(
@@ -57,12 +61,19 @@ class CheckCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> int:
-        """Prove one by one, and print each verdict at once, since the next may take a while."""
+        """Prove one by one, and print each verdict at once, since the next may take a while.
+
+        Args:
+            options: the arguments, by name.
+
+        Returns:
+            The exit status.
+        """
         if options.spec is not None or is_object(options.target):
             work = [obligation(options.target, options.spec)]
         else:
             work = obligations(options.target)
-        verdicts = [(one.name, v) for one in work if (v := _prove_and_print(one, options))]
+        verdicts = [(one.name, v) for one in work if (v := prove_and_print(one, options))]
         proven = sum(verdict.ok for _, verdict in verdicts)
         if options.json:
             entries = [{"name": name, **verdict.to_json()} for name, verdict in verdicts]
@@ -72,8 +83,16 @@ class CheckCommand(Command):
         return 2 if len(verdicts) < len(work) else int(proven < len(work))
 
 
-def _prove_and_print(one: Obligation, options: argparse.Namespace) -> Verdict | None:
-    """Prove and print; an error that stops this proof is printed and does not stop the others."""
+def prove_and_print(one: Obligation, options: argparse.Namespace) -> Verdict | None:
+    """Prove and print; an error that stops this proof is printed and does not stop the others.
+
+    Args:
+        one: what to prove.
+        options: of the command.
+
+    Returns:
+        The verdict; None where the proof could not start.
+    """
     try:
         verdict = one.prove(options.where)
     except (ShapeError, TargetError) as error:

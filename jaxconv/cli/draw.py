@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import (
-    CONDITION,
-    OBJECT,
+    CONDITION_HELP,
+    OBJECT_HELP,
     UsageError,
     check_writable,
     parse_point,
@@ -33,15 +33,19 @@ class DrawCommand(Command):
     position = 60
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-        parser.add_argument("model", metavar="MODEL", help=f"what to draw: {OBJECT}")
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument("model", metavar="MODEL", help=f"what to draw: {OBJECT_HELP}")
         parser.add_argument(
             "specs",
             nargs="*",
             metavar="SPEC",
             help=f'shape of an input; default: the contract of the model, or "{IMAGES}"',
         )
-        parser.add_argument("--where", metavar="CONDITION", help=CONDITION)
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
             "--at", metavar="SIZES", help="write numbers for these sizes, such as b=1,h=224,w=224"
         )
@@ -54,7 +58,11 @@ class DrawCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> None:
-        """Write the picture."""
+        """Write the picture.
+
+        Args:
+            options: the arguments, by name.
+        """
         # The file's name is that of the model: ``Net`` of ``pkg.models:Net(classes=10)``.
         stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
         out = options.out or Path(f"{stem}.svg")

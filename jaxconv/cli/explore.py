@@ -36,7 +36,11 @@ class ExploreCommand(Command):
     position = 30
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
         add_photo_and_model(parser, size=PAGE_PIXELS)
         parser.add_argument(
             "--layer",
@@ -55,7 +59,11 @@ class ExploreCommand(Command):
         parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
     def run(self, options: argparse.Namespace) -> None:
-        """Compute the maps, write the page, and open it if asked to."""
+        """Compute the maps, write the page, and open it if asked to.
+
+        Args:
+            options: the arguments, by name.
+        """
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-explore.html")
         check_writable(out, (".html",), path)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxconv.cli.arguments import OBJECT, UsageError, positive
+from jaxconv.cli.arguments import OBJECT_HELP, UsageError, positive
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.user_code import user_code
 from jaxconv.models.registry import published_weights, registered_models
@@ -43,7 +43,7 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
         + ("the photo's own size" if size is None else "%(default)s"),
     )
     parser.add_argument(
-        "--model", default="vgg16", metavar="NAME", help=f"{OBJECT}; default: %(default)s"
+        "--model", default="vgg16", metavar="NAME", help=f"{OBJECT_HELP}; default: %(default)s"
     )
     parser.add_argument(
         "--weights",

@@ -222,7 +222,7 @@ def bound_method(owner: type, name: str, *, abstract: bool = True, fix: str = PA
     given = contract.given.get("self") if contract else None
     if inspect.isroutine(given):
         with user_code(f"making self of {owner.__name__}.{name}"):
-            return getattr(_make(given, abstract), name)
+            return getattr(_make_model(given, abstract), name)
     members = vars(sys.modules[owner.__module__]).values()
     instance = next((value for value in (given, *members) if type(value) is owner), given)
     if instance is None:
@@ -269,10 +269,10 @@ def call(
         return callee(*args, **(options or {}), **made)
 
     with user_code(f"calling {name}"):
-        return _make(make, abstract)
+        return _make_model(make, abstract)
 
 
-def _make(make: Callable[[], Any], abstract: bool) -> Any:
+def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
     """A model of Flax NNX without its weights if asked for, anything else as it is made.
 
     Where shapes alone do not suffice, the plain call does, or fails as the user knows it.

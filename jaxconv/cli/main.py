@@ -39,10 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
             stream.reconfigure(errors="backslashreplace")
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        # Compile no program twice on this machine. Without the extras nothing long is run.
-        with contextlib.suppress(WeightsError):
-            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+    cache_programs()
     command = commands()[options.command]
     try:
         status = command.run(options) or 0
@@ -51,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return command.status_if_cut
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jaxconv."):  # which is our mistake
+            raise
         missing = f"the package {error.name} is not installed"
         print(f"jaxconv {command.name}: {missing}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
@@ -58,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)
         return 2
     return status
+
+
+def cache_programs() -> None:
+    """Compile no program twice on this machine; ``JAX_COMPILATION_CACHE_DIR`` takes precedence."""
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        with contextlib.suppress(WeightsError):  # without the extras nothing long is run
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -53,7 +53,11 @@ class MapsCommand(Command):
     position = 10
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
         add_photo_and_model(parser)
         parser.add_argument(
             "--layer",
@@ -94,7 +98,11 @@ class MapsCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> None:
-        """Print the table and draw what is asked for."""
+        """Print the table and draw what is asked for.
+
+        Args:
+            options: the arguments, by name.
+        """
         if options.strongest:
             draw_strongest(options)
             return

@@ -36,7 +36,11 @@ class NeuronCommand(Command):
     position = 20
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
         add_photo_and_model(parser)
         parser.add_argument(
             "--layer",
@@ -62,7 +66,11 @@ class NeuronCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> None:
-        """Compute the neuron, print it and draw it."""
+        """Compute the neuron, print it and draw it.
+
+        Args:
+            options: the arguments, by name.
+        """
         if not re.fullmatch(r"([0-9]{1,9}(,[0-9]{1,9})*)?", re.sub(r"\s", "", options.at)):
             raise UsageError(f"--at {options.at} cannot be read. Fix: write it as 20,30 for y, x.")
         at = tuple(map(int, filter(None, options.at.split(","))))

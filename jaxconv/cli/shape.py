@@ -19,7 +19,11 @@ class ShapeCommand(Command):
     position = 40
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
         parser.add_argument(
             "image", metavar="IMAGE", help="HEIGHTxWIDTHxCHANNELS, such as 128x128x3"
         )
@@ -47,7 +51,11 @@ class ShapeCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> None:
-        """Print the shape, a formula per axis, and the number of weights."""
+        """Print the shape, a formula per axis, and the number of weights.
+
+        Args:
+            options: the arguments, by name.
+        """
         try:
             image = parse_sizes(options.image)
         except argparse.ArgumentTypeError as error:

@@ -5,7 +5,7 @@ import json
 import sys
 
 from jaxconv.analysis.summary import summary
-from jaxconv.cli.arguments import CONDITION, OBJECT, parse_point
+from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 
@@ -19,12 +19,16 @@ class SummaryCommand(Command):
     position = 50
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-        parser.add_argument("model", metavar="MODEL", help=OBJECT)
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument("model", metavar="MODEL", help=OBJECT_HELP)
         parser.add_argument(
             "specs", nargs="+", metavar="SPEC", help='shape of an input, such as "b h w 3"'
         )
-        parser.add_argument("--where", metavar="CONDITION", help=CONDITION)
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
             "--at", metavar="SIZES", help="also print numbers for sizes such as b=1,h=224,w=224"
         )
@@ -39,7 +43,11 @@ class SummaryCommand(Command):
         parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
     def run(self, options: argparse.Namespace) -> None:
-        """Print the table as text, in colours on a terminal, or as JSON."""
+        """Print the table as text, in colours on a terminal, or as JSON.
+
+        Args:
+            options: the arguments, by name.
+        """
         table = summary(
             resolve(options.model),
             *options.specs,

@@ -44,7 +44,7 @@ class RegisteredModel:
 
 
 _models: dict[str, RegisteredModel] = {}
-_sources: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, and name of weights
+_published: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, and name of weights
 
 
 def register(
@@ -85,9 +85,9 @@ def register_weights(model: str, name: str, *sources: WeightsSource) -> None:
     Raises:
         ValueError: the model has weights of this name.
     """
-    if (model, name) in _sources:
+    if (model, name) in _published:
         raise ValueError(f"{model} has two weights {name!r}. Fix: register all sources at once.")
-    _sources[model, name] = sources
+    _published[model, name] = sources
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def published_weights(model: str) -> Mapping[str, tuple[WeightsSource, ...]]:
         The sources of each, by the name that ``weights=`` takes.
     """
     _import_all_models()
-    return {name: sources for (owner, name), sources in _sources.items() if owner == model}
+    return {name: sources for (owner, name), sources in _published.items() if owner == model}
 
 
 def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeights:
@@ -131,7 +131,7 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
         WeightsError: no such file, nothing published, unreachable, damaged, or a missing package.
     """
     sources = published_weights(model).get(str(weights), ())
-    owners = [owner for owner, name in _sources if name == weights]
+    owners = [owner for owner, name in _published if name == weights]
     if not owners:
         return read_weights(Path(weights))
     if model not in owners:

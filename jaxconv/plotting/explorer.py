@@ -225,7 +225,7 @@ def _plain(name: str) -> str:
 
 
 def _source(name: str) -> str:
-    return resources.files("jaxconv.pictures").joinpath("page", name).read_text("utf-8")
+    return resources.files("jaxconv.plotting").joinpath("page", name).read_text("utf-8")
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

