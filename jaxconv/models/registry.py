@@ -159,6 +159,6 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
         f"The {weights} weights of {model} are unavailable: they are not in the cache, and could "
         f"not be downloaded. Tried: {'; '.join(failures) or 'nothing'}. "
         + "".join(f"With head=None, {title}, would fit too. " for title in others)
-        + "Fix: connect to the internet once, or download the file elsewhere and pass its path as "
-        "weights."
+        + "Fix: connect to the internet once, or download the file elsewhere and pass weights= its "
+        "path."
     )

