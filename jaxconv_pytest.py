@@ -1,17 +1,24 @@
-"""The door by which pytest finds jaxconv's plugin: it loads nothing of jaxconv until asked.
+"""The entry point by which pytest finds jaxconv's plugin; it imports jaxconv only when asked to.
 
-It stands beside the package, since importing anything of a package imports the package, and so
-JAX; and what pytest imports before a project's conftest.py is measured by no coverage and seen by
-no import hook.
+It stands beside the package, since importing a module of a package imports the package, and so
+JAX. And what pytest imports before a project's conftest.py escapes coverage and import hooks.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from jaxconv.prover.verdict import Verdict
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--contracts``."""
+    """Add ``--contracts``.
+
+    Args:
+        parser: of pytest's command line.
+    """
     parser.getgroup("jaxconv").addoption(
         "--contracts",
         action="append",
@@ -22,7 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect contracts where they are asked for."""
+    """Collect contracts where they are asked for.
+
+    Args:
+        config: with the options.
+    """
     if config.option.contracts:
         from jaxconv.testing import pytest_plugin
 
@@ -30,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def prove() -> Any:
+def prove() -> "Callable[..., Verdict]":
     """Prove shapes in a test of your own: ``prove(fn, "b h w 3", returns="b 10")``."""
     from jaxconv.testing.pytest_plugin import prove
 

@@ -20,7 +20,6 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jaxconv.cli import main as cli  # noqa: E402
 from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")
@@ -79,7 +78,7 @@ def _readme_section(heading: str, folder: Path) -> str:
 
 def _command_table(name: str, _: Path) -> str:
     """Return a command's description and usage, and its options as a table."""
-    subparsers = (action.choices for action in cli._parser()._actions)
+    subparsers = (action.choices for action in command_line()._actions)
     commands = next(choices for choices in subparsers if isinstance(choices, dict))
     parser: argparse.ArgumentParser = commands[name]
     usage = parser.format_usage().removeprefix("usage: ")
@@ -100,13 +99,14 @@ def _option_syntax(action: argparse.Action) -> str:
 
 def _option_help(action: argparse.Action) -> str:
     """Return the help of an option, and whether it is required or its default."""
+    text = (action.help or "") % {"default": action.default}
     default = action.default[0] if isinstance(action.default, tuple) else action.default
     more = ""
     if action.required and action.option_strings:
         more = "required"
-    elif isinstance(default, str | int) and default is not False:
+    elif isinstance(default, str | int) and default is not False and "default:" not in text:
         more = f"default: `{default}`"
-    return "; ".join(filter(None, (action.help, more))).replace("|", "\\|")
+    return "; ".join(filter(None, (text, more))).replace("|", "\\|")
 
 
 DIRECTIVES = {"readme": _readme_section, "command": _command_table}

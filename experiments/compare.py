@@ -25,7 +25,7 @@ from rich.text import Text
 from experiments.training.figures import curves_figure
 from experiments.training.logs import as_json, read_metrics
 from experiments.training.report import CONFIG, SUMMARY, flat
-from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, drawn, save
+from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, render, save
 
 WIDTH = 120  # characters per line without a terminal
 ABSENT = "-"
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(runs, Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False))
         if options.out:
             curves = curves_figure({run.name: run.metrics for run in runs})
-            save(drawn(curves, options.out), options.out)
+            save(render(curves, options.out), options.out)
     except UsageError as error:
         print(f"experiments.compare: {error}", file=sys.stderr)
         return 2

@@ -51,7 +51,7 @@ from experiments.training.report import CONFIG, Found, flat, write_report
 from experiments.training.sets import DataSet, Source, open_set
 from experiments.training.speed import best_pace
 from experiments.training.steps import State, Steps, prepared, smoothed, steps_of
-from jaxconv.models.weights import Preprocessing, write
+from jaxconv.models.weights import Preprocessing, write_weights
 
 TEST_BATCH = 256
 SAMPLE = 10_000  # pictures from which the mean and the standard deviation are estimated
@@ -365,7 +365,7 @@ def _finish(
     """Write the network and the report."""
     assert run.out
     nnx.update(model, jax.tree.map(np.asarray, state.model))
-    write(model, run.out / "model.safetensors")
+    write_weights(model, run.out / "model.safetensors")
     images, labels = data.test.read(np.arange(len(data.test)))
     found = Found(
         config=json.loads((run.out / CONFIG).read_text()),

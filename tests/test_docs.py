@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 import jaxconv as jc
-from jaxconv.cli.main import COMMANDS
+from jaxconv.cli.command import commands
 from tests.support.documents import ROOT, Page, pages, unlike
 from tests.test_architecture import MAY_IMPORT
 
@@ -164,11 +164,10 @@ def test_the_site_explains_each_public_name_once():
 
 
 def test_the_site_explains_each_command_once():
-    commands = [command.__name__.rpartition(".")[2] for command in COMMANDS]
     shown = re.findall(
         r"^\{\{ command: (\w+) \}\}$", (DOCS / "api/command-line.md").read_text(), re.M
     )
-    assert sorted(shown) == sorted(commands)
+    assert sorted(shown) == sorted(commands())
 
 
 def test_the_site_asks_no_other_host():

@@ -32,8 +32,8 @@ from jaxconv.cli.arguments import (
     PICTURES,
     UsageError,
     check_writable,
-    drawn,
     positive,
+    render,
     save,
 )
 from jaxconv.errors import choice
@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         save((json.dumps(report, indent=1) + "\n").encode(), options.out)
     if options.chart and any(result["rows"] for result in results):
-        save(drawn(chart(results), options.chart), options.chart)
+        save(render(chart(results), options.chart), options.chart)
     return int(any(result["failures"] for result in results))
 
 

@@ -1,48 +1,84 @@
 """Downloads: complete or not at all, with messages about the progress."""
 
-import http.client
-import tempfile
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from experiments.training.recipes import TrainingError
 
 
-def download(url: str, path: Path, tell: Callable[[str], None]) -> Path:
-    """Fetch a file unless it is there; what is in it is for its reader to verify, each time.
+def download(
+    url: str, path: Path, tell: Callable[[str], None], known_hash: str | None = None
+) -> Path:
+    """Download a file unless it is there; its reader verifies its content each time.
 
     Args:
         url: where it is published.
-        path: where it will be, in whole; folders are made.
+        path: where it will be, whole or not at all; folders are made.
         tell: takes sentences on the progress.
+        known_hash: of the file, such as "md5:c32a..."; a download with another is discarded.
 
     Returns:
         ``path``.
 
     Raises:
-        TrainingError: it cannot be reached or stored.
+        TrainingError: it cannot be reached or stored, or has another hash.
     """
     if path.exists():
         return path
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # what it would say is told here
     tell(f"Downloading {url} into {path.parent}.")
+    progress = _Progress(tell, f"of {path.name} downloaded.")
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 18, timeout=30)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            partial = Path(scratch) / path.name
-            with urllib.request.urlopen(url, timeout=30) as answer, partial.open("wb") as file:
-                _copy(answer, file, tenths(answer.length, tell, f"of {path.name} downloaded."))
-            return partial.replace(path)
-    except (OSError, http.client.HTTPException) as error:
+        pooch.retrieve(url, known_hash, path.name, path.parent, downloader=downloader)
+    except (OSError, ValueError) as error:  # a ValueError says that the hash is another
         raise TrainingError(
             f"{url} cannot be downloaded into {path.parent}: {error}. Fix: try again, or download "
             "it elsewhere and pass where it is as --data.path."
         ) from None
+    return path
+
+
+class _Progress:
+    """What pooch takes as a progress bar; it tells each tenth in a sentence.
+
+    Attributes:
+        total: bytes of the file, 0 if unknown; set by pooch.
+    """
+
+    total = 0
+
+    def __init__(self, tell: Callable[[str], None], done: str) -> None:
+        self._tell, self._done = tell, done
+        self._count = 0
+        self._report: Callable[[int], None] | None = None
+
+    def update(self, count: int) -> None:
+        self._count += count
+        if self._report is None:
+            self._report = tenths(self.total, self._tell, self._done)
+        self._report(min(self._count, self.total))  # the last chunk is counted as a full one
+
+    def reset(self) -> None:
+        self._count = 0
+
+    def close(self) -> None:
+        pass
 
 
 def tenths(total: int | None, tell: Callable[[str], None], done: str) -> Callable[[int], None]:
-    """Make a function that takes how much is done, and tells each full tenth of the total once."""
+    """Make a function that takes how much is done, and tells each full tenth of the total once.
+
+    Args:
+        total: how much there is to do; None or 0 where that is unknown, and nothing is told.
+        tell: takes sentences.
+        done: the end of each sentence.
+
+    Returns:
+        The function.
+    """
     told = 0
 
     def progress(count: int) -> None:
@@ -53,16 +89,3 @@ def tenths(total: int | None, tell: Callable[[str], None], done: str) -> Callabl
             tell(f"{10 * tenth} % {done}")
 
     return progress
-
-
-def _copy(
-    answer: http.client.HTTPResponse, file: IO[bytes], progress: Callable[[int], None]
-) -> None:
-    """Copy what is sent, and refuse less than was announced."""
-    announced, count = answer.length, 0
-    while chunk := answer.read(1 << 18):
-        file.write(chunk)
-        count += len(chunk)
-        progress(count)
-    if announced is not None and count < announced:
-        raise OSError(f"the connection ended after {count:,} of {announced:,} bytes")

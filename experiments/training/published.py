@@ -13,7 +13,7 @@ import numpy as np
 from experiments.training.downloads import download
 from experiments.training.images import DataSet, Source, divided, held_back, whole
 from experiments.training.recipes import Data, TrainingError
-from jaxconv.models.weights import cache_folder
+from jaxconv.models.sources import cache_folder
 
 Tell = Callable[[str], None]
 
@@ -64,7 +64,8 @@ def fashion_mnist(data: Data, tell: Tell) -> DataSet:
 
 def cifar10(data: Data, tell: Tell) -> DataSet:
     """CIFAR-10: an archive or an unpacked folder at the path given, else downloaded once."""
-    path = data.path or download(CIFAR_URL, cache_folder() / CIFAR_URL.rsplit("/", 1)[-1], tell)
+    stored = cache_folder() / CIFAR_URL.rsplit("/", 1)[-1]
+    path = data.path or download(CIFAR_URL, stored, tell, known_hash=f"md5:{CIFAR_MD5}")
     files = dict(_cifar_folder(path) if path.is_dir() else _cifar_archive(path))
     *train, test = (_cifar_records(files[name], f"{name} of {path}") for name in CIFAR_FILES)
     return DataSet(

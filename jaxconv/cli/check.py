@@ -3,58 +3,100 @@
 import argparse
 import json
 import sys
-from typing import Any
 
-from jaxconv.cli.loader import Obligation, TargetError, is_object, obligation, obligations
+from jaxconv.cli.annotations import github_annotations
+from jaxconv.cli.arguments import CONDITION_HELP
+from jaxconv.cli.command import Command, message_with_flags
+from jaxconv.cli.loader import is_object
+from jaxconv.cli.obligations import Obligation, obligation, obligations
+from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
 from jaxconv.prover.verdict import Verdict
-from jaxconv.testing.annotations import as_github, as_json, as_text
 
-NAMED = "pkg.module:name, module:make(classes=10), vgg16; or a package or FILE.py: its contracts"
-STYLES = {"text": as_text, "github": as_github}
+STYLES = {
+    "text": lambda name, _, verdict: f"{name}: {verdict}",
+    "github": github_annotations,
+}
 
 
-def add(commands: Any) -> None:
-    """Say what the command takes."""
-    command = commands.add_parser(
-        "check",
-        help="prove the shapes of a model for every size at once",
-        description="Prove what a function or model of yours takes and returns, for every size.",
-        epilog="Exit status: 0 all is proven, 1 something is refuted, or could only be tested, "
-        "2 the command or your code does not let it begin.",
+class CheckCommand(Command):
+    """Prove one function or model, or all contracts of a package."""
+
+    name = "check"
+    help = "prove the shapes of a model for every size at once"
+    description = "Prove what a function or model takes and returns, for every size."
+    epilog = (
+        "Exit status: 0 if everything is proven, 1 if something is refuted or could only be "
+        "tested, 2 if a proof could not start."
     )
-    command.add_argument("target", help=NAMED)
-    command.add_argument("spec", nargs="?", help='"b h w 3 -> b 1000"; default: its contract')
-    command.add_argument("--where", metavar="SIZES", help='such as "h >= 32 and w == h"')
-    style = command.add_mutually_exclusive_group()
-    style.add_argument("--json", action="store_true", help="a list of verdicts for programs")
-    style.add_argument("--format", choices=STYLES, default="text", help="text, or annotations")
-    command.set_defaults(run=run)
+    position = 70
+    status_if_cut = 1
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument(
+            "target",
+            metavar="TARGET",
+            help="a function or model, such as pkg.module:name, module:make(classes=10) or vgg16; "
+            "or a package, a module or FILE.py, to prove its contracts",
+        )
+        parser.add_argument(
+            "spec",
+            nargs="?",
+            metavar="SPEC",
+            help='what it takes and returns, such as "b h w 3 -> b 1000"; default: its contract',
+        )
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
+        style = parser.add_mutually_exclusive_group()
+        style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
+        style.add_argument(
+            "--format",
+            choices=STYLES,
+            default="text",
+            help="how to print verdicts: for people, or as annotations of a pull request",
+        )
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Prove one by one, and print each verdict at once, since the next may take a while.
+
+        Args:
+            options: the arguments, by name.
+
+        Returns:
+            The exit status.
+        """
+        if options.spec is not None or is_object(options.target):
+            work = [obligation(options.target, options.spec)]
+        else:
+            work = obligations(options.target)
+        verdicts = [(one.name, v) for one in work if (v := prove_and_print(one, options))]
+        proven = sum(verdict.ok for _, verdict in verdicts)
+        if options.json:
+            entries = [{"name": name, **verdict.to_json()} for name, verdict in verdicts]
+            print(json.dumps(entries, indent=2))
+        elif len(work) > 1 or options.format == "github":
+            print(f"{proven} of {len(work)} proven.")
+        return 2 if len(verdicts) < len(work) else int(proven < len(work))
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command; its exit status."""
-    named = options.spec is not None or is_object(options.target)
-    found = [obligation(options.target, options.spec)] if named else obligations(options.target)
-    verdicts = [(one.name, verdict) for one in found if (verdict := _proven(one, options))]
-    proven = sum(verdict.ok for _, verdict in verdicts)
-    if options.json:
-        print(json.dumps([as_json(*entry) for entry in verdicts], indent=2))
-    elif len(found) > 1 or options.format == "github":
-        print(f"{proven} of {len(found)} proven.")
-    return 2 if len(verdicts) < len(found) else int(proven < len(found))
+def prove_and_print(one: Obligation, options: argparse.Namespace) -> Verdict | None:
+    """Prove and print; an error that stops this proof is printed and does not stop the others.
 
+    Args:
+        one: what to prove.
+        options: of the command.
 
-def _proven(one: Obligation, options: argparse.Namespace) -> Verdict | None:
-    """Prove one claim and print the verdict at once, since the next may take a while.
-
-    What does not let a proof begin is told, and does not keep the others from theirs.
+    Returns:
+        The verdict; None where the proof could not start.
     """
     try:
         verdict = one.prove(options.where)
     except (ShapeError, TargetError) as error:
-        said = str(error).removeprefix("check: ")
-        print(f"jaxconv check: {said}", file=sys.stderr)
+        print(f"jaxconv check: {message_with_flags(error, options)}", file=sys.stderr)
         return None
     if not options.json:
         text = STYLES[options.format](one.name, one.origin, verdict)

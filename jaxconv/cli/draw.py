@@ -3,52 +3,77 @@
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
 from jaxconv.analysis.summary import summary
-from jaxconv.cli.arguments import UsageError, check_writable, point, save
+from jaxconv.cli.arguments import (
+    CONDITION_HELP,
+    OBJECT_HELP,
+    UsageError,
+    check_writable,
+    parse_point,
+    save,
+)
+from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 from jaxconv.errors import ShapeError
 from jaxconv.plotting.network_diagram import network_diagram
 from jaxconv.prover.contract import contract_of
 
-FORMATS = (".svg", ".png")
-IMAGES = ("b h w 3",)
+IMAGES = "b h w 3"
 
 
-def add(commands: Any) -> None:
-    """Say what the command takes."""
-    command = commands.add_parser(
-        "draw",
-        help="a picture of a model's layers as blocks",
-        description="Draw each layer as a block as large as its map, and what feeds it.",
+class DrawCommand(Command):
+    """Draw the layers of a model as blocks."""
+
+    name = "draw"
+    help = "draw a model's layers as blocks"
+    description = (
+        "Draw each layer as a block in proportion to its feature map, and arrows for its inputs."
     )
-    command.add_argument("model", help="pkg.module:name, module:make(classes=10), or vgg16")
-    default = f'of an input; default: the contract of the model, or "{IMAGES[0]}"'
-    command.add_argument("specs", nargs="*", metavar="SPEC", help=default)
-    command.add_argument("--where", metavar="CONDITION", help='such as "h >= 32, w == h"')
-    command.add_argument("--at", metavar="SIZES", help="numbers, for b=1,h=224,w=224")
-    command.add_argument("-o", "--out", type=Path, metavar="FILE", help=".svg or .png")
-    command.set_defaults(run=run)
+    position = 60
 
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
 
-def run(options: argparse.Namespace) -> None:
-    """Run the command."""
-    out = options.out or Path(f"{_stem(options.model)}.svg")
-    check_writable(out, FORMATS)
-    at = None if options.at is None else point(options.at)
-    model = resolve(options.model)
-    specs = options.specs or (() if contract_of(model) else IMAGES)
-    try:
-        found = summary(model, *specs, where=options.where, at=at)
-    except ShapeError as error:
-        raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
-    picture = network_diagram(found, options.model)
-    save(picture.to_png() if out.suffix.lower() == ".png" else picture.to_svg().encode(), out)
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument("model", metavar="MODEL", help=f"what to draw: {OBJECT_HELP}")
+        parser.add_argument(
+            "specs",
+            nargs="*",
+            metavar="SPEC",
+            help=f'shape of an input; default: the contract of the model, or "{IMAGES}"',
+        )
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
+        parser.add_argument(
+            "--at", metavar="SIZES", help="write numbers for these sizes, such as b=1,h=224,w=224"
+        )
+        parser.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            metavar="FILE",
+            help="the .svg or .png file to write; default: MODEL.svg",
+        )
 
+    def run(self, options: argparse.Namespace) -> None:
+        """Write the picture.
 
-def _stem(model: str) -> str:
-    """The name in what names a model: ``Net`` of ``pkg.models:Net(classes=10)``."""
-    return re.sub(
-        r"\W", "_", model.rpartition("(")[0].rpartition(":")[2] or model.rpartition(":")[2]
-    )
+        Args:
+            options: the arguments, by name.
+        """
+        # The file's name is that of the model: ``Net`` of ``pkg.models:Net(classes=10)``.
+        stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
+        out = options.out or Path(f"{stem}.svg")
+        check_writable(out, (".svg", ".png"))
+        at = None if options.at is None else parse_point(options.at)
+        model = resolve(options.model)
+        specs = options.specs or (() if contract_of(model) else (IMAGES,))
+        try:
+            table = summary(model, *specs, where=options.where, at=at)
+        except ShapeError as error:
+            raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
+        picture = network_diagram(table, options.model)
+        svg = out.suffix.lower() == ".svg"
+        save(picture.to_svg().encode() if svg else picture.to_png(), out)

@@ -1,203 +1,110 @@
-"""What a user names: ``pkg.module:Net.encode``, ``models:make(classes=10)``, a package, a FILE.py.
+"""From a name to a function or model: ``vgg16``, ``pkg.module:Net.encode``, ``FILE.py:make(10)``.
 
-Names are read, never evaluated: a module, names in it, calls with literals. What goes wrong in the
-user's code is told as Python tells it, without our frames.
+Names are read, never evaluated: a module, names in it, calls with literals.
 """
 
 import ast
 import contextlib
 import difflib
-import functools
 import importlib
 import inspect
 import os
 import pkgutil
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jax
 from flax import nnx
 
-from jaxconv.errors import ShapeError
-from jaxconv.models.vgg import STAGES
-from jaxconv.prover.check import check
+from jaxconv.cli.user_code import TargetError, user_code, user_frames
+from jaxconv.models.registry import registered_models
 from jaxconv.prover.contract import contract_of
-from jaxconv.prover.verdict import Verdict
-from jaxconv.source import JAX, Origin, definition, folder_of
-from jaxconv.symbolic.specs import parse_contract
 
-OURS = (str(Path(__file__).parents[1]) + os.sep, str(importlib.__file__), "<frozen ")
-CALLED_THROUGH = (*OURS, *JAX, folder_of("flax"), str(contextlib.__file__))
-
-
-class TargetError(ValueError):
-    """What is named cannot be had; the message says why, or is the error of the user's code."""
-
-
-@dataclass(frozen=True)
-class Obligation:
-    """Something to prove.
-
-    Attributes:
-        name: as it can be named on the command line.
-        origin: the line where it is defined.
-        find: gives the function or model; it may have to be made first.
-        inputs: specs of the arguments; none where a contract has them.
-        returns: specs of what it returns; None where nothing is promised, or by a contract.
-    """
-
-    name: str
-    origin: Origin
-    find: Callable[[], Any]
-    inputs: Sequence[str] = ()
-    returns: tuple[str, ...] | None = None
-
-    def prove(self, where: str | None = None) -> Verdict:
-        """Prove it for every size.
-
-        Raises:
-            TargetError: where the user's code, or a spec, does not let it begin.
-        """
-        with users_code(f"proving {self.name}"):
-            return check(self.find(), *self.inputs, returns=self.returns, where=where)
-
-
-Build = Callable[[Callable[[], Any]], Any]  # calls what makes a model
-
-
-def _abstract(make: Callable[[], Any]) -> Any:
-    """A model of Flax NNX without its weights, anything else as it is made.
-
-    Where shapes alone do not do, the plain call does, or fails as the user knows it.
-    """
-    try:
-        found = nnx.eval_shape(make)
-    except Exception:
-        found = None
-    return found if isinstance(found, nnx.Module) else make()
-
-
-def _plain(make: Callable[[], Any]) -> Any:
-    """A model with its weights."""
-    return make()
-
-
-def obligation(text: str, spec: str | None) -> Obligation:
-    """What is to be proven of a function or model: shapes, or the contract that it has.
-
-    Args:
-        text: its name, as :func:`resolve` takes it.
-        spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract.
-
-    Raises:
-        TargetError: a name that leads nowhere, or that has no contract.
-        SpecError: a spec that cannot be read.
-    """
-    fn = resolve(text)
-    if spec is None:
-        if contract_of(fn) is None:
-            raise TargetError(
-                f"{text} has no contract.\n"
-                '  Fix: say what it takes and returns, such as "b h w 3 -> b 10".'
-            )
-        return Obligation(text, definition(fn), lambda: fn)
-    signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
-    inputs = [part.text for part in signature.inputs]
-    if callable(fn):
-        _refuse_misfit(fn, text, inputs, {}, 'write a spec for each argument, "b h w 3, b -> b 10"')
-    outputs = tuple(part.text for part in signature.outputs) if "->" in spec else None
-    return Obligation(text, definition(fn), lambda: fn, inputs, outputs)
-
-
-def obligations(text: str) -> list[Obligation]:
-    """Every contract in a module, in a package with all modules below it, or in a FILE.py.
-
-    Raises:
-        TargetError: none there, or nothing that can be imported.
-    """
-    found: dict[int, Obligation] = {}
-    for module in _modules(_imported(text)):
-        for owner, name, value in _members(module):
-            contract = contract_of(value)
-            if contract and contract.function.__module__ == module.__name__:
-                find = functools.partial(_found, module, owner, name)
-                qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
-                one = Obligation(qualified, _place(contract.function), find)
-                found.setdefault(id(contract), one)
-    if not found:
-        raise TargetError(
-            f"{text} has no contract.\n  Fix: put @jaxconv.contract(...) above a function in it, "
-            'or say what to prove: jaxconv check module:name "b h w 3 -> b 10".'
-        )
-    return list(found.values())
-
-
-def _place(fn: Callable[..., Any]) -> Origin:
-    """Where a function of the user's stands, also if it is installed."""
-    code = inspect.unwrap(fn).__code__
-    return Origin(code.co_filename, code.co_firstlineno)
+# What makes random numbers is passed to a class or factory that takes it and does not get it.
+RANDOM: dict[str, Callable[[], Any]] = {
+    "rngs": lambda: nnx.Rngs(0),
+    "key": lambda: jax.random.key(0),
+}
+PASS_LITERALS = "pass its arguments, such as models:make(classes=10)"
 
 
 def is_object(text: str) -> bool:
-    """Whether a text names a function or a model rather than a module."""
-    return ":" in text or _without_call(text) in STAGES
+    """Return whether a text names a function or a model rather than a module.
+
+    Args:
+        text: what a user wrote, such as "vgg16(classes=10)" or "pkg.module".
+    """
+    return ":" in text or text.partition("(")[0] in registered_models()
 
 
 def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
-    """The function or model that a text names.
+    """Return the function or model that a text names.
 
-    A class is made without arguments. Random streams, ``rngs`` or ``key``, need not be given. A
-    model of Flax NNX that is made here has no weights, only their shapes.
+    A class is instantiated without arguments. Random streams, ``rngs`` or ``key``, need not be
+    passed. A model of Flax NNX that is made here has no weights, only their shapes.
 
     Args:
         text: ``module:name``, ``module:Class.method``, ``module:make(classes=10)``, with FILE.py
-            in place of the module if you like; or vgg11, vgg13, vgg16, vgg19 for those of jaxconv.
+            in place of the module if you like; or the name of a registered model.
         abstract: False makes models of Flax NNX with their weights.
 
     Raises:
-        TargetError: a name that leads nowhere, or user's code that fails.
+        TargetError: the name leads nowhere, or the user's code fails.
 
     Example:
         >>> resolve("vgg16(classes=10)").fc8.kernel.shape
         (4096, 10)
     """
-    if _without_call(text) in STAGES:
-        text = f"jaxconv:{text}" if "(" in text else f"jaxconv:{text}()"
-    module, colon, inside = text.partition(":")
-    if not colon:
-        raise TargetError(
-            f"{text} names no function and no model.\n"
-            f"  Fix: write module:name, such as models:Net, or one of {', '.join(STAGES)}."
-        )
-    build = _abstract if abstract else _plain
-    found = _value(_imported(module), _expression(inside), build)
-    return _made(found, build=build) if isinstance(found, type) else found
+    models = registered_models()
+    name = text.partition("(")[0]
+    if name in models:
+        owner: Any = SimpleNamespace(**{name: models[name].make})
+        expression = text if "(" in text else f"{text}()"
+    else:
+        module, colon, expression = text.partition(":")
+        if not colon:
+            raise TargetError(
+                f"{text} does not name a function or a model.\n"
+                f"  Fix: write module:name, such as models:Net, or one of {', '.join(models)}."
+            )
+        owner = import_target(module)
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise _unreadable(expression) from None
+    value = _evaluate(tree, owner, abstract)
+    return call(value, abstract=abstract) if isinstance(value, type) else value
 
 
-def _without_call(text: str) -> str:
-    return text.partition("(")[0]
+def import_target(text: str) -> ModuleType:
+    """Import a module by name, or a FILE.py under the name that it has in its package.
 
+    Args:
+        text: "pkg.module", found in the working folder first, or a path that ends in .py.
 
-def _imported(text: str) -> ModuleType:
-    """Import a module by name, or a FILE.py under the name that it has in its package."""
-    _put_first(Path.cwd())
+    Raises:
+        TargetError: there is no such module or file, or importing it fails.
+    """
+
+    def search_first(folder: Path) -> None:
+        sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
+
+    search_first(Path.cwd())
     if not text.endswith(".py"):
-        return _import(text)
+        return import_module(text)
     path = Path(text).resolve()
     if not path.is_file():
-        offer = _offer(path.name, (file.name for file in path.parent.glob("*.py")))
-        raise TargetError(f"There is no file {text}.\n  Fix: {offer or 'name one that is there'}.")
+        fix = _suggestion(path.name, (file.name for file in path.parent.glob("*.py")))
+        raise TargetError(f"There is no file {text}.\n  Fix: {fix or 'check the path'}.")
     root, names = path.parent, [path.stem]
     while (root / "__init__.py").exists():
         names.insert(0, root.name)
         root = root.parent
-    _put_first(root)
-    module = _import(".".join(names).removesuffix(".__init__"))
+    search_first(root)
+    module = import_module(".".join(names).removesuffix(".__init__"))
     if not path.samefile(module.__file__ or os.devnull):
         raise TargetError(
             f"{text} cannot be imported: {module.__name__} is {module.__file__ or 'built in'}.\n"
@@ -206,41 +113,36 @@ def _imported(text: str) -> ModuleType:
     return module
 
 
-def _put_first(folder: Path) -> None:
-    if str(folder) in sys.path:
-        sys.path.remove(str(folder))
-    sys.path.insert(0, str(folder))
+def import_module(name: str) -> ModuleType:
+    """Import a module of the user's.
 
+    Args:
+        name: dotted.
 
-def _import(name: str) -> ModuleType:
-    with users_code(f"importing {name}"):
+    Raises:
+        TargetError: there is no such module, or importing it fails.
+    """
+    with user_code(f"importing {name}"):
         try:
             return importlib.import_module(name)
         except (ModuleNotFoundError, TypeError, ValueError) as error:
             # Also "" and ".x", at which importlib raises others than ModuleNotFoundError.
             missing = getattr(error, "name", None) or name
-            if _users_frames(error) or not f"{name}.".startswith(f"{missing}."):
+            if user_frames(error) or not f"{name}.".startswith(f"{missing}."):
                 raise
     parent, _, last = missing.rpartition(".")
     path = getattr(sys.modules[parent], "__path__", []) if parent else [str(Path.cwd())]
-    where = f"{parent} has no module {last}" if parent else f"There is no module {name!r}"
-    offer = _offer(last, (found.name for found in pkgutil.iter_modules(path)))
-    elsewhere = "run it in the folder where the module lies, or install its package"
-    raise TargetError(f"{where}.\n  Fix: {offer or elsewhere}.")
+    problem = f"{parent} has no module {last}" if parent else f"There is no module {name!r}"
+    fix = _suggestion(last, (info.name for info in pkgutil.iter_modules(path)))
+    elsewhere = "run the command in the folder that has the module, or install its package"
+    raise TargetError(f"{problem}.\n  Fix: {fix or elsewhere}.")
 
 
-def _offer(wrong: str, there: Iterable[str]) -> str:
+def _suggestion(wrong: str, names: Iterable[str]) -> str:
     """Names to write in place of a wrong one: those like it, else some; empty where none are."""
-    names = sorted(name for name in there if not name.startswith("_"))
-    offered = difflib.get_close_matches(wrong, names, 3) or names[:6]
+    public = sorted(name for name in names if not name.startswith("_"))
+    offered = difflib.get_close_matches(wrong, public, 3) or public[:6]
     return f"write {'one of ' * (len(offered) > 1)}{', '.join(offered)}" if offered else ""
-
-
-def _expression(text: str) -> ast.expr:
-    try:
-        return ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise _unreadable(text) from None
 
 
 def _unreadable(text: str) -> TargetError:
@@ -248,19 +150,20 @@ def _unreadable(text: str) -> TargetError:
     return TargetError(f"{text!r} cannot be read.\n  Fix: {form}.")
 
 
-def _value(module: ModuleType, tree: ast.expr, build: Build) -> Any:
+def _evaluate(tree: ast.expr, module: Any, abstract: bool) -> Any:
     """What an expression of names, attributes and calls with literals stands for."""
     match tree:
         case ast.Name(id=name):
-            return _member(module, name)
+            return _attribute(module, name)
         case ast.Attribute(value=inner, attr=name):
-            owner = _value(module, inner, build)
-            found = _member(owner, name)
-            return _method(owner, name, build=build) if _needs_self(owner, name) else found
+            owner = _evaluate(inner, module, abstract)
+            value = _attribute(owner, name)
+            is_method = needs_instance(owner, name)
+            return bound_method(owner, name, abstract=abstract) if is_method else value
         case ast.Call(func=callee, args=args, keywords=words) if all(word.arg for word in words):
             options = {str(word.arg): _literal(word.value) for word in words}
             values = [_literal(arg) for arg in args]
-            return _made(_value(module, callee, build), values, options, build=build)
+            return call(_evaluate(callee, module, abstract), values, options, abstract=abstract)
     raise _unreadable(ast.unparse(tree))
 
 
@@ -271,164 +174,143 @@ def _literal(tree: ast.expr) -> Any:
         raise _unreadable(ast.unparse(tree)) from None
 
 
-def _member(owner: Any, name: str) -> Any:
+def _attribute(owner: Any, name: str) -> Any:
     label = getattr(owner, "__name__", type(owner).__name__)
-    with users_code(f"reading {name} of {label}"):
-        missing = object()
-        found = getattr(owner, name, missing)
-        there = dir(owner) if found is missing else []
-    if found is missing:
-        offer = _offer(name, there) or "define it there"
-        raise TargetError(f"{label} has no {name}.\n  Fix: {offer}.")
-    return found
+    missing = object()
+    with user_code(f"reading {name} of {label}"):  # a module's __getattr__ is the user's code
+        value = getattr(owner, name, missing)
+        names = dir(owner) if value is missing else []
+    if value is missing:
+        fix = _suggestion(name, names) or "define it there"
+        raise TargetError(f"{label} has no {name}.\n  Fix: {fix}.")
+    return value
 
 
-def _needs_self(owner: Any, name: str) -> bool:
-    """Whether an attribute of a class belongs to its instances."""
+def needs_instance(owner: Any, name: str) -> bool:
+    """Return whether an attribute of a class is a method of its instances.
+
+    Args:
+        owner: a class, or anything else, of which no attribute is.
+        name: of the attribute.
+    """
     if not isinstance(owner, type):
         return False
     static = inspect.getattr_static(owner, name)
     return not isinstance(static, staticmethod | classmethod | type)
 
 
-def _method(owner: type, name: str, fix: str | None = None, build: Build = _abstract) -> Any:
-    """A method of a model: one that its contract gives, or its module has, or that is made."""
-    if hasattr(getattr(owner, name), "method_handler_wrapped"):
+def bound_method(owner: type, name: str, *, abstract: bool = True, fix: str = PASS_LITERALS) -> Any:
+    """Return a method of an instance: one that the contract has, its module has, or a new one.
+
+    Args:
+        owner: the class.
+        name: of the method.
+        abstract: whether a new model of Flax NNX has shapes in place of weights.
+        fix: what to do where the class needs arguments.
+
+    Raises:
+        TargetError: the class cannot be instantiated.
+    """
+    method = getattr(owner, name)
+    if hasattr(method, "method_handler_wrapped"):
         raise TargetError(
-            f"{owner.__name__} is a module of Linen and keeps no parameters.\n"
+            f"{owner.__name__} is a Linen module, which does not store its parameters.\n"
             "  Fix: put the contract on a function of them, as in "
             "@contract(..., variables=lambda: net.init(key, image)) above def apply(variables, x)."
         )
-    contract = contract_of(getattr(owner, name))
-    there = vars(sys.modules[owner.__module__]).values()
+    contract = contract_of(method)
     given = contract.given.get("self") if contract else None
-    model = next((value for value in there if type(value) is owner), None)
     if inspect.isroutine(given):
-        with users_code(f"making self of {owner.__name__}.{name}"):
-            model = build(given)
-    elif given is not None:
-        model = given
-    if model is None:
-        model = _made(owner, fix=fix or AS_LITERALS, build=build)
-    return getattr(model, name)
+        with user_code(f"making self of {owner.__name__}.{name}"):
+            return getattr(_make_model(given, abstract), name)
+    members = vars(sys.modules[owner.__module__]).values()
+    instance = next((value for value in (given, *members) if type(value) is owner), given)
+    if instance is None:
+        instance = call(owner, abstract=abstract, fix=fix)
+    return getattr(instance, name)
 
 
-RANDOM: dict[str, Callable[[], Any]] = {
-    "rngs": lambda: nnx.Rngs(0),
-    "key": lambda: jax.random.key(0),
-}
-AS_LITERALS = "write its arguments, such as models:make(classes=10)"
-
-
-def _made(
+def call(
     callee: Any,
     args: Sequence[Any] = (),
     options: Mapping[str, Any] | None = None,
-    fix: str = AS_LITERALS,
-    build: Build = _abstract,
+    *,
+    abstract: bool = True,
+    fix: str = PASS_LITERALS,
 ) -> Any:
-    """Call a class or a factory; what makes random numbers is given where it is not."""
+    """Call a class or a factory of the user's, with random streams where it needs them.
+
+    Args:
+        callee: what to call.
+        args: positional arguments.
+        options: keyword arguments.
+        abstract: whether a model of Flax NNX has shapes in place of weights.
+        fix: what to do where the arguments do not fit.
+
+    Raises:
+        TargetError: it cannot be called, or fails.
+    """
     name = getattr(callee, "__name__", type(callee).__name__)
     if not callable(callee):
-        raise TargetError(f"{name} cannot be called.\n  Fix: leave the brackets away.")
-    given = dict(options or {})
-    drawn = [stream for stream in RANDOM if stream not in given and _wants(callee, stream)]
-    _refuse_misfit(callee, name, args, given | dict.fromkeys(drawn), fix)
+        raise TargetError(f"{name} cannot be called.\n  Fix: remove the parentheses.")
+    parameters = _signature(callee).parameters
+    streams = {
+        stream: make_stream
+        for stream, make_stream in RANDOM.items()
+        if stream in parameters
+        and stream not in (options or {})
+        # A ``key`` with a default is something else.
+        and (stream == "rngs" or parameters[stream].default is inspect.Parameter.empty)
+    }
+    check_arguments(callee, name, args, {**(options or {}), **streams}, fix)
 
     def make() -> Any:
-        return callee(*args, **given, **{stream: RANDOM[stream]() for stream in drawn})
+        made = {stream: make_stream() for stream, make_stream in streams.items()}
+        return callee(*args, **(options or {}), **made)
 
-    with users_code(f"calling {name}"):
-        return build(make)
+    with user_code(f"calling {name}"):
+        return _make_model(make, abstract)
 
 
-def _wants(callee: Callable[..., Any], stream: str) -> bool:
-    """Whether a parameter is a random stream; a ``key`` that may be left out is something else."""
-    found = _signature(callee).parameters.get(stream)
-    return found is not None and (stream == "rngs" or found.default is found.empty)
+def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
+    """A model of Flax NNX without its weights if asked for, anything else as it is made.
+
+    Where shapes alone do not suffice, the plain call does, or fails as the user knows it.
+    """
+    if abstract:
+        with contextlib.suppress(Exception):
+            model = nnx.eval_shape(make)
+            if isinstance(model, nnx.Module):
+                return model
+    return make()
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     """What a call needs; a metaclass, as Flax NNX and Equinox have one, hides it for a class."""
     try:
-        found = inspect.signature(fn.__init__ if isinstance(fn, type) else fn)
-    except ValueError:  # those in C need not say
+        signature = inspect.signature(fn.__init__ if isinstance(fn, type) else fn)
+    except ValueError:  # functions in C may not have one
         return inspect.signature(lambda *args, **options: (args, options))
-    return found.replace(parameters=[*found.parameters.values()][isinstance(fn, type) :])
+    return signature.replace(parameters=[*signature.parameters.values()][isinstance(fn, type) :])
 
 
-def _refuse_misfit(
+def check_arguments(
     fn: Callable[..., Any], name: str, args: Sequence[Any], options: Mapping[str, Any], fix: str
 ) -> None:
+    """Refuse a call that does not fit the signature.
+
+    Args:
+        fn: what would be called.
+        name: how the user wrote it.
+        args: positional arguments.
+        options: keyword arguments.
+        fix: what to do.
+
+    Raises:
+        TargetError: too many arguments, too few, or unknown ones.
+    """
     signature = _signature(fn)
     try:
         signature.bind(*args, **options)
     except TypeError as error:
         raise TargetError(f"{name}{signature}: {error}.\n  Fix: {fix}.") from None
-
-
-def _modules(module: ModuleType) -> Iterator[ModuleType]:
-    """A module and those below it; __main__ is no module but a program."""
-    yield module
-    for found in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
-        if not found.name.endswith(".__main__"):
-            yield from _modules(_import(found.name))
-
-
-def _members(module: ModuleType) -> Iterator[tuple[type | None, str, Any]]:
-    """What a module defines, and what its classes do, with the class."""
-    for name, value in vars(module).items():
-        yield None, name, value
-        if isinstance(value, type) and value.__module__ == module.__name__:
-            yield from ((value, inner, member) for inner, member in vars(value).items())
-
-
-def _found(module: ModuleType, owner: type | None, name: str) -> Any:
-    """What a contract holds for."""
-    if owner is None or not _needs_self(owner, name):
-        return getattr(owner or module, name)
-    fix = f"give it in the contract, as in @contract(..., self=lambda: {owner.__name__}(...))"
-    return _method(owner, name, fix)
-
-
-@contextlib.contextmanager
-def users_code(doing: str) -> Iterator[None]:
-    """Tell an error of the user's code as the user's; what it prints goes to standard error.
-
-    Raises:
-        TargetError: the error, with the user's frames only.
-    """
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except TargetError:
-        raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ShapeError) and not _users_frames(error):
-            raise TargetError(str(error)) from None
-        raise TargetError(f"{doing} fails.\n{_told(error)}") from None
-
-
-def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    return _own(traceback.extract_tb(error.__traceback__))
-
-
-def _own(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """The frames of the user's code and of what it called, without ours."""
-    known = [frame.filename.startswith(CALLED_THROUGH) for frame in frames]
-    first = known.index(False) if False in known else len(frames)
-    return [frame for frame in frames[first:] if not frame.filename.startswith(OURS)]
-
-
-def _told(error: BaseException) -> str:
-    """An error as Python prints it, without our frames; with them where the error is ours."""
-    told = traceback.TracebackException.from_exception(error)
-    users = _own(told.stack)
-    if not users and isinstance(error, SyntaxError | ImportError):
-        return "".join(told.format_exception_only()).rstrip()
-    work = [told] if users else []
-    while work:
-        part = work.pop()
-        part.stack = traceback.StackSummary.from_list(_own(part.stack))
-        work += [linked for linked in (part.__cause__, part.__context__) if linked]
-    return "".join(told.format()).rstrip()

@@ -9,58 +9,79 @@ from collections.abc import Sequence
 
 import jax
 
-from jaxconv.cli import check, draw, explore, maps, neuron, shape, summary
+import jaxconv
 from jaxconv.cli.arguments import UsageError
-from jaxconv.cli.loader import TargetError
+from jaxconv.cli.command import commands, message_with_flags
+from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
-from jaxconv.models.weights import WeightsError, cache_folder
+from jaxconv.models.registry import registered_models
+from jaxconv.models.sources import cache_folder
+from jaxconv.models.weights import WeightsError
 from jaxconv.plotting.photos import PhotoError
 
-COMMANDS = (maps, neuron, explore, shape, summary, draw, check)
 INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxconv``; bad input is one message on standard error and exit status 2.
 
-    The status is 1 where ``jaxconv check`` does not prove all.
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit status: that of the command, or 0 where no command is given and help is printed.
     """
-    options = _parser().parse_args(arguments)
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # any file's name can be printed anywhere
             stream.reconfigure(errors="backslashreplace")
-    _keep_programs()
+    cache_programs()
+    command = commands()[options.command]
     try:
-        status = options.run(options) or 0
+        status = command.run(options) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(options.run is check.run)  # which then has not proven all
+        return command.status_if_cut
     except ModuleNotFoundError as error:
-        needs = f"needs {error.name}, which is not installed"
-        print(f"jaxconv {options.command}: it {needs}.\n  Fix: {INSTALL}", file=sys.stderr)
+        if (error.name or "").startswith("jaxconv."):  # which is our mistake
+            raise
+        missing = f"the package {error.name} is not installed"
+        print(f"jaxconv {command.name}: {missing}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
     except (PhotoError, ShapeError, TargetError, UsageError, WeightsError) as error:
-        said = str(error).removeprefix(f"{options.command}: ")
-        print(f"jaxconv {options.command}: {said}", file=sys.stderr)
+        print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)
         return 2
     return status
 
 
-def _keep_programs() -> None:
-    """Compile no program twice, on this machine; ``JAX_COMPILATION_CACHE_DIR`` goes before."""
+def cache_programs() -> None:
+    """Compile no program twice on this machine; ``JAX_COMPILATION_CACHE_DIR`` takes precedence."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         with contextlib.suppress(WeightsError):  # without the extras nothing long is run
             jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jaxconv", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in COMMANDS:
-        command.add(commands)
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    models = registered_models().items()
+    width = max(len(name) for name, _ in models)
+    lines = [f"  {name:<{width}}  {model.description}" for name, model in models]
+    parser = argparse.ArgumentParser(
+        prog="jaxconv",
+        description="See, draw and prove convolutional networks in JAX.",
+        epilog="\n".join(["registered models:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {jaxconv.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in commands().items():
+        subparser = subparsers.add_parser(
+            name, help=command.help, description=command.description, epilog=command.epilog or None
+        )
+        command.add_arguments(subparser)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,28 +2,27 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxconv.analysis.receptive_field import receptive_field
 from jaxconv.analysis.summary import summary
 from jaxconv.analysis.summary_table import Row
-from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, drawn, positive, save
+from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, positive, render, save
+from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
-    Model,
-    add_subject,
+    add_photo_and_model,
     check_memory,
     default_photo,
-    loaded,
+    load_weights,
+    open_photo_argument,
     outline,
-    photo_of,
-    prepared,
+    preprocess,
 )
-from jaxconv.models.vgg import STAGES
+from jaxconv.models.registry import registered_models
 from jaxconv.plotting.figures import maps_figure
 from jaxconv.plotting.image_grid import filters_figure, peaks_figure
 from jaxconv.plotting.peaks import Peak, peaks
@@ -31,167 +30,234 @@ from jaxconv.plotting.photos import PhotoError, open_photo
 from jaxconv.plotting.spatial_maps import SpatialMaps
 
 
-def add(commands: Any) -> None:
-    """Say what the command takes."""
-    command = commands.add_parser(
-        "maps",
-        help="show what a model, by default VGG16 trained on ImageNet, sees in a photo",
-        description="Print a model's layers and draw the feature maps of a photo.",
-    )
-    add_subject(command)
-    command.add_argument(
-        "--layer",
-        action="append",
-        metavar="NAME",
-        help="draw it; repeatable; default: about five layers",
-    )
-    command.add_argument("--channel", action="append", type=channel, metavar="C",
-                         help="draw this map only, large; repeatable")  # fmt: skip
-    command.add_argument("--show", type=positive, default=24, metavar="N", help="maps per layer")
-    other = command.add_mutually_exclusive_group()
-    other.add_argument("--filters", action="store_true", help="draw the first layer's filters")
-    other.add_argument("--strongest", type=positive, metavar="N",
-                       help="draw the N patches of a photo, or of a folder of photos, "
-                       "that excite one --channel of one --layer most")  # fmt: skip
-    command.add_argument("--out", type=Path, metavar="FILE", help="default: PHOTO-maps.png, here")
-    command.set_defaults(run=run)
+def channel_number(text: str) -> int:
+    """Read the number of a channel.
 
+    Args:
+        text: a whole number from 0, of at most 9 digits.
 
-def channel(text: str) -> int:
-    """Read the number of a channel, from 0."""
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")
     return int(text)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run the command."""
-    if options.strongest:
-        _draw_strongest(options)
-        return
-    if options.photo and Path(options.photo).is_dir():
-        raise UsageError(f"{options.photo} is a folder. Fix: pass a photo, or add --strongest N.")
-    path, photo = photo_of(options)
-    out = options.out or Path(f"{path.stem}-{'filters' if options.filters else 'maps'}.png")
-    check_writable(out, PICTURES, path)
-    check_memory(photo)
-    model = outline(options)
-    pictures = _pictures(model, photo, options)
-    layers = [] if options.filters else _layers(pictures, options)
-    model, table = loaded(model, options), _table(model, photo, options)
-    _print_table(options.model, path.name, photo, table, pictures.sizes)
-    pictures = _pictures(model, photo, options)
-    if options.filters:
-        picture = filters_figure(*pictures.filters())
-    else:
-        maps = pictures.maps(layers)
-        picture = maps_figure(photo, maps, options.show, options.channel or ())
-    save(drawn(picture, out), out)
+class MapsCommand(Command):
+    """Print the layers and draw their maps, or the filters, or the strongest patches."""
+
+    name = "maps"
+    help = "show what a model, by default VGG16 trained on ImageNet, sees in a photo"
+    description = "Print a model's layers and draw the feature maps of a photo."
+    position = 10
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+        add_photo_and_model(parser)
+        parser.add_argument(
+            "--layer",
+            action="append",
+            metavar="NAME",
+            help="name of a layer to draw; repeatable; default: about five layers",
+        )
+        parser.add_argument(
+            "--channel",
+            action="append",
+            type=channel_number,
+            metavar="C",
+            help="draw only map number C of each layer, large; repeatable",
+        )
+        parser.add_argument(
+            "--show",
+            type=positive,
+            default=24,
+            metavar="N",
+            help="number of maps to draw per layer; default: %(default)s",
+        )
+        other = parser.add_mutually_exclusive_group()
+        other.add_argument(
+            "--filters", action="store_true", help="draw the filters of the first layer instead"
+        )
+        other.add_argument(
+            "--strongest",
+            type=positive,
+            metavar="N",
+            help="draw the N patches that excite one --channel of one --layer most; PHOTO may then "
+            "be a folder of photos",
+        )
+        parser.add_argument(
+            "--out",
+            type=Path,
+            metavar="FILE",
+            help="the picture to write; default: PHOTO-maps.png in the working folder",
+        )
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Print the table and draw what is asked for.
+
+        Args:
+            options: the arguments, by name.
+        """
+        if options.strongest:
+            draw_strongest(options)
+            return
+        if options.photo and Path(options.photo).is_dir():
+            raise UsageError(
+                f"{options.photo} is a folder. Fix: pass a photo, or add --strongest N."
+            )
+        path, photo = open_photo_argument(options)
+        out = options.out or Path(f"{path.stem}-{'filters' if options.filters else 'maps'}.png")
+        check_writable(out, PICTURES, path)
+        check_memory(photo)
+        model = outline(options)
+        pictures = SpatialMaps(model, preprocess(model, photo, options))
+        layers = [] if options.filters else layers_to_draw(pictures, options)
+        model = load_weights(model, options)
+        x = preprocess(model, photo, options)
+        entry = registered_models().get(options.model)
+        title = f"{entry.title if entry else options.model} on {path.name}"
+        print_table(title, photo, summary(model, x).rows, pictures.sizes)
+        pictures = SpatialMaps(model, x)
+        if options.filters:
+            figure = filters_figure(*pictures.filters())
+        else:
+            maps = pictures.maps(layers)
+            figure = maps_figure(photo, maps, options.show, options.channel or ())
+        save(render(figure, out), out)
 
 
-def _pictures(model: Model, photo: np.ndarray, options: argparse.Namespace) -> SpatialMaps:
-    return SpatialMaps(model, prepared(model, photo, options))
+def layers_to_draw(pictures: SpatialMaps, options: argparse.Namespace) -> list[str]:
+    """Return the layers to draw: those that are named, or the default ones with the channels.
 
+    Args:
+        pictures: the maps of the model.
+        options: of the command.
 
-def _layers(pictures: SpatialMaps, options: argparse.Namespace) -> list[str]:
-    """The layers to draw; those that are named must be there, and have the channels."""
+    Raises:
+        ShapeError: an unknown layer.
+        UsageError: a layer without the channels that are asked for, or a model without maps.
+    """
     if options.layer:
         pictures.check_layers(options.layer)
-    named = options.layer or pictures.default()
+    candidates = options.layer or pictures.default()
     most = max(options.channel or [0])
-    fitting = [name for name in named if most < pictures.sizes[name][-1]]
-    lacking = [name for name in named if name not in fitting]
-    if lacking and (options.layer or not fitting):
-        count = pictures.sizes[lacking[-1]][-1]
+    fitting = [name for name in candidates if most < pictures.sizes[name][-1]]
+    others = [name for name in candidates if name not in fitting]
+    if others and (options.layer or not fitting):
+        count = pictures.sizes[others[-1]][-1]
         raise UsageError(
-            f"{lacking[-1]} has {count} maps, and no channel {most}. "
+            f"{others[-1]} has {count} maps, and no channel {most}. "
             f"Fix: pass --channel from 0 to {count - 1}."
         )
     if not fitting:
-        raise UsageError("the model has no feature maps with height and width. Fix: pass another.")
+        raise UsageError(
+            "the model has no feature maps with height and width. Fix: pass another --model."
+        )
     return fitting
 
 
-def _draw_strongest(options: argparse.Namespace) -> None:
-    """Draw what excites one channel most."""
+def draw_strongest(options: argparse.Namespace) -> None:
+    """Draw the patches of photos that excite one channel most.
+
+    Args:
+        options: of the command.
+
+    Raises:
+        UsageError: no channel, no photo, or no neuron above 0.
+        PhotoError: the only photo cannot be read.
+    """
     if len(options.channel or ()) != 1 or len(options.layer or ()) != 1:
         raise UsageError("--strongest needs one channel. Fix: pass one --layer and one --channel.")
-    home = default_photo() if options.photo is None else Path(options.photo)
-    paths = sorted(filter(Path.is_file, home.iterdir())) if home.is_dir() else [home]
-    out = options.out or Path(f"{home.resolve().stem}-strongest.png")
-    for path in (home, *paths):
+    source = default_photo() if options.photo is None else Path(options.photo)
+    paths = sorted(filter(Path.is_file, source.iterdir())) if source.is_dir() else [source]
+    out = options.out or Path(f"{source.resolve().stem}-strongest.png")
+    for path in (source, *paths):
         check_writable(out, PICTURES, path)
-    photos = dict(_photos(paths, options, alone=not home.is_dir()))
-    if not photos:
-        raise UsageError(f"{home} has no pictures. Fix: pass a photo, or a folder of photos.")
+    photos = open_photos(source, paths, options)
     model = outline(options)
     for photo in photos.values():
         check_memory(photo)
-        _layers(_pictures(model, photo, options), options)
-    model = loaded(model, options)
-    found = [peak for item in photos.items() for peak in _peaks(model, *item, options)]
-    best = sorted(found, key=lambda peak: -peak.value)[: options.strongest]
+        layers_to_draw(SpatialMaps(model, preprocess(model, photo, options)), options)
+    model = load_weights(model, options)
     (layer,), (channel,) = options.layer, options.channel
+    candidates: list[Peak] = []
+    for name, photo in photos.items():
+        x = preprocess(model, photo, options)
+        values = SpatialMaps(model, x).maps([layer])[layer][..., channel]
+        field = receptive_field(model, x, layer=layer)
+        candidates += peaks(values, photo, field, options.strongest, name)
+    best = sorted(candidates, key=lambda peak: -peak.value)[: options.strongest]
     if not best:
-        raise UsageError(f"no neuron of {layer}, channel {channel} is above 0. Fix: pass another.")
+        raise UsageError(
+            f"no neuron of {layer}, channel {channel} is above 0. Fix: pass another --channel."
+        )
     for peak in best:
         print(f"{peak.value:10.5g} at {peak.at[0]},{peak.at[1]} in {peak.photo}")
     if len(best) < options.strongest:
         print("There are no more: all other neurons are weaker neighbours of these, or 0.")
-    title = f"{layer}, channel {channel}:  what excites it most in {_count(photos)}"
-    save(drawn(peaks_figure(title, best), out), out)
+    count = {1: "one photo"}.get(len(photos), f"{len(photos)} photos")
+    title = f"{layer}, channel {channel}:  what excites it most in {count}"
+    save(render(peaks_figure(title, best), out), out)
 
 
-def _count(photos: Sized) -> str:
-    return "one photo" if len(photos) == 1 else f"{len(photos)} photos"
+def open_photos(
+    source: Path, paths: Sequence[Path], options: argparse.Namespace
+) -> dict[str, np.ndarray]:
+    """Open photos; of a folder's files, skip those that cannot be read, and say so.
 
+    Args:
+        source: a photo, or a folder of photos.
+        paths: the files of the folder, or the photo alone.
+        options: of the command.
 
-def _photos(
-    paths: Sequence[Path], options: argparse.Namespace, alone: bool
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Photos by name; of several, those that cannot be read are told and left out."""
+    Returns:
+        The pixels of each by its name, uint8 (h, w, 3).
+
+    Raises:
+        PhotoError: the photo cannot be read.
+        UsageError: the folder has no photo.
+    """
+    photos = {}
     for path in paths:
         try:
-            yield path.name, open_photo(path, options.size)
+            photos[path.name] = open_photo(path, options.size)
         except PhotoError as error:
-            if alone:
+            if path == source:
                 raise
-            print(f"jaxconv maps: left out: {error}", file=sys.stderr)
+            print(f"jaxconv maps: skipped: {error}", file=sys.stderr)
+    if not photos:
+        raise UsageError(f"{source} has no pictures. Fix: pass a photo, or a folder of photos.")
+    return photos
 
 
-def _peaks(model: Model, name: str, photo: np.ndarray, options: argparse.Namespace) -> list[Peak]:
-    (layer,), (channel,) = options.layer, options.channel
-    values = _pictures(model, photo, options).maps([layer])[layer][..., channel]
-    sees = receptive_field(model, prepared(model, photo, options), layer=layer)
-    return peaks(values, photo, sees, options.strongest, name)
-
-
-def _table(model: Model, photo: np.ndarray, options: argparse.Namespace) -> Sequence[Row]:
-    """The layers for a photo of this size."""
-    return summary(model, prepared(model, photo, options)).rows
-
-
-def _print_table(
-    model: str,
-    name: str,
-    photo: np.ndarray,
-    table: Sequence[Row],
-    sizes: Mapping[str, Sequence[int]],
+def print_table(
+    title: str, photo: np.ndarray, rows: Sequence[Row], sizes: Mapping[str, Sequence[int]]
 ) -> None:
+    """Print a line for each layer.
+
+    Args:
+        title: of the table.
+        photo: (h, w, 3).
+        rows: the layers.
+        sizes: height, width and number of the maps, by layer.
+    """
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    called = model.upper() if model in STAGES else model
-    title = f"{escape(called)} on {escape(name)}, {photo.shape[1]} x {photo.shape[0]} pixels"
-    title += " (width x height)"
-    shown = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    shown.add_column("layer")
+    title = f"{title}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("layer")
     for heading in ("map size", "maps", "weights per neuron", "field / stride"):
-        shown.add_column(heading, justify="right")
-    for row in table:
+        table.add_column(heading, justify="right")
+    for row in rows:
         height, width, count = sizes.get(row.name, (1, 1, prod(row.output)))
-        seen = row.field.short() if row.field else "?"
-        shown.add_row(row.name, f"{width} x {height}", f"{count}", f"{row.weights or '-'}", seen)
-    Console().print(shown)
+        field = row.field.short() if row.field else "?"
+        table.add_row(row.name, f"{width} x {height}", f"{count}", f"{row.weights or '-'}", field)
+    Console().print(table)

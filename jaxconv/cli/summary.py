@@ -3,47 +3,64 @@
 import argparse
 import json
 import sys
-from typing import Any
 
 from jaxconv.analysis.summary import summary
-from jaxconv.cli.arguments import point
+from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
+from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 
 
-def add(commands: Any) -> None:
-    """Say what the command takes."""
-    command = commands.add_parser(
-        "summary",
-        help="a table of a model's layers, for every size",
-        description="Print shape, parameters, multiply-accumulates and memory of each layer.",
-    )
-    command.add_argument("model", help="pkg.module:name, module:make(classes=10), or vgg16")
-    command.add_argument("specs", nargs="+", metavar="SPEC", help='of an input, such as "b h w 3"')
-    command.add_argument("--where", metavar="CONDITION", help='such as "h >= 32, w == h"')
-    command.add_argument("--at", metavar="SIZES", help="show numbers too, for b=1,h=224,w=224")
-    command.add_argument("--without-padding", action="store_true", help="count no taps on padding")
-    command.add_argument("--layout", help="of the image, such as NCHW; default: channels last")
-    command.add_argument("--json", action="store_true", help="print data")
-    command.set_defaults(run=run)
+class SummaryCommand(Command):
+    """Print the table."""
 
+    name = "summary"
+    help = "print a table of a model's layers, for every size"
+    description = "Print the shape, parameters, multiply-accumulates and memory of each layer."
+    position = 50
 
-def run(options: argparse.Namespace) -> None:
-    """Run the command."""
-    at = None if options.at is None else point(options.at)
-    padded = not options.without_padding
-    found = summary(
-        resolve(options.model),
-        *options.specs,
-        where=options.where,
-        at=at,
-        padded_taps=padded,
-        layout=options.layout,
-    )
-    if options.json:
-        print(json.dumps(found.to_json(), indent=2))
-    elif sys.stdout.isatty():
-        from rich.console import Console
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
 
-        Console().print(found)
-    else:
-        print(found)
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument("model", metavar="MODEL", help=OBJECT_HELP)
+        parser.add_argument(
+            "specs", nargs="+", metavar="SPEC", help='shape of an input, such as "b h w 3"'
+        )
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
+        parser.add_argument(
+            "--at", metavar="SIZES", help="also print numbers for sizes such as b=1,h=224,w=224"
+        )
+        parser.add_argument(
+            "--without-padding",
+            action="store_true",
+            help="do not count multiply-accumulates on padding",
+        )
+        parser.add_argument(
+            "--layout", help="layout of the image, such as NCHW; default: channels last"
+        )
+        parser.add_argument("--json", action="store_true", help="print the table as JSON")
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Print the table as text, in colours on a terminal, or as JSON.
+
+        Args:
+            options: the arguments, by name.
+        """
+        table = summary(
+            resolve(options.model),
+            *options.specs,
+            where=options.where,
+            at=None if options.at is None else parse_point(options.at),
+            padded_taps=not options.without_padding,
+            layout=options.layout,
+        )
+        if options.json:
+            print(json.dumps(table.to_json(), indent=2))
+        elif sys.stdout.isatty():
+            from rich.console import Console
+
+            Console().print(table)
+        else:
+            print(table)

@@ -1,1 +1,1 @@
-"""Models in Flax NNX, built on the layers, and the files their weights come from."""
+"""Models in Flax NNX, registered by name, and the files of their weights."""

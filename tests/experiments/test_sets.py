@@ -287,7 +287,7 @@ def test_where_nothing_can_be_stored_is_said(served, tmp_path):
     root, url = served
     (root / "file").write_bytes(b"123")
     (tmp_path / "x").write_bytes(b"a file, where a folder should be")
-    with pytest.raises(TrainingError, match=r"file cannot be downloaded into .*exists"):
+    with pytest.raises(TrainingError, match=r"file cannot be downloaded into .*Not a directory"):
         downloads.download(f"{url}file", tmp_path / "x" / "file", print)
 
 
@@ -306,9 +306,17 @@ def test_a_download_that_ends_early_leaves_nothing(tmp_path):
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/file"
-        with pytest.raises(TrainingError, match="ended after 400 of 1,000 bytes"):
+        with pytest.raises(TrainingError, match="400 bytes read, 600 more expected"):
             downloads.download(url, tmp_path / "x" / "file", print)
         thread.join()
+    assert not [*(tmp_path / "x").iterdir()]
+
+
+def test_a_download_of_another_hash_leaves_nothing(served, tmp_path):
+    root, url = served
+    (root / "file").write_bytes(b"other content")
+    with pytest.raises(TrainingError, match=r"file cannot be downloaded into .*hash.*Fix"):
+        downloads.download(f"{url}file", tmp_path / "x" / "file", print, "md5:" + "0" * 32)
     assert not [*(tmp_path / "x").iterdir()]
 
 

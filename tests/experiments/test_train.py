@@ -76,7 +76,7 @@ def numbers(folder, name="loss"):
 
 def test_the_network_of_a_run_is_the_one_that_was_measured(whole):
     net = Classifier(TINY.model.stages, 10, 1)
-    stored = weights.read(whole / MODEL)
+    stored = weights.read_weights(whole / MODEL)
     weights.fill(net, stored)
     net.preprocessing = stored.preprocessing
     test = open_set(TINY.data, TINY.seed, print).test

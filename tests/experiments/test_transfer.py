@@ -12,7 +12,8 @@ from PIL import Image
 import jaxconv as jc
 from experiments import transfer
 from experiments.training.images import held_back
-from jaxconv.models import weights
+from jaxconv.models import registry
+from jaxconv.models.sources import HubFile
 from jaxconv.models.weights import Preprocessing
 
 TINTS = {"blue": (0.5, 0.6, 1), "green": (0.5, 1, 0.6), "red": (1, 0.5, 0.6)}
@@ -221,15 +222,16 @@ def test_no_folder_and_one_class_are_said(folder, tmp_path, capsys):
     assert "one folder of a class, red, but a classifier needs two" in capsys.readouterr().err
 
 
-def test_weights_that_cannot_be_had_are_said(folder, tmp_path, monkeypatch, capsys):
+def test_unavailable_weights_are_a_sentence(folder, tmp_path, monkeypatch, capsys):
     def unreachable(*_):
         raise OSError("no route to host")
 
     monkeypatch.setenv("JAXCONV_CACHE", str(tmp_path / "empty"))
-    monkeypatch.setattr(weights, "fetch", unreachable)
+    monkeypatch.setattr(registry, "fetch", unreachable)
+    monkeypatch.setattr(HubFile, "cached", lambda self: None)
     given = [str(folder), "--at-least", "12", "--size", "32", "--out", str(tmp_path / "found.json")]
     assert transfer.main(given) == 2
-    assert "could not be fetched from" in capsys.readouterr().err
+    assert "could not be downloaded. Tried: " in capsys.readouterr().err
     assert transfer.main([*given, "--weights", str(tmp_path / "no.safetensors")]) == 2
     assert "no.safetensors" in capsys.readouterr().err
 

@@ -99,7 +99,7 @@ def errors(got, exact):
 def exact(published, hopper):
     """VGG16 with the published weights and a photo, in float64, and what was cut off there."""
     model = jc.vgg16(weights=published, head=None)
-    photo = weights.read(published).preprocessing(open_photo(hopper, 224)[None, :224, :224])
+    photo = weights.read_weights(published).preprocessing(open_photo(hopper, 224)[None, :224, :224])
     layers = {}
     for name, _ in model._convolutions():
         layer = getattr(model, name)

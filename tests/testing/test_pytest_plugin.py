@@ -59,7 +59,7 @@ def project(tmp_path):
 
 def run(program, *arguments, cwd):
     """Run a program of this environment, as a user would."""
-    started = {"pytest": "pytest", "jaxconv": "jaxconv.cli"}[program]
+    started = {"pytest": "pytest", "jaxconv": "jaxconv"}[program]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
     return subprocess.run(
         [sys.executable, "-m", started, *arguments],
@@ -139,7 +139,7 @@ BAD_PACKAGES = [
     ("plain", "plain has no contract.\n  Fix: put @jaxconv.contract(...) above a function in it"),
     (
         "fails",
-        "importing fails fails.\nTraceback (most recent call last):\n"
+        "importing fails failed.\nTraceback (most recent call last):\n"
         '  File "FOLDER/fails.py", line 1, in <module>\n    import nobody\n'
         "ModuleNotFoundError: No module named 'nobody'\n",
     ),
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_made_fails_its_own_test_only(project):
     said = failures(done.stdout).replace(str(project), "FOLDER")
     assert said == (
         f"{' contract of Net.call ':_^80}\n"
-        "calling Net fails.\nTraceback (most recent call last):\n"
+        "calling Net failed.\nTraceback (most recent call last):\n"
         '  File "FOLDER/shaped/nets.py", line 19, in __init__\n    raise KeyError(3)\nKeyError: 3\n'
     )
 

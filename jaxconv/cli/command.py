@@ -1,0 +1,88 @@
+"""What a command of ``jaxconv`` is. A new one is a new module beside this one; nothing else."""
+
+import argparse
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class Command:
+    """One command. A subclass in any module of ``jaxconv.cli`` is part of the command line.
+
+    Attributes:
+        name: what users type.
+        help: one line for ``jaxconv --help``.
+        description: the first sentences of the command's own ``--help``.
+        epilog: its last sentences; may be empty.
+        position: where ``jaxconv --help`` lists it: lower numbers first, equal ones by name.
+        status_if_cut: exit status where the reader closes the pipe before all is written.
+
+    Example, a whole module::
+
+        class Hello(Command):
+            name = "hello"
+            help = "greet a model"
+            description = "Print a greeting for a model."
+
+            def add_arguments(self, parser):
+                parser.add_argument("model")
+
+            def run(self, options):
+                print(f"Hello, {options.model}.")
+    """
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+    description: ClassVar[str]
+    epilog: ClassVar[str] = ""
+    position: ClassVar[int] = 100
+    status_if_cut: ClassVar[int] = 0
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+
+    def run(self, options: argparse.Namespace) -> int | None:
+        """Do what the command does.
+
+        Args:
+            options: the arguments, by name.
+
+        Returns:
+            The exit status; None is 0.
+
+        Raises:
+            UsageError: the arguments make no sense. It, and the errors of the library, become one
+                message on standard error and exit status 2.
+        """
+        raise NotImplementedError
+
+
+def commands() -> Mapping[str, Command]:
+    """Return all commands by name, in the order of ``jaxconv --help``."""
+    package = importlib.import_module(__package__ or "")
+    classes: set[type[Command]] = set()
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        values = vars(importlib.import_module(info.name)).values()
+        classes |= {v for v in values if isinstance(v, type) and issubclass(v, Command)}
+    ordered = sorted(classes - {Command}, key=lambda command: (command.position, command.name))
+    return {command.name: command() for command in ordered}
+
+
+def message_with_flags(error: Exception, options: argparse.Namespace) -> str:
+    """Return the message of an error as the command line says it: ``--layer`` for ``layer=``.
+
+    Args:
+        error: of the library, whose messages speak of arguments in Python.
+        options: of the command; its names are those of the flags.
+    """
+    text = str(error).removeprefix(f"{options.command}: ")
+    if "Traceback (most recent call last)" in text:  # which quotes the user's code
+        return text
+    known = {f"{name}=": f"--{name.replace('_', '-')}" for name in vars(options)}
+    return re.sub(r"\b\w+=(?=\s)", lambda match: known.get(match[0], match[0]), text)

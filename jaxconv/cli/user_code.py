@@ -1,0 +1,69 @@
+"""Errors of the user's code, reported as Python reports them, without the frames of jaxconv."""
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxconv.errors import ShapeError
+from jaxconv.source import JAX, folder_of
+
+OURS = (str(Path(__file__).parents[1]) + os.sep, str(importlib.__file__), "<frozen ")
+CALLED_THROUGH = (*OURS, *JAX, folder_of("flax"), str(contextlib.__file__))
+
+
+class TargetError(ValueError):
+    """A name leads nowhere, or the user's code fails; the message says why, or is that error."""
+
+
+@contextlib.contextmanager
+def user_code(doing: str) -> Iterator[None]:
+    """Report an error of the user's code as the user's; what it prints goes to standard error.
+
+    Args:
+        doing: what is done, such as "importing models".
+
+    Raises:
+        TargetError: the error, with the user's frames only.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ShapeError) and not user_frames(error):
+            raise TargetError(str(error)) from None
+        raise TargetError(f"{doing} failed.\n{_format(error)}") from None
+
+
+def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of the user's code, and of what it called, in a traceback.
+
+    Args:
+        error: any exception that was raised.
+    """
+    return _without_ours(traceback.extract_tb(error.__traceback__))
+
+
+def _without_ours(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    known = [frame.filename.startswith(CALLED_THROUGH) for frame in frames]
+    first = known.index(False) if False in known else len(frames)
+    return [frame for frame in frames[first:] if not frame.filename.startswith(OURS)]
+
+
+def _format(error: BaseException) -> str:
+    """An error as Python prints it, without our frames; with them where the error is ours."""
+    report = traceback.TracebackException.from_exception(error)
+    is_users = bool(_without_ours(report.stack))
+    if not is_users and isinstance(error, SyntaxError | ImportError):
+        return "".join(report.format_exception_only()).rstrip()
+    chain = [report] if is_users else []
+    while chain:
+        part = chain.pop()
+        part.stack = traceback.StackSummary.from_list(_without_ours(part.stack))
+        chain += [linked for linked in (part.__cause__, part.__context__) if linked]
+    return "".join(report.format()).rstrip()

@@ -1,0 +1,164 @@
+"""The models that jaxconv knows by name, and where their published weights come from.
+
+A new model is one registration in any module of this package, which is found without another edit::
+
+    @register("lenet", title="LeNet-5", description="2 convolutions, for 28x28 pixels")
+    def lenet(*, classes=10, weights=None, rngs=None): ...
+
+So is a new source of weights, for a model of this module or of another::
+
+    register_weights("vgg16", "places365", HubFile(repository=..., sha256=...))
+"""
+
+import functools
+import importlib
+import pkgutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from jaxconv.models.sources import WeightsSource, fetch, verify
+from jaxconv.models.weights import StoredWeights, WeightsError, missing_extra, read_weights
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model that the command line and ``weights=`` know by name.
+
+    Attributes:
+        title: its name in figures and tables, such as "VGG16".
+        description: one line for ``jaxconv --help``.
+        make: makes the model; takes ``weights`` and ``rngs``.
+        trunk: options of ``make`` for the part that takes images of any size.
+    """
+
+    title: str
+    description: str
+    make: Callable[..., Any]
+    trunk: Mapping[str, Any] = field(default_factory=dict)
+
+
+_models: dict[str, RegisteredModel] = {}
+_published: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, and name of weights
+
+
+def register(
+    name: str, *, title: str, description: str, trunk: Mapping[str, Any] | None = None
+) -> Callable[[Factory], Factory]:
+    """Register what makes a model, so that commands take its name.
+
+    Args:
+        name: of the model on the command line, such as "vgg16".
+        title: its name in figures and tables.
+        description: one line for ``jaxconv --help``.
+        trunk: options of the factory for the part that takes images of any size.
+
+    Returns:
+        A decorator of the factory, which it returns as it is.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def decorate(make: Factory) -> Factory:
+        if name in _models:
+            raise ValueError(f"There are two models {name!r}. Fix: register one of another name.")
+        _models[name] = RegisteredModel(title, description, make, trunk or {})
+        return make
+
+    return decorate
+
+
+def register_weights(model: str, name: str, *sources: WeightsSource) -> None:
+    """Register where published weights of a model come from.
+
+    Args:
+        model: name of a registered model.
+        name: what users pass as ``weights=``, such as "imagenet".
+        *sources: files to try, the first first.
+
+    Raises:
+        ValueError: the model has weights of this name.
+    """
+    if (model, name) in _published:
+        raise ValueError(f"{model} has two weights {name!r}. Fix: register all sources at once.")
+    _published[model, name] = sources
+
+
+@functools.cache
+def _import_all_models() -> None:
+    package = importlib.import_module(__package__ or "")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+
+
+def registered_models() -> Mapping[str, RegisteredModel]:
+    """Return all models of this package by name, in the order of their registration."""
+    _import_all_models()
+    return MappingProxyType(_models)
+
+
+def published_weights(model: str) -> Mapping[str, tuple[WeightsSource, ...]]:
+    """Return the published weights of a model.
+
+    Args:
+        model: name of a registered model.
+
+    Returns:
+        The sources of each, by the name that ``weights=`` takes.
+    """
+    _import_all_models()
+    return {name: sources for (owner, name), sources in _published.items() if owner == model}
+
+
+def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeights:
+    """Read the weights that a user asked for.
+
+    Args:
+        model: name of a registered model.
+        weights: name of published weights, such as "imagenet", or path of a .safetensors file.
+        head: whether the model has a classifier, so that files without one do not fit.
+
+    Returns:
+        The content of the file. Published files are verified first.
+
+    Raises:
+        WeightsError: no such file, nothing published, unreachable, damaged, or a missing package.
+    """
+    sources = published_weights(model).get(str(weights), ())
+    owners = [owner for owner, name in _published if name == weights]
+    if not owners:
+        return read_weights(Path(weights))
+    if model not in owners:
+        raise WeightsError(
+            f"There are {weights} weights of {', '.join(owners)} only, not of {model}. Fix: pass "
+            f"weights= the path of a .safetensors file, such as that of timm/{model}.tv_in1k."
+        )
+    fitting = [source for source in sources if source.has_head or not head]
+    try:
+        for source in fitting:
+            if path := source.cached():
+                verify(path, source.sha256)
+                return read_weights(path)
+        failures = []
+        for source in fitting:
+            try:
+                return read_weights(fetch(source))
+            except (OSError, subprocess.SubprocessError) as error:
+                reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
+                failures.append(f"{source.title} ({reason})")
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from None
+    others = [source.title for source in sources if source not in fitting]
+    raise WeightsError(
+        f"The {weights} weights of {model} are unavailable: they are not in the cache, and could "
+        f"not be downloaded. Tried: {'; '.join(failures) or 'nothing'}. "
+        + "".join(f"With head=None, {title}, would fit too. " for title in others)
+        + "Fix: connect to the internet once, or download the file elsewhere and pass weights= its "
+        "path."
+    )

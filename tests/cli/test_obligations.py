@@ -1,0 +1,30 @@
+"""Contracts: each is found once, at its line."""
+
+import pytest
+
+from jaxconv.cli.obligations import obligations
+
+CONTRACTS = [
+    ("nets.py", ["nets:Net.__call__", "nets:padded"]),
+    ("nets", ["nets:Net.__call__", "nets:padded"]),
+    (
+        "held",
+        [f"held:Plain.{name}" for name in ("ready", "given", "static", "of_class")]
+        + ["held:filtered"],
+    ),
+    ("pack", ["pack.inner.deep:f"]),
+    ("pack/inner/deep.py", ["pack.inner.deep:f"]),
+    ("pack/__init__.py", ["pack.inner.deep:f"]),
+    ("sub/my-net.py", ["my-net:f"]),
+]
+
+
+@pytest.mark.parametrize(("target", "names"), CONTRACTS)
+def test_every_contract_is_found_once_where_it_is_defined(project, target, names):
+    assert [obligation.name for obligation in obligations(target)] == names
+
+
+def test_a_contract_knows_its_line_wherever_it_is_installed(project):
+    found = {obligation.name: obligation.origin for obligation in obligations("held")}
+    assert found["held:Plain.given"].line == 20
+    assert found["held:Plain.given"].path == str(project / "held.py")

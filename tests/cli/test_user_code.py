@@ -1,0 +1,33 @@
+"""Errors of the user's code: without our frames, and ours with them."""
+
+import pytest
+
+from jaxconv.cli.main import main
+from jaxconv.cli.user_code import TargetError, user_code
+
+
+def test_an_error_of_ours_is_told_with_our_frames(project, capsys, monkeypatch):
+    monkeypatch.setattr("jaxconv.cli.obligations.check", exec)  # which takes no such arguments
+    assert main(["check", "nets:Net"]) == 2
+    said = capsys.readouterr().err
+    assert "jaxconv/cli/obligations.py" in said
+    assert said.splitlines()[-1].startswith("TypeError: ")
+
+
+def test_what_user_code_prints_goes_to_standard_error(capsys):
+    with user_code("printing"):
+        print("aloud")
+    assert capsys.readouterr() == ("", "aloud\n")
+
+
+@pytest.mark.parametrize("error", [KeyError("conv1"), SystemExit("stop")])
+def test_an_error_of_the_users_has_the_users_frames_only(error):
+    def fail():
+        raise error
+
+    with pytest.raises(TargetError) as failure, user_code("running it"):
+        fail()
+    said = str(failure.value)
+    assert said.startswith("running it failed.\nTraceback (most recent call last):\n")
+    assert "in fail" in said
+    assert "jaxconv/cli" not in said
