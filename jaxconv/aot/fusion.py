@@ -21,7 +21,7 @@ from jaxconv.kernels.registry import Formulation, Schedule
 # The elementwise operations that can follow: of a map and a number per channel. A max pool can be
 # taken before them where larger numbers stay larger, which a negative factor does not ensure.
 INCREASING = {"add": jnp.add, "max": jnp.maximum}
-ELEMENTWISE: dict[str, Callable[..., Any]] = {
+FUSED_OPERATIONS: dict[str, Callable[..., Any]] = {
     **INCREASING,
     "mul": jnp.multiply,
     "sub": jnp.subtract,
@@ -125,7 +125,7 @@ class FusedConvolution:
         fused = self if self.kernel is not None else self.prepare(environment)
         convolution = self.equations[0]
         operations = [
-            (ELEMENTWISE[name], value_of(atom, environment)) for name, atom in self.epilogue
+            (FUSED_OPERATIONS[name], value_of(atom, environment)) for name, atom in self.epilogue
         ]
 
         def epilogue(y: Any) -> Any:
@@ -140,6 +140,49 @@ class FusedConvolution:
                 lhs, fused.kernel, convolution.params, epilogue=epilogue, pool=self.pool
             )
         ]
+
+    def channel_operand(self, eqn: JaxprEqn, result: Var) -> Any:
+        """Find the second operand of an elementwise operation that can be fused.
+
+        Args:
+            eqn: reads the result.
+            result: of the last equation.
+
+        Returns:
+            A variable or a literal, with one number or one per channel; None for other equations.
+        """
+        if eqn.primitive.name not in FUSED_OPERATIONS or eqn.invars[0] is not result:
+            return None
+        if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
+            return None
+        channel = self.equations[0].params["dimension_numbers"].out_spec[1]
+        shape = [1] * len(aval_shape(result))
+        shape[channel] = aval_shape(result)[channel]
+        other = eqn.invars[1]
+        return other if aval_shape(other) in ((), tuple(shape)) else None
+
+    def pool_side(self, eqn: JaxprEqn) -> int:
+        """Read the side of the windows of a max pool that can be fused.
+
+        Args:
+            eqn: reads the result of the last equation.
+
+        Returns:
+            The side in pixels; 0 where the equation is not such a pool.
+        """
+        is_pool = eqn.primitive.name == "reduce_window_max"
+        if not is_pool or set(dict(self.epilogue)) - set(INCREASING):
+            return 0
+        params, order = eqn.params, self.equations[0].params["dimension_numbers"].out_spec
+        size = params["window_dimensions"]
+        sides = {size[i] for i in order[2:]}
+        is_plain = size == params["window_strides"] and not any(map(any, params["padding"]))
+        is_dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
+        if not is_plain or is_dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
+            return 0
+        (side,) = sides
+        is_cut_off = any(aval_shape(eqn.invars[0])[i] % side for i in order[2:])
+        return side if side in self.formulation.pool_sides and not is_cut_off else 0
 
 
 def fuse(jaxpr: Jaxpr) -> list[Instruction]:
@@ -197,41 +240,12 @@ class _Uses:
         if eqn is None or self.reads[result] > 1:
             return fused
         longer = replace(fused, equations=(*fused.equations, eqn))
-        if pool := _pool_side(eqn, fused):
+        if pool := fused.pool_side(eqn):
             return replace(longer, pool=pool)
-        other = _channel_operand(eqn, result, fused)
+        other = fused.channel_operand(eqn, result)
         if other is None:
             return fused
         return self.extend(replace(longer, epilogue=(*fused.epilogue, (eqn.primitive.name, other))))
-
-
-def _channel_operand(eqn: JaxprEqn, result: Var, fused: FusedConvolution) -> Any:
-    """The operand besides the map, if it is a number or has one per channel; else None."""
-    if eqn.primitive.name not in ELEMENTWISE or eqn.invars[0] is not result:
-        return None
-    if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
-        return None
-    channel = fused.equations[0].params["dimension_numbers"].out_spec[1]
-    shape = [1] * len(aval_shape(result))
-    shape[channel] = aval_shape(result)[channel]
-    other = eqn.invars[1]
-    return other if aval_shape(other) in ((), tuple(shape)) else None
-
-
-def _pool_side(eqn: JaxprEqn, fused: FusedConvolution) -> int:
-    """The side of the windows of a max pool that can be fused; 0 where it is no such pool."""
-    if eqn.primitive.name != "reduce_window_max" or set(dict(fused.epilogue)) - set(INCREASING):
-        return 0
-    params, order = eqn.params, fused.equations[0].params["dimension_numbers"].out_spec
-    size = params["window_dimensions"]
-    sides = {size[i] for i in order[2:]}
-    is_plain = size == params["window_strides"] and not any(map(any, params["padding"]))
-    is_dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
-    if not is_plain or is_dilated or len(sides) > 1 or {size[i] for i in order[:2]} != {1}:
-        return 0
-    (side,) = sides
-    is_cut_off = any(aval_shape(eqn.invars[0])[i] % side for i in order[2:])
-    return side if side in fused.formulation.pool_sides and not is_cut_off else 0
 
 
 def aval_shape(atom: Any) -> tuple[int, ...]:

@@ -102,7 +102,14 @@ def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
     constants = results | set(jaxpr.constvars)
     needed = [v for v in dict.fromkeys(variables(read)) if v in constants]
     environment = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    environment |= _computed(early, [v for v in needed if v in results], environment)
+    computed = [v for v in needed if v in results]
+    # One compiled program, which leaves out what these do not need.
+    read = {v: environment[v] for e in early for v in variables(e.invars) if v in environment}
+    compute = jax.jit(lambda given: evaluate(early, dict(zip(read, given, strict=True)), computed))
+    arrays = compute([*read.values()]) if computed else []
+    for i, array in enumerate(arrays):  # one by one: each exists twice for a moment only
+        arrays[i] = in_large_pages(array)
+    environment |= dict(zip(computed, arrays, strict=True))
 
     def run(constants: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         environment = dict(zip((*needed, *jaxpr.invars), (*constants, *args), strict=True))
@@ -149,18 +156,6 @@ def _constant_equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
         if constant.issuperset(inputs) and is_small and not eqn.effects:
             constant.update(eqn.outvars)
             yield eqn
-
-
-def _computed(
-    eqns: Sequence[JaxprEqn], outputs: Sequence[Var], environment: Environment
-) -> Environment:
-    """Compute some variables in one compiled program, which leaves out what they do not need."""
-    read = {v: environment[v] for eqn in eqns for v in variables(eqn.invars) if v in environment}
-    run = jax.jit(lambda given: evaluate(eqns, dict(zip(read, given, strict=True)), outputs))
-    results = run([*read.values()]) if outputs else []
-    for i, array in enumerate(results):  # one by one: each exists twice for a moment only
-        results[i] = in_large_pages(array)
-    return dict(zip(outputs, results, strict=True))
 
 
 def in_large_pages(array: jax.Array) -> jax.Array:

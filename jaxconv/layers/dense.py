@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Shaped
 
 from jaxconv.errors import Diagnostic, OperandShape, ValidationError, public_api, raise_if
-from jaxconv.layers.operands import Bias, Features, Matrix, Operand, as_arrays
+from jaxconv.layers.operands import Bias, DenseKernel, Features, Operand, as_arrays
 from jaxconv.layers.shape_rules import bias_diagnostics
 
 
@@ -48,7 +48,9 @@ def flatten(x: Operand) -> Shaped[Array, "b features"]:
 
 
 @public_api
-def dense(x: Features, kernel: Matrix, bias: Bias | None = None) -> Shaped[Array, "*batch c_out"]:
+def dense(
+    x: Features, kernel: DenseKernel, bias: Bias | None = None
+) -> Shaped[Array, "*batch c_out"]:
     """Multiply the last axis by a matrix: each output is a neuron connected to all inputs.
 
     Args:

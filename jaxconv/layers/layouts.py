@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxconv.errors import Diagnostic, OperandShape, ValidationError, choice
 
+Shape = tuple[Any, ...]  # of ints, or of symbolic sizes
 SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
 
@@ -135,3 +136,22 @@ def rank_diagnostics(name: str, shape: Sequence[Any], layout: Layout) -> list[Di
     hint = f"{name} may be one image without a batch axis."
     fix = f"add the batch axis with {name}[None] and take [0] of the result{other}"
     return [Diagnostic(wrong, fix, hint)]
+
+
+def kernel_rank_diagnostics(shape: Sequence[Any], layout: Layout) -> list[Diagnostic]:
+    """Compare the rank of a kernel with the one that goes with a layout.
+
+    Args:
+        shape: of the kernel.
+        layout: of the images.
+
+    Returns:
+        Nothing where the ranks are equal.
+    """
+    axes = layout.kernel_axes
+    if len(shape) == len(axes):
+        return []
+    count = f"{len(shape)} ax{'is' if len(shape) == 1 else 'es'}"
+    wrong = f"kernel has {count}, but layout {layout.name} needs {len(axes)} ({' '.join(axes)})."
+    fix = f"pass a kernel of shape ({', '.join(axes)}), where c_in is the channels of one group."
+    return [Diagnostic(wrong, fix)]

@@ -25,7 +25,7 @@ Images = Shaped[ArrayLike, "b *spatial_and_channels"] | Variable
 Kernel = Shaped[ArrayLike, "*window c_in c_out"] | Variable
 Bias = Shaped[ArrayLike, "c_out"] | Variable
 Features = Shaped[ArrayLike, "*batch c_in"] | Variable
-Matrix = Shaped[ArrayLike, "c_in c_out"] | Variable
+DenseKernel = Shaped[ArrayLike, "c_in c_out"] | Variable
 # What they return.
 FeatureMaps = Shaped[Array, "b *spatial_and_channels"]
 
@@ -56,7 +56,7 @@ def as_arrays(**operands: Any) -> list[jax.Array]:
     wrong = (_not_numbers(name, value) for name, value in given.items())
     raise_if(diagnostic for diagnostic in wrong if diagnostic)
     arrays = {name: jnp.asarray(value) for name, value in given.items()}
-    raise_if(_dtype_diagnostics(arrays))
+    raise_if(dtype_diagnostics(arrays))
     return list(arrays.values())
 
 
@@ -141,7 +141,12 @@ def _not_an_array(name: str, value: object) -> Diagnostic:
     return Diagnostic(wrong, f"pass an array as {name}; jnp.asarray converts a list of numbers.")
 
 
-def _dtype_diagnostics(arrays: dict[str, jax.Array]) -> list[Diagnostic]:
+def dtype_diagnostics(arrays: dict[str, jax.Array]) -> list[Diagnostic]:
+    """Compare the dtypes of arrays, which must be equal.
+
+    Args:
+        arrays: by their names, the images first.
+    """
     types = {name: array.dtype for name, array in arrays.items()}
     if len(set(types.values())) == 1:
         return []

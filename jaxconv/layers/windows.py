@@ -7,7 +7,7 @@ convolution arithmetic for deep learning", 2016, section 2.4).
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def extent(kernel: Number, dilation: Number) -> Number:
 PaddingRule = Callable[[Number, Any, int], Pads]
 
 
-def _same(n: Number, extent: Number, stride: int) -> Pads:
+def _same_padding(n: Number, extent: Number, stride: int) -> Pads:
     total = max((-(-n // stride) - 1) * stride + extent - n, 0)
     return total // 2, total - total // 2
 
@@ -103,8 +103,8 @@ def _same_lower_transposed(n: Number, extent: Number, stride: int) -> Pads:
 
 
 CONV_PADDINGS: dict[str, PaddingRule] = {
-    "SAME": _same,
-    "SAME_LOWER": lambda n, extent, stride: _same(n, extent, stride)[::-1],
+    "SAME": _same_padding,
+    "SAME_LOWER": lambda n, extent, stride: _same_padding(n, extent, stride)[::-1],
     "VALID": lambda n, extent, stride: (0, 0),  # noqa: ARG005
     "CAUSAL": lambda n, extent, stride: (extent - 1, 0),  # noqa: ARG005
     "CIRCULAR": lambda n, extent, stride: ((extent - 1) // 2, extent // 2),  # noqa: ARG005
@@ -192,29 +192,24 @@ def pads_of(
         rule = rules[padding]
         return [rule(n, w.extent, w.stride) for n, w in zip(sizes, windows, strict=True)]
     entries = padding if _is_sequence(padding) else [padding] * len(windows)
+    sides = [entry if _is_sequence(entry) else (entry, entry) for entry in entries]
     try:
-        pads = [_pair(entry) for entry in entries]
+        pads = [(operator.index(low), operator.index(high)) for low, high in sides]
     except (TypeError, ValueError):
         pads = []
     if len(pads) != len(windows):
-        raise ValidationError([_padding_form(padding, len(windows), rules)])
+        count = f"{len(windows)} entr{'y' if len(windows) == 1 else 'ies'}"
+        wrong = f"padding is {padding!r}, but must be an int, a name, or a tuple with {count}"
+        pairs = (
+            "(" + ", ".join(["(low, high)"] * len(windows)) + (",)" if len(windows) == 1 else ")")
+        )
+        fix = f"pass an int, {pairs}, or one of {', '.join(map(repr, rules))}."
+        raise ValidationError([Diagnostic(f"{wrong}, one per spatial axis.", fix)])
     if any(side < 0 for pair in pads for side in pair):
         wrong = f"padding is {padding!r}, but must not be negative."
         fix = "pass padding of 0 or more; to crop x, slice it first."
         raise ValidationError([Diagnostic(wrong, fix)])
     return pads
-
-
-def _padding_form(padding: object, axes: int, rules: Iterable[str]) -> Diagnostic:
-    pairs = "(" + ", ".join(["(low, high)"] * axes) + ("," if axes == 1 else "") + ")"
-    entries = f"{axes} entr{'y' if axes == 1 else 'ies'}, one per spatial axis"
-    wrong = f"padding is {padding!r}, but must be an int, a name, or a tuple with {entries}."
-    return Diagnostic(wrong, f"pass an int, {pairs}, or one of {', '.join(map(repr, rules))}.")
-
-
-def _pair(entry: Any) -> Pads:
-    low, high = entry if _is_sequence(entry) else (entry, entry)
-    return operator.index(low), operator.index(high)
 
 
 def _is_sequence(value: object) -> bool:
