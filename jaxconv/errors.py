@@ -1,7 +1,7 @@
-"""ShapeError, and the one place where mismatches become a sentence.
+"""ShapeError, and the messages that it carries.
 
 Inner code raises :class:`ValidationError` with diagnostics; the public function, marked with
-:func:`public_api`, adds its own name once and raises what the user reads.
+:func:`public_api`, adds its own name and raises :class:`ShapeError` with the whole message.
 """
 
 import difflib
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
 
 class ShapeError(ValueError):
@@ -20,12 +20,12 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One mismatch: what is wrong, what it looks like, and how to mend it.
+    """One mistake: what is wrong, what it probably was, and how to fix it.
 
     Attributes:
         wrong: a sentence without the function's name, such as ``"stride is 0, ..."``.
-        fix: the remedy, an imperative sentence.
-        hint: what the mistake probably was, a whole sentence; may be empty.
+        fix: what to do, an imperative sentence.
+        hint: what the mistake probably was, a complete sentence; may be empty.
     """
 
     wrong: str
@@ -35,7 +35,13 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class OperandShape:
-    """An array as the message shows it: its name, its shape, and how the shape was read."""
+    """An array as a message shows it.
+
+    Attributes:
+        name: of the argument.
+        shape: its sizes.
+        reading: how the axes were read, such as "read as NHWC: b=1 h=8 w=8 c=3"; may be empty.
+    """
 
     name: str
     shape: Sequence[object]
@@ -43,7 +49,7 @@ class OperandShape:
 
 
 class ValidationError(Exception):
-    """Facts found by inner code, on their way to the door of a public function."""
+    """Diagnostics of inner code, on their way to the public function that was called."""
 
     def __init__(
         self, diagnostics: Iterable[Diagnostic], operands: Iterable[OperandShape] = ()
@@ -54,19 +60,38 @@ class ValidationError(Exception):
 
 
 class DiagnosticCollector(list[Diagnostic]):
-    """Facts gathered while going on, so that one message can name all mismatches at once."""
+    """Collects diagnostics, so that one message can name all mistakes at once."""
 
-    def attempt(self, parse: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """Return what ``parse`` returns; where it finds mismatches, keep them and return None."""
+    def attempt(
+        self, parse: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result | None:
+        """Call a function, and collect the diagnostics that it raises.
+
+        Args:
+            parse: the function.
+            *args: its arguments.
+            **kwargs: likewise.
+
+        Returns:
+            What it returns; None where it raised diagnostics.
+        """
         try:
             return parse(*args, **kwargs)
-        except ValidationError as mismatch:
-            self.extend(mismatch.diagnostics)
+        except ValidationError as error:
+            self.extend(error.diagnostics)
             return None
 
 
 def raise_if(diagnostics: Iterable[Diagnostic], operands: Iterable[OperandShape] = ()) -> None:
-    """Raise :class:`ValidationError` if there are any facts."""
+    """Raise an error if there are any diagnostics.
+
+    Args:
+        diagnostics: may be empty.
+        operands: the arrays, as the message shows them.
+
+    Raises:
+        ValidationError: with all diagnostics.
+    """
     if diagnostics := tuple(diagnostics):
         raise ValidationError(diagnostics, operands)
 
@@ -74,40 +99,46 @@ def raise_if(diagnostics: Iterable[Diagnostic], operands: Iterable[OperandShape]
 def message(
     function: str, diagnostics: Sequence[Diagnostic], operands: Sequence[OperandShape] = ()
 ) -> str:
-    """Write all mismatches of one call as one message.
+    """Write all mistakes of one call as one message.
 
     Args:
         function: the public function that was called.
-        diagnostics: what is wrong, at least one.
+        diagnostics: at least one.
         operands: the arrays, as they were read.
 
     Returns:
-        The sentence(s), a line an operand, then the hints and the fixes.
+        The sentence(s), a line per operand, then the hints and the fixes.
     """
     indent = " " * (len(function) + 2)
     lines = [f"{function}: " + f"\n{indent}".join(diagnostic.wrong for diagnostic in diagnostics)]
-    names = max((len(operand.name) for operand in operands), default=0)
-    shapes = max((len(_tuple(operand.shape)) for operand in operands), default=0)
-    for operand in operands:
-        row = f"  {operand.name:<{names}}  {_tuple(operand.shape):<{shapes}}  {operand.reading}"
+    shapes = [
+        f"({', '.join(map(str, operand.shape))}{',' if len(operand.shape) == 1 else ''})"
+        for operand in operands
+    ]
+    name_width = max((len(operand.name) for operand in operands), default=0)
+    shape_width = max(map(len, shapes), default=0)
+    for operand, shape in zip(operands, shapes, strict=True):
+        row = f"  {operand.name:<{name_width}}  {shape:<{shape_width}}  {operand.reading}"
         lines.append(row.rstrip())
     lines += [f"  {diagnostic.hint}" for diagnostic in diagnostics if diagnostic.hint]
-    lines += [
-        f"  Fix: {fix}" for fix in dict.fromkeys(diagnostic.fix for diagnostic in diagnostics)
-    ]
-    return "\n".join(lines)
+    fixes = dict.fromkeys(diagnostic.fix for diagnostic in diagnostics)
+    return "\n".join([*lines, *(f"  Fix: {fix}" for fix in fixes)])
 
 
-def raises_shape_error(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function raise :class:`ShapeError`, under this name, for every inner mismatch."""
+def raises_shape_error(name: str) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
+    """Decorate a function that raises :class:`ShapeError` for diagnostics of inner code.
 
-    def decorate(public: Callable[P, R]) -> Callable[P, R]:
+    Args:
+        name: of the public function, as messages show it.
+    """
+
+    def decorate(public: Callable[Params, Result]) -> Callable[Params, Result]:
         @functools.wraps(public)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        def guarded(*args: Params.args, **kwargs: Params.kwargs) -> Result:
             try:
                 return public(*args, **kwargs)
-            except ValidationError as mismatch:
-                text = message(name, mismatch.diagnostics, mismatch.operands)
+            except ValidationError as error:
+                text = message(name, error.diagnostics, error.operands)
             raise ShapeError(text)
 
         return guarded
@@ -115,28 +146,27 @@ def raises_shape_error(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def public_api(public: Callable[P, R]) -> Callable[P, R]:
-    """Make a public function raise :class:`ShapeError` under its own name."""
+def public_api(public: Callable[Params, Result]) -> Callable[Params, Result]:
+    """Decorate a public function that raises :class:`ShapeError` under its own name.
+
+    Args:
+        public: the function.
+    """
     return raises_shape_error(public.__name__)(public)
 
 
 def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> Diagnostic:
-    """Say that ``value`` is none of the ``allowed`` names, the nearest first.
+    """Describe an argument that is not one of the allowed names.
 
     Args:
-        name: the argument.
+        name: of the argument.
         value: what was passed.
-        allowed: the names that the code tests against.
-        also: other forms the argument takes, such as ``", an int"``.
+        allowed: the names; the fix lists the one nearest to ``value`` first.
+        also: other forms that the argument may have, such as ``", an int"``.
     """
     allowed = tuple(allowed)
     near = difflib.get_close_matches(str(value).upper(), [a.upper() for a in allowed], 1)
     first = sorted(allowed, key=lambda a: a.upper() not in near)
     options = ", ".join(repr(option) for option in first) + also
-    return Diagnostic(
-        f"{name} is {value!r}, which is not known.", f"pass {name}= one of {options}."
-    )
-
-
-def _tuple(shape: Sequence[object]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    wrong = f"{name} is {value!r}, which is not known."
+    return Diagnostic(wrong, f"pass {name}= one of {options}.")

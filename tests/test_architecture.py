@@ -75,6 +75,8 @@ def test_importing_jaxconv_stays_light(path):
 
 
 def test_sizes_and_their_arithmetic_do_not_know_jax():
-    rules = [PACKAGE / f"layers/{name}.py" for name in ("windows", "layouts", "shape_rules")]
+    rules = [
+        PACKAGE / f"layers/{name}.py" for name in ("windows", "layouts", "channels", "shape_rules")
+    ]
     for path in (*(PACKAGE / "symbolic").glob("*.py"), *rules):
         assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT

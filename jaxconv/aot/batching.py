@@ -85,91 +85,95 @@ def run_in_groups(
         jaxpr: the trace.
         environment: the values of its constants and arguments; all results are added.
     """
-    moving = [*_dependent_on_inputs(instructions, jaxpr)]
-    constant = (i for i in instructions if not any(i is m for m in moving))
-    run_instructions(constant, environment)
-    images = set(jaxpr.invars)
-    separate = [*_separable(moving, images)]
-    done = 0
-    for group in _groups(separate, images):
-        done += len(group.instructions)
-        later = chain(_read_by(moving[done:]), variables(jaxpr.outvars))
-        environment.update(group.compute(environment, images, later))
-    run_instructions(moving[done:], environment)
-
-
-def _dependent_on_inputs(
-    instructions: Iterable[Instruction], jaxpr: Jaxpr
-) -> Iterator[Instruction]:
-    dependent = set(jaxpr.invars)
+    dependent, moving, constant = set(jaxpr.invars), [], []
     for instruction in instructions:
         if dependent.intersection(_read_by([instruction])):
             dependent.update(instruction.equations[-1].outvars)
+            moving.append(instruction)
+        else:
+            constant.append(instruction)
+    run_instructions(constant, environment)
+    splitter = _BatchSplitter(jaxpr)
+    done = 0
+    for group in splitter.groups([*splitter.separable(moving)]):
+        done += len(group.instructions)
+        later = chain(_read_by(moving[done:]), variables(jaxpr.outvars))
+        environment.update(group.compute(environment, splitter.images, later))
+    run_instructions(moving[done:], environment)
+
+
+class _BatchSplitter:
+    """Splits the instructions of a trace into groups, as far as images are kept apart.
+
+    Attributes:
+        images: the variables whose first axis is the batch.
+    """
+
+    def __init__(self, jaxpr: Jaxpr) -> None:
+        self.images = set(jaxpr.invars)
+
+    def separable(self, instructions: Iterable[Instruction]) -> Iterator[Instruction]:
+        """The instructions before the first that combines images; adds results to ``images``."""
+        batches = {shape_of(v)[:1] for v in self.images}
+        if len(batches) != 1 or batches & {(), (0,)}:
+            return
+        for instruction in instructions:
+            if not self.keeps_apart(instruction):
+                return
+            self.images.add(_result(instruction))
             yield instruction
 
+    def read_images(self, instruction: Instruction) -> list[Var]:
+        """The maps that an instruction reads."""
+        return [v for v in _read_by([instruction]) if v in self.images]
 
-def _separable(instructions: Iterable[Instruction], images: set[Var]) -> Iterator[Instruction]:
-    """The instructions before the first one that combines images; adds results to ``images``."""
-    batches = {shape_of(v)[:1] for v in images}
-    if len(batches) != 1 or batches & {(), (0,)}:
-        return
-    for instruction in instructions:
-        if not _keeps_images_apart(instruction, images):
-            return
-        images.add(_result(instruction))
-        yield instruction
+    def keeps_apart(self, instruction: Instruction) -> bool:
+        """Whether the first axis is the batch in all maps that are read and computed."""
+        first, last = instruction.equations[0], instruction.equations[-1]
+        read = self.read_images(instruction)
+        if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
+            return False
+        record = record_of(first)
+        if record.kind == "convolution":
+            return read == [first.invars[0]] and all(a.images == (0,) for a in axes_of(first))
+        if is_max_pool(record) and record.window:
+            batch = record.window(first)[0]
+            return batch.kernel_size == 1 and not any(batch.padding)
+        others = [v for v in first.invars if not (isinstance(v, Var) and v in self.images)]
+        is_whole = all(shape_of(v) == shape_of(last.outvars[0]) for v in read)
+        is_shared = all(shape_of(v)[:1] in ((), (1,)) for v in others)  # the same for all images
+        return record.keeps_positions and is_whole and is_shared
 
+    def groups(self, instructions: Sequence[Instruction]) -> Iterator[BatchGroup]:
+        """Split where another number of images fits into the cache, and drop whole batches."""
+        segments = [
+            (min(map(self.images_in_cache, segment)), segment)
+            for segment in self.segments(instructions)
+        ]
+        while segments and segments[-1][0] == shape_of(_result(segments[-1][1][-1]))[0]:
+            segments.pop()
+        for count, alike in groupby(segments, lambda segment: segment[0]):
+            yield BatchGroup(count, [i for _, segment in alike for i in segment])
 
-def _keeps_images_apart(instruction: Instruction, images: set[Var]) -> bool:
-    """Whether the first axis is the batch in all maps that are read and computed."""
-    first, last = instruction.equations[0], instruction.equations[-1]
-    read = [v for v in _read_by([instruction]) if v in images]
-    if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
-        return False
-    record = record_of(first)
-    if record.kind == "convolution":
-        return read == [first.invars[0]] and all(axes.images == (0,) for axes in axes_of(first))
-    if is_max_pool(record) and record.window:
-        batch = record.window(first)[0]
-        return batch.kernel_size == 1 and not any(batch.padding)
-    others = [v for v in first.invars if not (isinstance(v, Var) and v in images)]
-    is_whole = all(shape_of(v) == shape_of(last.outvars[0]) for v in read)
-    is_shared = all(shape_of(v)[:1] in ((), (1,)) for v in others)  # the same for all images
-    return record.keeps_positions and is_whole and is_shared
-
-
-def _groups(instructions: Sequence[Instruction], images: set[Var]) -> Iterator[BatchGroup]:
-    """Split where another number of images fits into the cache, and drop whole batches."""
-    segments = [
-        (min(_images_in_cache(instruction, images) for instruction in segment), segment)
-        for segment in _segments(instructions, images)
-    ]
-    while segments and segments[-1][0] == shape_of(_result(segments[-1][1][-1]))[0]:
-        segments.pop()
-    for count, alike in groupby(segments, lambda segment: segment[0]):
-        yield BatchGroup(count, [i for _, segment in alike for i in segment])
-
-
-def _segments(instructions: Iterable[Instruction], images: set[Var]) -> Iterator[list[Instruction]]:
-    """Split where maps become smaller: what passes from group to group is then smallest."""
-    segment: list[Instruction] = []
-    for instruction in instructions:
-        segment.append(instruction)
-        largest = max(_item_count(v) for v in _read_by([instruction]) if v in images)
-        if _item_count(_result(instruction)) < largest:
+    def segments(self, instructions: Iterable[Instruction]) -> Iterator[list[Instruction]]:
+        """Split where maps become smaller: what passes from group to group is then smallest."""
+        segment: list[Instruction] = []
+        for instruction in instructions:
+            segment.append(instruction)
+            largest = max(map(_item_count, self.read_images(instruction)))
+            if _item_count(_result(instruction)) < largest:
+                yield segment
+                segment = []
+        if segment:
             yield segment
-            segment = []
-    if segment:
-        yield segment
 
-
-def _images_in_cache(instruction: Instruction, images: set[Var]) -> int:
-    """The largest divisor of the batch whose maps fit into the cache, at least 1."""
-    maps = [v for v in (*_read_by([instruction]), _result(instruction)) if v in images]
-    batch = shape_of(maps[0])[0]
-    image_bytes = ITEM_BYTES * sum(map(_item_count, maps)) // batch
-    limit = max(GROUP_BYTES, image_bytes)
-    return max(n for n in range(1, batch + 1) if batch % n == 0 and n * image_bytes <= limit)
+    def images_in_cache(self, instruction: Instruction) -> int:
+        """The largest divisor of the batch whose maps fit into the cache, at least 1."""
+        maps = [*self.read_images(instruction), _result(instruction)]
+        batch = shape_of(maps[0])[0]
+        image_bytes = ITEM_BYTES * sum(map(_item_count, maps)) // batch
+        limit = max(GROUP_BYTES, image_bytes)
+        return max(n for n in range(1, batch + 1) if batch % n == 0 and n * image_bytes <= limit)
 
 
 def _read_by(instructions: Iterable[Instruction]) -> Iterator[Var]:

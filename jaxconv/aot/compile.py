@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from flax.errors import TraceContextError
 
 from jaxconv.aot import storage
+from jaxconv.aot.arguments import abstract_argument, array_type, donatable, trace_function
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
 from jaxconv.aot.program import fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer
-from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
 from jaxconv.kernels.registry import Schedule
 from jaxconv.prover.check import require_arguments, require_callable
-from jaxconv.symbolic.specs import parse_spec
 
 
 class Inference:
@@ -39,7 +38,7 @@ class Inference:
         self.inputs, self.outputs = program.inputs, program.outputs
         self.schedules = tuple(schedules)
         self._leaves, self._tree = jax.tree.flatten(self.inputs)
-        donated = _donatable(self.inputs, self.outputs) if donate else ()
+        donated = donatable(self.inputs, self.outputs) if donate else ()
         jitted = jax.jit(
             lambda constants, *leaves: program.run(constants, self._tree.unflatten(leaves)),
             compiler_options=compiler_options(),
@@ -122,7 +121,7 @@ class Inference:
             return f"{tuple(aval.shape)} {aval.dtype}"
 
         for number, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
-            have = _array_type(leaf)
+            have = array_type(leaf)
             if have.shape != want.shape or have.dtype != want.dtype:
                 wrong = f"array {number} is {text(have)}, but it was compiled for {text(want)}."
                 fix = "pass an array of that shape and type, or compile the function for this one."
@@ -165,8 +164,8 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     """
     require_callable(fn)
     require_arguments(fn, args)
-    avals = jax.tree.map(_abstract_argument, args)
-    closed, outputs = _trace(fn, avals)
+    avals = jax.tree.map(abstract_argument, args)
+    closed, outputs = trace_function(fn, avals)
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
         closed = inline_calls(replace_primitives(closed))
@@ -194,54 +193,3 @@ def _fused(closed: ClosedJaxpr) -> ClosedJaxpr:
         return [value_of(atom, environment) for atom in jaxpr.outvars]
 
     return retrace(closed, run)
-
-
-def _trace(fn: Callable[..., Any], inputs: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
-    """Trace a function, and turn errors whose cause is the model into sentences."""
-    try:
-        return jax.make_jaxpr(fn, return_shape=True)(*inputs)
-    except TraceContextError as error:
-        wrong = f"the function changes a model while it is traced: {error}."
-        fix = "call model.eval() first; batch norm and dropout change a model in training."
-    except Exception:
-        parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
-        if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts)):
-            raise
-        wrong = "the parameters of the model are shapes without values."
-        fix = "create it without nnx.eval_shape or jax.eval_shape, or load its weights."
-    raise ValidationError([Diagnostic(wrong, fix)])
-
-
-def _abstract_argument(leaf: Any) -> Any:
-    """The type of an argument; that of a number in Python is weak, as in JAX."""
-    if not isinstance(leaf, str):
-        return _array_type(leaf)
-    spec = parse_spec(leaf)
-    if spec.names() or any(isinstance(axis, str) for axis in spec.axes):
-        wrong = f'the spec "{leaf}" has sizes that are not numbers.'
-        fix = 'pass numbers, such as "1 224 224 3": a program is compiled for one shape.'
-        raise_if([Diagnostic(wrong, fix)])
-    shape = [int(axis.value({})) for axis in spec.axes if not isinstance(axis, str)]
-    return _array_type(jax.ShapeDtypeStruct(shape, jax.numpy.dtype(spec.dtype or "float32")))
-
-
-def _array_type(leaf: Any) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jax.eval_shape(lambda x: x, leaf)
-    try:
-        return jax.typeof(leaf)
-    except TypeError:
-        wrong = f"an argument is of type {type(leaf).__name__}, which is not an array."
-        fix = "bind it to the function with functools.partial."
-        raise ValidationError([Diagnostic(wrong, fix)]) from None
-
-
-def _donatable(inputs: Any, outputs: Any) -> list[int]:
-    """The positions of the inputs whose memory a result can use."""
-    free = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(outputs)]
-    donatable = []
-    for index, leaf in enumerate(jax.tree.leaves(inputs)):
-        if (leaf.shape, leaf.dtype) in free:
-            free.remove((leaf.shape, leaf.dtype))
-            donatable.append(index)
-    return donatable

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxconv.aot.program import Environment
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import bind_equation, equations, shape_of, value_of, variables
+from jaxconv.jaxpr.interpreter import Atom, bind_equation, equations, shape_of, value_of, variables
 from jaxconv.jaxpr.patch_reader import MapAxes
 from jaxconv.jaxpr.primitives import PrimitiveRecord, record_of
 from jaxconv.kernels.lowering import is_cpu_primitive, schedule_of_equation
@@ -135,6 +135,55 @@ class FusedConvolution:
             )
         ]
 
+    def channel_operand(self, eqn: JaxprEqn, result: Var) -> Atom | None:
+        """Find the operand besides the map in an operation that can follow.
+
+        Args:
+            eqn: reads the result.
+            result: of the last equation.
+
+        Returns:
+            The operand, if it is a number or has one number per channel.
+        """
+        if record_of(eqn).combine is None or eqn.invars[0] is not result:
+            return None
+        if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
+            return None
+        (channel,) = axes_of(self.equations[0])[1].channels
+        shape = [1] * len(shape_of(result))
+        shape[channel] = shape_of(result)[channel]
+        other = eqn.invars[1]
+        return other if shape_of(other) in ((), tuple(shape)) else None
+
+    def pool_side(self, eqn: JaxprEqn) -> int:
+        """Find the side of the windows of a max pool that can be fused.
+
+        A max pool can be taken before operations for which larger operands give larger results,
+        which a negative factor does not ensure.
+
+        Args:
+            eqn: reads the result.
+
+        Returns:
+            The side; 0 where it is no such pool.
+        """
+        record = record_of(eqn)
+        is_increasing = all(record_of(step).increasing for step, _ in self.epilogue)
+        if not is_increasing or not is_max_pool(record) or record.window is None:
+            return 0
+        axes, windows = axes_of(self.equations[0])[1], record.window(eqn)
+        sides = {windows[axis].kernel_size for axis in axes.pixels}
+        is_plain = all(
+            (*w.padding, w.stride, w.dilation, w.input_dilation) == (0, 0, w.kernel_size, 1, 1)
+            for w in windows
+        )
+        is_per_map = all(windows[axis].kernel_size == 1 for axis in (*axes.images, *axes.channels))
+        if not is_plain or not is_per_map or len(sides) > 1:
+            return 0
+        (side,) = sides
+        is_cut_off = any(windows[axis].input_size % side for axis in axes.pixels)
+        return side if side in self.formulation.pool_sides and not is_cut_off else 0
+
 
 def fuse(jaxpr: Jaxpr) -> list[Instruction]:
     """Turn the equations of a trace into instructions.
@@ -193,49 +242,12 @@ class _Uses:
         if eqn is None or self.reads[result] > 1:
             return fused
         longer = replace(fused, equations=(*fused.equations, eqn))
-        if pool := _pool_side(eqn, fused):
+        if pool := fused.pool_side(eqn):
             return replace(longer, pool=pool)
-        other = _channel_operand(eqn, result, fused)
+        other = fused.channel_operand(eqn, result)
         if other is None:
             return fused
         return self.extend(replace(longer, epilogue=(*fused.epilogue, (eqn, other))))
-
-
-def _channel_operand(eqn: JaxprEqn, result: Var, fused: FusedConvolution) -> Any:
-    """The operand besides the map, if it is a number or has one per channel; else None."""
-    if record_of(eqn).combine is None or eqn.invars[0] is not result:
-        return None
-    if getattr(eqn.outvars[0].aval, "dtype", None) != getattr(result.aval, "dtype", None):
-        return None
-    (channel,) = axes_of(fused.equations[0])[1].channels
-    shape = [1] * len(shape_of(result))
-    shape[channel] = shape_of(result)[channel]
-    other = eqn.invars[1]
-    return other if shape_of(other) in ((), tuple(shape)) else None
-
-
-def _pool_side(eqn: JaxprEqn, fused: FusedConvolution) -> int:
-    """The side of the windows of a max pool that can be fused; 0 where it is no such pool.
-
-    A max pool can be taken before operations for which larger operands give larger results, which
-    a negative factor does not ensure.
-    """
-    record = record_of(eqn)
-    is_increasing = all(record_of(step).increasing for step, _ in fused.epilogue)
-    if not is_increasing or not is_max_pool(record) or record.window is None:
-        return 0
-    axes, windows = axes_of(fused.equations[0])[1], record.window(eqn)
-    sides = {windows[axis].kernel_size for axis in axes.pixels}
-    is_plain = all(
-        (*w.padding, w.stride, w.dilation, w.input_dilation) == (0, 0, w.kernel_size, 1, 1)
-        for w in windows
-    )
-    is_per_map = all(windows[axis].kernel_size == 1 for axis in (*axes.images, *axes.channels))
-    if not is_plain or not is_per_map or len(sides) > 1:
-        return 0
-    (side,) = sides
-    is_cut_off = any(windows[axis].input_size % side for axis in axes.pixels)
-    return side if side in fused.formulation.pool_sides and not is_cut_off else 0
 
 
 def is_max_pool(record: PrimitiveRecord) -> bool:

@@ -106,10 +106,10 @@ def read_program(path: Path) -> Program:
             about = json.loads(archive.read(ABOUT))
             _check_platform(path, about)
             exported = export.deserialize(bytearray(archive.read(PROGRAM)))
-            constants = [
-                in_large_pages(_constant_of(archive.read(f"{number}"), dtype, shape))
-                for number, (dtype, shape) in enumerate(about["constants"])
-            ]
+            constants = []
+            for number, (dtype, shape) in enumerate(about["constants"]):
+                array = np.frombuffer(archive.read(f"{number}"), jnp.dtype(dtype)).reshape(shape)
+                constants.append(in_large_pages(jnp.asarray(array)))
         (_, inputs), _ = jax.tree.unflatten(exported.in_tree, map(shape_type, exported.in_avals))
         outputs = jax.tree.unflatten(exported.out_tree, map(shape_type, exported.out_avals))
         return Program(exported.call, constants, inputs, outputs)
@@ -119,10 +119,6 @@ def read_program(path: Path) -> Program:
         raise ProgramError(
             f"{path} cannot be read as a program: {error}. Fix: pass a file that save() wrote."
         ) from error
-
-
-def _constant_of(data: bytes, dtype: str, shape: Sequence[int]) -> jax.Array:
-    return jnp.asarray(np.frombuffer(data, jnp.dtype(dtype)).reshape(shape))
 
 
 def _check_platform(path: Path, about: Any) -> None:

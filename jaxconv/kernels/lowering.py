@@ -8,7 +8,7 @@ turn. So derivatives of any order, forward and backward, are right by JAX's own 
 where a formulation takes their operations.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -40,15 +40,15 @@ def cpu_primitive(original: Primitive) -> Primitive:
     Args:
         original: a primitive of JAX with one result.
     """
-    primitive = Primitive(original.name)
+    primitive, rules = Primitive(original.name), _Rules(original)
     primitive.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
     primitive.def_impl(partial(_run_eagerly, primitive))
     lower = partial(lower_fun, multiple_results=False)
     register_lowering(primitive, lower(original.bind))
-    register_lowering(primitive, lower(partial(_apply_formulation, original)), platform="cpu")
-    primitive_jvps[primitive] = partial(_jvp, original)
-    primitive_transposes[primitive] = partial(_transpose, original)
-    primitive_batchers[primitive] = partial(_batch, original)
+    register_lowering(primitive, lower(rules.compute), platform="cpu")
+    primitive_jvps[primitive] = rules.jvp
+    primitive_transposes[primitive] = rules.transpose
+    primitive_batchers[primitive] = rules.batch
     _ORIGINALS[primitive] = original
     return primitive
 
@@ -124,15 +124,6 @@ def replace_primitives(closed: ClosedJaxpr) -> ClosedJaxpr:
     return rewrite(closed, rule)
 
 
-def _apply_formulation(original: Primitive, *operands: jax.Array, **params: Any) -> jax.Array:
-    """Compute a primitive by the formulation that takes it; by the primitive where none does."""
-    inputs = [jax.typeof(x) for x in operands]
-    output, _ = original.abstract_eval(*inputs, **params)
-    schedule = schedule_of(Operation(original, inputs, output, params))
-    selected = schedule.selected if schedule else None
-    return (selected.apply if selected else original.bind)(*operands, **params)
-
-
 def _run_eagerly(primitive: Primitive, *x: Any, **params: Any) -> Any:
     with jax.disable_jit(False):  # without jit, this function would call itself for ever
         return _compiled(primitive, tuple(params.items()))(*x)
@@ -143,43 +134,58 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
     return jax.jit(lambda *x: primitive.bind(*x, **dict(params)))
 
 
+class _Rules:
+    """The rules of a CPU primitive, derived from those of the original."""
+
+    def __init__(self, original: Primitive) -> None:
+        self.original = original
+
+    def compute(self, *operands: jax.Array, **params: Any) -> jax.Array:
+        """Compute by the formulation that takes the operation; by `lax` where none does."""
+        inputs = [jax.typeof(x) for x in operands]
+        output, _ = self.original.abstract_eval(*inputs, **params)
+        schedule = schedule_of(Operation(self.original, inputs, output, params))
+        selected = schedule.selected if schedule else None
+        return (selected.apply if selected else self.original.bind)(*operands, **params)
+
+    def jvp(self, x: Any, tangents: Any, **params: Any) -> Any:
+        """Differentiate forward, in the operands that have a tangent."""
+        free = [i for i, t in enumerate(tangents) if not isinstance(t, Zero)]
+
+        def jvp(x: Any, tangents: Any) -> Any:
+            function = _with_fixed(partial(self.original.bind, **params), x, free)
+            return jax.jvp(function, [x[i] for i in free], tangents)
+
+        return with_cpu_primitives(jvp, list(x), [tangents[i] for i in free])
+
+    def transpose(self, cotangent: Any, *x: Any, **params: Any) -> list[Any]:
+        """Transpose the linear function of the operands that have no value."""
+        unknown = [i for i, value in enumerate(x) if is_undefined_primal(value)]
+        if isinstance(cotangent, Zero):
+            return [Zero(value.aval) if i in unknown else None for i, value in enumerate(x)]
+        known = [None if i in unknown else value for i, value in enumerate(x)]
+
+        def transposed(cotangent: Any, known: Any) -> Any:
+            function = _with_fixed(partial(self.original.bind, **params), known, unknown)
+            return jax.linear_transpose(function, *(x[i].aval for i in unknown))(cotangent)
+
+        results = with_cpu_primitives(transposed, cotangent, known)
+        by_position = dict(zip(unknown, results, strict=True))
+        return [by_position.get(i) for i in range(len(x))]
+
+    def batch(self, x: Any, axes: Any, **params: Any) -> tuple[Any, int]:
+        """Compute a batch of operations as one."""
+        function = jax.vmap(partial(self.original.bind, **params), axes)
+        return (with_cpu_primitives(function, *x) if all(map(is_static, x)) else function(*x)), 0
+
+
 def _with_fixed(
     function: Callable[..., Any], x: Sequence[Any], free: Sequence[int]
 ) -> Callable[..., Any]:
     """Make a function of the operands at the positions ``free``; ``x`` gives the others."""
 
     def of_free(*values: Any) -> Any:
-        changed: Mapping[int, Any] = dict(zip(free, values, strict=True))
+        changed = dict(zip(free, values, strict=True))
         return function(*(changed.get(i, value) for i, value in enumerate(x)))
 
     return of_free
-
-
-def _jvp(original: Primitive, x: Any, tangents: Any, **params: Any) -> Any:
-    free = [i for i, t in enumerate(tangents) if not isinstance(t, Zero)]
-
-    def jvp(x: Any, tangents: Any) -> Any:
-        function = _with_fixed(partial(original.bind, **params), x, free)
-        return jax.jvp(function, [x[i] for i in free], tangents)
-
-    return with_cpu_primitives(jvp, list(x), [tangents[i] for i in free])
-
-
-def _transpose(original: Primitive, cotangent: Any, *x: Any, **params: Any) -> list[Any]:
-    unknown = [i for i, value in enumerate(x) if is_undefined_primal(value)]
-    if isinstance(cotangent, Zero):
-        return [Zero(value.aval) if i in unknown else None for i, value in enumerate(x)]
-    known = [None if i in unknown else value for i, value in enumerate(x)]
-
-    def transposed(cotangent: Any, known: Any) -> Any:
-        function = _with_fixed(partial(original.bind, **params), known, unknown)
-        return jax.linear_transpose(function, *(x[i].aval for i in unknown))(cotangent)
-
-    results = with_cpu_primitives(transposed, cotangent, known)
-    by_position = dict(zip(unknown, results, strict=True))
-    return [by_position.get(i) for i in range(len(x))]
-
-
-def _batch(original: Primitive, x: Any, axes: Any, **params: Any) -> tuple[Any, int]:
-    function = jax.vmap(partial(original.bind, **params), axes)
-    return (with_cpu_primitives(function, *x) if all(map(is_static, x)) else function(*x)), 0

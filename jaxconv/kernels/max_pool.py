@@ -110,6 +110,39 @@ class PoolWindows:
             index = jnp.where(is_larger, jnp.int8(i), index)
         return lax.optimization_barrier(index)
 
+    def scatter(self, g: jax.Array, index: jax.Array) -> jax.Array:
+        """Put each number at its element of its window, where windows do not overlap.
+
+        Args:
+            g: a number per window.
+            index: the element per window.
+
+        Returns:
+            All windows side by side, 0 at the other elements.
+        """
+        window_axes = [i for size in self.size for i in (1, size)]
+        map_axes = [i for n in g.shape for i in (n, 1)]
+        elements = np.arange(prod(self.size), dtype=np.int8).reshape(window_axes)
+        y = jnp.where(index.reshape(map_axes) == elements, g.reshape(map_axes), 0)
+        return y.reshape([n * size for n, size in zip(g.shape, self.size, strict=True)])
+
+    def scatter_add(self, g: jax.Array, index: jax.Array) -> jax.Array:
+        """Add up the numbers that each position receives from the windows over it.
+
+        Args:
+            g: a number per window.
+            index: the element per window.
+
+        Returns:
+            An array of the padded size, but for what no window covers at the end.
+        """
+        parts = []
+        for i, start in enumerate(product(*map(range, self.size))):
+            steps = zip(start, self.size, self.stride, strict=True)
+            amounts = [(a, size - 1 - a, stride - 1) for a, size, stride in steps]
+            parts.append(lax.pad(jnp.where(index == i, g, 0), np.float32(0), amounts))
+        return reduce(jnp.add, parts)
+
 
 def max_windows(x: jax.Array, size: Any, stride: Any, pads: Any) -> jax.Array:
     """Take the largest number of each window. Padding never is the largest.
@@ -180,29 +213,11 @@ def max_pool_gradient(g: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
         **params: of the primitive.
     """
     windows = PoolWindows.of(params)
-    scatter = _scatter if tuple(windows.size) == tuple(windows.stride) else _scatter_overlapping
-    y = scatter(g, windows.argmax(x), windows)
+    index = windows.argmax(x)
+    is_disjoint = tuple(windows.size) == tuple(windows.stride)
+    y = windows.scatter(g, index) if is_disjoint else windows.scatter_add(g, index)
     sizes = zip(windows.pads, x.shape, y.shape, strict=True)
     return lax.pad(y, np.float32(0), [(-low, n + low - size, 0) for (low, _), n, size in sizes])
-
-
-def _scatter(g: jax.Array, index: jax.Array, windows: PoolWindows) -> jax.Array:
-    """Put each number at its element of its window, where windows do not overlap."""
-    window_axes = [i for size in windows.size for i in (1, size)]
-    map_axes = [i for n in g.shape for i in (n, 1)]
-    elements = np.arange(prod(windows.size), dtype=np.int8).reshape(window_axes)
-    y = jnp.where(index.reshape(map_axes) == elements, g.reshape(map_axes), 0)
-    return y.reshape([n * size for n, size in zip(g.shape, windows.size, strict=True)])
-
-
-def _scatter_overlapping(g: jax.Array, index: jax.Array, windows: PoolWindows) -> jax.Array:
-    """Add up what each element of the windows receives, spread to the stride."""
-    parts = []
-    for i, start in enumerate(product(*map(range, windows.size))):
-        steps = zip(start, windows.size, windows.stride, strict=True)
-        amounts = [(a, size - 1 - a, stride - 1) for a, size, stride in steps]
-        parts.append(lax.pad(jnp.where(index == i, g, 0), np.float32(0), amounts))
-    return reduce(jnp.add, parts)
 
 
 for _operation, _primitive, _apply, _gradients in (

@@ -106,7 +106,7 @@ def _kernel_matrix(m: int) -> np.ndarray:
     return np.einsum("bj,ai->baij", g, g).reshape(-1, KERNEL_SIZE**2).astype(np.float32)
 
 
-def prepare(kernel: jax.Array, tile: int, channel_splits: int = 1) -> jax.Array:
+def transform_kernel(kernel: jax.Array, tile: int, channel_splits: int = 1) -> jax.Array:
     """Transform a kernel.
 
     Args:
@@ -145,7 +145,7 @@ def convolve(
 
     Args:
         x: (b, h, w, c).
-        prepared: by :func:`prepare`, with the same tile and channel splits.
+        prepared: by :func:`transform_kernel`, with the same tile and channel splits.
         pads: (low, high) of rows and of columns; below zero they crop.
         tiling: the size of the tiles, and how many of them are computed at once.
         epilogue: an elementwise, increasing function of the result, such as a bias and a ReLU.
@@ -196,7 +196,15 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling)
     x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, columns), tiling)
     added = (-b % tiling.images, blocks * step - h, columns * tiling.tile - w, 0)
     g = lax.pad(g, np.float32(0), [(0, n, 0) for n in added])
-    part = partial(_multiply_tiles, tile=tiling.tile)
+    matrices = _transforms_of(tiling.tile)
+    a = tuple(zip(*matrices.result, strict=True))
+
+    def part(x: jax.Array, g: jax.Array) -> jax.Array:
+        """The transformed gradient of the kernel, ((m+2)**2, c, k)."""
+        v, _ = _transform_tiles(x, matrices.data, tiling.tile)
+        p, _ = _transform_tiles(g, a, tiling.tile)
+        return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
+
     x, g = barrier(x), barrier(g)
     if (blocks, tiling.images) == (1, b):
         u = part(x, g)
@@ -240,9 +248,9 @@ def _convolve_block(
     y = barrier(jnp.einsum("atc,ack->atk", v, prepared))
     y = y.reshape(size, size, splits, b, rows, columns, k)
     summed = [reduce(jnp.add, (y[:, i, p] for p in range(splits))) for i in range(size)]
-    y = barrier(jnp.stack(_multiply(matrices.result, summed)))
+    y = barrier(jnp.stack(_multiply_matrix(matrices.result, summed)))
     # m arrays of (m, b, rows, columns, k)
-    y = _multiply(matrices.result, [y[:, i] for i in range(size)])
+    y = _multiply_matrix(matrices.result, [y[:, i] for i in range(size)])
     side = m // pool
     if pool > 1:
         y = [_largest_of_windows(y[i : i + pool], pool) for i in range(0, m, pool)]
@@ -255,14 +263,6 @@ def _largest_of_windows(y: Sequence[jax.Array], pool: int) -> jax.Array:
     best = reduce(jnp.maximum, y)
     best = best.reshape(-1, pool, *best.shape[1:])
     return reduce(jnp.maximum, (best[:, i] for i in range(pool)))
-
-
-def _multiply_tiles(x: jax.Array, g: jax.Array, tile: int) -> jax.Array:
-    """The transformed gradient of the kernel, ((m+2)**2, c, k)."""
-    matrices = _transforms_of(tile)
-    v, _ = _transform_tiles(x, matrices.data, tile)
-    p, _ = _transform_tiles(g, tuple(zip(*matrices.result, strict=True)), tile)  # by A
-    return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
 
 
 def _transform_tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:
@@ -282,10 +282,10 @@ def _transform_axis(x: jax.Array, axis: int, matrix: Matrix, m: int, count: int)
     """Transform along one axis; the rows of the matrix become a new leading axis."""
     stop = (count - 1) * m + 1
     slices = [lax.slice_in_dim(x, i, i + stop, m, axis) for i in range(len(matrix[0]))]
-    return jnp.stack(_multiply(matrix, slices))
+    return jnp.stack(_multiply_matrix(matrix, slices))
 
 
-def _multiply(matrix: Matrix, x: Sequence[jax.Array]) -> list[jax.Array]:
+def _multiply_matrix(matrix: Matrix, x: Sequence[jax.Array]) -> list[jax.Array]:
     """The product of a matrix and a list of arrays, without the terms that are 0."""
 
     def scaled(number: Fraction, value: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ from jaxconv.kernels.registry import (
 )
 from jaxconv.kernels.tiling import ConvProblem, channel_splits, choose_tiling
 
-Params = Mapping[str, Any]
+PrimitiveParams = Mapping[str, Any]
 
 CONVOLUTION, KERNEL_GRADIENT = "convolution", "kernel gradient of a convolution"
 NAMES = {2: "F(2x2, 3x3)", 4: "F(4x4, 3x3)"}  # by the size of the tiles
@@ -133,14 +133,14 @@ def _plain_sizes(operation: Operation) -> dict[str, Any] | None:
     }
 
 
-def _axes(spec: Sequence[int], names: str) -> list[int]:
+def _spec_axes(spec: Sequence[int], names: str) -> list[int]:
     """The positions of these axes in a spec of JAX, which has them in the order n, c, h, w."""
     return [spec["nchw".index(name)] for name in names]
 
 
 def _to_spec(y: jax.Array, names: str, spec: Sequence[int]) -> jax.Array:
     """Transpose an array whose axes are called ``names`` to the order of a spec."""
-    axes = _axes(spec, names)
+    axes = _spec_axes(spec, names)
     return jnp.transpose(y, [axes.index(position) for position in range(len(names))])
 
 
@@ -166,7 +166,7 @@ def matches_kernel_gradient(tile: int, operation: Operation) -> Decision | None:
     return decide(KERNEL_GRADIENT_RULES, problem, NAMES[tile]) if problem else None
 
 
-def prepare(tile: int, rhs: jax.Array, params: Params) -> jax.Array:
+def prepare(tile: int, rhs: jax.Array, params: PrimitiveParams) -> jax.Array:
     """Transform the kernel of a convolution. The number of images does not matter.
 
     Args:
@@ -175,18 +175,20 @@ def prepare(tile: int, rhs: jax.Array, params: Params) -> jax.Array:
         params: of the primitive.
 
     Returns:
-        See :func:`jaxconv.kernels.winograd.prepare`.
+        See :func:`jaxconv.kernels.winograd.transform_kernel`.
     """
-    kernel = jnp.transpose(rhs, _axes(params["dimension_numbers"].rhs_spec, "hwcn"))
+    kernel = jnp.transpose(rhs, _spec_axes(params["dimension_numbers"].rhs_spec, "hwcn"))
     is_high = lax.Precision.HIGH in jax.tree.leaves(params["precision"])
-    return winograd.prepare(kernel, tile, channel_splits(kernel.shape[2]) if is_high else 1)
+    return winograd.transform_kernel(
+        kernel, tile, channel_splits(kernel.shape[2]) if is_high else 1
+    )
 
 
 def apply_prepared(
     tile: int,
     lhs: jax.Array,
     kernel: jax.Array,
-    params: Params,
+    params: PrimitiveParams,
     epilogue: winograd.Epilogue = lambda y: y,
     pool: int = 1,
 ) -> jax.Array:
@@ -204,7 +206,7 @@ def apply_prepared(
         What the primitive returns, in its order of axes.
     """
     order, pads = params["dimension_numbers"], params["padding"]
-    x = jnp.transpose(lhs, _axes(order.lhs_spec, "nhwc"))
+    x = jnp.transpose(lhs, _spec_axes(order.lhs_spec, "nhwc"))
     problem = ConvProblem(x.shape[0], *winograd.output_size(x, pads), x.shape[3], kernel.shape[2])
     tiling = choose_tiling(problem, tile, x.shape[3] // kernel.shape[1])
     y = winograd.convolve(x, kernel, pads, tiling, epilogue, pool)
@@ -233,8 +235,8 @@ def apply_kernel_gradient(tile: int, lhs: jax.Array, rhs: jax.Array, **params: A
         **params: of the primitive.
     """
     order = params["dimension_numbers"]
-    x = jnp.transpose(lhs, _axes(order.lhs_spec, "chwn"))
-    g = jnp.transpose(rhs, _axes(order.rhs_spec, "chwn"))
+    x = jnp.transpose(lhs, _spec_axes(order.lhs_spec, "chwn"))
+    g = jnp.transpose(rhs, _spec_axes(order.rhs_spec, "chwn"))
     images, height, width, filters = g.shape
     tiling = choose_tiling(ConvProblem(images, height, width, x.shape[-1], filters), tile)
     y = winograd.kernel_gradient(x, g, params["padding"], tiling)

@@ -10,20 +10,29 @@ from jax import lax
 
 from jaxconv.errors import public_api
 from jaxconv.kernels.convolution import conv_general_dilated
-from jaxconv.layers.operands import Ints, Operand, Padding, as_arrays, as_shape
+from jaxconv.layers.operands import (
+    Bias,
+    FeatureMaps,
+    Images,
+    Ints,
+    Kernel,
+    Padding,
+    as_arrays,
+    as_shape,
+)
 from jaxconv.layers.shape_rules import Plan, conv_plan
 
 # Modes of jnp.pad for the paddings that repeat the image instead of adding zeros.
-REPEATED = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
-# Names that lax knows itself: it computes the same pads, also where sizes are symbolic.
-LAX = ("SAME", "SAME_LOWER", "VALID")
+PAD_MODES = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+# Names that lax accepts: it computes the same padding, also where sizes are symbolic.
+LAX_PADDINGS = ("SAME", "SAME_LOWER", "VALID")
 
 
 @public_api
 def conv(
-    x: Operand,
-    kernel: Operand,
-    bias: Operand | None = None,
+    x: Images,
+    kernel: Kernel,
+    bias: Bias | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",
@@ -31,33 +40,34 @@ def conv(
     groups: int = 1,
     layout: str = "NHWC",
     precision: lax.PrecisionLike = None,
-) -> jax.Array:
-    """Convolve a batch of images with a bank of filters: one feature map a filter.
+) -> FeatureMaps:
+    """Convolve a batch of images with a bank of filters: one feature map per filter.
 
-    As everywhere in deep learning this is the cross-correlation: the kernel is not flipped. The
-    result along an axis of ``n`` pixels has ``(n + low + high - extent)//stride + 1``, with
+    As is usual in deep learning, this is the cross-correlation: the kernel is not flipped. Along an
+    axis of ``n`` pixels the result has ``(n + low + high - extent)//stride + 1`` pixels, with
     ``extent = dilation*(k - 1) + 1`` (Dumoulin and Visin, 2016, section 2.4).
 
     Args:
         x: images, shape (b, h, w, c_in) for layout "NHWC"; 1-D and 3-D by ``layout``.
-        kernel: weights, always spatial axes first: (kh, kw, c_in/groups, c_out).
-        bias: (c_out,), or None for none.
-        stride: pixels between neighbouring neurons, an int or one an axis.
-        padding: zeros around the image. "SAME" gives ceil(n/stride), the odd pixel at the end
-            ("SAME_LOWER": at the start); "VALID" adds none; "CAUSAL" (1-D) adds all at the start.
-            "CIRCULAR" and "REFLECT" add the image's own pixels, (extent - 1)//2 before and
-            extent//2 after, whatever the stride. An int pads every side; a tuple has an
-            entry for each axis, an int or a pair (low, high).
-        dilation: pixels between neighbouring taps of the kernel, an int or one an axis.
-        groups: the channels of ``x`` and of the result fall into so many independent groups.
+        kernel: weights, spatial axes first in every layout: (kh, kw, c_in/groups, c_out).
+        bias: (c_out,), or None.
+        stride: pixels from one position of the window to the next, an int or one per axis.
+        padding: zeros around the image, in pixels. "SAME" returns ceil(n/stride) pixels, with an
+            odd pixel of padding at the end ("SAME_LOWER": at the start). "VALID" adds none.
+            "CAUSAL" (1-D only) adds all of it at the start. "CIRCULAR" and "REFLECT" add pixels of
+            the image, (extent - 1)//2 before and extent//2 after, for any stride. An int pads
+            every side; a tuple has one entry per spatial axis, an int or a pair (low, high).
+        dilation: pixels between neighbouring kernel elements, an int or one per axis.
+        groups: the number of independent groups that the channels of ``x`` and of the result are
+            divided into.
         layout: "NWC" "NHWC" "NDHWC" "NCW" "NCHW" or "NCDHW", of ``x`` and of the result.
-        precision: of the products, as in ``jax.lax.conv_general_dilated``.
+        precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
 
     Returns:
-        Feature maps before any activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
+        Feature maps before the activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
 
     Raises:
-        ShapeError: anything that does not fit; the message says what, where and the fix.
+        ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -77,10 +87,10 @@ def conv(
         layout=layout,
     )
     pads = [w.pads for w in plan.windows]
-    if isinstance(padding, str) and padding in REPEATED:
-        x = jnp.pad(x, plan.everywhere(pads, (0, 0)), REPEATED[padding])
+    if isinstance(padding, str) and padding in PAD_MODES:
+        x = jnp.pad(x, plan.on_all_axes(pads, (0, 0)), PAD_MODES[padding])
         pads = "VALID"
-    elif isinstance(padding, str) and padding in LAX:
+    elif isinstance(padding, str) and padding in LAX_PADDINGS:
         pads = padding
     y = conv_general_dilated(
         x,
@@ -88,18 +98,18 @@ def conv(
         window_strides=[w.stride for w in plan.windows],
         padding=pads,
         rhs_dilation=[w.dilation for w in plan.windows],
-        dimension_numbers=_order(plan),
+        dimension_numbers=_dimension_numbers(plan),
         feature_group_count=plan.groups,
         precision=precision,
     )
-    return _finish(y, biases, plan)
+    return _add_bias(y, biases, plan)
 
 
 @public_api
 def conv_transpose(
-    x: Operand,
-    kernel: Operand,
-    bias: Operand | None = None,
+    x: Images,
+    kernel: Kernel,
+    bias: Bias | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",
@@ -107,34 +117,37 @@ def conv_transpose(
     groups: int = 1,
     layout: str = "NHWC",
     precision: lax.PrecisionLike = None,
-) -> jax.Array:
-    """Run a convolution backwards, from its feature maps to its input's shape.
+) -> FeatureMaps:
+    """Run a convolution backwards, from its feature maps to the shape of its input.
 
-    This is the gradient of :func:`conv` with respect to its input, for the kernel with its two
-    channel axes swapped (within each group), and so equals PyTorch's ``ConvTranspose``. The shape
-    law, along an axis of ``n`` pixels with ``extent = dilation*(k - 1) + 1``:
+    This is the gradient of :func:`conv` with respect to its input, for a kernel whose two channel
+    axes are swapped within each group. It equals PyTorch's ``ConvTranspose``. The size of the
+    result, along an axis of ``n`` pixels with ``extent = dilation*(k - 1) + 1``:
 
     - "SAME" and "SAME_LOWER": ``n*stride``;
     - "VALID": ``(n - 1)*stride + extent``;
-    - explicit (low, high): ``(n - 1)*stride + extent - low - high``; these are the pads of the
-      convolution that is run backwards, so they crop here (Dumoulin and Visin, 2016, chapter 4).
+    - explicit (low, high): ``(n - 1)*stride + extent - low - high``. This is the padding of the
+      convolution that is run backwards, so it crops the result (Dumoulin and Visin, 2016,
+      chapter 4).
 
     Args:
-        x: feature maps, shape (b, h, w, c_in) for layout "NHWC".
-        kernel: weights, always spatial axes first: (kh, kw, c_in/groups, c_out).
-        bias: (c_out,), or None for none.
-        stride: pixels of the result from one pixel of ``x`` to the next.
-        padding: "SAME", "SAME_LOWER", "VALID", an int, or for each axis an int or a pair.
-        dilation: pixels between neighbouring taps of the kernel.
-        groups: the channels of ``x`` and of the result fall into so many independent groups.
+        x: feature maps, shape (b, h, w, c_in) for layout "NHWC"; 1-D and 3-D by ``layout``.
+        kernel: weights, spatial axes first in every layout: (kh, kw, c_in/groups, c_out).
+        bias: (c_out,), or None.
+        stride: pixels of the result from one pixel of ``x`` to the next, an int or one per axis.
+        padding: "SAME", "SAME_LOWER", "VALID", an int, or a tuple with one entry per spatial axis,
+            an int or a pair (low, high), in pixels.
+        dilation: pixels between neighbouring kernel elements, an int or one per axis.
+        groups: the number of independent groups that the channels of ``x`` and of the result are
+            divided into.
         layout: as for :func:`conv`.
-        precision: of the products, as in ``jax.lax.conv_general_dilated``.
+        precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
 
     Returns:
         Shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
 
     Raises:
-        ShapeError: anything that does not fit; the message says what, where and the fix.
+        ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -160,11 +173,11 @@ def conv_transpose(
         padding=[(w.extent - 1 - w.low, w.extent - 1 - w.high) for w in plan.windows],
         lhs_dilation=[w.stride for w in plan.windows],
         rhs_dilation=[w.dilation for w in plan.windows],
-        dimension_numbers=_order(plan),
+        dimension_numbers=_dimension_numbers(plan),
         feature_group_count=plan.groups,
         precision=precision,
     )
-    return _finish(y, biases, plan)
+    return _add_bias(y, biases, plan)
 
 
 @public_api
@@ -183,7 +196,7 @@ def conv_shape(
     Args:
         x_shape: shape of the images, in ``layout``.
         kernel_shape: (kh, kw, c_in/groups, c_out).
-        stride: as for :func:`conv`, like all that follow.
+        stride: as for :func:`conv`.
         padding: as for :func:`conv`.
         dilation: as for :func:`conv`.
         groups: as for :func:`conv`.
@@ -193,7 +206,7 @@ def conv_shape(
         The shape of the result, in ``layout``.
 
     Raises:
-        ShapeError: whatever :func:`conv` would refuse.
+        ShapeError: shapes or options that :func:`conv` refuses.
 
     Example:
         >>> import jaxconv as jc
@@ -211,11 +224,12 @@ def conv_shape(
     ).shape
 
 
-def _order(plan: Plan) -> tuple[str, str, str]:
+def _dimension_numbers(plan: Plan) -> tuple[str, str, str]:
     return plan.layout.name, plan.layout.kernel, plan.layout.name
 
 
-def _finish(y: jax.Array, biases: Sequence[jax.Array], plan: Plan) -> jax.Array:
+def _add_bias(y: jax.Array, biases: Sequence[jax.Array], plan: Plan) -> jax.Array:
+    """Add the bias, if there is one, and check that the result has the predicted shape."""
     after = range(1, len(plan.shape) - plan.layout.channel)
     for b in biases:
         y = y + jnp.expand_dims(b, after)

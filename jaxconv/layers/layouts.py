@@ -1,4 +1,4 @@
-"""Axis orders: how the axes of an image batch and of a kernel are called and where they stand."""
+"""Layouts: the names and the order of the axes of a batch of images, and of a kernel."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxconv.errors import Diagnostic, OperandShape, ValidationError, choice
 
+Shape = tuple[Any, ...]  # of ints, or of symbolic sizes
 SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
 
@@ -14,7 +15,7 @@ class Layout:
     """The order of axes of a batch of feature maps, and of the kernel that goes with it.
 
     Attributes:
-        name: N batch, C channels, and the spatial axes of D(epth) H(eight) W(idth): ``"NHWC"``.
+        name: of N (batch), C (channels) and the spatial axes D(epth) H(eight) W(idth): "NHWC".
     """
 
     name: str
@@ -56,21 +57,39 @@ class Layout:
         return LAYOUTS[f"N{spatial}C" if self.channel == 1 else f"NC{spatial}"]
 
     def arrange(self, batch: Any, spatial: Iterable[Any], channels: Any) -> tuple[Any, ...]:
-        """Put values, such as sizes, where this layout has their axes."""
+        """Put values, such as sizes, in the order of this layout.
+
+        Args:
+            batch: the value of the batch axis.
+            spatial: those of the spatial axes.
+            channels: that of the channel axis.
+        """
         values = iter(spatial)
         fixed = {"N": batch, "C": channels}
         return tuple(fixed[a] if a in fixed else next(values) for a in self.name)
 
     def read(self, name: str, shape: Sequence[Any]) -> OperandShape:
-        """Show ``shape`` as read by this layout."""
-        return _read_as(name, shape, self.name, self.axes)
+        """Describe the shape of images in this layout, for a message.
+
+        Args:
+            name: of the argument.
+            shape: of any rank.
+        """
+        return _operand_shape(name, shape, self.name, self.axes)
 
     def read_kernel(self, name: str, shape: Sequence[Any]) -> OperandShape:
-        """Show a kernel's ``shape`` as read by this layout."""
-        return _read_as(name, shape, self.kernel, self.kernel_axes)
+        """Describe the shape of a kernel in this layout, for a message.
+
+        Args:
+            name: of the argument.
+            shape: of any rank.
+        """
+        return _operand_shape(name, shape, self.kernel, self.kernel_axes)
 
 
-def _read_as(name: str, shape: Sequence[Any], order: str, axes: Sequence[str]) -> OperandShape:
+def _operand_shape(
+    name: str, shape: Sequence[Any], order: str, axes: Sequence[str]
+) -> OperandShape:
     if len(shape) != len(axes):
         return OperandShape(name, shape)
     sizes = " ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True))
@@ -81,14 +100,30 @@ LAYOUTS = {n: Layout(n) for n in ("NHWC", "NCHW", "NWC", "NCW", "NDHWC", "NCDHW"
 
 
 def layout_named(name: object) -> Layout:
-    """Look a layout up, or refuse the name with the list of those there are."""
+    """Look up a layout.
+
+    Args:
+        name: such as "NHWC".
+
+    Raises:
+        ValidationError: an unknown name.
+    """
     if isinstance(name, str) and name in LAYOUTS:
         return LAYOUTS[name]
     raise ValidationError([choice("layout", name, LAYOUTS)])
 
 
 def rank_diagnostics(name: str, shape: Sequence[Any], layout: Layout) -> list[Diagnostic]:
-    """Compare the rank of ``name`` with the layout's; a missing batch axis is recognised."""
+    """Compare the rank of an array with that of a layout; a missing batch axis is recognised.
+
+    Args:
+        name: of the argument.
+        shape: of the array.
+        layout: of the argument.
+
+    Returns:
+        Nothing where the ranks are equal.
+    """
     want, got = len(layout.name), len(shape)
     if got == want:
         return []
@@ -98,6 +133,25 @@ def rank_diagnostics(name: str, shape: Sequence[Any], layout: Layout) -> list[Di
     other = f", or pass layout= one of {', '.join(map(repr, fitting))}." if fitting else "."
     if got != want - 1:
         return [Diagnostic(wrong, f"reshape {name} to {want} axes{other}")]
-    hint = "It may be one image without a batch axis."
-    fix = f"add the batch axis with {name}[None], and take [0] of the result{other}"
+    hint = f"{name} may be one image without a batch axis."
+    fix = f"add the batch axis with {name}[None] and take [0] of the result{other}"
     return [Diagnostic(wrong, fix, hint)]
+
+
+def kernel_rank_diagnostics(shape: Sequence[Any], layout: Layout) -> list[Diagnostic]:
+    """Compare the rank of a kernel with the one that goes with a layout.
+
+    Args:
+        shape: of the kernel.
+        layout: of the images.
+
+    Returns:
+        Nothing where the ranks are equal.
+    """
+    axes = layout.kernel_axes
+    if len(shape) == len(axes):
+        return []
+    count = f"{len(shape)} ax{'is' if len(shape) == 1 else 'es'}"
+    wrong = f"kernel has {count}, but layout {layout.name} needs {len(axes)} ({' '.join(axes)})."
+    fix = f"pass a kernel of shape ({', '.join(axes)}), where c_in is the channels of one group."
+    return [Diagnostic(wrong, fix)]

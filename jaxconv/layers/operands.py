@@ -1,4 +1,4 @@
-"""What every layer asks of its array arguments: that they are arrays, and of one type."""
+"""The array arguments of the layers: what they may be, and the checks that all layers share."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -7,16 +7,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Shaped
 
 from jaxconv.errors import Diagnostic, ValidationError, raise_if
 
 
 @runtime_checkable
 class Variable(Protocol):
-    """What JAX can turn into an array by itself, such as a Flax variable."""
+    """What JAX converts to an array by itself, such as a Flax variable."""
 
     def __jax_array__(self) -> jax.Array: ...
 
+
+# What layers take. The spatial axes are (h, w) for images, (l,) or (d, h, w) for 1-D and 3-D; the
+# channels follow or precede them, by the argument `layout`.
+Images = Shaped[ArrayLike, "b *spatial_and_channels"] | Variable
+Kernel = Shaped[ArrayLike, "*window c_in c_out"] | Variable
+Bias = Shaped[ArrayLike, "c_out"] | Variable
+Features = Shaped[ArrayLike, "*batch c_in"] | Variable
+DenseKernel = Shaped[ArrayLike, "c_in c_out"] | Variable
+# What they return.
+FeatureMaps = Shaped[Array, "b *spatial_and_channels"]
 
 Operand = ArrayLike | Variable
 Ints = int | Sequence[int]
@@ -24,93 +35,129 @@ Padding = str | int | Sequence[int | Sequence[int]]
 
 
 def as_arrays(**operands: Any) -> list[jax.Array]:
-    """Take each operand as a JAX array; all must have one dtype.
+    """Convert each operand to a JAX array; all must have one dtype.
 
-    Anything with a shape that JAX can take passes: JAX and NumPy arrays, tracers, Flax variables.
-    A ``bias`` of None is left out.
+    Args:
+        **operands: JAX and NumPy arrays, tracers or Flax variables, by the names that messages
+            use. A ``bias`` of None is left out.
+
+    Returns:
+        The arrays, in the same order.
 
     Raises:
-        ValidationError: an operand that is no array, or operands of several dtypes.
+        ValidationError: an operand that is not an array of numbers, or operands of several dtypes.
     """
     given = {n: value for n, value in operands.items() if n != "bias" or value is not None}
-    raise_if(_no_array(name, value) for name, value in given.items() if not _is_array(value))
-    raise_if(_no_numbers(name, value) for name, value in given.items() if not _is_numeric(value))
+    raise_if(
+        _not_an_array(name, value)
+        for name, value in given.items()
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
+    )
+    wrong = (_not_numbers(name, value) for name, value in given.items())
+    raise_if(diagnostic for diagnostic in wrong if diagnostic)
     arrays = {name: jnp.asarray(value) for name, value in given.items()}
-    raise_if(_dtype_diagnostics(arrays))
+    raise_if(dtype_diagnostics(arrays))
     return list(arrays.values())
 
 
-def need_floats(x: jax.Array) -> None:
-    """Refuse integers, in which means would have to be rounded, and floats of 8 bits."""
-    _need(x, jnp.floating, "in which a mean would have to be rounded")
+def require_floats(x: jax.Array) -> None:
+    """Refuse integers, whose mean would have to be rounded, and floats of 8 bits.
+
+    Args:
+        x: any array.
+
+    Raises:
+        ValidationError: another dtype than a float of 16 bits or more.
+    """
+    _require(x, jnp.floating, "whose mean would have to be rounded")
 
 
-def need_numbers(x: jax.Array) -> None:
-    """Refuse what has no order or no lowest number, such as truth values and floats of 8 bits."""
+def require_ordered(x: jax.Array) -> None:
+    """Refuse dtypes without an order or without a lowest number: booleans, floats of 8 bits.
+
+    Args:
+        x: any array.
+
+    Raises:
+        ValidationError: another dtype than an integer or a float of 16 bits or more.
+    """
     kind = jnp.integer if jnp.issubdtype(x.dtype, jnp.integer) else jnp.floating
-    _need(x, kind, "which has no lowest number to pad with")
+    _require(x, kind, "which has no lowest number to pad with")
 
 
-def _need(x: jax.Array, kind: Any, why: str) -> None:
-    narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 1
-    diagnostic = Diagnostic(f"x is {x.dtype}, {why}.", "convert with x.astype(jnp.float32).")
-    raise_if([diagnostic] if narrow or not jnp.issubdtype(x.dtype, kind) else [])
+def _require(x: jax.Array, kind: Any, why: str) -> None:
+    is_narrow = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 1
+    diagnostic = Diagnostic(f"x is {x.dtype}, {why}.", "convert it with x.astype(jnp.float32).")
+    raise_if([diagnostic] if is_narrow or not jnp.issubdtype(x.dtype, kind) else [])
 
 
 def as_shape(name: str, shape: Any) -> tuple[Any, ...]:
-    """Take a shape, of ints or of symbolic sizes, or refuse what is none."""
+    """Check a shape of ints or of symbolic sizes.
+
+    Args:
+        name: of the argument, such as "x_shape".
+        shape: what was passed.
+
+    Returns:
+        The shape as a tuple.
+
+    Raises:
+        ValidationError: not a sequence of sizes.
+    """
     fix = f"pass a tuple of sizes, such as {name.removesuffix('_shape')}.shape."
     if not isinstance(shape, Sequence) or isinstance(shape, str):
-        shown = repr(shape) if isinstance(shape, int | float | str) else f"a {type(shape).__name__}"
-        raise ValidationError(
-            [Diagnostic(f"{name} is {shown}, but must be a tuple of sizes.", fix)]
-        )
-    if not all(map(_is_size, shape)):
+        wrong = f"{name} is {_short_repr(shape)}, but must be a tuple of sizes."
+        raise ValidationError([Diagnostic(wrong, fix)])
+    # An attribute by which JAX, too, recognises a symbolic size.
+    is_symbolic = [hasattr(size, "dimension_as_value") for size in shape]
+    is_size = [isinstance(size, int | np.integer) and int(size) >= 0 for size in shape]
+    if not all(a or b for a, b in zip(is_symbolic, is_size, strict=True)):
         wrong = f"{name} is {shape!r}, but every size must be an int of 0 or more."
         raise ValidationError([Diagnostic(wrong, fix)])
     return tuple(shape)
 
 
-def _is_size(value: Any) -> bool:
-    symbolic = hasattr(value, "dimension_as_value")  # what JAX, too, takes for a symbolic size
-    return symbolic or (isinstance(value, int | np.integer) and int(value) >= 0)
+def _short_repr(value: object) -> str:
+    """A value as messages show it: numbers and strings in full, others by their type."""
+    is_scalar = value is None or isinstance(value, int | float | str)
+    return repr(value) if is_scalar else f"a {type(value).__name__}"
 
 
-def _is_array(value: object) -> bool:
-    return isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
-
-
-def _is_numeric(value: Any) -> bool:
+def _not_numbers(name: str, value: Any) -> Diagnostic | None:
+    """Describe an array of strings, of dates or of other things that JAX does not take."""
     dtype = value.dtype if hasattr(value, "dtype") else jnp.asarray(value).dtype
-    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+    if jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_):
+        return None
+    wrong = f"{name} is an array of {dtype}, which JAX does not support."
+    return Diagnostic(wrong, f"if it contains numbers, convert it with {name}.astype(np.float32).")
 
 
-def _no_numbers(name: str, value: Any) -> Diagnostic:
-    wrong = f"{name} is an array of {value.dtype}, which JAX does not take."
-    return Diagnostic(wrong, f"convert with {name}.astype(np.float32), if these are numbers.")
-
-
-def _no_array(name: str, value: object) -> Diagnostic:
-    scalar = value is None or isinstance(value, int | float | str)
-    shown = repr(value) if scalar else f"a {type(value).__name__}"
-    wrong = f"{name} is {shown}, but must be an array."
+def _not_an_array(name: str, value: object) -> Diagnostic:
+    wrong = f"{name} is {_short_repr(value)}, but must be an array."
     if name == "kernel" and isinstance(value, int):
-        hint = "The kernel is the weights themselves, not their size."
-        return Diagnostic(
-            wrong, f"for images pass weights of shape ({value}, {value}, c_in, c_out).", hint
-        )
-    return Diagnostic(wrong, f"pass an array as {name}; jnp.asarray makes one of numbers.")
+        hint = "The kernel is the array of weights, not their size."
+        fix = f"for images, pass weights of shape ({value}, {value}, c_in, c_out)."
+        return Diagnostic(wrong, fix, hint)
+    return Diagnostic(wrong, f"pass an array as {name}; jnp.asarray converts a list of numbers.")
 
 
-def _dtype_diagnostics(arrays: dict[str, jax.Array]) -> list[Diagnostic]:
+def dtype_diagnostics(arrays: dict[str, jax.Array]) -> list[Diagnostic]:
+    """Compare the dtypes of arrays, which must be equal.
+
+    Args:
+        arrays: by their names, the images first.
+    """
     types = {name: array.dtype for name, array in arrays.items()}
     if len(set(types.values())) == 1:
         return []
-    wrong = " and ".join(f"{name} is {dtype}" for name, dtype in types.items()) + "."
+    *parts, last = (f"{name} is {dtype}" for name, dtype in types.items())
+    wrong = f"all arrays must have one dtype, but {', '.join(parts)} and {last}."
     (first, image), *others = types.items()
     floats = [dtype for _, dtype in others if jnp.issubdtype(dtype, jnp.floating)]
     if image == np.uint8 and floats:
-        fix = f"convert with {first}.astype(jnp.{floats[0]}) / 255."
-        return [Diagnostic(wrong, fix, f"{first} looks like raw pixels of 0 to 255.")]
+        fix = f"convert it with {first}.astype(jnp.{floats[0]}) / 255."
+        return [Diagnostic(wrong, fix, f"{first} may be raw pixels from 0 to 255.")]
     to = image if jnp.issubdtype(image, jnp.floating) or not floats else floats[0]
-    return [Diagnostic(wrong, f"convert with .astype(jnp.{to}), so that all have one type.")]
+    names = [name for name, dtype in types.items() if dtype != to]
+    conversions = " and ".join(f"{name} with {name}.astype(jnp.{to})" for name in names)
+    return [Diagnostic(wrong, f"convert {conversions}.")]

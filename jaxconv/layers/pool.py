@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean value of each window of a feature map."""
+"""Pooling: the maximum or the mean of each window of a feature map."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,40 +9,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Shaped
 
 from jaxconv.errors import public_api
 from jaxconv.kernels.max_pool import max_windows
 from jaxconv.layers.operands import (
+    FeatureMaps,
+    Images,
     Ints,
-    Operand,
     Padding,
     as_arrays,
     as_shape,
-    need_floats,
-    need_numbers,
+    require_floats,
+    require_ordered,
 )
 from jaxconv.layers.shape_rules import Plan, map_plan, pool_plan
 
 
 @public_api
 def max_pool(
-    x: Operand,
+    x: Images,
     window: Ints = 2,
     *,
     stride: Ints | None = None,
     padding: Padding = "VALID",
     layout: str = "NHWC",
-) -> jax.Array:
-    """Keep the largest value of each window. Padding never wins: it counts as minus infinity.
+) -> FeatureMaps:
+    """Take the maximum of each window. Padding counts as minus infinity.
 
-    Where all of a window is minus infinity, the gradient may go to the padding and so be lost.
+    Where a whole window is minus infinity, its gradient may be assigned to the padding and is lost.
 
     Args:
         x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
-        window: pixels along each spatial axis, an int or one an axis.
-        stride: pixels between neighbouring windows; None means ``window``, so that none overlap.
-        padding: "VALID", "SAME", "SAME_LOWER", an int, or for each axis an int or a pair
-            (low, high); smaller than the window, which else could hold no pixel at all.
+        window: pixels along each spatial axis, an int or one per axis.
+        stride: pixels from one window to the next, an int or one per axis; None means ``window``,
+            so that windows do not overlap.
+        padding: "VALID", "SAME", "SAME_LOWER", an int, or a tuple with one entry per spatial axis,
+            an int or a pair (low, high), in pixels. It must be smaller than the window, so that
+            every window contains a pixel.
         layout: "NWC" "NHWC" "NDHWC" "NCW" "NCHW" or "NCDHW".
 
     Returns:
@@ -50,7 +54,7 @@ def max_pool(
         dtype of ``x``.
 
     Raises:
-        ShapeError: anything that does not fit; the message says what, where and the fix.
+        ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -58,32 +62,32 @@ def max_pool(
         (1, 112, 112, 64)
     """
     (x,) = as_arrays(x=x)
-    need_numbers(x)
+    require_ordered(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
-    y = max_windows(x, **_windows(plan))
+    y = max_windows(x, **_reduction_windows(plan))
     chex.assert_shape(y, plan.shape)
     return y
 
 
 @public_api
 def avg_pool(
-    x: Operand,
+    x: Images,
     window: Ints = 2,
     *,
     stride: Ints | None = None,
     padding: Padding = "VALID",
     count_padding: bool = False,
     layout: str = "NHWC",
-) -> jax.Array:
+) -> FeatureMaps:
     """Take the mean of each window.
 
     Args:
         x: feature maps, shape (b, h, w, c) for layout "NHWC"; 1-D and 3-D by ``layout``.
-        window: pixels along each spatial axis, an int or one an axis.
-        stride: pixels between neighbouring windows; None means ``window``.
+        window: pixels along each spatial axis, an int or one per axis.
+        stride: pixels from one window to the next, an int or one per axis; None means ``window``.
         padding: as for :func:`max_pool`.
-        count_padding: True divides by the whole window, its padding counted as zeros (PyTorch's
-            ``count_include_pad``); False by the number of real pixels in it.
+        count_padding: True divides by the size of the window and counts padding as zeros
+            (PyTorch's ``count_include_pad``); False divides by the number of pixels of ``x`` in it.
         layout: as for :func:`max_pool`.
 
     Returns:
@@ -91,7 +95,7 @@ def avg_pool(
         dtype of ``x``.
 
     Raises:
-        ShapeError: anything that does not fit; the message says what, where and the fix.
+        ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -99,20 +103,22 @@ def avg_pool(
         1.5
     """
     (x,) = as_arrays(x=x)
-    need_floats(x)
+    require_floats(x)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 16 bits cannot hold long sums
-    total = _sum(wide, plan)
+    wide = x.astype(
+        jnp.promote_types(x.dtype, jnp.float32)
+    )  # long sums overflow or lose digits in 16 bits
+    total = _window_sums(wide, plan)
     chex.assert_shape(total, plan.shape)
     if count_padding or not any(any(w.pads) for w in plan.windows):
         return (total / prod(w.kernel for w in plan.windows)).astype(x.dtype)
     spatial = [x.shape[i] for i in plan.layout.spatial]
-    pixels = _sum(jnp.ones(plan.everywhere(spatial, 1), wide.dtype), plan)
+    pixels = _window_sums(jnp.ones(plan.on_all_axes(spatial, 1), wide.dtype), plan)
     return (total / pixels).astype(x.dtype)
 
 
 @public_api
-def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
+def global_avg_pool(x: Images, *, layout: str = "NHWC") -> Shaped[Array, "b c"]:
     """Take the mean of each whole feature map.
 
     Args:
@@ -123,7 +129,7 @@ def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
         Shape (b, c), dtype of ``x``.
 
     Raises:
-        ShapeError: a wrong rank, an empty map, or integers.
+        ShapeError: a wrong rank, an empty map, or a dtype that is not a float.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc
@@ -131,7 +137,7 @@ def global_avg_pool(x: Operand, *, layout: str = "NHWC") -> jax.Array:
         (8, 512)
     """
     (x,) = as_arrays(x=x)
-    need_floats(x)
+    require_floats(x)
     plan = map_plan(x.shape, layout)
     y = jnp.mean(x, plan.layout.spatial)
     chex.assert_shape(y, plan.shape)
@@ -151,7 +157,7 @@ def pool_shape(
 
     Args:
         x_shape: shape of the feature maps, in ``layout``.
-        window: as for :func:`max_pool`, like all that follow.
+        window: as for :func:`max_pool`.
         stride: as for :func:`max_pool`.
         padding: as for :func:`max_pool`.
         layout: as for :func:`max_pool`.
@@ -160,7 +166,7 @@ def pool_shape(
         The shape of the result, in ``layout``.
 
     Raises:
-        ShapeError: whatever :func:`max_pool` would refuse of a shape.
+        ShapeError: a shape or options that :func:`max_pool` refuses.
 
     Example:
         >>> import jaxconv as jc
@@ -171,15 +177,16 @@ def pool_shape(
     return pool_plan(x, window=window, stride=stride, padding=padding, layout=layout).shape
 
 
-def _sum(x: jax.Array, plan: Plan) -> jax.Array:
-    windows = _windows(plan)
+def _window_sums(x: jax.Array, plan: Plan) -> jax.Array:
+    windows = _reduction_windows(plan)
     zero = np.asarray(0, x.dtype)[()]
     return lax.reduce_window(x, zero, lax.add, windows["size"], windows["stride"], windows["pads"])
 
 
-def _windows(plan: Plan) -> dict[str, tuple[Any, ...]]:
+def _reduction_windows(plan: Plan) -> dict[str, tuple[Any, ...]]:
+    """The windows over all axes, those of the batch and the channels included."""
     return {
-        "size": plan.everywhere([w.kernel for w in plan.windows], 1),
-        "stride": plan.everywhere([w.stride for w in plan.windows], 1),
-        "pads": plan.everywhere([w.pads for w in plan.windows], (0, 0)),
+        "size": plan.on_all_axes([w.kernel for w in plan.windows], 1),
+        "stride": plan.on_all_axes([w.stride for w in plan.windows], 1),
+        "pads": plan.on_all_axes([w.pads for w in plan.windows], (0, 0)),
     }

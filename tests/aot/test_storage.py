@@ -67,7 +67,7 @@ DAMAGED = {
     "another version": ({storage.ABOUT: about(format=0)}, "was written by another version. Fix"),
     "another platform": (
         {storage.ABOUT: about(platforms=["cuda", "tpu"])},
-        "was compiled for cuda, tpu, and this is cpu. Fix: compile and save it here.",
+        "was compiled for cuda, tpu, and this is cpu. Fix: compile and save it on cpu.",
     ),
     "no table": ({storage.ABOUT: lambda _: b"[]"}, "cannot be read as a program"),
     "no text": ({storage.ABOUT: lambda _: b"\xff\xfe\xfa"}, "cannot be read as a program"),
@@ -150,7 +150,8 @@ def test_what_jax_cannot_export_is_a_sentence(tmp_path, fn, x):
 def test_random_keys_and_nameless_files_are_sentences(saved, tmp_path):
     key = jax.random.key(3)
     infer = jc.compile(lambda i: jax.random.uniform(jax.random.fold_in(key, i), ()), 3)
-    with pytest.raises(ProgramError, match=r"holds a random key\. Fix: make the key an argument"):
+    message = r"contains a random key\. Fix: pass the key as an argument"
+    with pytest.raises(ProgramError, match=message):
         infer.save(tmp_path / "p")
     with pytest.raises(ProgramError, match=r"cannot be written: .* Fix: pass a file"):
         saved[1].save("")

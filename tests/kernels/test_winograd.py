@@ -117,7 +117,7 @@ def test_any_cut_of_a_batch_gives_the_sum_over_the_windows(case):
     @jax.jit
     def got(x, kernel):
         return winograd.convolve(
-            x, winograd.prepare(kernel, tiling.tile, tiling.channel_splits), pads, tiling
+            x, winograd.transform_kernel(kernel, tiling.tile, tiling.channel_splits), pads, tiling
         )
 
     np.testing.assert_allclose(got(np.float32(x), np.float32(kernel)), want, atol=3e-5)
@@ -160,7 +160,7 @@ def test_what_follows_may_be_computed_in_the_block(sizes, tiling, pool):
     def finish(y):
         return jax.nn.relu(y + bias)
 
-    prepared = winograd.prepare(kernel, tiling.tile, tiling.channel_splits)
+    prepared = winograd.transform_kernel(kernel, tiling.tile, tiling.channel_splits)
     y = finish(winograd.convolve(x, prepared, pads, tiling))
     b, h, w, k = y.shape
     want = y.reshape(b, h // pool, pool, w // pool, pool, k).max((2, 4))
