@@ -12,7 +12,7 @@ from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.receptive_field import ReceptiveField, look
 from jaxconv.errors import Diagnostic, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
 from jaxconv.prover.check import pure
 

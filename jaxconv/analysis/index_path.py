@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, cast
 from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.patches import reader
 from jaxconv.compat import Jaxpr, JaxprEqn, Literal, Var
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import body
+from jaxconv.jaxpr.interpreter import body, shape_of
 from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.jaxpr.primitives import record_of
 

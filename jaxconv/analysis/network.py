@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
 from jaxconv.errors import Diagnostic, choice, raise_if
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import body, fresh
+from jaxconv.jaxpr.interpreter import body, fresh, shape_of
 
 
 @dataclass(frozen=True, eq=False)

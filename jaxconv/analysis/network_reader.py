@@ -19,8 +19,7 @@ from flax import nnx
 
 from jaxconv.analysis.network import Conditional, Layer, Layers, Network, Parameter, Tap, ValueRef
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import body, fresh
+from jaxconv.jaxpr.interpreter import body, fresh, shape_of
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.conditions import equations, inside
 from jaxconv.source import origin_of_equation

@@ -16,7 +16,7 @@ from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
 from jaxconv.compat import Var
 from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 from jaxconv.prover.check import pure
 

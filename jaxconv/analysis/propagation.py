@@ -30,16 +30,16 @@ class Follower:
 
     Attributes:
         found: the field of each value, the last one where it is computed several times.
-        here: brings sizes of the trace to where they can be computed with.
+        substitute: brings sizes of the trace to where they can be computed with.
     """
 
-    def __init__(self, here: Substitute) -> None:
+    def __init__(self, substitute: Substitute) -> None:
         self.found: dict[ValueRef, Field] = {}
-        self.here = here
+        self.substitute = substitute
 
     def shape(self, atom: Any) -> tuple[Any, ...]:
         """The shape of a value."""
-        return tuple(map(self.here, getattr(atom.aval, "shape", ())))
+        return tuple(map(self.substitute, getattr(atom.aval, "shape", ())))
 
     def walk(
         self,

@@ -17,7 +17,7 @@ from jaxconv.analysis.regions import Case, Study, study
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
 from jaxconv.jaxpr.axis_field import NO_PIXEL, AxisField, Field
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval, PeriodicPattern
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.conditions import shape_text

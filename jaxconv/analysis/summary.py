@@ -13,7 +13,7 @@ from jaxconv.analysis.receptive_field import Look, ReceptiveField
 from jaxconv.analysis.regions import Case, Study, if_known, study
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.verdict import Verdict, point_text

@@ -15,7 +15,7 @@ from jax import lax
 from jaxconv.aot.fusion import Step, axes_of
 from jaxconv.aot.program import Values, variables
 from jaxconv.compat import Jaxpr, Var
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
 
 GROUP_BYTES = 16 * 2**20  # of the maps that a layer reads and writes, for one group of images

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 
 from jaxconv.aot.program import Values, applied, variables
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.equation import shape_of
-from jaxconv.jaxpr.interpreter import value_of
+from jaxconv.jaxpr.interpreter import shape_of, value_of
 from jaxconv.jaxpr.patch_reader import MapAxes
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.kernels.convolution import convolve_prepared, prepare, schedule_of

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from jaxconv.compat import Var
-from jaxconv.jaxpr.equation import Compute, EquationContext, shape_of
+from jaxconv.jaxpr.equation import Compute, EquationContext
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
 
 LARGEST_CONSTANT = 1 << 22  # numbers of a constant that is computed

@@ -21,7 +21,10 @@ TURNS = 100  # of a loop, until its field is taken for all that there is
 
 def _scan(context: EquationContext) -> Fields:
     """The body as often as it runs; of what is stacked, each step sees what any of them does."""
-    closed, length = context.params["jaxpr"], context.propagator.here(context.params["length"])
+    closed, length = (
+        context.params["jaxpr"],
+        context.substitute(context.params["length"]),
+    )
     first, last = carried(context.eqn)
     fixed, carry = context.fields[:first], context.fields[first:last]
     taken = zip(context.fields[last:], context.shapes[last:], strict=True)

@@ -21,27 +21,15 @@ Compute = Callable[[], Any]
 Known = Mapping[Any, Compute | None]  # constants; None is one that is not computed
 
 
-def shape_of(atom: Any) -> tuple[Any, ...]:
-    """The shape of a value in a jaxpr.
-
-    Args:
-        atom: a variable or a literal.
-
-    Returns:
-        Ints and formulas; empty for what is not an array.
-    """
-    return getattr(atom.aval, "shape", ())
-
-
 @runtime_checkable
 class FieldPropagator(Protocol):
     """Propagates fields through the equations of a trace.
 
     Attributes:
-        here: rewrites sizes of the trace in terms of the sizes that results are for.
+        substitute: rewrites sizes of the trace in terms of the sizes that results are for.
     """
 
-    here: Substitute
+    substitute: Substitute
 
     def shape(self, atom: Any) -> tuple[Any, ...]:
         """The shape of a value, rewritten.
@@ -82,6 +70,7 @@ class EquationContext:
         fields: what each operand sees; None depends on no image.
         shapes: of the operands, rewritten.
         known: the values of the trace that are constants.
+        substitute: rewrites sizes of the trace in terms of the sizes that results are for.
         calls: the equations around it and itself, the outermost first.
     """
 
@@ -91,10 +80,11 @@ class EquationContext:
         eqn: JaxprEqn,
         fields: Fields,
         known: Known,
-        calls: tuple[JaxprEqn, ...],
+        calls: tuple[JaxprEqn, ...] = (),
     ) -> None:
         self.propagator, self.eqn, self.params = propagator, eqn, eqn.params
         self.fields, self.known, self.calls = fields, known, calls
+        self.substitute = propagator.substitute
         self.shapes = [propagator.shape(atom) for atom in eqn.invars]
 
     def result_shape(self, result: int = 0) -> tuple[Any, ...]:
@@ -111,7 +101,7 @@ class EquationContext:
         Args:
             name: of the parameter.
         """
-        return [self.propagator.here(size) for size in self.params[name]]
+        return [self.substitute(size) for size in self.params[name]]
 
     def axes(self, name: str) -> tuple[int, ...]:
         """A parameter that is a list of axes.

@@ -31,6 +31,18 @@ def value_of(atom: Any, values: dict[Var, Any]) -> Any:
     return atom.val if isinstance(atom, Literal) else values[atom]
 
 
+def shape_of(atom: Any) -> tuple[Any, ...]:
+    """The shape of a value in a jaxpr.
+
+    Args:
+        atom: a variable or a literal.
+
+    Returns:
+        Ints and formulas; empty for what is not an array.
+    """
+    return getattr(atom.aval, "shape", ())
+
+
 def fresh(name: str, taken: Container[str]) -> str:
     """The name, or ``name#2``, ``name#3`` where it was given before."""
     candidates = itertools.chain([name], (f"{name}#{count}" for count in itertools.count(2)))

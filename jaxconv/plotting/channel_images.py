@@ -12,7 +12,7 @@ from jaxconv.analysis.network import Layer, Network, ValueRef
 from jaxconv.analysis.network_reader import read
 from jaxconv.analysis.patches import around, reader
 from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, raises_shape_error
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.prover.check import pure
 

@@ -16,7 +16,7 @@ from jaxconv.analysis.patches import reader
 from jaxconv.analysis.receptive_field import Look, Pixels, ReceptiveField, look
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, public_api, raise_if
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.layers.windows import Window

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.prover.verdict import point_text

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 import jaxconv as jc
 import jaxconv.jaxpr.primitives as records
 from jaxconv.compat import Primitive, mlir, primitives
-from jaxconv.jaxpr.equation import shape_of
+from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader, window_values
 from jaxconv.jaxpr.primitives import PrimitiveRecord, is_registered, record_of, register, registry
 from jaxconv.jaxpr.window_axis import WindowAxis
@@ -119,7 +119,7 @@ def window(eqn):
 
 
 def receptive_field(context):
-    windows = {a.input_axis: a.substitute(context.propagator.here) for a in window(context.eqn)}
+    windows = {a.input_axis: a.substitute(context.substitute) for a in window(context.eqn)}
     return context.change(lambda a, axis: a.slide(windows[axis]) if axis in windows else a)
 
 
