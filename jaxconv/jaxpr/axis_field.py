@@ -5,6 +5,7 @@ went on forever: a pattern that repeats, with formulas where sizes are formulas.
 each neuron does see of an image of known size, to the pixel, where maps end and padding begins.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -291,6 +292,53 @@ def join_fields(fields: Sequence[Field], shape: Sequence[Any]) -> Field:
     if several and any(axis_field.is_blind() for field in fields for axis_field in field):
         return tuple(replace(axis_field, exact=False) for axis_field in joined)
     return joined
+
+
+def concatenate_fields(
+    parts: Sequence[AxisField | None], sizes: Sequence[Any], axis: int
+) -> AxisField:
+    """Put maps side by side.
+
+    The pattern is that of the longest one: that of the map, where it is padded with its own
+    numbers.
+
+    Args:
+        parts: what each map sees along one axis of the image; None sees nothing.
+        sizes: of each map along the axis.
+        axis: along which they are put together.
+    """
+    exact = all(part is None or (part.exact and part.axis in (None, axis)) for part in parts)
+    each = [_bounds_along(part, size, axis) for part, size in zip(parts, sizes, strict=True)]
+    known = [bounds for bounds in each if bounds is not None]
+    bounds = None
+    if len(known) == len(each):
+        firsts, ends = zip(*known, strict=True)
+        bounds = np.concatenate(firsts), np.concatenate(ends)
+    starts = itertools.accumulate(sizes, initial=0)
+    patterns = [
+        (size, replace(part, bounds=None).window(size, 1, 1, 1, start).pattern)
+        for part, size, start in zip(parts, sizes, starts, strict=False)
+        if part is not None and part.axis == axis
+    ]
+    try:
+        pattern = max(patterns, key=lambda pair: pair[0])[1]
+    except Undecided:  # which one is the longest
+        pattern = None
+    seeing = [part for part in parts if part is not None]
+    everywhere = len(seeing) == 1 and seeing[0].everywhere
+    joined = AxisField(axis, pattern, bounds, exact, everywhere=everywhere)
+    return joined.mix(*(part.mixed for part in seeing))
+
+
+def _bounds_along(part: AxisField | None, size: Any, axis: int) -> Bounds | None:
+    """The bounds of each neuron of a map along an axis; None where sizes are formulas."""
+    if not isinstance(size, int):
+        return None
+    if part is None:
+        return np.full(size, NO_PIXEL), np.full(size, -NO_PIXEL)
+    if part.axis != axis and part.bounds is not None:
+        return np.full(size, part.bounds[0].min()), np.full(size, part.bounds[1].max())
+    return part.bounds
 
 
 def change_axis(

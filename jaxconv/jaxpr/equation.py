@@ -50,6 +50,7 @@ class EquationContext:
         fields: what each operand sees; None depends on no image.
         shapes: of the operands, rewritten.
         known: the values of the trace that are constants.
+        substitute: rewrites sizes of the trace in terms of the sizes that results are for.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class EquationContext:
     ) -> None:
         self.propagator, self.eqn, self.params = propagator, eqn, eqn.params
         self.fields, self.known = fields, known
+        self.substitute = propagator.substitute
         self.shapes = [propagator.shape(atom) for atom in eqn.invars]
 
     def result_shape(self, result: int = 0) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ class EquationContext:
         Args:
             name: of the parameter.
         """
-        return [self.propagator.substitute(size) for size in self.params[name]]
+        return [self.substitute(size) for size in self.params[name]]
 
     def axes(self, name: str) -> tuple[int, ...]:
         """A parameter that is a list of axes.

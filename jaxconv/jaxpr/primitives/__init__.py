@@ -13,6 +13,7 @@ from jaxconv.jaxpr.primitives.registry import (
     is_registered,
     record_of,
     register,
+    register_rule,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "is_registered",
     "record_of",
     "register",
+    "register_rule",
 ]
 
 for _module in pkgutil.iter_modules(__path__):

@@ -12,24 +12,21 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapAxes, Patch, PatchReader, Sliding, window_values
-from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register_rule
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
 
-def _axes(spec: tuple[int, ...]) -> MapAxes:
-    batch, channels, *spatial = spec
+def _input_axes(eqn: JaxprEqn) -> MapAxes:
+    batch, channels, *spatial = eqn.params["dimension_numbers"].lhs_spec
     return MapAxes((batch,), tuple(spatial), (channels,))
 
 
-def _input_axes(eqn: JaxprEqn) -> MapAxes:
-    return _axes(eqn.params["dimension_numbers"].lhs_spec)
-
-
 def _output_axes(eqn: JaxprEqn) -> MapAxes:
-    return _axes(eqn.params["dimension_numbers"].out_spec)
+    batch, channels, *spatial = eqn.params["dimension_numbers"].out_spec
+    return MapAxes((batch,), tuple(spatial), (channels,))
 
 
-def _window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
+def _conv_window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
     params, numbers = eqn.params, eqn.params["dimension_numbers"]
     x, kernel, out = (shape_of(atom) for atom in (*eqn.invars, eqn.outvars[0]))
     axes = zip(numbers.lhs_spec[2:], numbers.out_spec[2:], numbers.rhs_spec[2:], strict=True)
@@ -41,7 +38,7 @@ def _window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
     )
 
 
-def _macs(eqn: JaxprEqn, substitute: Substitute, count_padding: bool) -> Factors:
+def _conv_macs(eqn: JaxprEqn, substitute: Substitute, count_padding: bool) -> Factors:
     """One for each image, output channel, input channel of its group, and window pair.
 
     Whether a pair of a position and a kernel element meets an input is decided axis by axis, so
@@ -50,37 +47,16 @@ def _macs(eqn: JaxprEqn, substitute: Substitute, count_padding: bool) -> Factors
     (images,), _, (channels,) = _output_axes(eqn)
     kernel, out = shape_of(eqn.invars[1]), shape_of(eqn.outvars[0])
     c_in = kernel[eqn.params["dimension_numbers"].rhs_spec[1]]
-    pairs = (axis.substitute(substitute).count_products(count_padding) for axis in _window(eqn))
+    pairs = (
+        axis.substitute(substitute).count_products(count_padding) for axis in _conv_window(eqn)
+    )
     return (*map(substitute, (out[images], out[channels], c_in)), *pairs)
 
 
-def _weights(eqn: JaxprEqn, substitute: Substitute) -> Factors:
+def _conv_weights(eqn: JaxprEqn, substitute: Substitute) -> Factors:
     """All sides of the kernel but c_out."""
     c_out = eqn.params["dimension_numbers"].rhs_spec[0]
     return tuple(substitute(n) for i, n in enumerate(shape_of(eqn.invars[1])) if i != c_out)
-
-
-def _receptive_field(context: EquationContext) -> Field:
-    """Slide the window along spatial axes; all channels of a group see what any of them sees."""
-    params, substitute = context.params, context.propagator.substitute
-    if not is_equal(substitute(params["batch_group_count"]), 1):
-        return context.everything()
-    numbers, one_group = (
-        params["dimension_numbers"],
-        is_equal(substitute(params["feature_group_count"]), 1),
-    )
-    windows = {axis.input_axis: axis.substitute(substitute) for axis in _window(context.eqn)}
-
-    def change(axis_field: AxisField, axis: int) -> AxisField:
-        if axis in windows:
-            return axis_field.slide(windows[axis])
-        if axis == numbers.lhs_spec[0]:
-            return axis_field.move(numbers.out_spec[0])
-        return axis_field.collapse(context.shapes[0][axis], exact=one_group)
-
-    field = context.change(change)
-    solid = context.has_no_zero(context.eqn.invars[1])
-    return field if solid else tuple(map(AxisField.loose, field))
 
 
 class ConvolutionPatch(PatchReader):
@@ -112,7 +88,7 @@ class ConvolutionPatch(PatchReader):
         c_in = filters.shape[1]
         group = channel // (filters.shape[0] // params["feature_group_count"])
         read = x[image, group * c_in : (group + 1) * c_in]
-        patch = window_values(read, _window(self.eqn), position, 0.0)
+        patch = window_values(read, _conv_window(self.eqn), position, 0.0)
         return np.moveaxis(patch, 0, -1), np.moveaxis(filters[channel], 0, -1)
 
     def filters(self, kernel: np.ndarray) -> np.ndarray:
@@ -136,7 +112,7 @@ class ConvolutionPatch(PatchReader):
             The map (h, w, c) of the first image, the windows, and weights (kh, kw, c_in, c_out).
         """
         x, kernel = operands
-        windows = _window(self.eqn)
+        windows = _conv_window(self.eqn)
         if len(windows) != 2 or any(axis.input_dilation != 1 for axis in windows):
             return None
         (images,), pixels, channels = _input_axes(self.eqn)
@@ -145,20 +121,38 @@ class ConvolutionPatch(PatchReader):
         return Sliding(x, (windows[0], windows[1]), weights)
 
 
-def _patch(eqn: JaxprEqn, fixed: tuple[bool, ...]) -> PatchReader | None:
-    """None for the gradient of a grouped kernel, which sums across groups of images."""
-    return None if eqn.params["batch_group_count"] > 1 else ConvolutionPatch(eqn, fixed)
-
-
 CONVOLUTION = PrimitiveRecord(
     kind="convolution",
-    macs=_macs,
-    weights=_weights,
+    macs=_conv_macs,
+    weights=_conv_weights,
     weight_operands=(1,),
-    receptive_field=_receptive_field,
-    window=_window,
-    patch=_patch,
+    window=_conv_window,
+    # The gradient of a grouped kernel sums across groups of images: no patch.
+    patch=lambda eqn, fixed: (
+        None if eqn.params["batch_group_count"] > 1 else ConvolutionPatch(eqn, fixed)
+    ),
     input_axes=_input_axes,
     output_axes=_output_axes,
 )
-register(CONVOLUTION, "conv_general_dilated")
+
+
+@register_rule(CONVOLUTION, "conv_general_dilated")
+def _convolved_field(context: EquationContext) -> Field:
+    """Slide the window along spatial axes; all channels of a group see what any of them sees."""
+    params, substitute = context.params, context.substitute
+    if not is_equal(substitute(params["batch_group_count"]), 1):
+        return context.everything()
+    one_group = is_equal(substitute(params["feature_group_count"]), 1)
+    numbers = params["dimension_numbers"]
+    windows = {axis.input_axis: axis.substitute(substitute) for axis in _conv_window(context.eqn)}
+
+    def change(axis_field: AxisField, axis: int) -> AxisField:
+        if axis in windows:
+            return axis_field.slide(windows[axis])
+        if axis == numbers.lhs_spec[0]:
+            return axis_field.move(numbers.out_spec[0])
+        return axis_field.collapse(context.shapes[0][axis], exact=one_group)
+
+    field = context.change(change)
+    solid = context.has_no_zero(context.eqn.invars[1])
+    return field if solid else tuple(map(AxisField.loose, field))

@@ -2,9 +2,10 @@
 
 from jaxconv.jaxpr.axis_field import AxisField, Field, join_fields
 from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
 
+@register_rule(PrimitiveRecord(), "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def _accumulated(context: EquationContext) -> Field:
     """Let each number see all before it, or all after it where the operation runs in reverse."""
     params, shape = context.params, context.shapes[0]
@@ -19,6 +20,7 @@ def _accumulated(context: EquationContext) -> Field:
     return context.change(change)
 
 
+@register_rule(PrimitiveRecord(), "sort")
 def _sorted(context: EquationContext) -> Field:
     """Let any number along the axis come to any position."""
     shape = context.shapes[0]
@@ -29,14 +31,3 @@ def _sorted(context: EquationContext) -> Field:
         if field is not None
     ]
     return join_fields(fields, shape)
-
-
-register(
-    PrimitiveRecord(receptive_field=_accumulated),
-    "cumsum",
-    "cumprod",
-    "cummax",
-    "cummin",
-    "cumlogsumexp",
-)
-register(PrimitiveRecord(receptive_field=_sorted), "sort")

@@ -13,7 +13,7 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, join_fields
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Axes, Index, MapAxes, Patch, PatchReader, Sliding
-from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register, register_rule
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
 
@@ -60,51 +60,10 @@ class OperandAxes(NamedTuple):
         )
 
 
-def _weights(eqn: JaxprEqn, substitute: Substitute) -> Factors:
-    """The sides that are summed over."""
+def _contracted_sizes(eqn: JaxprEqn, substitute: Substitute) -> Factors:
+    """One multiply-accumulate for each number that is summed over, as one neuron has weights."""
     shape = shape_of(eqn.invars[0])
     return tuple(substitute(shape[axis]) for axis in OperandAxes.of(eqn, 0).contracted)
-
-
-def _macs(eqn: JaxprEqn, substitute: Substitute, _: bool) -> Factors:
-    """One for each number of the result and each number that is summed over."""
-    return *map(substitute, shape_of(eqn.outvars[0])), *_weights(eqn, substitute)
-
-
-def _receptive_field(context: EquationContext) -> Field:
-    """Let each number see its row of one operand and its column of the other."""
-    operands = context.operands_with_field()
-    return join_fields([_operand_field(context, i) for i in operands], context.result_shape())
-
-
-def _operand_field(context: EquationContext, index: int) -> Field:
-    axes, other = (OperandAxes.of(context.eqn, operand) for operand in (index, 1 - index))
-    solid = context.has_no_zero(context.eqn.invars[1 - index])
-    into_result = dict(zip(axes.batch, axes.batch_in_result, strict=True))
-    into_result |= zip(axes.free, axes.free_in_result, strict=True)
-
-    def change(axis_field: AxisField, axis: int) -> AxisField:
-        if axis in into_result:
-            return axis_field.move(into_result[axis])
-        table = _nonzero(context, 1 - index) if len(axes.contracted) == 1 else None
-        if table is None:
-            return axis_field.collapse(context.shapes[index][axis], exact=solid)
-        return axis_field.read_rows(table).move(other.free_in_result[0])
-
-    return context.change_operand(index, change)
-
-
-def _nonzero(context: EquationContext, index: int) -> np.ndarray | None:
-    """Which numbers of a constant matrix are not 0: bool (free, contracted). None if it is not one.
-
-    An image is resized by such a product.
-    """
-    compute = context.constant(context.eqn.invars[index])
-    free = OperandAxes.of(context.eqn, index).free
-    if compute is None or len(context.shapes[index]) != 2 or len(free) != 1:
-        return None
-    matrix = np.asarray(compute()) != 0
-    return matrix if free[0] == 0 else matrix.T
 
 
 class MatmulPatch(PatchReader):
@@ -168,19 +127,53 @@ class MatmulPatch(PatchReader):
         return Sliding(x[0], windows, weights[None, None])
 
 
-def _patch(eqn: JaxprEqn, fixed: tuple[bool, ...]) -> PatchReader | None:
-    """None for the product of two maps, which has no weights."""
-    return MatmulPatch(eqn, fixed) if any(fixed) else None
-
-
 MATMUL = PrimitiveRecord(
     kind="product",
-    macs=_macs,
-    weights=_weights,
+    macs=lambda eqn, substitute, _: (
+        *map(substitute, shape_of(eqn.outvars[0])),
+        *_contracted_sizes(eqn, substitute),
+    ),
+    weights=_contracted_sizes,
     weight_operands=(0, 1),
-    receptive_field=_receptive_field,
-    patch=_patch,
+    # The product of two maps has no weights.
+    patch=lambda eqn, fixed: MatmulPatch(eqn, fixed) if any(fixed) else None,
 )
-register(MATMUL, "dot_general")
 # How much they multiply depends on the sizes of the groups, which are data.
 register(PrimitiveRecord(kind="unknown"), "ragged_dot", "ragged_dot_general")
+
+
+@register_rule(MATMUL, "dot_general")
+def _multiplied_field(context: EquationContext) -> Field:
+    """Let each number see its row of one operand and its column of the other."""
+
+    def operand_field(index: int) -> Field:
+        axes, other = (OperandAxes.of(context.eqn, operand) for operand in (index, 1 - index))
+        has_no_zero = context.has_no_zero(context.eqn.invars[1 - index])
+        into_result = dict(zip(axes.batch, axes.batch_in_result, strict=True))
+        into_result |= zip(axes.free, axes.free_in_result, strict=True)
+
+        def change(axis_field: AxisField, axis: int) -> AxisField:
+            if axis in into_result:
+                return axis_field.move(into_result[axis])
+            nonzero = _constant_matrix(context, 1 - index) if len(axes.contracted) == 1 else None
+            if nonzero is None:
+                return axis_field.collapse(context.shapes[index][axis], exact=has_no_zero)
+            return axis_field.read_rows(nonzero).move(other.free_in_result[0])
+
+        return context.change_operand(index, change)
+
+    fields = [operand_field(index) for index in context.operands_with_field()]
+    return join_fields(fields, context.result_shape())
+
+
+def _constant_matrix(context: EquationContext, index: int) -> np.ndarray | None:
+    """Which numbers of a constant matrix are not 0: bool (free, contracted). None if it is not one.
+
+    An image is resized by such a product.
+    """
+    compute = context.constant(context.eqn.invars[index])
+    free = OperandAxes.of(context.eqn, index).free
+    if compute is None or len(context.shapes[index]) != 2 or len(free) != 1:
+        return None
+    matrix = np.asarray(compute()) != 0
+    return matrix if free[0] == 0 else matrix.T

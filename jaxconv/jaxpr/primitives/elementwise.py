@@ -4,15 +4,9 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 
-from jaxconv.compat import JaxprEqn
-from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, same_fields
+from jaxconv.jaxpr.axis_field import AxisField, Field, same_fields
 from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.patch_reader import Index
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
-
-
-def _elementwise(context: EquationContext) -> Field:
-    return context.elementwise()
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 
 
 def _multiplied(context: EquationContext) -> Field:
@@ -22,6 +16,36 @@ def _multiplied(context: EquationContext) -> Field:
     return field if whole else tuple(map(AxisField.loose, field))
 
 
+ELEMENTWISE = PrimitiveRecord(receptive_field=EquationContext.elementwise)
+# What biases, normalisations and activations are made of. The result still is the feature map of
+# the layer before it.
+IN_PLACE = replace(
+    ELEMENTWISE, index_map=lambda index, _: index, keeps_positions=True, keeps_feature_map=True
+)
+register(
+    IN_PLACE,
+    "abs",
+    "clamp",
+    "div",
+    "erf",
+    "exp",
+    "integer_pow",
+    "log",
+    "log2",
+    "logistic",
+    "min",
+    "one_minus_square",
+    "pow",
+    "rsqrt",
+    "sign",
+    "sqrt",
+    "square",
+    "stop_gradient",
+    "tanh",
+)
+
+
+@register_rule(IN_PLACE, "select_n")
 def _selected(context: EquationContext) -> Field:
     """Where a constant mask selects, a neuron sees one case only."""
     which, *cases = context.fields
@@ -33,43 +57,10 @@ def _selected(context: EquationContext) -> Field:
     return field if exact else tuple(map(AxisField.loose, field))
 
 
-def _unchanged(context: EquationContext) -> Fields:
-    return context.fields
-
-
-def _same_index(index: Index, _: JaxprEqn) -> Index:
-    return index
-
-
-ELEMENTWISE = PrimitiveRecord(receptive_field=_elementwise)
-# What biases, normalisations and activations are made of. The result still is the feature map of
-# the layer before it.
-IN_PLACE = replace(ELEMENTWISE, index_map=_same_index, keeps_positions=True, keeps_feature_map=True)
-register(
-    IN_PLACE,
-    "abs",
-    "clamp",
-    "div",
-    "erf",
-    "exp",
-    "integer_pow",
-    "log",
-    "logistic",
-    "min",
-    "pow",
-    "rsqrt",
-    "sign",
-    "sqrt",
-    "square",
-    "stop_gradient",
-    "tanh",
-)
-register(replace(IN_PLACE, receptive_field=_selected), "select_n")
-
 # These do not change the numbers.
-MOVED = replace(IN_PLACE, only_moves=True)
-register(MOVED, "name")
-register(replace(MOVED, builds_padding=True), "convert_element_type", "copy")
+CASTS = replace(IN_PLACE, only_moves=True)
+register(CASTS, "name")
+register(replace(CASTS, builds_padding=True), "convert_element_type", "copy")
 
 # Arithmetic that may be fused with a convolution, and of which indices are computed.
 ADDITION = replace(IN_PLACE, adds=True)
@@ -97,5 +88,6 @@ register(replace(ELEMENTWISE, receptive_field=_multiplied), "and")
 # A barrier hides from the compiler, and so from us, what is not known while tracing, such as the
 # number of a size.
 register(
-    PrimitiveRecord(receptive_field=_unchanged, unknown_when_traced=True), "optimization_barrier"
+    PrimitiveRecord(receptive_field=lambda context: context.fields, unknown_when_traced=True),
+    "optimization_barrier",
 )

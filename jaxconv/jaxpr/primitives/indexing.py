@@ -7,9 +7,10 @@ from jax import lax
 
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_at_least, is_equal
 from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
 
+@register_rule(PrimitiveRecord(builds_padding=True), "dynamic_slice")
 def _dynamically_sliced(context: EquationContext) -> Field:
     """A slice whose start may be a constant. XLA clamps it so that the slice is inside."""
     result_shape, shape = context.result_shape(), context.shapes[0]
@@ -29,7 +30,8 @@ def _dynamically_sliced(context: EquationContext) -> Field:
     return context.change(change)
 
 
-def _gathered(context: EquationContext) -> Field:
+@register_rule(PrimitiveRecord(), "gather")
+def _looked_up(context: EquationContext) -> Field:
     """Slices at constant starts, and single numbers at constant indices.
 
     The names are those of XLA's Gather (https://openxla.org/xla/operation_semantics#gather).
@@ -96,7 +98,3 @@ def _index_line(context: EquationContext, axis: int) -> tuple[int, np.ndarray] |
         if (lines == first).all():
             return along, first
     return None
-
-
-register(PrimitiveRecord(receptive_field=_dynamically_sliced, builds_padding=True), "dynamic_slice")
-register(PrimitiveRecord(receptive_field=_gathered), "gather")

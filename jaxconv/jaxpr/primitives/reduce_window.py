@@ -22,7 +22,7 @@ from jaxconv.jaxpr.patch_reader import (
     Sliding,
     window_values,
 )
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 from jaxconv.jaxpr.window_axis import WindowAxis
 
 MAX_POOLING = Pooling("max", np.max, -inf)
@@ -32,14 +32,14 @@ POOLINGS = {
 }
 
 
-def _window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
+def _pool_window(eqn: JaxprEqn) -> tuple[WindowAxis, ...]:
     x, out = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     names = ("window_dimensions", "window_strides", "padding", "window_dilation", "base_dilation")
     settings = zip(*(eqn.params[name] for name in names), strict=True)
     return tuple(WindowAxis(i, i, x[i], out[i], *setting) for i, setting in enumerate(settings))
 
 
-def _axes(eqn: JaxprEqn) -> MapAxes:
+def _pool_axes(eqn: JaxprEqn) -> MapAxes:
     """Axes without a window are those of images and channels: if possible the first and last."""
     window = eqn.params["window_dimensions"]
     whole = [axis for axis, size in enumerate(window) if size == 1]
@@ -48,12 +48,6 @@ def _axes(eqn: JaxprEqn) -> MapAxes:
     images = [0] if 0 in whole and channels != [0] else []
     pixels = [axis for axis in range(len(window)) if axis not in images + channels]
     return MapAxes(tuple(images), tuple(pixels), tuple(channels))
-
-
-def _receptive_field(context: EquationContext) -> Field:
-    substitute = context.propagator.substitute
-    windows = [axis.substitute(substitute) for axis in _window(context.eqn)]
-    return context.change(lambda axis_field, axis: axis_field.slide(windows[axis]))
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class PoolPatch(PatchReader):
     @property
     def axes(self) -> MapAxes:
         """The axes of the result."""
-        return _axes(self.eqn)
+        return _pool_axes(self.eqn)
 
     def read(self, index: Index, *operands: np.ndarray) -> Patch:
         """Cut out the window, in the one channel that the neuron sees.
@@ -87,7 +81,7 @@ class PoolPatch(PatchReader):
             float64 (*kernel sizes, 1), and no weights.
         """
         (x,) = operands
-        patch = window_values(x, _window(self.eqn), index, self.pooling.padding_value)
+        patch = window_values(x, _pool_window(self.eqn), index, self.pooling.padding_value)
         return patch.reshape([*(patch.shape[axis] for axis in self.axes.pixels), 1]), None
 
     def slide(self, *operands: np.ndarray) -> Sliding | None:
@@ -101,7 +95,7 @@ class PoolPatch(PatchReader):
         """
         (x,) = operands
         images, pixels, channels = self.axes
-        windows = [_window(self.eqn)[axis] for axis in pixels]
+        windows = [_pool_window(self.eqn)[axis] for axis in pixels]
         if len(windows) != 2 or any(axis.input_dilation != 1 for axis in windows):
             return None
         ordered = np.transpose(x, (*images, *pixels, *channels))
@@ -110,22 +104,23 @@ class PoolPatch(PatchReader):
         return Sliding(read.astype(np.float32), (windows[0], windows[1]), None)
 
 
+# The derivatives of max pooling: which number of a window is read depends on another operand.
+register(PrimitiveRecord(kind="pool"), "select_and_scatter_add", "select_and_gather_add")
 POOL = PrimitiveRecord(
-    kind="pool",
-    receptive_field=_receptive_field,
-    window=_window,
-    input_axes=_axes,
-    output_axes=_axes,
+    kind="pool", window=_pool_window, input_axes=_pool_axes, output_axes=_pool_axes
 )
 
 
-def _register_pooling(pooling: Pooling) -> None:
+def _named_pool(name: str) -> PrimitiveRecord:
+    pooling = POOLINGS[name]
     patch = lambda eqn, fixed: PoolPatch(eqn, fixed, pooling)  # noqa: E731
-    register(replace(POOL, pooling=pooling, patch=patch), f"reduce_window_{pooling.name}")
+    return replace(POOL, pooling=pooling, patch=patch)
 
 
-for _pooling in POOLINGS.values():
-    _register_pooling(_pooling)
-register(POOL, "reduce_window")  # by any function
-# The derivatives of max pooling: which number of a window is read depends on another operand.
-register(PrimitiveRecord(kind="pool"), "select_and_scatter_add", "select_and_gather_add")
+@register_rule(_named_pool("max"), "reduce_window_max")
+@register_rule(_named_pool("min"), "reduce_window_min")
+@register_rule(_named_pool("sum"), "reduce_window_sum")
+@register_rule(POOL, "reduce_window")  # by any function
+def _pooled_field(context: EquationContext) -> Field:
+    windows = [axis.substitute(context.substitute) for axis in _pool_window(context.eqn)]
+    return context.change(lambda axis_field, axis: axis_field.slide(windows[axis]))

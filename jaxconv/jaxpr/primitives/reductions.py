@@ -2,10 +2,16 @@
 
 from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
 
-def _receptive_field(context: EquationContext) -> Field:
+@register_rule(
+    PrimitiveRecord(kind="reduction"),
+    *("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"),
+)
+# Of masks; what comes out is not a feature map.
+@register_rule(PrimitiveRecord(), "reduce_and", "reduce_or", "reduce_xor")
+def _reduced(context: EquationContext) -> Field:
     """Let each number see all along the axes that are reduced; the other axes close up."""
     reduced, shape = set(context.axes("axes")), context.shapes[0]
 
@@ -15,9 +21,3 @@ def _receptive_field(context: EquationContext) -> Field:
         return axis_field.move(axis - sum(other < axis for other in reduced))
 
     return context.change(change)
-
-
-REDUCTION = PrimitiveRecord(kind="reduction", receptive_field=_receptive_field)
-register(REDUCTION, "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin")
-# Of masks: their result is not a feature map.
-register(PrimitiveRecord(receptive_field=_receptive_field), "reduce_and", "reduce_or", "reduce_xor")

@@ -6,7 +6,7 @@ every neuron may see all that the operands see, and a number is not followed thr
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jaxconv.compat import JaxprEqn
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxconv.jaxpr.equation import EquationContext
 
 Factors = tuple[Any, ...]  # of a count: ints or formulas, to be multiplied
+ReceptiveFieldRule = Callable[["EquationContext"], Field | Fields]
 
 
 def everything(context: "EquationContext") -> Field:
@@ -73,7 +74,7 @@ class PrimitiveRecord:
     macs: Callable[[JaxprEqn, Substitute, bool], Factors] | None = None
     weights: Callable[[JaxprEqn, Substitute], Factors] | None = None
     weight_operands: tuple[int, ...] = ()
-    receptive_field: Callable[["EquationContext"], Field | Fields] = everything
+    receptive_field: ReceptiveFieldRule = everything
     index_map: Callable[[Index, JaxprEqn], Iterable[Any]] | None = None
     window: Callable[[JaxprEqn], Sequence[WindowAxis]] | None = None
     pooling: Pooling | None = None
@@ -110,6 +111,26 @@ def register(record: PrimitiveRecord, *names: str) -> None:
         if name in _RECORDS:
             raise ValueError(f"the primitive {name} has a record already")
         _RECORDS[name] = record
+
+
+def register_rule(
+    record: PrimitiveRecord, *names: str
+) -> Callable[[ReceptiveFieldRule], ReceptiveFieldRule]:
+    """Decorate the receptive-field rule of some primitives, and register their record.
+
+    Args:
+        record: all else that is known.
+        *names: of the primitives.
+
+    Returns:
+        A decorator that leaves the rule as it is.
+    """
+
+    def decorate(rule: ReceptiveFieldRule) -> ReceptiveFieldRule:
+        register(replace(record, receptive_field=rule), *names)
+        return rule
+
+    return decorate
 
 
 def is_registered(name: str) -> bool:

@@ -13,15 +13,27 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
 
-def _receptive_field(context: EquationContext) -> Field:
+def _reshaped_index(index: Index, eqn: JaxprEqn) -> Index:
+    """Both arrays have the same numbers in row-major order."""
+    number = np.ravel_multi_index(index, shape_of(eqn.invars[0])) if index else 0
+    return np.unravel_index(number, shape_of(eqn.outvars[0]))
+
+
+@register_rule(
+    PrimitiveRecord(
+        index_map=_reshaped_index, only_moves=True, builds_padding=True, must_keep_count=True
+    ),
+    "reshape",
+)
+def _reshaped(context: EquationContext) -> Field:
     """Follow each axis into the axis that it is merged into, or the first that it is split into."""
     shape, result_shape = context.shapes[0], context.result_shape()
     if context.params["dimensions"] is not None:
         return context.everything()
-    blocks = list(_blocks(shape, result_shape))
+    blocks = list(matching_axes(shape, result_shape))
 
     def change(axis_field: AxisField, axis: int) -> AxisField:
         ins, outs = next((b for b in blocks if axis in b[0]), ([axis], []))
@@ -32,7 +44,9 @@ def _receptive_field(context: EquationContext) -> Field:
         if len(outs) == 1:
             before, after = ins[: ins.index(axis)], ins[ins.index(axis) + 1 :]
             outer, inner = (prod(shape[a] for a in axes) for axes in (before, after))
-            return _merged(axis_field, shape[axis], outer, inner).move(outs[0])
+            merged = axis_field if is_equal(inner, 1) else axis_field.repeat(inner)
+            merged = merged if is_equal(outer, 1) else merged.tile(shape[axis] * inner, outer)
+            return merged.move(outs[0])
         if len(ins) == 1 and outs:  # what neighbours along the inner axes see is left open
             inner = prod(result_shape[a] for a in outs[1:])
             split = axis_field.window(result_shape[outs[0]], inner, inner).move(outs[0])
@@ -42,14 +56,17 @@ def _receptive_field(context: EquationContext) -> Field:
     return context.change(change)
 
 
-def _merged(axis_field: AxisField, size: Any, outer: Any, inner: Any) -> AxisField:
-    """Merge an axis of some size with axes of ``outer`` numbers before and ``inner`` after it."""
-    repeated = axis_field if is_equal(inner, 1) else axis_field.repeat(inner)
-    return repeated if is_equal(outer, 1) else repeated.tile(size * inner, outer)
+def matching_axes(ins: Sequence[Any], outs: Sequence[Any]) -> Iterator[tuple[list[int], list[int]]]:
+    """Find axes before and after a reshape that hold the same numbers.
 
+    Args:
+        ins: the shape before.
+        outs: the shape after.
 
-def _blocks(ins: Sequence[Any], outs: Sequence[Any]) -> Iterator[tuple[list[int], list[int]]]:
-    """Axes before and after a reshape that hold the same numbers, the smallest groups first."""
+    Yields:
+        Consecutive axes before, and those after that have as many numbers together; the smallest
+        groups, from the left.
+    """
     i = j = 0
     while i < len(ins) and j < len(outs):
         counts = itertools.product(range(1, len(ins) - i + 1), range(1, len(outs) - j + 1))
@@ -61,21 +78,3 @@ def _blocks(ins: Sequence[Any], outs: Sequence[Any]) -> Iterator[tuple[list[int]
         a, b = next(same_size, (len(ins) - i, len(outs) - j))
         yield [*range(i, i + a)], [*range(j, j + b)]
         i, j = i + a, j + b
-
-
-def _index_map(index: Index, eqn: JaxprEqn) -> Index:
-    """Both arrays have the same numbers in row-major order."""
-    number = np.ravel_multi_index(index, shape_of(eqn.invars[0])) if index else 0
-    return np.unravel_index(number, shape_of(eqn.outvars[0]))
-
-
-register(
-    PrimitiveRecord(
-        receptive_field=_receptive_field,
-        index_map=_index_map,
-        only_moves=True,
-        builds_padding=True,
-        must_keep_count=True,
-    ),
-    "reshape",
-)

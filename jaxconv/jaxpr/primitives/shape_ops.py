@@ -12,9 +12,29 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import Index
-from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register
+from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
+
+# They keep each number once, or cut and repeat; padding with a map's own numbers is made of both.
+MOVES = PrimitiveRecord(only_moves=True, builds_padding=True)
+CUTS = PrimitiveRecord(builds_padding=True)
 
 
+def _reversed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
+    sizes, reversed_axes = shape_of(eqn.outvars[0]), eqn.params["dimensions"]
+    for axis, (n, size) in enumerate(zip(index, sizes, strict=True)):
+        yield size - 1 - n if axis in reversed_axes else n
+
+
+@register_rule(
+    replace(
+        MOVES,
+        index_map=lambda index, eqn: (
+            n for axis, n in enumerate(index) if axis not in eqn.params["dimensions"]
+        ),
+        keeps_feature_map=True,
+    ),
+    "squeeze",
+)
 def _squeezed(context: EquationContext) -> Field:
     gone, shape = set(context.axes("dimensions")), context.shapes[0]
 
@@ -26,19 +46,18 @@ def _squeezed(context: EquationContext) -> Field:
     return context.change(change)
 
 
-def _squeezed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
-    return (n for axis, n in enumerate(index) if axis not in eqn.params["dimensions"])
-
-
+@register_rule(
+    replace(
+        MOVES, index_map=lambda index, eqn: (index[axis] for axis in eqn.params["permutation"])
+    ),
+    "transpose",
+)
 def _transposed(context: EquationContext) -> Field:
     order = context.axes("permutation")
     return context.change(lambda axis_field, axis: axis_field.move(order.index(axis)))
 
 
-def _transposed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
-    return (index[axis] for axis in eqn.params["permutation"])
-
-
+@register_rule(replace(MOVES, index_map=_reversed_index), "rev")
 def _reversed(context: EquationContext) -> Field:
     """Number i sees what number ``n - 1 - i`` saw: a window of size 1 and stride -1."""
     reversed_axes, shape = context.axes("dimensions"), context.shapes[0]
@@ -50,12 +69,7 @@ def _reversed(context: EquationContext) -> Field:
     return context.change(change)
 
 
-def _reversed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
-    sizes, reversed_axes = shape_of(eqn.outvars[0]), eqn.params["dimensions"]
-    for axis, (n, size) in enumerate(zip(index, sizes, strict=True)):
-        yield size - 1 - n if axis in reversed_axes else n
-
-
+@register_rule(CUTS, "broadcast_in_dim")
 def _broadcast(context: EquationContext) -> Field:
     axes, shape = context.axes("broadcast_dimensions"), context.shapes[0]
     result_shape = context.result_shape()
@@ -67,6 +81,7 @@ def _broadcast(context: EquationContext) -> Field:
     return context.change(change)
 
 
+@register_rule(CUTS, "slice")
 def _sliced(context: EquationContext) -> Field:
     """A slice is a window of size 1 whose padding is the negative of where it starts."""
     result_shape, starts = context.result_shape(), context.sizes("start_indices")
@@ -78,9 +93,10 @@ def _sliced(context: EquationContext) -> Field:
     return context.change(change)
 
 
+@register_rule(PrimitiveRecord(), "pad")
 def _padded(context: EquationContext) -> Field:
     """Of padded channels only some see the image, so that neighbours see different parts."""
-    result_shape, substitute = context.result_shape(), context.propagator.substitute
+    result_shape, substitute = context.result_shape(), context.substitute
     widths = [tuple(map(substitute, width)) for width in context.params["padding_config"]]
     if context.fields[1] is not None:
         return context.everything()
@@ -96,16 +112,4 @@ def _padded(context: EquationContext) -> Field:
     return tuple(axis_field.mix(*channels) for axis_field in field)
 
 
-MOVED = PrimitiveRecord(only_moves=True, builds_padding=True)
-register(
-    replace(MOVED, receptive_field=_squeezed, index_map=_squeezed_index, keeps_feature_map=True),
-    "squeeze",
-)
-register(replace(MOVED, receptive_field=_transposed, index_map=_transposed_index), "transpose")
-register(replace(MOVED, receptive_field=_reversed, index_map=_reversed_index), "rev")
-
-CUT = PrimitiveRecord(builds_padding=True)  # or repeated: not each number once
-register(replace(CUT, receptive_field=_broadcast), "broadcast_in_dim")
-register(replace(CUT, receptive_field=_sliced), "slice")
-register(CUT, "iota")
-register(PrimitiveRecord(receptive_field=_padded), "pad")
+register(CUTS, "iota")
