@@ -86,7 +86,7 @@ def test_a_fork_that_is_caught_counts():
 def test_a_trace_that_takes_isl_too_long_is_left_undecided(monkeypatch):
     halve = lambda x: jc.max_pool(x, 2)  # noqa: E731
     assert jc.check(halve, "b h w 3", where="h >= 2 and w >= 2").ok
-    monkeypatch.setattr("jaxconv.prover.subject.OPERATIONS", 1)
+    monkeypatch.setattr("jaxconv.prover.subject.TRACE_OPERATIONS", 1)
     verdict = jc.check(halve, "b h w 3", where="h >= 2 and w >= 2")
     assert not verdict.ok
     assert not verdict.failures
