@@ -39,8 +39,12 @@ def test_an_interrupt_reaches_the_user_from_every_trace(call, before, interrupt)
         call(uninterrupted)
     assert uninterrupted.calls >= 3
     for number in range(1, min(uninterrupted.calls, 7) + 1):
-        with pytest.raises(interrupt):
-            call(Interrupted(before, number, interrupt))
+        interrupted = Interrupted(before, number, interrupt)
+        try:
+            call(interrupted)
+        except interrupt:
+            continue
+        assert interrupted.calls < number, f"call {number} of {uninterrupted.calls} was swallowed"
 
 
 def test_an_interrupt_reaches_the_user_while_a_fork_is_handled():
