@@ -19,7 +19,7 @@ from jaxconv.prover.verdict import Verdict
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of
 from jaxconv.symbolic.size import at_least_one, sizes_of
-from jaxconv.symbolic.specs import ANY, REST, Formula, Spec, SpecError, parse_spec
+from jaxconv.symbolic.specs import ANY, REST, Spec, SpecError, parse_spec
 from jaxconv.symbolic.trace import SymbolicTrace
 
 
@@ -83,9 +83,11 @@ def explore_sizes(
     fn, args = pure(fn, args)
     arguments = jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, args)
     results = None if returns is None else jax.tree.map(_spec_of_result, returns)
-    names = _names(arguments)
     for spec in (*_specs(arguments), *_specs(results)):
         dtype_of(spec)  # raises SpecError where the name is not that of a dtype
+    if {ANY, REST} & {axis for spec in _specs(arguments) for axis in spec.axes}:
+        raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
+    names = list(dict.fromkeys(name for spec in _specs(arguments) for name in spec.names()))
     for spec in _specs(results):
         if unknown := [name for name in spec.names() if name not in names]:
             raise SpecError(
@@ -173,9 +175,8 @@ def _without_empty_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
     trace = SymbolicTrace(domain)
     sizes = sizes_of(trace)
     for spec in specs:
-        for axis in spec.axes:
-            if isinstance(axis, Formula):
-                domain = domain.intersect(at_least_one(trace, axis.value(sizes)))
+        for size in spec.shape(sizes):
+            domain = domain.intersect(at_least_one(trace, size))
     if domain.is_empty():
         texts = ", ".join(spec.text for spec in specs)
         raise SpecError(
@@ -186,12 +187,3 @@ def _without_empty_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
 
 def _specs(tree: Any) -> list[Spec]:
     return [leaf for leaf in jax.tree.leaves(tree, is_leaf=is_spec) if is_spec(leaf)]
-
-
-def _names(arguments: Any) -> list[str]:
-    names: dict[str, None] = {}
-    for spec in _specs(arguments):
-        if {ANY, REST} & {axis for axis in spec.axes if isinstance(axis, str)}:
-            raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
-        names |= dict.fromkeys(spec.names())
-    return list(names)

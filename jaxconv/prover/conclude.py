@@ -34,9 +34,9 @@ def conclude(exploration: Exploration) -> Verdict:
     accepts = _union(domain, (region.sizes for region in exploration.regions))
     undecided = _union(domain, (region.sizes for region in exploration.open_regions))
     untried = undecided - _union(domain, exploration.sampled)
-    failures = _failures(exploration, accepts, untried)
+    failures = tuple(_failures(exploration, accepts, untried))
     status = "refuted" if failures else "tested" if exploration.open_regions else "proven"
-    notes = dict.fromkeys([*exploration.reasons, *_notes(exploration, accepts)])
+    notes = dict.fromkeys([*exploration.reasons, *_remarks(exploration, accepts)])
     runs = exploration.subject.traces
     return Verdict(status, accepts, _outputs(exploration), failures, untried, tuple(notes), runs)
 
@@ -45,38 +45,37 @@ def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:
     return SizeSet(functools.reduce(isl.Set.union, sets, isl.Set.empty(domain.space)))
 
 
-def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> tuple[Failure, ...]:
+def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> list[Failure]:
     """The reasons for refusals, the smallest sizes first; one for each line and kind."""
-    groups: dict[tuple[Origin, str], list[Refusal]] = {}
+    groups: dict[tuple[Origin, str], list[tuple[dict[str, int], Refusal]]] = {}
     for refusal in exploration.refusals:
         origin = refusal.origin
         if not origin.path:
             origin = replace(exploration.subject.origin, layer=origin.layer)
         group = groups.setdefault((origin, refusal.requirement.kind), [])
-        group.append(refusal._replace(origin=origin))
-    failures = [_failure(group, accepts, untried) for group in groups.values()]
-    return tuple(sorted(failures, key=lambda failure: tuple(failure.smallest.values())))
+        group.append((SizeSet(refusal.sizes).smallest(), refusal._replace(origin=origin)))
+    failures = []
+    for group in groups.values():
+        # The refusal of the smallest sizes is the example.
+        point, first = min(group, key=lambda entry: tuple(entry[0].values()))
+        origin, requirement = first.origin, first.requirement
+        fix = requirement.fix or (requirement.fix_for_all if accepts.is_empty() else "")
+        failures.append(
+            Failure(
+                _union(exploration.domain, (refusal.sizes for _, refusal in group)),
+                point,
+                str(origin),
+                requirement.message(point),
+                fix or remedy(accepts, untried, point),
+                origin.layer,
+                origin.path,
+                origin.caller,
+            )
+        )
+    return sorted(failures, key=lambda failure: tuple(failure.smallest.values()))
 
 
-def _failure(group: list[Refusal], accepts: SizeSet, untried: SizeSet) -> Failure:
-    """What is reported of refusals for one reason; the one of the smallest sizes is the example."""
-    smallest = [SizeSet(refusal.sizes).smallest() for refusal in group]
-    first = min(range(len(group)), key=lambda i: tuple(smallest[i].values()))
-    point, origin, requirement = smallest[first], group[first].origin, group[first].requirement
-    fix = requirement.fix or (requirement.fix_for_all if accepts.is_empty() else "")
-    return Failure(
-        _union(group[0].sizes, (refusal.sizes for refusal in group)),
-        point,
-        str(origin),
-        requirement.message(point),
-        fix or remedy(accepts, untried, point),
-        origin.layer,
-        origin.path,
-        origin.caller,
-    )
-
-
-def _notes(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
+def _remarks(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
     if exploration.sampled:
         yield f"tried {len(exploration.sampled)} sizes one by one"
         return

@@ -7,7 +7,7 @@ whole domain of the trace.
 import functools
 import operator
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -123,17 +123,14 @@ def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:
 def _keeps_count(trace: SymbolicTrace, eqn: JaxprEqn) -> Requirement:
     """A reshape must keep the count of elements, which JAX does not check for symbolic sizes."""
     before, after = (shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0]))
-    counts = (_count(trace, shape) for shape in (before, after))
+    counts = [trace.ring.number(1), trace.ring.number(1)]
+    for i, shape in enumerate((before, after)):
+        for size in shape:
+            counts[i] = polynomial_of(size, trace) * counts[i]
     shapes = f"{shape_text(before)} to {shape_text(after)}"
     message = f"the reshape from {shapes} does not keep the number of elements."
-    return Requirement(equal(trace, *counts), "reshape", lambda _: message)
-
-
-def _count(trace: SymbolicTrace, shape: Iterable[Size | int]) -> Size | int:
-    count = trace.ring.number(1)
-    for size in shape:
-        count = polynomial_of(size, trace) * count
-    return Size.of(trace, count)
+    holds = equal(trace, *(Size.of(trace, count) for count in counts))
+    return Requirement(holds, "reshape", lambda _: message)
 
 
 class LostPixels(NamedTuple):

@@ -212,7 +212,13 @@ def _bind_sizes(
         )
     pairs = [*zip(arrays, signature.inputs, strict=False)]
     for array, spec in pairs:
-        diagnostics += _bind_names(array, spec, sizes)
+        axes = spec.aligned(len(array.shape))
+        if axes is None:
+            wrong = f"{array.name} has {len(array.shape)} axes, not those of {spec.text!r}."
+            diagnostics.append(Diagnostic(wrong, FIX_CALL))
+        for axis, size in zip(axes or (), array.shape, strict=False):
+            if isinstance(axis, Formula) and axis.is_name():
+                sizes.setdefault(axis.text, size)
     diagnostics = diagnostics or [
         diagnostic for array, spec in pairs for diagnostic in _misfits(array, spec, sizes)
     ]
@@ -226,18 +232,6 @@ def _bind_sizes(
 
 
 FIX_CALL = "call it as the contract says, or change the contract."
-
-
-def _bind_names(array: _ArrayArgument, spec: Spec, sizes: dict[str, Any]) -> Iterator[Diagnostic]:
-    """Add the sizes that an array has for names; say where the numbers of axes differ."""
-    axes = spec.aligned(len(array.shape))
-    if axes is None:
-        count = len(array.shape)
-        yield Diagnostic(f"{array.name} has {count} axes, not those of {spec.text!r}.", FIX_CALL)
-        return
-    for axis, size in zip(axes, array.shape, strict=True):
-        if isinstance(axis, Formula) and axis.is_name():
-            sizes.setdefault(axis.text, size)
 
 
 def _misfits(array: _ArrayArgument, spec: Spec, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -308,7 +302,7 @@ def _check_result(
             raise error(dtypes)
         for k, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
             if isinstance(axis, Formula) and axis.value(sizes) != size:
-                raise _violation(function, sizes, size, axis, f"axis {k}{which}")
+                raise _violation_error(function, sizes, size, axis, f"axis {k}{which}")
 
 
 def _array_of_number(value: Any) -> jax.ShapeDtypeStruct | None:
@@ -319,7 +313,7 @@ def _array_of_number(value: Any) -> jax.ShapeDtypeStruct | None:
         return None
 
 
-def _violation(
+def _violation_error(
     function: str, sizes: Mapping[str, Any], size: Any, expected: Formula, axis: str
 ) -> ContractViolationError:
     def number(size: Any, point: Mapping[str, int]) -> int:

@@ -11,10 +11,10 @@ from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.source import Origin
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import sizes_of
-from jaxconv.symbolic.specs import Formula, Spec
+from jaxconv.symbolic.specs import Spec
 from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
 
-OPERATIONS = 5_000_000  # of isl in one trace, after which the trace is given up
+TRACE_OPERATIONS = 5_000_000  # of isl in one trace, after which the trace is given up
 
 
 class Traced(NamedTuple):
@@ -71,7 +71,11 @@ class Subject:
         self.traces += 1
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)
-        varying = [_abstract_value(leaf, sizes) for leaf in leaves if _varies(leaf)]
+        varying = [
+            jax.ShapeDtypeStruct(leaf.shape(sizes), dtype_of(leaf)) if is_spec(leaf) else leaf
+            for leaf in leaves
+            if _varies(leaf)
+        ]
 
         def call(*values: Any) -> Any:
             remaining = iter(values)
@@ -79,7 +83,7 @@ class Subject:
             return self.fn(*jax.tree.unflatten(tree, arguments))
 
         try:
-            with bounded(OPERATIONS):
+            with bounded(TRACE_OPERATIONS):
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
         except (Exception, Fork):
             _raise_unanswered(trace)
@@ -94,13 +98,6 @@ def _raise_unanswered(trace: SymbolicTrace) -> None:
         raise Fork(trace.fork)
     if trace.unanswered:
         raise Undecided(trace.unanswered[0])
-
-
-def _abstract_value(leaf: Any, sizes: dict[str, Any]) -> Any:
-    if not isinstance(leaf, Spec):
-        return leaf
-    shape = [axis.value(sizes) for axis in leaf.axes if isinstance(axis, Formula)]
-    return jax.ShapeDtypeStruct(tuple(shape), dtype_of(leaf))
 
 
 def _varies(leaf: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
+from jaxconv.symbolic.polynomials import PolynomialRing
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, names_of
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.specs import SpecError, parse_condition
@@ -152,14 +152,16 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
     Raises:
         Undecided: there is no such formula.
     """
-    domain = functools.reduce(isl.Set.union, [part.sizes for part in parts]).coalesce()
-    trace = SymbolicTrace(domain, searching=False)
+    whole = functools.reduce(isl.Set.union, [part.sizes for part in parts]).coalesce()
+    trace = SymbolicTrace(whole, searching=False)
     polynomials = [polynomial_of(part.size, trace) for part in parts]
+    domains = [(PolynomialRing(part.sizes), part.sizes) for part in parts]
     for candidate in polynomials:
-        if all(
-            _agree(part.sizes, candidate, polynomial)
-            for part, polynomial in zip(parts, polynomials, strict=True)
-        ):
+        for (ring, domain), polynomial in zip(domains, polynomials, strict=True):
+            points, exact = zeros(ring.transfer(candidate) - ring.transfer(polynomial))
+            if not (exact and domain.is_subset(points)):
+                break
+        else:  # the candidate has the values of all parts
             return Size.of(trace, trace.ring.simplify(candidate.affine, candidate.products))
     if any(polynomial.products for polynomial in polynomials):
         raise Undecided("the result has products of sizes that differ from case to case")
@@ -169,9 +171,3 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
     ]
     affine = functools.reduce(isl.PwAff.union_add, joined)
     return Size.of(trace, trace.ring.simplify(affine, {}))
-
-
-def _agree(domain: isl.Set, a: Polynomial, b: Polynomial) -> bool:
-    ring = PolynomialRing(domain)
-    points, exact = zeros(ring.transfer(a) - ring.transfer(b))
-    return exact and domain.is_subset(points)

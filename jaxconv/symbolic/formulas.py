@@ -82,17 +82,12 @@ class _Sum:
             return _Sum({}, ((k, raised, bottom),), 0)
         return self
 
-    def _remainder(self) -> str:
-        """``h % 16`` where the formula is ``h - 16*(h//16)``, else nothing."""
-        if len(self.floors) != 1:
-            return ""
-        ((k, top, bottom),) = self.floors
-        same = (self.names, self.constant, ()) == (top.names, top.constant, top.floors)
-        return f"{_bracket(str(top))} % {bottom}" if same and k == -bottom else ""
-
     def __str__(self) -> str:
-        if remainder := self._remainder():
-            return remainder
+        if len(self.floors) == 1:  # h - 16*(h//16) is h % 16
+            ((k, top, bottom),) = self.floors
+            same = (self.names, self.constant, ()) == (top.names, top.constant, top.floors)
+            if same and k == -bottom:
+                return f"{_bracket(str(top))} % {bottom}"
         terms = [(k, name) for name, k in self.names.items()]
         terms += [(k, f"{_bracket(str(top))}//{bottom}") for k, top, bottom in self.floors]
         if self.constant or not terms:

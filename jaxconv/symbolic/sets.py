@@ -128,7 +128,8 @@ class SizeSet:
         rest, nearest = self.points, {}
         for name in self.names:
             above = rest.intersect(_condition(rest, f"{name} >= {point[name]}"))
-            value = _most(rest, name) if above.is_empty() else _least(above, name)
+            value = _bounds_of(rest, name)[1] if above.is_empty() else _least(above, name)
+            assert value is not None  # sizes below a given one are bounded
             nearest[name] = value
             rest = _fix(rest, name, value)
         return nearest
@@ -170,7 +171,7 @@ class SizeSet:
         return self.points.is_subset(other.points)
 
     def __str__(self) -> str:
-        with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+        with contextlib.suppress(isl.Error), bounded(TEXT_OPERATIONS):
             return _readable(self)
         return _isl_text(self.points)
 
@@ -204,16 +205,13 @@ def _condition(points: isl.Set, text: str) -> isl.Set:
 
 def _least(points: isl.Set, name: str) -> int:
     """The least value of a name; every size has one."""
-    low, _ = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    low, _ = _bounds_of(points, name)
     assert low is not None
     return low
 
 
-def _most(points: isl.Set, name: str) -> int:
-    """The largest value of a name that has one."""
-    _, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
-    assert high is not None
-    return high
+def _bounds_of(points: isl.Set, name: str) -> tuple[int | None, int | None]:
+    return bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
 
 
 def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:
@@ -238,7 +236,7 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
     )
 
 
-OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
+TEXT_OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
 
 
 @contextlib.contextmanager
@@ -330,7 +328,7 @@ def _hull(points: isl.Set, name: str) -> isl.Set:
 
 def _range(points: isl.Set, name: str) -> list[str]:
     """The bounds of a name in a set as a condition; nothing where it may be any size."""
-    low, high = bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    low, high = _bounds_of(points, name)
     if high is None:
         return [] if low == 1 else [f"{{}} >= {low}"]
     if low == high:

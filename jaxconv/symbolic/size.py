@@ -24,7 +24,7 @@ from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided, caller, comparison_site
 
-FEW = 8  # values that a size may take, to be tried one by one where a number is needed
+FEW_VALUES = 8  # values that a size may take, to be tried one by one where a number is needed
 
 
 # Functions of JAX that ask whether a size is a number, and are content if it is not; the first of
@@ -133,7 +133,14 @@ class Size:
 
     @_binary
     def max(self, other: "Size") -> "Size | int":
-        """The larger one of two sizes."""
+        """Find the larger one of two sizes.
+
+        Args:
+            other: the other one, a size or an int.
+
+        Returns:
+            The larger one, as a formula where it differs from size to size.
+        """
         if self.polynomial.products or other.polynomial.products:
             larger = self if _compare(self, ">=", other) else other
             return Size.of(self.trace, larger.polynomial)
@@ -142,7 +149,14 @@ class Size:
 
     @_binary
     def min(self, other: "Size") -> "Size | int":
-        """The smaller one of two sizes."""
+        """Find the smaller one of two sizes.
+
+        Args:
+            other: the other one, a size or an int.
+
+        Returns:
+            The smaller one, as a formula where it differs from size to size.
+        """
         if self.polynomial.products or other.polynomial.products:
             smaller = self if _compare(self, "<=", other) else other
             return Size.of(self.trace, smaller.polynomial)
@@ -218,7 +232,7 @@ class Size:
             raise TypeError(f"{self} is symbolic")
         trace, affine = self.trace, self.polynomial.affine
         low, high = (None, None) if self.polynomial.products else bounds(trace.domain, affine)
-        if low is None or high is None or high - low >= FEW:
+        if low is None or high is None or high - low >= FEW_VALUES:
             raise self._no_number()
         for value in range(low, high + 1):
             if trace.settle(affine.eq_set(trace.ring.formula(value))):

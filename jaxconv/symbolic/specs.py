@@ -56,7 +56,7 @@ class Formula:
             SpecError: it divides by zero.
         """
         try:
-            return _value(self.tree, sizes)
+            return _evaluate(self.tree, sizes)
         except ZeroDivisionError:
             fix = "Fix: divide by a formula that is never 0."
             raise SpecError(f"{self.text} divides by zero.\n  {fix}") from None
@@ -101,6 +101,17 @@ class Spec:
         """Names in the order of their first use."""
         used = [n for axis in self.axes if isinstance(axis, Formula) for n in axis.names()]
         return list(dict.fromkeys(used))
+
+    def shape(self, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Compute the shape of an array.
+
+        Args:
+            sizes: an int or a symbolic size for each name.
+
+        Returns:
+            The value of each formula; ANY and REST have none.
+        """
+        return tuple(axis.value(sizes) for axis in self.axes if isinstance(axis, Formula))
 
 
 def parse_spec(text: str) -> Spec:
@@ -188,8 +199,8 @@ def parse_contract(text: str, where: str = "") -> Signature:
     if arrow < 0 or "->" in text[arrow + 2 :]:
         wrong = "exactly one -> must precede what is returned"
         raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
-    inputs = tuple(_spec(text, *part) for part in _parts(text, 0, arrow))
-    outputs = tuple(_spec(text, *part) for part in _parts(text, arrow + 2, len(text)))
+    inputs = tuple(_spec(text, *part) for part in _spec_ranges(text, 0, arrow))
+    outputs = tuple(_spec(text, *part) for part in _spec_ranges(text, arrow + 2, len(text)))
     conditions = tuple(parse_condition(where)) if where else ()
     known = {a.text for spec in inputs for a in spec.axes if isinstance(a, Formula) and a.is_name()}
     used = [name for part in (*inputs, *outputs, *conditions) for name in part.names()]
@@ -201,7 +212,7 @@ def parse_contract(text: str, where: str = "") -> Signature:
     return Signature(text, inputs, outputs, where, conditions)
 
 
-def _parts(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _spec_ranges(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Start and end of each spec between commas outside brackets; none in an empty text."""
     depth, begin = 0, start
     for column in range(start, end):
@@ -349,18 +360,18 @@ def _allow(tree: ast.expr, whole: str, column: int) -> None:
     raise _error(whole, column + tree.col_offset, f"only {allowed} make a formula")
 
 
-def _value(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
+def _evaluate(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
     match tree:
         case ast.Name(id=name):
             return sizes[name]
         case ast.Constant(value=value):
             return value
         case ast.UnaryOp(operand=inner):
-            return -_value(inner, sizes)
+            return -_evaluate(inner, sizes)
         case ast.BinOp(left=left, op=op, right=right):
-            return OPERATORS[type(op)](_value(left, sizes), _value(right, sizes))
+            return OPERATORS[type(op)](_evaluate(left, sizes), _evaluate(right, sizes))
         case ast.Call(func=ast.Name(id=name), args=[left, right]):
-            return extreme(name, _value(left, sizes), _value(right, sizes))
+            return extreme(name, _evaluate(left, sizes), _evaluate(right, sizes))
     raise AssertionError(ast.dump(tree))
 
 

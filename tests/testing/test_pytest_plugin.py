@@ -31,6 +31,23 @@ def half(x):
 def broken(x):
     return x[:, ::2]
 """
+INTERRUPTED = """
+import contextlib
+
+import jaxconv as jc
+
+calls = []
+
+
+@jc.contract("b h -> b h")
+def interrupted(x):
+    calls.append(1)
+    with contextlib.suppress(BaseException):
+        return x if x.shape[1] > 3 else x + 1
+    if len(calls) == 1:
+        raise KeyboardInterrupt
+    return x
+"""
 BY_HAND = """
 import jaxconv as jc
 
@@ -91,6 +108,12 @@ def test_without_the_option_nothing_is_loaded(project):
 
 def test_the_import_hook_of_our_own_tests_still_sees_the_package():
     assert "beartype" in type(jaxconv.__spec__.loader).__module__
+
+
+def test_an_interrupt_while_a_contract_is_proven_ends_the_session(project):
+    (project / "shaped" / "nets.py").write_text(INTERRUPTED)
+    done = run("pytest", "--contracts", "shaped", cwd=project)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
 
 
 def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):

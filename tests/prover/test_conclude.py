@@ -1,0 +1,23 @@
+"""The verdict: outputs of several regions, and notes."""
+
+import jaxconv as jc
+from tests.support.cnns import bare_head
+
+
+def test_an_accident_of_a_flatten_is_explained():
+    (note, *_) = jc.check(bare_head, "b h w 3").notes
+    assert note == (
+        "512*(h//32)*(w//32) - 25088 is 0 in 3 ways (h//32 = 1, w//32 = 49; h//32 = 7, w//32 = 7; "
+        "h//32 = 49, w//32 = 1), and all are accepted; to keep one, fix the sizes before the "
+        "flatten with a contract, or pool to a fixed map."
+    )
+
+
+def test_shapes_that_differ_from_case_to_case_are_given_case_by_case():
+    verdict = jc.check(lambda x: x if x.shape[0] > 3 else x[0], "b h")
+    assert verdict.ok
+    assert str(verdict.outputs) in (
+        "(b, h) for b >= 4 or (h,) for b <= 3",
+        "(h,) for b <= 3 or (b, h) for b >= 4",
+    )
+    assert str(verdict.outputs.at(b=2, h=5)) == "(h,)"

@@ -1,0 +1,75 @@
+"""What stays open: questions without an answer, errors of isl, and the limits of a proof."""
+
+import itertools
+
+import islpy as isl
+import jax.numpy as jnp
+import pytest
+
+import jaxconv as jc
+
+
+def test_an_error_of_the_set_library_proves_nothing():
+    def broken(x):
+        raise isl.Error("out of operations")
+
+    verdict = jc.check(broken, "h")
+    assert not verdict.ok
+    assert not verdict.failures
+
+
+def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open():
+    def mine(x):
+        if x.shape[1] == 7:
+            raise KeyError("seven")
+        return x
+
+    verdict = jc.check(mine, "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", "h < 7 or h > 7")
+    assert [f.message for f in verdict.failures] == ["KeyError: 'seven'"]
+
+    verdict = jc.check(lambda x: jnp.zeros(int(x.shape[1])), "b h w 3")
+    assert verdict.status == "tested"
+    assert not verdict.ok
+    assert verdict.notes == (
+        "not decided: the code needs h as a number",
+        "tried 12 sizes one by one",
+    )
+    assert verdict.accepts.contains(b=3, h=3, w=3)
+    assert verdict.untried.contains(b=3, h=4, w=3)
+    assert not verdict.accepts.contains(b=3, h=4, w=3)
+
+
+UNDECIDED = {
+    "a quotient": (lambda x: x.reshape(-1, 12), lambda h, w: h * w % 12 == 0),
+    "an equality": (
+        lambda x: x.reshape(x.shape[0] * x.shape[1]) + jnp.ones(4 * (x.shape[0] // 2)),
+        lambda h, w: h > 1 and (h * w == 1 or h * w == 4 * (h // 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_a_failure_that_comes_of_an_undecided_question_proves_nothing(name):
+    function, fits = UNDECIDED[name]
+    verdict = jc.check(function, "h w")
+    assert verdict.status != "proven"
+    assert any(note.startswith("not decided: ") for note in verdict.notes)
+    for h, w in itertools.product(range(1, 15), repeat=2):
+        blamed = any(failure.sizes.contains(h=h, w=w) for failure in verdict.failures)
+        assert not (fits(h, w) and blamed), (h, w)
+        assert not (verdict.accepts.contains(h=h, w=w) and not fits(h, w)), (h, w)
+
+
+def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
+    monkeypatch.setattr("jaxconv.prover.explore.SECONDS", 0.2)
+
+    def halving(x):
+        while x.shape[0] > 3:
+            x = x[::2]
+        return x
+
+    verdict = jc.check(halving, "h")
+    assert verdict.status == "tested"
+    assert any(note.startswith("gave up after ") for note in verdict.notes)
+    assert verdict.accepts.contains(h=3)

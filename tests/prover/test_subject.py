@@ -1,0 +1,97 @@
+"""One trace of a function: what stops it, and that an interrupt always reaches the user."""
+
+import contextlib
+
+import jax.numpy as jnp
+import pytest
+
+import jaxconv as jc
+from tests.support.interrupts import Interrupted, add, ask, fork
+
+
+def call_check(function):
+    return jc.check(function, "b h", "b w")
+
+
+def call_summary(function):
+    return jc.summary(lambda x: function(x, x), "b h")
+
+
+def call_receptive_field(function):
+    return jc.receptive_field(lambda x: function(jc.conv(x, KERNEL), x), "b h w 3", layer="none")
+
+
+def call_contract(function):
+    return jc.check(jc.contract("b h, b w -> ...")(lambda x, y: function(x, y)))  # noqa: PLW0108 - a function
+
+
+KERNEL = jnp.ones((3, 3, 3, 3))
+CALLS = (call_check, call_summary, call_receptive_field, call_contract)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("before", [fork, ask, add], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("call", CALLS, ids=lambda f: f.__name__)
+def test_an_interrupt_reaches_the_user_from_every_trace(call, before, interrupt):
+    """Whatever the function asked before, and whichever trace it is: symbolic or with numbers."""
+    uninterrupted = Interrupted(before, 0, interrupt)
+    with contextlib.suppress(jc.ShapeError):  # of sizes that are not decided, or of the layer
+        call(uninterrupted)
+    assert uninterrupted.calls >= 3
+    for number in range(1, min(uninterrupted.calls, 7) + 1):
+        interrupted = Interrupted(before, number, interrupt)
+        try:
+            call(interrupted)
+        except interrupt:
+            continue
+        assert interrupted.calls < number, f"call {number} of {uninterrupted.calls} was swallowed"
+
+
+def test_an_interrupt_reaches_the_user_while_a_fork_is_handled():
+    def function(x):
+        try:
+            return x if x.shape[0] > 3 else x[:1]
+        except BaseException as error:
+            raise KeyboardInterrupt from error
+
+    with pytest.raises(KeyboardInterrupt):
+        jc.check(function, "h")
+
+
+def test_an_interrupt_reaches_the_user_while_an_operation_is_tried_again():
+    """Tried where its equalities hold, after it failed where they were answered False."""
+    calls = []
+
+    def function(x, y, z):
+        calls.append(1)
+        if len(calls) == 2:
+            with contextlib.suppress(TypeError):
+                int(z.shape[0])
+            raise KeyboardInterrupt
+        return x + y
+
+    with pytest.raises(KeyboardInterrupt):
+        jc.check(function, "h", "w", "n")
+    assert len(calls) == 2
+
+
+def test_a_fork_that_is_caught_counts():
+    def function(x):
+        try:
+            large = x.shape[0] > 3
+        except BaseException:
+            large = True
+        return x if large else x[:1]
+
+    verdict = jc.check(function, "h")
+    assert str(verdict) == "proven: accepts every size, returns (1 if h <= 3 else h,)"
+
+
+def test_a_trace_that_takes_isl_too_long_is_left_undecided(monkeypatch):
+    halve = lambda x: jc.max_pool(x, 2)  # noqa: E731
+    assert jc.check(halve, "b h w 3", where="h >= 2 and w >= 2").ok
+    monkeypatch.setattr("jaxconv.prover.subject.TRACE_OPERATIONS", 1)
+    verdict = jc.check(halve, "b h w 3", where="h >= 2 and w >= 2")
+    assert not verdict.ok
+    assert not verdict.failures
+    assert any("maximal number of operations" in note for note in verdict.notes), verdict.notes

@@ -1,0 +1,67 @@
+"""Networks that people write, in plain JAX."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+import jaxconv as jc
+
+
+def conv(x, size, channels, stride=1, padding="SAME"):
+    kernel = jnp.zeros((size, size, x.shape[-1], channels))
+    order = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=order)
+
+
+def pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def trunk(x):
+    for channels, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            x = jax.nn.relu(conv(x, 3, channels))
+        x = pool(x)
+    return x
+
+
+def bare_head(x):
+    x = trunk(x)
+    return x.reshape(x.shape[0], -1) @ jnp.zeros((25088, 10))
+
+
+def join(x):
+    return conv(x, 3, 8, 2, "SAME") + conv(x, 3, 8, 2, [(1, 1), (1, 1)])
+
+
+def u_net(x):
+    skips = []
+    for _ in range(4):
+        skips.append(x)
+        x = pool(conv(x, 3, 4))
+    for skip in skips[::-1]:
+        x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
+        x = jnp.concatenate([x, skip], -1)
+        x = conv(x, 3, 4)
+    return x
+
+
+def symmetric(x):
+    return x + jnp.swapaxes(x, 1, 2)
+
+
+def patchify(x):
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c)
+
+
+def stem(x):
+    return jc.max_pool(conv(x, 7, 64, 2, [(3, 3), (3, 3)]), 3, stride=2, padding=1)
+
+
+def flatten_and_dense(x):
+    return jc.dense(jc.flatten(jc.max_pool(x, 8)), jnp.zeros((12, 5)))
+
+
+def strided_gradient(x):
+    return jax.grad(lambda k: (jc.conv(x, k, stride=2) ** 2).sum())(jnp.zeros((3, 3, 3, 4)))

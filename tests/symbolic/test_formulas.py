@@ -1,0 +1,36 @@
+"""Formulas as text."""
+
+import pytest
+from hypothesis import given, settings
+
+import jaxconv as jc
+from tests.support.formulas import POINTS, formulas
+
+
+@settings(deadline=None, max_examples=60)
+@given(formulas())
+def test_a_formula_prints_as_python_of_the_same_value(text):
+    h, w = jc.sizes("h w")
+    size = eval(text, {"h": h, "w": w})
+    for point in POINTS[::7]:
+        assert eval(str(size), dict(point)) == eval(text, dict(point)), (text, str(size))
+
+
+PRINTED = {
+    "(h - 2)//2 + 1": "h//2",
+    "(h + 6 - 7)//2 + 1": "(h + 1)//2",
+    "-(-h//2)": "(h + 1)//2",
+    "h - 2": "h - 2",
+    "h % 16": "h % 16",
+    "h//2//2//2//2//2": "h//32",
+    "1728*b*h*w": "1728*b*h*w",
+    "512*(h//32)*(w//32)": "512*(h//32)*(w//32)",
+    "((((h + 1)//2 + 1)//2) + 1)//2": "(h + 7)//8",
+    "5*((h + 7)//8) - 3": "5*((h - 1)//8) + 2",
+}
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_formulas_print_short(text):
+    b, h, w = jc.sizes("b h w")
+    assert str(eval(text, {"b": b, "h": h, "w": w})) == PRINTED[text]

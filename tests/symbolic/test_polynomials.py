@@ -1,0 +1,44 @@
+"""Polynomials of sizes: arithmetic with whole factors."""
+
+import pytest
+
+from jaxconv.symbolic.polynomials import PolynomialRing
+from jaxconv.symbolic.sets import SizeSet
+
+RING = PolynomialRing(SizeSet.parse("h w").points)
+POINT = SizeSet.parse("h w", "h = 5 and w = 7").points
+
+
+def affine(text):
+    return RING.simplify(RING.formula(text), {})
+
+
+def test_products_stay_whole_and_cancel():
+    h, w = affine("h"), affine("floor(w/2)")
+    product = (h * w).scaled(6)
+    assert str(product) == "6*h*(w//2)"
+    assert product.value_at(POINT) == 6 * 5 * 3
+    assert product.bounds() == (0, float("inf"))
+    reduced, coefficient, factors = product.cancel(w.scaled(2))
+    assert (str(reduced), coefficient, str(factors)) == ("6*h", 2, "w//2")
+    assert product.cancel(affine("h + 1")) is None
+    assert (product - product).constant == 0
+    assert str(product - product) == "0"
+
+
+def test_division_by_a_number_rounds_down_or_is_not_a_polynomial():
+    h, w = affine("h"), affine("w")
+    quotient, remainder = (h * w).scaled(4).divide(-2)
+    assert (str(quotient), remainder.constant) == ("-2*h*w", 0)
+    assert (h * w).divide(2) is None
+    quotient, remainder = h.divide(-2)
+    assert (quotient.value_at(POINT), remainder.value_at(POINT)) == divmod(5, -2)
+    with pytest.raises(ZeroDivisionError):
+        h.divide(0)
+
+
+def test_equal_formulas_are_one_factor():
+    assert RING.factor(RING.formula("floor((h + h)/2)")) is RING.factor(RING.formula("h"))
+    other = PolynomialRing(SizeSet.parse("h w", "w = h").points)
+    assert str(other.transfer(affine("h") * affine("w"))) in ("h*h", "w*w")
+    assert RING.number(3).key() == RING.number(3).key()

@@ -1,0 +1,89 @@
+"""Sets of sizes against plain integers."""
+
+import pytest
+
+import jaxconv as jc
+from tests.support.formulas import POINTS
+
+
+def test_a_set_of_no_whole_classes_is_written():
+    assert "h >= 9" in str(jc.SizeSet.parse("h", "h mod 4 = 0 or h >= 9"))
+    with pytest.raises(jc.SpecError, match="The size h is given twice"):
+        jc.sizes("h h")
+
+
+SETS = {
+    "h >= 35": ("h >= 35", "h >= 35"),
+    "h between": ("224 <= h <= 255", "224 <= h <= 255"),
+    "both between": ("2 <= h <= 5 and 3 <= w <= 4", "2 <= h <= 5, 3 <= w <= 4"),
+    "multiples": ("h mod 4 = 0 and w mod 4 = 0", "h and w multiples of 4"),
+    "a multiple": ("h mod 4 = 0", "h a multiple of 4"),
+    "equal": ("w = h", "w = h"),
+    "one": ("h = 5 and w >= 2", "h = 5, w >= 2"),
+    "none": ("h < 1", "no size"),
+    "all": ("", "every size"),
+    "either": ("h >= 3 or w >= 5", "h >= 3 or w >= 5"),
+    "odd": ("h mod 2 = 1", "h odd"),
+    "a remainder": ("h mod 5 = 3", "h % 5 = 3"),
+    "multiples from on": (
+        "h mod 4 = 0 and h >= 8 and w mod 4 = 0",
+        "h >= 8, h and w multiples of 4",
+    ),
+    "no multiples": ("h mod 4 > 0 or w mod 4 > 0", "h or w no multiple of 4"),
+    "no multiples at all": ("h mod 4 > 0 and w mod 4 > 0", "h and w no multiples of 4"),
+    "not both": (
+        "h >= 4 and w >= 3 and (h mod 4 > 0 or w mod 3 > 0)",
+        "h >= 4, w >= 3, and h no multiple of 4 or w no multiple of 3",
+    ),
+    "a range of multiples, or odd": (
+        "h >= 4 and h mod 2 = 0 or w mod 2 = 1",
+        "(h >= 4, h a multiple of 2) or w odd",
+    ),
+    "remainders": ("h mod 4 != 3 and w >= 2", "h % 4 in (0, 1, 2), w >= 2"),
+    "two areas": ("h <= 3 and w = 2 or h = 2 and w >= 7", "(h <= 3, w = 2) or (h = 2, w >= 7)"),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_print_as_a_person_would_write_them(name):
+    condition, text = SETS[name]
+    assert str(jc.SizeSet.parse("h w", condition)) == text
+
+
+def test_a_set_that_takes_too_long_is_written_as_isl_has_it(monkeypatch):
+    some = jc.SizeSet.parse("h w", "h mod 4 = 0 and w >= 3")
+    monkeypatch.setattr("jaxconv.symbolic.sets.TEXT_OPERATIONS", 1)
+    assert str(some) == "(h) mod 4 = 0, h > 0, w >= 3"
+    monkeypatch.undo()
+    assert str(some) == "h a multiple of 4, w >= 3"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_contain_what_their_condition_says(name):
+    condition, _ = SETS[name]
+    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
+    found = jc.SizeSet.parse("h w", condition)
+    for point in POINTS:
+        assert found.contains(**point) == eval(python, dict(point))
+
+
+def test_the_algebra_of_sets():
+    parse = lambda text: jc.SizeSet.parse("h w", text)  # noqa: E731
+    small, even = parse("h <= 4 and w <= 3"), parse("h mod 2 = 0")
+    both = small & even
+    assert list(both) == [{"h": h, "w": w} for h in (2, 4) for w in (1, 2, 3)]
+    assert both.smallest() == {"h": 2, "w": 1}
+    assert (small - even) | both == small
+    assert small.union(even) == small | even
+    assert small.intersection(even) == both
+    assert small.subject() == ("h", "w")
+    assert even.subject() == ("h",)
+    assert even.nearest({"h": 3, "w": 5}) == {"h": 4, "w": 5}
+    assert small.nearest({"h": 9, "w": 2}) == {"h": 4, "w": 2}
+    assert both <= small
+    assert not small <= both
+    assert (both - small).is_empty()
+    with pytest.raises(ValueError, match="empty"):
+        (both - small).smallest()
+    with pytest.raises(TypeError, match="takes h, w, not h"):
+        both.contains(h=1)
