@@ -100,7 +100,7 @@ def effective_receptive_field(
 
 
 def _gradient(
-    network: Network, field: ReceptiveField, leaves: Sequence[jax.Array], position: tuple[int, ...]
+    network: Network, field: ReceptiveField, leaves: Sequence[Any], position: tuple[int, ...]
 ) -> Callable[[jax.Array], jax.Array]:
     """The gradient of the neurons at one position, summed up, with respect to the image."""
     refs = {field.layer: network.maps()[field.layer]}

@@ -7,16 +7,15 @@ was taken of is no layer.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxconv.analysis.dataflow import Dataflow, Operation, Source, Value, dataflow
+from jaxconv.analysis.argument_roles import argument_roles
+from jaxconv.analysis.dataflow import Dataflow, Operation, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
 from jaxconv.jaxpr.interpreter import (
@@ -31,7 +30,6 @@ from jaxconv.jaxpr.interpreter import (
 )
 from jaxconv.jaxpr.macs import PRODUCTS
 from jaxconv.source import origin_of_equation
-from jaxconv.symbolic.specs import Spec
 
 # Matrix products that no rule counts.
 UNCOUNTED = frozenset({"ragged_dot", "ragged_dot_general"})
@@ -53,7 +51,7 @@ MOVES = frozenset(("reshape", "transpose", "rev"))
 KEEPS = IN_PLACE | {"squeeze"}  # what may stand between a layer and its output
 
 
-def read(closed: ClosedJaxpr, template: Any) -> Network:
+def read_network(closed: ClosedJaxpr, template: Any) -> Network:
     """Read a trace as a network.
 
     Args:
@@ -63,13 +61,21 @@ def read(closed: ClosedJaxpr, template: Any) -> Network:
     Returns:
         The layers of the trace, and which feeds which.
     """
-    graph = dataflow(closed, _roles(template))
-    grouping = _Grouping()
-    grouping.contents.update((one, Content((Core("input", one.name),))) for one in graph.inputs)
-    grouping.contents.update((one, Content((), (one,))) for one in graph.parameters)
-    for operation in graph.operations:
-        grouping.add(operation)
-    return _network(closed, graph, grouping)
+    graph = dataflow(closed, argument_roles(template))
+    grouping = _Grouping(graph)
+    layers = _final_layers(graph, grouping)
+    rows = {core: layers[core] for core in grouping.cores if core not in grouping.merged}
+    return Network(
+        closed,
+        _nested([(_branches(core.operation), layer) for core, layer in rows.items()]),
+        {layer.name: layer for layer in rows.values()},
+        {
+            name: NamedValue(ref, core and layers[core])
+            for name, (ref, core) in grouping.named_values.items()
+        },
+        {one.name: one.var for one in graph.inputs},
+        tuple(one for one in graph.parameters if one not in grouping.owners),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,42 +124,45 @@ class _Grouping:
         named_values: the values that the function names, with the core they belong to, if any.
     """
 
-    def __init__(self) -> None:
-        self.contents: dict[Source, Content] = {}
+    def __init__(self, graph: Dataflow) -> None:
+        self.contents: dict[Producer, Content] = {
+            **{one: Content((Core("input", one.name),)) for one in graph.inputs},
+            **{one: Content((), (one,)) for one in graph.parameters},
+        }
         self.cores: list[Core] = []
         self.merged: dict[Core, Core] = {}
         self.owners: dict[Parameter, Core] = {}
         self.ends: dict[Core, Operation] = {}
         self.names: dict[Core, str] = {}
         self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
+        for operation in graph.operations:
+            self.contents[operation] = self._add(operation)
 
-    def add(self, operation: Operation) -> None:
-        """Begin a layer with an operation, or let it belong to those that feed it."""
-        name, inputs = operation.eqn.primitive.name, [*map(self._content, operation.inputs)]
+    def _add(self, operation: Operation) -> Content:
+        """Begin a layer with an operation, or let it belong to the layers that feed it."""
+        eqn, name = operation.eqn, operation.eqn.primitive.name
+        inputs = [
+            Content(
+                _unique(self.contents[one].cores for one in value.producers),
+                _unique(self.contents[one].parameters for one in value.producers),
+                not value.partial and all(self.contents[one].whole for one in value.producers),
+            )
+            for value in operation.inputs
+        ]
         kind = KINDS.get(name, "")
-        if kind not in ALWAYS and not any(content.cores for content in inputs):
-            kind = ""
-        if not kind and _multiplies_unseen(operation.eqn):
-            kind = "unknown"
-        if kind:
-            content = self._begin_layer(kind, operation, inputs)
-        else:
-            content = self._follow(operation, inputs)
-            if name == "name":
-                self._name_value(operation, content)
-        self.contents[operation] = content
+        if kind in ALWAYS or (kind and any(content.cores for content in inputs)):
+            return self._begin_layer(kind, operation, inputs)
+        within = (inner.primitive.name for sub in subjaxprs(eqn) for inner in equations(sub))
+        if name in UNCOUNTED or any(name in PRODUCTS for name in within):
+            return self._begin_layer("unknown", operation, inputs)
+        content = self._follow(operation, inputs)
+        if name == "name":
+            self._name_value(operation, content)
+        return content
 
     def root(self, core: Core) -> Core:
         """The core itself, or the one that it is a statistic of."""
         return self.root(self.merged[core]) if core in self.merged else core
-
-    def _content(self, value: Value) -> Content:
-        contents = [self.contents[source] for source in value.sources]
-        return Content(
-            _unique(content.cores for content in contents),
-            _unique(content.parameters for content in contents),
-            not value.partial and all(content.whole for content in contents),
-        )
 
     def _is_whole(self, content: Content) -> bool:
         """Whether it has every number of its layers, and is not a statistic of them."""
@@ -243,12 +252,6 @@ def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
 
 
-def _multiplies_unseen(eqn: JaxprEqn) -> bool:
-    """Whether there are products in an equation that nothing counts."""
-    within = (inner.primitive.name for sub in subjaxprs(eqn) for inner in equations(sub))
-    return eqn.primitive.name in UNCOUNTED or any(name in PRODUCTS for name in within)
-
-
 def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
     """The layer of the user's that an operation is; else its parameters, else its line."""
     eqns = (operation.eqn, *operation.scope.calls[::-1])
@@ -267,26 +270,8 @@ def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
     return layer or module or str(origins[0]) or operation.eqn.primitive.name
 
 
-def _network(closed: ClosedJaxpr, graph: Dataflow, grouping: _Grouping) -> Network:
-    """Build the layers, with their final names, parameters and maps."""
-    layers = _layers(graph, grouping)
-    rows = [core for core in grouping.cores if core not in grouping.merged]
-    named = {
-        name: NamedValue(ref, core and layers[core])
-        for name, (ref, core) in grouping.named_values.items()
-    }
-    return Network(
-        closed,
-        _nested([(_branches(core.operation), layers[core]) for core in rows if core.operation]),
-        {layers[core].name: layers[core] for core in rows},
-        named,
-        {one.name: one.var for one in graph.inputs},
-        tuple(one for one in graph.parameters if one not in grouping.owners),
-    )
-
-
-def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
-    """Make a layer of each core."""
+def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
+    """Make a layer of each core, with its final name, parameters and map."""
     layers = {
         grouping.contents[one].cores[0]: Layer("input", one.name, one.var.aval)
         for one in graph.inputs
@@ -298,6 +283,7 @@ def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     for core in grouping.cores:
         operation, end = core.operation, grouping.ends[core]
         assert operation is not None
+        flows = map(control_flow, operation.scope.calls)
         name = grouping.names.get(core) or core.name
         if core not in grouping.names and core not in grouping.merged:
             name = fresh(core.name, taken)
@@ -310,93 +296,38 @@ def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
             operation.scope.calls,
             ValueRef(end.scope.calls, end.eqn.outvars[0]),
             tuple(layers[source] for source in dict.fromkeys(map(grouping.root, core.sources))),
-            tuple(_lengths(operation.scope)),
+            tuple(flow.length for flow in flows if flow and flow.length is not None),
             tuple(parameters.get(core, ())),
             core.fixed,
         )
     return layers
 
 
-def _lengths(scope: Scope) -> Iterator[Any]:
-    """How often each scan around an operation runs."""
-    for flow in filter(None, map(control_flow, scope.calls)):
-        if flow.length is not None:
-            yield flow.length
-
-
 Branch = tuple[tuple[JaxprEqn, ...], int]  # the calls around a branch, and which one it is
 
 
-def _branches(operation: Operation) -> tuple[Branch, ...]:
+def _branches(operation: Operation | None) -> tuple[Branch, ...]:
     """The branches that an operation is in, the outermost first."""
-    calls, numbers = operation.scope
-    kinds = [(flow := control_flow(call)) and flow.kind for call in calls]
+    calls, numbers = operation.scope if operation else Scope()
+    flows = map(control_flow, calls)
     return tuple(
         (calls[: depth + 1], numbers[depth])
-        for depth, kind in enumerate(kinds)
-        if kind is FlowKind.BRANCHES
+        for depth, flow in enumerate(flows)
+        if flow and flow.kind is FlowKind.BRANCHES
     )
 
 
 def _nested(entries: Sequence[tuple[tuple[Branch, ...], Layer]]) -> Layers:
     """Put the layers of branches into conditionals."""
-    found: list[Layer | Conditional] = []
+    layers: list[Layer | Conditional] = []
     for calls, group in groupby(entries, lambda entry: entry[0][0][0] if entry[0] else None):
         inside = [*group]
         if calls is None:
-            found += [layer for _, layer in inside]
-        else:
-            numbers = range(len(calls[-1].params["branches"]))
-            found.append(
-                Conditional(
-                    tuple(
-                        _nested([(path[1:], one) for path, one in inside if path[0][1] == number])
-                        for number in numbers
-                    )
-                )
-            )
-    return tuple(found)
-
-
-def _roles(template: Any) -> Iterator[tuple[str, ...] | None]:
-    """For each array among the arguments: its path if it is a parameter, None if an input.
-
-    An empty path is that of state. Without any spec the last argument with an array of some axes
-    is the input; beside an NNX module all are.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_leaf)
-    specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
-    module = isinstance(template[0], nnx.State) if template else False
-    arrays = [] if specs else [_key(path[0]) for path, leaf in leaves if _has_axes(leaf)]
-    images = arrays[-1] if arrays else None
-    for path, leaf in leaves:
-        argument, *steps = (_key(step) for step in path)
-        given = isinstance(leaf, Spec) or argument == images or (module and argument != "0")
-        count = 1 if isinstance(leaf, Spec) else len(jax.tree.leaves(leaf))
-        for _ in range(count):
-            yield None if given else _path(template[int(argument)], leaf, argument, steps)
-
-
-def _has_axes(leaf: Any) -> bool:
-    return any(map(jnp.ndim, jax.tree.leaves(leaf)))
-
-
-def _is_leaf(value: Any) -> bool:
-    return isinstance(value, Spec | nnx.Variable)
-
-
-def _path(home: Any, leaf: Any, argument: str, steps: list[str]) -> tuple[str, ...]:
-    """The path of a parameter, without what every one begins with; of state an empty one."""
-    if isinstance(leaf, nnx.Variable):
-        return tuple(steps) if isinstance(leaf, nnx.Param) else ()
-    if isinstance(home, dict) and "params" in home:  # the variables of Linen
-        return tuple(steps[1:]) if steps[0] == "params" else ()
-    return tuple(step.replace("/", ".") for step in steps) or (argument,)
-
-
-def _key(step: Any) -> str:
-    """One step of a path, as text."""
-    for attribute in ("key", "name", "idx"):
-        if hasattr(step, attribute):
-            return str(getattr(step, attribute))
-    return str(step)
+            layers += [layer for _, layer in inside]
+            continue
+        branches = (
+            _nested([(path[1:], layer) for path, layer in inside if path[0][1] == number])
+            for number in range(len(calls[-1].params["branches"]))
+        )
+        layers.append(Conditional(tuple(branches)))
+    return tuple(layers)

@@ -198,7 +198,7 @@ class Propagator(Interpreter[Seen]):
         def change(axis_field: AxisField, axis: int) -> AxisField:
             return axis_field.move(axis - 1) if axis else axis_field.collapse(shape[0], exact=False)
 
-        return _moved(value, change, shape, self.shape(inner))
+        return _with_axes(value, change, shape, self.shape(inner))
 
     def stacked(self, value: Seen, outer: Atom, inner: Atom) -> Seen:
         """Of what is stacked, each iteration may have seen what any of them has.
@@ -212,7 +212,7 @@ class Propagator(Interpreter[Seen]):
         def change(axis_field: AxisField, axis: int) -> AxisField:
             return axis_field.move(axis + 1)
 
-        return _moved(value, change, self.shape(inner), self.shape(outer))
+        return _with_axes(value, change, self.shape(inner), self.shape(outer))
 
     def join(self, one: Seen, other: Seen, atom: Atom) -> Seen:
         """What is seen in either case.
@@ -224,7 +224,7 @@ class Propagator(Interpreter[Seen]):
         """
         if one.field is None or other.field is None:
             return Seen(other.field if one.field is None else one.field)
-        if _same(one, other):
+        if _see_the_same(one, other):
             pairs = zip(one.field, other.field, strict=True)
             return Seen(tuple(a if a.span == b.span else replace(a, span=None) for a, b in pairs))
         both = joined([one.field, other.field], self.shape(atom))
@@ -243,7 +243,7 @@ class Propagator(Interpreter[Seen]):
             known: whether each iteration counts; then the patterns must be the same, too.
         """
         return all(
-            _same(one, other) and (not known or _patterns(one) == _patterns(other))
+            _see_the_same(one, other) and (not known or _patterns(one) == _patterns(other))
             for one, other in zip(before, after, strict=True)
         )
 
@@ -270,7 +270,7 @@ def _fields_only(values: Sequence[Seen]) -> list[Seen]:
     return [Seen(value.field) for value in values]
 
 
-def _moved(
+def _with_axes(
     value: Seen,
     change: Callable[[AxisField, int], AxisField],
     shape: Sequence[Any],
@@ -281,7 +281,7 @@ def _moved(
     return Seen(tuple(changed(axis_field, change, shape, out) for axis_field in value.field))
 
 
-def _same(one: Seen, other: Seen) -> bool:
+def _see_the_same(one: Seen, other: Seen) -> bool:
     """Whether two values see the same."""
     if one.field is None or other.field is None:
         return one.field is other.field

@@ -71,7 +71,7 @@ class ReceptiveField:
             ShapeError: a place outside the map, or a box that is not known.
         """
         raise_if(_no_place(self.layer, at, self.map))
-        positions = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
+        positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
         box: list[Interval] = []
         for axis_field, size in zip(self._field, self.image, strict=True):
             interval = _interval(axis_field, positions[axis_field.axis], size if clip else None)
@@ -92,21 +92,23 @@ class ReceptiveField:
         Returns:
             An array of all channels and images.
         """
-        positions = dict(zip(_axes(self._field), at, strict=True))
+        positions = dict(zip(_map_axes(self._field), at, strict=True))
         return values[tuple(positions.get(axis, slice(None)) for axis in range(values.ndim))]
 
     def short(self) -> str:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
         if not self.map and all(axis_field.axis is None for axis_field in self._field):
             return "whole image"
-        size, stride = (_alike(numbers) for numbers in (self.size, self.stride))
+        size, stride = (_one_text(numbers) for numbers in (self.size, self.stride))
         return f"{'' if self.exact else '<='}{size}/{stride}"
 
     def __str__(self) -> str:
         if not self.map:
             return f"{self.layer}: {self.short()}, the same for each neuron"
-        size, stride = (" x ".join(map(_text, numbers)) for numbers in (self.size, self.stride))
-        offset = ", ".join(map(_text, self.offset))
+        size, stride = (
+            " x ".join(map(_pixels_text, numbers)) for numbers in (self.size, self.stride)
+        )
+        offset = ", ".join(map(_pixels_text, self.offset))
         about = "" if self.exact else "at most "
         return f"{self.layer}: {about}{size} pixels, stride {stride}, from {offset}"
 
@@ -173,7 +175,10 @@ class FieldAnalysis:
     def __init__(self, networks: NetworkAnalysis, layout: str | None = None) -> None:
         self.networks = networks
         self._pixels = _pixel_axes(layout, networks.regions[0])
-        self._fields = [_fields(region, self._pixels) for region in networks.regions]
+        self._fields = []  # of each layer, for each region of the sizes
+        for region in networks.regions:
+            fields, maps = _propagated(region, self._pixels), region.network.maps().items()
+            self._fields.append({name: fields[ref] for name, ref in maps if ref in fields})
         image = self._united([_image_shape(region) for region in networks.regions])
         self._image = tuple(image[axis] for axis in self._pixels)
 
@@ -210,8 +215,13 @@ class FieldAnalysis:
             tuple(axis_field.span and axis_field.span.size for axis_field in field),
             tuple(axis_field.span and axis_field.span.stride for axis_field in field),
             tuple(axis_field.span and axis_field.span.offset for axis_field in field),
-            all(map(_is_exact, per_region)),
-            tuple(shape[axis] for axis in _axes(field)),
+            # Of all channels together.
+            all(
+                one.exact and one.mixed not in _map_axes(field)
+                for field in per_region
+                for one in field
+            ),
+            tuple(shape[axis] for axis in _map_axes(field)),
             self._image,
             self._pixels,
             field,
@@ -235,13 +245,7 @@ class FieldAnalysis:
         return tuple(self.networks.unite(*sizes) for sizes in zip(*ways, strict=True))
 
 
-def _is_exact(axis_fields: Field) -> bool:
-    """Whether the neurons at each place, of all channels together, see all that is said."""
-    axes = _axes(axis_fields)
-    return all(axis_field.exact and axis_field.mixed not in axes for axis_field in axis_fields)
-
-
-def _axes(axis_fields: Field) -> list[int]:
+def _map_axes(axis_fields: Field) -> list[int]:
     """The axes of a map along which its neurons see different pixels."""
     return list(
         dict.fromkeys(axis_field.axis for axis_field in axis_fields if axis_field.axis is not None)
@@ -271,12 +275,6 @@ def analyze_fields(
 def _image_shape(region: RegionNetwork) -> tuple[Any, ...]:
     """The shape of the image: the first input that may be one."""
     return tuple(map(region.substitute, shape_of(region.network.image())))
-
-
-def _fields(region: RegionNetwork, pixels: Sequence[int]) -> dict[str, Field]:
-    """What each layer sees in one region of the sizes."""
-    fields, maps = _propagated(region, pixels), region.network.maps().items()
-    return {name: fields[ref] for name, ref in maps if ref in fields}
 
 
 def _propagated(region: RegionNetwork, pixels: Sequence[int]) -> dict[ValueRef, Field]:
@@ -325,10 +323,10 @@ def _interval(axis_field: AxisField, place: int, image: Any) -> Interval | None:
     if axis_field.span is None or not (image is None or axis_field.everywhere):
         return None
     first, end = axis_field.span.at(place) or (0, 0)
-    return (first, end) if image is None else (_within(first, image), _within(end, image))
+    return (first, end) if image is None else (_clipped(first, image), _clipped(end, image))
 
 
-def _within(pixel: Any, image: Any) -> Any:
+def _clipped(pixel: Any, image: Any) -> Any:
     return extreme("min", extreme("max", pixel, 0), image)
 
 
@@ -354,11 +352,11 @@ def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[D
     )
 
 
-def _alike(numbers: Sequence[Pixels]) -> str:
+def _one_text(numbers: Sequence[Pixels]) -> str:
     """One number where all are the same."""
-    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _text(n) for n in numbers]
+    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _pixels_text(n) for n in numbers]
     return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
-def _text(number: Pixels) -> str:
+def _pixels_text(number: Pixels) -> str:
     return "?" if number is None else str(number)

@@ -3,21 +3,19 @@
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import islpy as isl
 import numpy as np
 
 from jaxconv.analysis.network import Network
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.network_reader import read_network
 from jaxconv.errors import Diagnostic, raise_if
 from jaxconv.jaxpr.equation import Substitute
 from jaxconv.prover.check import explore
 from jaxconv.prover.search import Region, Search
 from jaxconv.prover.verdict import Verdict
 from jaxconv.symbolic.size import Size, SymbolicTrace, Undecided, moved, unite
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,15 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
     return NetworkAnalysis(
         verdict,
         [
-            RegionNetwork(region, read(region.closed, search.template), _substitution(region.sizes))
+            RegionNetwork(
+                region, read_network(region.closed, search.template), _substitution(region.sizes)
+            )
             for region in search.pieces
         ],
     )
 
 
-def if_known(compute: Callable[[], T]) -> T | None:
+def if_known(compute: Callable[[], Any]) -> Any:
     """Compute a number or a formula.
 
     Args:
