@@ -27,23 +27,27 @@ def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
     )
     has_specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
     is_module = isinstance(template[0], nnx.State) if template else False
-    arrays = [path for path, leaf in leaves if any(map(jnp.ndim, jax.tree.leaves(leaf)))]
-    images = _key(arrays[-1][0]) if arrays and not has_specs else None
+    candidates = [] if has_specs else leaves
+    arrays = [path for path, leaf in candidates if any(map(jnp.ndim, jax.tree.leaves(leaf)))]
+    images = _key(arrays[-1][0]) if arrays else None
+    variables_of_linen = {
+        str(n)
+        for n, argument in enumerate(template)
+        if isinstance(argument, dict) and "params" in argument
+    }
     for path, leaf in leaves:
         argument, *steps = map(_key, path)
         is_input = isinstance(leaf, Spec) or argument == images or (is_module and argument != "0")
+        # The path of a parameter has nothing that every path begins with; that of state is empty.
+        if isinstance(leaf, nnx.Variable):
+            role = tuple(steps) if isinstance(leaf, nnx.Param) else ()
+        elif argument in variables_of_linen:
+            role = tuple(steps[1:]) if steps[0] == "params" else ()
+        else:
+            role = tuple(step.replace("/", ".") for step in steps) or (argument,)
         count = 1 if isinstance(leaf, Spec) else len(jax.tree.leaves(leaf))
         for _ in range(count):
-            yield None if is_input else _path(template[int(argument)], leaf, argument, steps)
-
-
-def _path(container: Any, leaf: Any, argument: str, steps: list[str]) -> tuple[str, ...]:
-    """The path of a parameter, without what every one begins with; of state an empty one."""
-    if isinstance(leaf, nnx.Variable):
-        return tuple(steps) if isinstance(leaf, nnx.Param) else ()
-    if isinstance(container, dict) and "params" in container:  # the variables of Linen
-        return tuple(steps[1:]) if steps[0] == "params" else ()
-    return tuple(step.replace("/", ".") for step in steps) or (argument,)
+            yield None if is_input else role
 
 
 def _key(step: Any) -> str:

@@ -20,10 +20,8 @@ from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Net
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
 from jaxconv.jaxpr.interpreter import (
     IN_PLACE,
-    FlowKind,
     Scope,
     ValueRef,
-    control_flow,
     equations,
     fresh,
     subjaxprs,
@@ -64,11 +62,14 @@ def read_network(closed: ClosedJaxpr, template: Any) -> Network:
     graph = dataflow(closed, argument_roles(template))
     grouping = _Grouping(graph)
     layers = _final_layers(graph, grouping)
-    rows = {core: layers[core] for core in grouping.cores if core not in grouping.merged}
+    rows = [core for core in grouping.cores if core not in grouping.merged]
+    scopes = (core.operation.scope if core.operation else Scope() for core in rows)
     return Network(
         closed,
-        _nested([(_branches(core.operation), layer) for core, layer in rows.items()]),
-        {layer.name: layer for layer in rows.values()},
+        _nested(
+            [(scope.alternatives(), layers[core]) for scope, core in zip(scopes, rows, strict=True)]
+        ),
+        {layers[core].name: layers[core] for core in rows},
         {
             name: NamedValue(ref, core and layers[core])
             for name, (ref, core) in grouping.named_values.items()
@@ -156,8 +157,13 @@ class _Grouping:
         if name in UNCOUNTED or any(name in PRODUCTS for name in within):
             return self._begin_layer("unknown", operation, inputs)
         content = self._follow(operation, inputs)
-        if name == "name":
-            self._name_value(operation, content)
+        if name == "name":  # its layer has this name from now on
+            name = fresh(eqn.params["name"], self.named_values)
+            alone = len(content.cores) == 1 and self._is_whole(content)
+            core = content.cores[0] if alone and content.cores[0].kind != "input" else None
+            self.named_values[name] = (operation.scope.ref(eqn.outvars[0]), core)
+            if core is not None:
+                self.names[core] = name
         return content
 
     def root(self, core: Core) -> Core:
@@ -237,16 +243,6 @@ class _Grouping:
         for source in core.sources:
             self._merge(source, root)
 
-    def _name_value(self, operation: Operation, content: Content) -> None:
-        """Take down a named value; its layer has the name from now on."""
-        name = fresh(operation.eqn.params["name"], self.named_values)
-        core = content.cores[0] if len(content.cores) == 1 and self._is_whole(content) else None
-        core = None if core is None or core.kind == "input" else core
-        ref = ValueRef(operation.scope.calls, operation.eqn.outvars[0])
-        self.named_values[name] = (ref, core)
-        if core is not None:
-            self.names[core] = name
-
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
@@ -283,7 +279,6 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     for core in grouping.cores:
         operation, end = core.operation, grouping.ends[core]
         assert operation is not None
-        flows = map(control_flow, operation.scope.calls)
         name = grouping.names.get(core) or core.name
         if core not in grouping.names and core not in grouping.merged:
             name = fresh(core.name, taken)
@@ -294,30 +289,19 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
             end.eqn.outvars[0].aval,
             operation.eqn,
             operation.scope.calls,
-            ValueRef(end.scope.calls, end.eqn.outvars[0]),
+            end.scope.ref(end.eqn.outvars[0]),
             tuple(layers[source] for source in dict.fromkeys(map(grouping.root, core.sources))),
-            tuple(flow.length for flow in flows if flow and flow.length is not None),
+            operation.scope.iterations(),
             tuple(parameters.get(core, ())),
             core.fixed,
         )
     return layers
 
 
-Branch = tuple[tuple[JaxprEqn, ...], int]  # the calls around a branch, and which one it is
+Alternatives = tuple[tuple[tuple[JaxprEqn, ...], int], ...]  # as a Scope has them
 
 
-def _branches(operation: Operation | None) -> tuple[Branch, ...]:
-    """The branches that an operation is in, the outermost first."""
-    calls, numbers = operation.scope if operation else Scope()
-    flows = map(control_flow, calls)
-    return tuple(
-        (calls[: depth + 1], numbers[depth])
-        for depth, flow in enumerate(flows)
-        if flow and flow.kind is FlowKind.BRANCHES
-    )
-
-
-def _nested(entries: Sequence[tuple[tuple[Branch, ...], Layer]]) -> Layers:
+def _nested(entries: Sequence[tuple[Alternatives, Layer]]) -> Layers:
     """Put the layers of branches into conditionals."""
     layers: list[Layer | Conditional] = []
     for calls, group in groupby(entries, lambda entry: entry[0][0][0] if entry[0] else None):

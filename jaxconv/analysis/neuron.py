@@ -61,28 +61,27 @@ class Neuron:
     box: Box | None
 
     def __str__(self) -> str:
-        return "\n  ".join(self._text_lines())
-
-    def _text_lines(self) -> Iterator[str]:
         position = f" at {self.at}" if self.at else ""
-        yield f"{self.layer}, channel {self.channel}{position}"
+        lines = [f"{self.layer}, channel {self.channel}{position}"]
         sides = " x ".join(map(str, self.patch.shape))
-        yield f"sees {sides} numbers of {' and '.join(self.sources)}"
+        lines.append(f"sees {sides} numbers of {' and '.join(self.sources)}")
         if self.box is not None and len(self.box) == 2:
             (top, bottom), (left, right) = self.box
-            yield f"and so pixels y = {top} to {bottom - 1}, x = {left} to {right - 1} of the image"
+            pixels = f"y = {top} to {bottom - 1}, x = {left} to {right - 1}"
+            lines.append(f"and so pixels {pixels} of the image")
         count = f"{self.patch.size:,} numbers"
         if self.pre is None:
-            yield f"the {self.kind} of {count} = {pooled(self.kind, self.patch):.6g}"
+            lines.append(f"the {self.kind} of {count} = {pooled(self.kind, self.patch):.6g}")
         else:
             bias = f"; + bias {self.bias:.6g} = {self.pre:.6g}" if self.bias else ""
-            yield f"{self.patch.size:,} weights . {count} = {self.pre - self.bias:.6g}{bias}"
+            product = f"{self.pre - self.bias:.6g}"
+            lines.append(f"{self.patch.size:,} weights . {count} = {product}{bias}")
         if self.then:
             many = len(self.then) > 4
             names = ", ".join(self.then[:3] if many else self.then)
             more = f" and {len(self.then) - 3} more" if many else ""
-            yield f"{names}{more} -> {self.value:.6g}"
-        yield f"in the feature map: {self.map_value:.6g}"
+            lines.append(f"{names}{more} -> {self.value:.6g}")
+        return "\n  ".join([*lines, f"in the feature map: {self.map_value:.6g}"])
 
 
 @public_api

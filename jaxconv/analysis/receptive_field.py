@@ -99,8 +99,13 @@ class ReceptiveField:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
         if not self.map and all(axis_field.axis is None for axis_field in self._field):
             return "whole image"
-        size, stride = (_one_text(numbers) for numbers in (self.size, self.stride))
-        return f"{'' if self.exact else '<='}{size}/{stride}"
+        texts = []
+        for numbers in (self.size, self.stride):
+            each = [
+                f"{float(n):.2g}" if isinstance(n, Fraction) else _pixels_text(n) for n in numbers
+            ]
+            texts.append(each[0] if len(set(each)) == 1 else "x".join(each))
+        return f"{'' if self.exact else '<='}{'/'.join(texts)}"
 
     def __str__(self) -> str:
         if not self.map:
@@ -350,12 +355,6 @@ def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[D
     yield Diagnostic(
         wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}."
     )
-
-
-def _one_text(numbers: Sequence[Pixels]) -> str:
-    """One number where all are the same."""
-    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _pixels_text(n) for n in numbers]
-    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
 def _pixels_text(number: Pixels) -> str:

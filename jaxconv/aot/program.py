@@ -78,15 +78,11 @@ class _Inliner(Evaluator):
         return bind_equation(eqn, inputs)
 
     def constant(self, const: Any) -> Any:
-        return _as_jax_array(const)
-
-
-def _as_jax_array(value: Any) -> Any:
-    """An array of JAX for one that was written into the trace: a parameter like any other."""
-    if isinstance(value, jax.Array) or np.ndim(value) == 0:
-        return value
-    with jax.ensure_compile_time_eval():
-        return jax.numpy.asarray(np.asarray(value))
+        """An array of JAX for one that was written into the trace: a parameter like any other."""
+        if isinstance(const, jax.Array) or np.ndim(const) == 0:
+            return const
+        with jax.ensure_compile_time_eval():
+            return jax.numpy.asarray(np.asarray(const))
 
 
 def prepared(closed: ClosedJaxpr) -> Prepared:
@@ -95,8 +91,9 @@ def prepared(closed: ClosedJaxpr) -> Prepared:
     Args:
         closed: a trace without calls.
     """
-    jaxpr = closed.jaxpr
-    early, late = _split(jaxpr)
+    jaxpr, splitter = closed.jaxpr, _Splitter()
+    splitter.run(jaxpr, closed.consts, [False] * len(jaxpr.invars))
+    early, late = splitter.early, splitter.late
     made = {v for eqn in early for v in eqn.outvars}
     read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
     needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
@@ -109,13 +106,6 @@ def prepared(closed: ClosedJaxpr) -> Prepared:
         [jax.numpy.asarray(values[v]) for v in needed],
         lambda constants, args: Evaluator().run(rest, constants, args),
     )
-
-
-def _split(jaxpr: Jaxpr) -> tuple[list[JaxprEqn], list[JaxprEqn]]:
-    """Equations that depend on constants alone and do not grow much, and all others."""
-    splitter = _Splitter()
-    splitter.run(jaxpr, jaxpr.constvars, [False] * len(jaxpr.invars))
-    return splitter.early, splitter.late
 
 
 class _Splitter(Interpreter[bool]):
