@@ -70,7 +70,7 @@ class ReceptiveField:
         Raises:
             ShapeError: a place outside the map, or a box that is not known.
         """
-        raise_if(_no_place(self.layer, at, self.map))
+        raise_if(_position_diagnostics(self.layer, at, self.map))
         positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
         box: list[Interval] = []
         for axis_field, size in zip(self._field, self.image, strict=True):
@@ -320,14 +320,14 @@ def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
 
 
-def _interval(axis_field: AxisField, place: int, image: Any) -> Interval | None:
+def _interval(axis_field: AxisField, position: int, image: Any) -> Interval | None:
     """What one neuron sees along one axis, cut at the image if that is given."""
     if image is not None and axis_field.ends is not None:
-        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in axis_field.ends)
+        first, end = (int(ends[position if len(ends) > 1 else 0]) for ends in axis_field.ends)
         return (0, 0) if first == FAR else (first, end)
     if axis_field.span is None or not (image is None or axis_field.everywhere):
         return None
-    first, end = axis_field.span.at(place) or (0, 0)
+    first, end = axis_field.span.at(position) or (0, 0)
     return (first, end) if image is None else (_clipped(first, image), _clipped(end, image))
 
 
@@ -335,8 +335,10 @@ def _clipped(pixel: Any, image: Any) -> Any:
     return extreme("min", extreme("max", pixel, 0), image)
 
 
-def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[Diagnostic]:
-    """What is wrong with the place of a neuron."""
+def _position_diagnostics(
+    layer: str, at: Sequence[Any], sizes: Sequence[Any]
+) -> Iterable[Diagnostic]:
+    """What is wrong with the position of a neuron."""
     text = " x ".join(map(str, sizes))
     fits = len(at) == len(sizes) and all(
         isinstance(n, int) and n >= 0 and not (isinstance(size, int) and n >= size)
