@@ -97,7 +97,14 @@ def summary(
     ways = zip(*(region.counts.values() for region in regions), strict=True)
     united = [first.mapped(analysis.unite, *others) for first, *others in ways]
     rows, totals = _row_table(regions[0], united, fields)
-    table = Summary(rows, _inputs(analysis), *totals, analysis.verdict.accepts, padded_taps)
+    inputs = {}
+    for name in analysis.regions[0].network.inputs:
+        shapes = [
+            map(region.substitute, shape_of(region.network.inputs[name]))
+            for region in analysis.regions
+        ]
+        inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
+    table = Summary(rows, inputs, *totals, analysis.verdict.accepts, padded_taps)
     if point is None:
         return table
     region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
@@ -154,23 +161,6 @@ def _layer_counts(layer: Layer, substitute: Substitute, padded_taps: bool) -> _C
     learnt = any(layer.fixed[product.kernels])
     macs = if_known(lambda: product.macs(eqn, substitute, padded_taps))
     return _Counts(output, times, macs, product.weights(eqn, substitute) if learnt else None)
-
-
-def _inputs(analysis: NetworkAnalysis) -> dict[str, tuple[Any, ...]]:
-    """The shapes of the inputs, by name."""
-    shapes = [
-        {
-            name: tuple(map(region.substitute, shape_of(var)))
-            for name, var in region.network.inputs.items()
-        }
-        for region in analysis.regions
-    ]
-    return {
-        name: tuple(
-            analysis.unite(*sizes) for sizes in zip(*(s[name] for s in shapes), strict=True)
-        )
-        for name in shapes[0]
-    }
 
 
 def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:

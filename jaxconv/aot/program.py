@@ -9,14 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import (
     Evaluator,
     FlowKind,
     Interpreter,
     Scope,
     bind_equation,
-    equations,
     shape_of,
     variables,
 )
@@ -98,9 +97,16 @@ def prepared(closed: ClosedJaxpr) -> Prepared:
     read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
     needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
     values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    values |= _computed(
-        jaxpr.replace(eqns=early, invars=[], outvars=[v for v in needed if v in made]), values
-    )
+    # All in one program, so that what none of them needs is not computed.
+    inputs = {v for eqn in early for v in variables(eqn.invars)}
+    taken = [v for v in jaxpr.constvars if v in inputs]
+    wanted = [v for v in needed if v in made]
+    program = jaxpr.replace(eqns=early, constvars=taken, invars=[], outvars=wanted)
+    run = jax.jit(lambda given: Evaluator().run(program, given, []))
+    arrays = run([values[v] for v in taken]) if wanted else []
+    for number, array in enumerate(arrays):  # one by one: each is there twice for a moment only
+        arrays[number] = in_large_pages(array)
+    values.update(zip(wanted, arrays, strict=True))
     rest = jaxpr.replace(eqns=late, constvars=needed)
     return Prepared(
         [jax.numpy.asarray(values[v]) for v in needed],
@@ -131,17 +137,6 @@ class _Splitter(Interpreter[bool]):
 
 def _numbers(of: Iterable[Any]) -> int:
     return sum(prod(shape_of(v)) for v in of)
-
-
-def _computed(jaxpr: Jaxpr, values: Values) -> Values:
-    """Compute some variables in one program; what none of them needs is not computed."""
-    inputs = {v for eqn in equations(jaxpr, recursive=False) for v in variables(eqn.invars)}
-    part = jaxpr.replace(constvars=[v for v in jaxpr.constvars if v in inputs])
-    run = jax.jit(lambda given: Evaluator().run(part, given, []))
-    made = run([values[v] for v in part.constvars]) if part.outvars else []
-    for number, array in enumerate(made):  # one by one: each is there twice for a moment only
-        made[number] = in_large_pages(array)
-    return dict(zip(variables(part.outvars), made, strict=True))
 
 
 def in_large_pages(array: jax.Array) -> jax.Array:
