@@ -30,11 +30,11 @@ class Value:
     """What a value in a trace comes from.
 
     Attributes:
-        sources: one, or several behind branches; none for numbers that nothing is learnt from.
-        partial: whether it is one slice of its sources, or a stack of many.
+        producers: one, or several behind branches; none for numbers that nothing is learnt from.
+        partial: whether it is one slice of theirs, or a stack of many.
     """
 
-    sources: tuple["Source", ...] = ()
+    producers: tuple["Producer", ...] = ()
     partial: bool = False
 
 
@@ -53,7 +53,7 @@ class Operation:
     inputs: tuple[Value, ...]
 
 
-Source = Operation | Input | Parameter
+Producer = Operation | Input | Parameter
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,18 @@ def dataflow(closed: ClosedJaxpr, roles: Iterable[tuple[str, ...] | None]) -> Da
         The operations, with what each of them takes.
     """
     inputs: list[Input] = []
-    sources: list[Source | None] = []
+    producers: list[Producer | None] = []
     for role, variable in zip(roles, closed.jaxpr.invars, strict=True):
         if role is None:
             inputs.append(Input(f"input {len(inputs) + 1}" if inputs else "input", variable))
-            sources.append(inputs[-1])
+            producers.append(inputs[-1])
         else:
             parameter = _parameter(role, variable.aval.dtype, shape_of(variable))
-            sources.append(parameter if role else None)
+            producers.append(parameter if role else None)
     reader = _Reader()
-    reader.run(closed.jaxpr, closed.consts, [_value(source) for source in sources])
-    known = (*sources, *(reader.constants.values()))
-    parameters = tuple(source for source in known if isinstance(source, Parameter))
+    reader.run(closed.jaxpr, closed.consts, [*map(_value, producers)])
+    known = (*producers, *reader.constants.values())
+    parameters = tuple(one for one in known if isinstance(one, Parameter))
     return Dataflow(tuple(inputs), parameters, tuple(reader.operations))
 
 
@@ -103,8 +103,8 @@ def _parameter(path: tuple[str, ...], dtype: Any, shape: Sequence[int]) -> Param
     return Parameter(path, prod(shape)) if jnp.issubdtype(dtype, jnp.inexact) else None
 
 
-def _value(source: Source | None) -> Value:
-    return Value() if source is None else Value((source,))
+def _value(producer: Producer | None) -> Value:
+    return Value() if producer is None else Value((producer,))
 
 
 class _Reader(Interpreter[Value]):
@@ -151,5 +151,5 @@ class _Reader(Interpreter[Value]):
 
     def join(self, one: Value, other: Value, atom: Atom) -> Value:
         del atom
-        sources = tuple(dict.fromkeys((*one.sources, *other.sources)))
-        return Value(sources, one.partial or other.partial)
+        producers = tuple(dict.fromkeys((*one.producers, *other.producers)))
+        return Value(producers, one.partial or other.partial)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.analysis.feature_maps import values_at
-from jaxconv.analysis.network import Network
 from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
 from jaxconv.errors import Diagnostic, ValidationError, public_api
 from jaxconv.jaxpr.interpreter import shape_of
@@ -92,23 +91,17 @@ def effective_receptive_field(
     position = tuple(n // 2 for n in field.map) if at is None else tuple(at)
     field.box(*position)  # which refuses a position outside the map
     network = analysis.networks.regions[0].network
-    gradient = _gradient(network, field, jax.tree.leaves(pure(fn, args)[1]), position)
+    refs = {field.layer: network.maps()[field.layer]}
+    leaves = jax.tree.leaves(pure(fn, args)[1])
+    image = network.closed.jaxpr.invars.index(network.image())
+
+    def neurons(pixels: jax.Array) -> jax.Array:
+        inputs = [pixels if index == image else leaf for index, leaf in enumerate(leaves)]
+        values = values_at(network, refs, inputs)[field.layer]
+        return jnp.sum(field.neurons(values, position))
+
+    gradient = jax.jit(jax.grad(neurons))
     rng, shape = np.random.default_rng(seed), shape_of(network.image())
     total = sum(np.abs(gradient(jnp.asarray(rng.normal(size=shape)))) for _ in range(inputs))
     others = tuple(axis for axis in range(len(shape)) if axis not in field.pixels)
     return EffectiveField(np.asarray(total).mean(others) / inputs, field, position)
-
-
-def _gradient(
-    network: Network, field: ReceptiveField, leaves: Sequence[jax.Array], position: tuple[int, ...]
-) -> Callable[[jax.Array], jax.Array]:
-    """The gradient of the neurons at one position, summed up, with respect to the image."""
-    refs = {field.layer: network.maps()[field.layer]}
-    image = network.closed.jaxpr.invars.index(network.image())
-
-    def neuron(pixels: jax.Array) -> jax.Array:
-        given = [pixels if index == image else leaf for index, leaf in enumerate(leaves)]
-        values = values_at(network, refs, given)[field.layer]
-        return jnp.sum(field.neurons(values, position))
-
-    return jax.jit(jax.grad(neuron))

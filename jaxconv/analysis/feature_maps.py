@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.analysis.network import Network
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.network_reader import read_network
 from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var, dce_jaxpr, jaxpr_as_fun
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import (
@@ -142,7 +142,7 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
     """
     call, given = pure(fn, args)
     closed = jax.make_jaxpr(call)(*given, **kwargs)
-    network = read(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
+    network = read_network(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
     return TracedCall(network, jax.tree.leaves((given, kwargs)))
 
 

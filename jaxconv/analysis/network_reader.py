@@ -7,33 +7,29 @@ was taken of is no layer.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxconv.analysis.dataflow import Dataflow, Operation, Source, Value, dataflow
+from jaxconv.analysis.argument_roles import argument_roles
+from jaxconv.analysis.dataflow import Dataflow, Operation, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
 from jaxconv.jaxpr.interpreter import (
-    FlowKind,
     Scope,
     ValueRef,
-    control_flow,
     equations,
     fresh,
     subjaxprs,
 )
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.source import origin_of_equation
-from jaxconv.symbolic.specs import Spec
 
 
-def read(closed: ClosedJaxpr, template: Any) -> Network:
+def read_network(closed: ClosedJaxpr, template: Any) -> Network:
     """Read a trace as a network.
 
     Args:
@@ -43,13 +39,24 @@ def read(closed: ClosedJaxpr, template: Any) -> Network:
     Returns:
         The layers of the trace, and which feeds which.
     """
-    graph = dataflow(closed, _roles(template))
-    grouping = _Grouping()
-    grouping.contents.update((one, Content((Core("input", one.name),))) for one in graph.inputs)
-    grouping.contents.update((one, Content((), (one,))) for one in graph.parameters)
-    for operation in graph.operations:
-        grouping.add(operation)
-    return _network(closed, graph, grouping)
+    graph = dataflow(closed, argument_roles(template))
+    grouping = _Grouping(graph)
+    layers = _final_layers(graph, grouping)
+    rows = [core for core in grouping.cores if core not in grouping.merged]
+    scopes = (core.operation.scope if core.operation else Scope() for core in rows)
+    return Network(
+        closed,
+        _nested(
+            [(scope.alternatives(), layers[core]) for scope, core in zip(scopes, rows, strict=True)]
+        ),
+        {layers[core].name: layers[core] for core in rows},
+        {
+            name: NamedValue(ref, core and layers[core])
+            for name, (ref, core) in grouping.named_values.items()
+        },
+        {one.name: one.var for one in graph.inputs},
+        tuple(one for one in graph.parameters if one not in grouping.owners),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,39 +105,51 @@ class _Grouping:
         named_values: the values that the function names, with the core they belong to, if any.
     """
 
-    def __init__(self) -> None:
-        self.contents: dict[Source, Content] = {}
+    def __init__(self, graph: Dataflow) -> None:
+        self.contents: dict[Producer, Content] = {
+            **{one: Content((Core("input", one.name),)) for one in graph.inputs},
+            **{one: Content((), (one,)) for one in graph.parameters},
+        }
         self.cores: list[Core] = []
         self.merged: dict[Core, Core] = {}
         self.owners: dict[Parameter, Core] = {}
         self.ends: dict[Core, Operation] = {}
         self.names: dict[Core, str] = {}
         self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
+        for operation in graph.operations:
+            self.contents[operation] = self._add(operation)
 
-    def add(self, operation: Operation) -> None:
-        """Begin a layer with an operation, or let it belong to those that feed it."""
-        record, inputs = record_of(operation.eqn), [*map(self._content, operation.inputs)]
-        kind = record.kind or ("unknown" if _multiplies_unseen(operation.eqn) else "")
+    def _add(self, operation: Operation) -> Content:
+        """Begin a layer with an operation, or let it belong to the layers that feed it."""
+        eqn, record = operation.eqn, record_of(operation.eqn)
+        inputs = [
+            Content(
+                _unique(self.contents[one].cores for one in value.producers),
+                _unique(self.contents[one].parameters for one in value.producers),
+                not value.partial and all(self.contents[one].whole for one in value.producers),
+            )
+            for value in operation.inputs
+        ]
+        # Where jaxprs inside multiply, it is not known how often they run.
+        inner = (step for jaxpr in subjaxprs(eqn) for step in equations(jaxpr))
+        multiplies = any(record_of(step).macs is not None for step in inner)
+        kind = record.kind or ("unknown" if multiplies else "")
         always = kind == "unknown" or record.macs is not None
         if kind and (always or any(content.cores for content in inputs)):
-            content = self._begin_layer(kind, operation, inputs)
-        else:
-            content = self._follow(operation, inputs)
-            if operation.eqn.primitive.name == "name":
-                self._name_value(operation, content)
-        self.contents[operation] = content
+            return self._begin_layer(kind, operation, inputs)
+        content = self._follow(operation, inputs)
+        if eqn.primitive.name == "name":  # its layer has this name from now on
+            name = fresh(eqn.params["name"], self.named_values)
+            alone = len(content.cores) == 1 and self._is_whole(content)
+            core = content.cores[0] if alone and content.cores[0].kind != "input" else None
+            self.named_values[name] = (operation.scope.ref(eqn.outvars[0]), core)
+            if core is not None:
+                self.names[core] = name
+        return content
 
     def root(self, core: Core) -> Core:
         """The core itself, or the one that it is a statistic of."""
         return self.root(self.merged[core]) if core in self.merged else core
-
-    def _content(self, value: Value) -> Content:
-        contents = [self.contents[source] for source in value.sources]
-        return Content(
-            _unique(content.cores for content in contents),
-            _unique(content.parameters for content in contents),
-            not value.partial and all(content.whole for content in contents),
-        )
 
     def _is_whole(self, content: Content) -> bool:
         """Whether it has every number of its layers, and is not a statistic of them."""
@@ -205,25 +224,9 @@ class _Grouping:
         for source in core.sources:
             self._merge(source, root)
 
-    def _name_value(self, operation: Operation, content: Content) -> None:
-        """Take down a named value; its layer has the name from now on."""
-        name = fresh(operation.eqn.params["name"], self.named_values)
-        core = content.cores[0] if len(content.cores) == 1 and self._is_whole(content) else None
-        core = None if core is None or core.kind == "input" else core
-        ref = ValueRef(operation.scope.calls, operation.eqn.outvars[0])
-        self.named_values[name] = (ref, core)
-        if core is not None:
-            self.names[core] = name
-
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
-
-
-def _multiplies_unseen(eqn: JaxprEqn) -> bool:
-    """Whether jaxprs inside an equation multiply: how often they run is not known."""
-    inner = (step for jaxpr in subjaxprs(eqn) for step in equations(jaxpr))
-    return any(record_of(step).macs is not None for step in inner)
 
 
 def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
@@ -244,26 +247,8 @@ def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
     return layer or module or str(origins[0]) or operation.eqn.primitive.name
 
 
-def _network(closed: ClosedJaxpr, graph: Dataflow, grouping: _Grouping) -> Network:
-    """Build the layers, with their final names, parameters and maps."""
-    layers = _layers(graph, grouping)
-    rows = [core for core in grouping.cores if core not in grouping.merged]
-    named = {
-        name: NamedValue(ref, core and layers[core])
-        for name, (ref, core) in grouping.named_values.items()
-    }
-    return Network(
-        closed,
-        _nested([(_branches(core.operation), layers[core]) for core in rows if core.operation]),
-        {layers[core].name: layers[core] for core in rows},
-        named,
-        {one.name: one.var for one in graph.inputs},
-        tuple(one for one in graph.parameters if one not in grouping.owners),
-    )
-
-
-def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
-    """Make a layer of each core."""
+def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
+    """Make a layer of each core, with its final name, parameters and map."""
     layers = {
         grouping.contents[one].cores[0]: Layer("input", one.name, one.var.aval)
         for one in graph.inputs
@@ -285,95 +270,29 @@ def _layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
             end.eqn.outvars[0].aval,
             operation.eqn,
             operation.scope.calls,
-            ValueRef(end.scope.calls, end.eqn.outvars[0]),
+            end.scope.ref(end.eqn.outvars[0]),
             tuple(layers[source] for source in dict.fromkeys(map(grouping.root, core.sources))),
-            tuple(_lengths(operation.scope)),
+            operation.scope.iterations(),
             tuple(parameters.get(core, ())),
             core.fixed,
         )
     return layers
 
 
-def _lengths(scope: Scope) -> Iterator[Any]:
-    """How often each scan around an operation runs."""
-    for flow in filter(None, map(control_flow, scope.calls)):
-        if flow.length is not None:
-            yield flow.length
+Alternatives = tuple[tuple[tuple[JaxprEqn, ...], int], ...]  # as a Scope has them
 
 
-Branch = tuple[tuple[JaxprEqn, ...], int]  # the calls around a branch, and which one it is
-
-
-def _branches(operation: Operation) -> tuple[Branch, ...]:
-    """The branches that an operation is in, the outermost first."""
-    calls, numbers = operation.scope
-    kinds = [(flow := control_flow(call)) and flow.kind for call in calls]
-    return tuple(
-        (calls[: depth + 1], numbers[depth])
-        for depth, kind in enumerate(kinds)
-        if kind is FlowKind.BRANCHES
-    )
-
-
-def _nested(entries: Sequence[tuple[tuple[Branch, ...], Layer]]) -> Layers:
+def _nested(entries: Sequence[tuple[Alternatives, Layer]]) -> Layers:
     """Put the layers of branches into conditionals."""
-    found: list[Layer | Conditional] = []
+    layers: list[Layer | Conditional] = []
     for calls, group in groupby(entries, lambda entry: entry[0][0][0] if entry[0] else None):
         inside = [*group]
         if calls is None:
-            found += [layer for _, layer in inside]
-        else:
-            numbers = range(len(calls[-1].params["branches"]))
-            found.append(
-                Conditional(
-                    tuple(
-                        _nested([(path[1:], one) for path, one in inside if path[0][1] == number])
-                        for number in numbers
-                    )
-                )
-            )
-    return tuple(found)
-
-
-def _roles(template: Any) -> Iterator[tuple[str, ...] | None]:
-    """For each array among the arguments: its path if it is a parameter, None if an input.
-
-    An empty path is that of state. Without any spec the last argument with an array of some axes
-    is the input; beside an NNX module all are.
-    """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_leaf)
-    specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
-    module = isinstance(template[0], nnx.State) if template else False
-    arrays = [] if specs else [_key(path[0]) for path, leaf in leaves if _has_axes(leaf)]
-    images = arrays[-1] if arrays else None
-    for path, leaf in leaves:
-        argument, *steps = (_key(step) for step in path)
-        given = isinstance(leaf, Spec) or argument == images or (module and argument != "0")
-        count = 1 if isinstance(leaf, Spec) else len(jax.tree.leaves(leaf))
-        for _ in range(count):
-            yield None if given else _path(template[int(argument)], leaf, argument, steps)
-
-
-def _has_axes(leaf: Any) -> bool:
-    return any(map(jnp.ndim, jax.tree.leaves(leaf)))
-
-
-def _is_leaf(value: Any) -> bool:
-    return isinstance(value, Spec | nnx.Variable)
-
-
-def _path(home: Any, leaf: Any, argument: str, steps: list[str]) -> tuple[str, ...]:
-    """The path of a parameter, without what every one begins with; of state an empty one."""
-    if isinstance(leaf, nnx.Variable):
-        return tuple(steps) if isinstance(leaf, nnx.Param) else ()
-    if isinstance(home, dict) and "params" in home:  # the variables of Linen
-        return tuple(steps[1:]) if steps[0] == "params" else ()
-    return tuple(step.replace("/", ".") for step in steps) or (argument,)
-
-
-def _key(step: Any) -> str:
-    """One step of a path, as text."""
-    for attribute in ("key", "name", "idx"):
-        if hasattr(step, attribute):
-            return str(getattr(step, attribute))
-    return str(step)
+            layers += [layer for _, layer in inside]
+            continue
+        branches = (
+            _nested([(path[1:], layer) for path, layer in inside if path[0][1] == number])
+            for number in range(len(calls[-1].params["branches"]))
+        )
+        layers.append(Conditional(tuple(branches)))
+    return tuple(layers)

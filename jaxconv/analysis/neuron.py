@@ -1,6 +1,6 @@
 """One neuron of any network: what it sees, its weights, their sum, and what becomes of it."""
 
-import functools
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from jaxconv.analysis.feature_maps import TracedCall, trace_call
 from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow, operation_names
 from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, pooled, reader
-from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
+from jaxconv.analysis.receptive_field import receptive_field
 from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
@@ -62,28 +62,27 @@ class Neuron:
     box: Box | None
 
     def __str__(self) -> str:
-        return "\n  ".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
         position = f" at {self.at}" if self.at else ""
-        yield f"{self.layer}, channel {self.channel}{position}"
+        lines = [f"{self.layer}, channel {self.channel}{position}"]
         sides = " x ".join(map(str, self.patch.shape))
-        yield f"sees {sides} numbers of {' and '.join(self.sources)}"
+        lines.append(f"sees {sides} numbers of {' and '.join(self.sources)}")
         if self.box is not None and len(self.box) == 2:
             (top, bottom), (left, right) = self.box
-            yield f"and so pixels y = {top} to {bottom - 1}, x = {left} to {right - 1} of the image"
+            pixels = f"y = {top} to {bottom - 1}, x = {left} to {right - 1}"
+            lines.append(f"and so pixels {pixels} of the image")
         count = f"{self.patch.size:,} numbers"
         if self.pre is None:
-            yield f"the {self.kind} of {count} = {pooled(self.kind, self.patch):.6g}"
+            lines.append(f"the {self.kind} of {count} = {pooled(self.kind, self.patch):.6g}")
         else:
             bias = f"; + bias {self.bias:.6g} = {self.pre:.6g}" if self.bias else ""
-            yield f"{self.patch.size:,} weights . {count} = {self.pre - self.bias:.6g}{bias}"
+            product = f"{self.pre - self.bias:.6g}"
+            lines.append(f"{self.patch.size:,} weights . {count} = {product}{bias}")
         if self.then:
             many = len(self.then) > 4
             names = ", ".join(self.then[:3] if many else self.then)
             more = f" and {len(self.then) - 3} more" if many else ""
-            yield f"{names}{more} -> {self.value:.6g}"
-        yield f"in the feature map: {self.map_value:.6g}"
+            lines.append(f"{names}{more} -> {self.value:.6g}")
+        return "\n  ".join([*lines, f"in the feature map: {self.map_value:.6g}"])
 
 
 @public_api
@@ -134,7 +133,7 @@ def neuron(
     """
     traced = trace_call(fn, *args)
     network = traced.network
-    name, wanted, reading = _layer(network, layer)
+    name, wanted, reading = _readable_layer(network, layer)
     shape = shape_of(reading.eqn.outvars[0])
     at = tuple(at)
     sides = reading.axes.sizes(shape)
@@ -144,14 +143,16 @@ def neuron(
     steps, everywhere = (
         follow(network, wanted, end, image, positions, channel) for positions in (at, grid)
     )
-    number = _number(traced, reading, steps, everywhere[-1].index)
+    number = _by_hand(traced, reading, steps, everywhere[-1].index)
     sources = tuple(source.name for source in wanted.sources)
-    sees = functools.partial(receptive_field, fn, *args, layer=name, layout=layout)
-    box = _box(sees, at, sides.pixels)
+    box = None
+    with contextlib.suppress(ShapeError):  # what it sees may be unknown
+        field = receptive_field(fn, *args, layer=name, layout=layout)
+        box = field.box(*at) if field.map == sides.pixels else None  # else the layout is wrong
     return Neuron(name, at, channel, image, reading.kind, sources, **number, box=box)
 
 
-def _number(
+def _by_hand(
     traced: TracedCall,
     reading: PatchReader,
     steps: Sequence[PathStep],
@@ -183,7 +184,7 @@ def _number(
     }
 
 
-def _layer(network: Network, layer: str | int) -> tuple[str, Layer, PatchReader]:
+def _readable_layer(network: Network, layer: str | int) -> tuple[str, Layer, PatchReader]:
     """The layer that a user means, and how to read it."""
     known = [name for name in network.maps() if _reading(network, name)]
     if not known:
@@ -217,32 +218,17 @@ def _place_diagnostics(
     wrong = f"at is {at}, but {name} {size}."
     if len(at) != len(axes):
         yield Diagnostic(wrong, f"pass at=({', '.join(axes)}{',' * (len(axes) == 1)}).")
-    elif not all(map(_within, at, sides.pixels)):
+    elif not all(map(_is_index, at, sides.pixels)):
         ends = (f"{axis} from 0 to {n - 1}" for axis, n in zip(axes, sides.pixels, strict=True))
         yield Diagnostic(wrong, f"pass {' and '.join(ends)}.")
     given = {"channel": (channel, sides.channels), "image": (image, sides.images)}
     for argument, (number, count) in given.items():
-        if not _within(number, count):
+        if not _is_index(number, count):
             some = f"{count} {argument}s" if count > 1 else f"one {argument}"
             wrong = f"{argument} is {number}, but {name} has {some}."
             yield Diagnostic(wrong, f"pass {argument}={' from 0 to ' * (count > 1)}{count - 1}.")
 
 
-def _within(number: Any, count: int) -> bool:
+def _is_index(number: Any, count: int) -> bool:
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     return whole and number in range(count)
-
-
-def _box(find: Callable[[], ReceptiveField], at: Index, pixels: Index) -> Box | None:
-    """The pixels that a neuron sees; None where that is not known.
-
-    Args:
-        find: finds the receptive field of its layer.
-        at: its position.
-        pixels: the neurons along each axis of its map; a map of others shows a wrong layout.
-    """
-    try:
-        field = find()
-        return field.box(*at) if field.map == pixels else None
-    except ShapeError:
-        return None

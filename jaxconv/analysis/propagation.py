@@ -195,7 +195,7 @@ class Propagator(Interpreter[Seen]):
         def change(axis_field: AxisField, axis: int) -> AxisField:
             return axis_field.move(axis - 1) if axis else axis_field.collapse(shape[0], exact=False)
 
-        return _moved(value, change, shape, self.shape(inner))
+        return _with_axes(value, change, shape, self.shape(inner))
 
     def stacked(self, value: Seen, outer: Atom, inner: Atom) -> Seen:
         """Of what is stacked, each iteration may have seen what any of them has.
@@ -209,7 +209,7 @@ class Propagator(Interpreter[Seen]):
         def change(axis_field: AxisField, axis: int) -> AxisField:
             return axis_field.move(axis + 1)
 
-        return _moved(value, change, self.shape(inner), self.shape(outer))
+        return _with_axes(value, change, self.shape(inner), self.shape(outer))
 
     def join(self, one: Seen, other: Seen, atom: Atom) -> Seen:
         """What is seen in either case.
@@ -221,7 +221,7 @@ class Propagator(Interpreter[Seen]):
         """
         if one.field is None or other.field is None:
             return Seen(other.field if one.field is None else one.field)
-        if _same(one, other):
+        if _see_the_same(one, other):
             pairs = zip(one.field, other.field, strict=True)
             return Seen(
                 tuple(a if a.pattern == b.pattern else replace(a, pattern=None) for a, b in pairs)
@@ -242,7 +242,7 @@ class Propagator(Interpreter[Seen]):
             known: whether each iteration counts; then the patterns must be the same, too.
         """
         return all(
-            _same(one, other) and (not known or _patterns(one) == _patterns(other))
+            _see_the_same(one, other) and (not known or _patterns(one) == _patterns(other))
             for one, other in zip(before, after, strict=True)
         )
 
@@ -269,7 +269,7 @@ def _fields_only(values: Sequence[Seen]) -> list[Seen]:
     return [Seen(value.field) for value in values]
 
 
-def _moved(
+def _with_axes(
     value: Seen,
     change: Callable[[AxisField, int], AxisField],
     shape: Sequence[Any],
@@ -280,7 +280,7 @@ def _moved(
     return Seen(tuple(change_axis(axis_field, change, shape, out) for axis_field in value.field))
 
 
-def _same(one: Seen, other: Seen) -> bool:
+def _see_the_same(one: Seen, other: Seen) -> bool:
     """Whether two values see the same."""
     if one.field is None or other.field is None:
         return one.field is other.field

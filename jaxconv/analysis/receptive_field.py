@@ -72,8 +72,8 @@ class ReceptiveField:
         Raises:
             ShapeError: a place outside the map, or a box that is not known.
         """
-        raise_if(_no_place(self.layer, at, self.map))
-        positions = dict(zip(_axes(self._field), at, strict=True)) | {None: 0}
+        raise_if(_position_diagnostics(self.layer, at, self.map))
+        positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
         box: list[Interval] = []
         for axis_field, size in zip(self._field, self.image, strict=True):
             interval = _interval(axis_field, positions[axis_field.axis], size if clip else None)
@@ -94,21 +94,28 @@ class ReceptiveField:
         Returns:
             An array of all channels and images.
         """
-        positions = dict(zip(_axes(self._field), at, strict=True))
+        positions = dict(zip(_map_axes(self._field), at, strict=True))
         return values[tuple(positions.get(axis, slice(None)) for axis in range(values.ndim))]
 
     def short(self) -> str:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
         if not self.map and all(axis_field.axis is None for axis_field in self._field):
             return "whole image"
-        size, stride = (_alike(numbers) for numbers in (self.size, self.stride))
-        return f"{'' if self.exact else '<='}{size}/{stride}"
+        texts = []
+        for numbers in (self.size, self.stride):
+            each = [
+                f"{float(n):.2g}" if isinstance(n, Fraction) else _pixels_text(n) for n in numbers
+            ]
+            texts.append(each[0] if len(set(each)) == 1 else "x".join(each))
+        return f"{'' if self.exact else '<='}{'/'.join(texts)}"
 
     def __str__(self) -> str:
         if not self.map:
             return f"{self.layer}: {self.short()}, the same for each neuron"
-        size, stride = (" x ".join(map(_text, numbers)) for numbers in (self.size, self.stride))
-        offset = ", ".join(map(_text, self.offset))
+        size, stride = (
+            " x ".join(map(_pixels_text, numbers)) for numbers in (self.size, self.stride)
+        )
+        offset = ", ".join(map(_pixels_text, self.offset))
         about = "" if self.exact else "at most "
         return f"{self.layer}: {about}{size} pixels, stride {stride}, from {offset}"
 
@@ -175,7 +182,10 @@ class FieldAnalysis:
     def __init__(self, networks: NetworkAnalysis, layout: str | None = None) -> None:
         self.networks = networks
         self._pixels = _pixel_axes(layout, networks.regions[0])
-        self._fields = [_fields(region, self._pixels) for region in networks.regions]
+        self._fields = []  # of each layer, for each region of the sizes
+        for region in networks.regions:
+            fields, maps = _propagated(region, self._pixels), region.network.maps().items()
+            self._fields.append({name: fields[ref] for name, ref in maps if ref in fields})
         image = self._united([_image_shape(region) for region in networks.regions])
         self._image = tuple(image[axis] for axis in self._pixels)
 
@@ -212,8 +222,13 @@ class FieldAnalysis:
             tuple(axis_field.pattern and axis_field.pattern.size for axis_field in field),
             tuple(axis_field.pattern and axis_field.pattern.stride for axis_field in field),
             tuple(axis_field.pattern and axis_field.pattern.offset for axis_field in field),
-            all(map(_is_exact, per_region)),
-            tuple(shape[axis] for axis in _axes(field)),
+            # Of all channels together.
+            all(
+                one.exact and one.mixed not in _map_axes(field)
+                for field in per_region
+                for one in field
+            ),
+            tuple(shape[axis] for axis in _map_axes(field)),
             self._image,
             self._pixels,
             field,
@@ -237,13 +252,7 @@ class FieldAnalysis:
         return tuple(self.networks.unite(*sizes) for sizes in zip(*ways, strict=True))
 
 
-def _is_exact(axis_fields: Field) -> bool:
-    """Whether the neurons at each place, of all channels together, see all that is said."""
-    axes = _axes(axis_fields)
-    return all(axis_field.exact and axis_field.mixed not in axes for axis_field in axis_fields)
-
-
-def _axes(axis_fields: Field) -> list[int]:
+def _map_axes(axis_fields: Field) -> list[int]:
     """The axes of a map along which its neurons see different pixels."""
     return list(
         dict.fromkeys(axis_field.axis for axis_field in axis_fields if axis_field.axis is not None)
@@ -273,12 +282,6 @@ def analyze_fields(
 def _image_shape(region: RegionNetwork) -> tuple[Any, ...]:
     """The shape of the image: the first input that may be one."""
     return tuple(map(region.substitute, shape_of(region.network.image())))
-
-
-def _fields(region: RegionNetwork, pixels: Sequence[int]) -> dict[str, Field]:
-    """What each layer sees in one region of the sizes."""
-    fields, maps = _propagated(region, pixels), region.network.maps().items()
-    return {name: fields[ref] for name, ref in maps if ref in fields}
 
 
 def _propagated(region: RegionNetwork, pixels: Sequence[int]) -> dict[ValueRef, Field]:
@@ -320,23 +323,25 @@ def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
 
 
-def _interval(axis_field: AxisField, place: int, image: Any) -> Interval | None:
+def _interval(axis_field: AxisField, position: int, image: Any) -> Interval | None:
     """What one neuron sees along one axis, cut at the image if that is given."""
     if image is not None and axis_field.bounds is not None:
-        first, end = (int(ends[place if len(ends) > 1 else 0]) for ends in axis_field.bounds)
+        first, end = (int(ends[position if len(ends) > 1 else 0]) for ends in axis_field.bounds)
         return (0, 0) if first == NO_PIXEL else (first, end)
     if axis_field.pattern is None or not (image is None or axis_field.everywhere):
         return None
-    first, end = axis_field.pattern.at(place) or (0, 0)
-    return (first, end) if image is None else (_within(first, image), _within(end, image))
+    first, end = axis_field.pattern.at(position) or (0, 0)
+    return (first, end) if image is None else (_clipped(first, image), _clipped(end, image))
 
 
-def _within(pixel: Any, image: Any) -> Any:
+def _clipped(pixel: Any, image: Any) -> Any:
     return extreme("min", extreme("max", pixel, 0), image)
 
 
-def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[Diagnostic]:
-    """What is wrong with the place of a neuron."""
+def _position_diagnostics(
+    layer: str, at: Sequence[Any], sizes: Sequence[Any]
+) -> Iterable[Diagnostic]:
+    """What is wrong with the position of a neuron."""
     text = " x ".join(map(str, sizes))
     fits = len(at) == len(sizes) and all(
         isinstance(n, int) and n >= 0 and not (isinstance(size, int) and n >= size)
@@ -357,11 +362,5 @@ def _no_place(layer: str, at: Sequence[Any], sizes: Sequence[Any]) -> Iterable[D
     )
 
 
-def _alike(numbers: Sequence[Pixels]) -> str:
-    """One number where all are the same."""
-    texts = [f"{float(n):.2g}" if isinstance(n, Fraction) else _text(n) for n in numbers]
-    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
-
-
-def _text(number: Pixels) -> str:
+def _pixels_text(number: Pixels) -> str:
     return "?" if number is None else str(number)

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import islpy as isl
 import numpy as np
 
 from jaxconv.analysis.network import Network
-from jaxconv.analysis.network_reader import read
+from jaxconv.analysis.network_reader import read_network
 from jaxconv.errors import Diagnostic, raise_if
 from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.check import explore_sizes
@@ -20,8 +20,6 @@ from jaxconv.prover.verdict import Verdict
 from jaxconv.symbolic.domains import SizePart, unite
 from jaxconv.symbolic.size import Size, transfer
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
         [
             RegionNetwork(
                 region,
-                read(region.closed, exploration.subject.arguments),
+                read_network(region.closed, exploration.subject.arguments),
                 _substitution(region.sizes),
             )
             for region in exploration.regions
@@ -106,7 +104,7 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
     )
 
 
-def if_known(compute: Callable[[], T]) -> T | None:
+def if_known(compute: Callable[[], Any]) -> Any:
     """Compute a number or a formula.
 
     Args:

@@ -21,7 +21,7 @@ from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import extreme
 
-Fields = Mapping[str, ReceptiveField]
+FieldsByName = Mapping[str, ReceptiveField]
 
 
 @public_api
@@ -83,16 +83,34 @@ def summary(
         (b, h//2, w//2, 64)
     """
     analysis = analyze(fn, *args, where=where)
-    regions = [_count_region(region, padded_taps) for region in analysis.regions]
+    regions = []
+    for region in analysis.regions:
+        layers = region.network.rows.values()
+        counts = {layer: _layer_counts(layer, region.substitute, padded_taps) for layer in layers}
+        regions.append(_RegionCounts(region, counts))
     raise_if(_different_layers(regions))
     point = None if at is None else dict(at)
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
-    fields = _fields(analysis, layout)
-    rows, totals = _united(analysis, regions, fields)
-    table = Summary(rows, _inputs(analysis), *totals, analysis.verdict.accepts, padded_taps)
+    fields = _row_fields(analysis, layout)
+    # Factors are united, then multiplied: (h + 1)//2 covers even and odd h, a product of two such
+    # formulas for either cannot be found from those for both.
+    ways = zip(*(region.counts.values() for region in regions), strict=True)
+    united = [first.mapped(analysis.unite, *others) for first, *others in ways]
+    rows, totals = _row_table(regions[0], united, fields)
+    inputs = {}
+    for name in analysis.regions[0].network.inputs:
+        shapes = [
+            map(region.substitute, shape_of(region.network.inputs[name]))
+            for region in analysis.regions
+        ]
+        inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
+    table = Summary(rows, inputs, *totals, analysis.verdict.accepts, padded_taps)
     if point is None:
         return table
-    numbers, sums = _numbers(regions, point, fields)
+    region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
+    number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
+    numbered = [counts.mapped(number) for counts in region.counts.values()]
+    numbers, sums = _row_table(region, numbered, fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
 
 
@@ -133,14 +151,7 @@ class _RegionCounts(NamedTuple):
     counts: dict[Layer, _Counts]
 
 
-def _count_region(region: RegionNetwork, padded_taps: bool) -> _RegionCounts:
-    layers = region.network.rows.values()
-    return _RegionCounts(
-        region, {layer: _count(layer, region.substitute, padded_taps) for layer in layers}
-    )
-
-
-def _count(layer: Layer, substitute: Substitute, padded_taps: bool) -> _Counts:
+def _layer_counts(layer: Layer, substitute: Substitute, padded_taps: bool) -> _Counts:
     eqn = layer.eqn
     assert eqn is not None
     output, times = (tuple(map(substitute, sizes)) for sizes in (layer.output.shape, layer.times))
@@ -154,24 +165,7 @@ def _count(layer: Layer, substitute: Substitute, padded_taps: bool) -> _Counts:
     return _Counts(output, times, macs, weights)
 
 
-def _inputs(analysis: NetworkAnalysis) -> dict[str, tuple[Any, ...]]:
-    """The shapes of the inputs, by name."""
-    shapes = [
-        {
-            name: tuple(map(region.substitute, shape_of(var)))
-            for name, var in region.network.inputs.items()
-        }
-        for region in analysis.regions
-    ]
-    return {
-        name: tuple(
-            analysis.unite(*sizes) for sizes in zip(*(s[name] for s in shapes), strict=True)
-        )
-        for name in shapes[0]
-    }
-
-
-def _fields(analysis: NetworkAnalysis, layout: str | None) -> Fields:
+def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:
     """What the rows see of the image; nothing if the input is none, and nobody says it is."""
     try:
         fields = FieldAnalysis(analysis, layout)
@@ -183,60 +177,32 @@ def _fields(analysis: NetworkAnalysis, layout: str | None) -> Fields:
     return {name: fields.field(name) for name in fields.names() if name in rows}
 
 
-def _united(
-    analysis: NetworkAnalysis, regions: Sequence[_RegionCounts], fields: Fields
+def _row_table(
+    region: _RegionCounts, counts: Iterable[_Counts], fields: FieldsByName
 ) -> tuple[tuple[Row, ...], Totals]:
-    """The rows of all regions as one, with formulas that hold in each.
-
-    Factors are united, then multiplied: ``(h + 1)//2`` covers even and odd h, a product of two
-    such formulas for either cannot be found from those for both.
-    """
-    ways = zip(*(region.counts.values() for region in regions), strict=True)
-    counts = [first.mapped(analysis.unite, *others) for first, *others in ways]
-    return _rows(regions[0], counts, fields)
-
-
-def _numbers(
-    regions: Sequence[_RegionCounts], point: Mapping[str, int], fields: Fields
-) -> tuple[tuple[Row, ...], Totals]:
-    """The rows of the region that a point belongs to, with numbers."""
-    region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
-    number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
-    return _rows(region, [counts.mapped(number) for counts in region.counts.values()], fields)
-
-
-def _rows(
-    region: _RegionCounts, counts: Iterable[_Counts], fields: Fields
-) -> tuple[tuple[Row, ...], Totals]:
+    rows = {}
+    for layer, count in zip(region.counts, counts, strict=True):
+        rows[layer] = Row(
+            layer.name,
+            layer.kind,
+            tuple(source.name for source in layer.sources),
+            count.output,
+            str(layer.output.dtype),
+            _product_of(count.times),
+            sum(parameter.count for parameter in layer.parameters),
+            _product_of(count.weights),
+            fields.get(layer.name),
+            _product_of(count.macs, count.times),
+            _product_of((layer.output.dtype.itemsize,), count.output, count.times),
+        )
     network = region.analysis.network
-    rows = {
-        layer: _row(layer, count, fields)
-        for layer, count in zip(region.counts, counts, strict=True)
-    }
     unused = sum(parameter.count for parameter in network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())
     sums = (_total(network.layers, rows, name) for name in SUMMED)
     return tuple(rows.values()), Totals(parameters, *sums)
 
 
-def _row(layer: Layer, counts: _Counts, fields: Fields) -> Row:
-    size = layer.output.dtype.itemsize
-    return Row(
-        layer.name,
-        layer.kind,
-        tuple(source.name for source in layer.sources),
-        counts.output,
-        str(layer.output.dtype),
-        _product(counts.times),
-        sum(parameter.count for parameter in layer.parameters),
-        _product(counts.weights),
-        fields.get(layer.name),
-        _product(counts.macs, counts.times),
-        _product((size,), counts.output, counts.times),
-    )
-
-
-def _product(*factors: tuple[Any, ...] | None) -> Any:
+def _product_of(*factors: tuple[Any, ...] | None) -> Any:
     """The product of all factors; None where one is unknown."""
     known: list[Any] = [n for some in factors for n in ((None,) if some is None else some)]
     return None if any(n is None for n in known) else if_known(lambda: prod(known))

@@ -90,7 +90,7 @@ class Summary:
             row["at"] = {"output": list(numbers.output)} | {
                 name: getattr(numbers, name) for name in SUMMED
             }
-        found = {
+        table = {
             "sizes": str(self.sizes) if self.sizes.names else "",
             "padded_taps": self.padded_taps,
             "inputs": {name: [*map(_plain, shape)] for name, shape in self.inputs.items()},
@@ -100,14 +100,17 @@ class Summary:
             "activation_bytes": _plain(self.activation_bytes),
         }
         if self.at is None or self.totals is None:
-            return found
-        return found | {"at": {"sizes": self.at} | self.totals._asdict()}
+            return table
+        return table | {"at": {"sizes": self.at} | self.totals._asdict()}
 
     def __str__(self) -> str:
         lines = [HEADINGS, *self._cells()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         texts = [
-            "  ".join(_aligned(*cell) for cell in zip(HEADINGS, line, widths, strict=True)).rstrip()
+            "  ".join(
+                text.ljust(width) if heading in WORDS else text.rjust(width)
+                for heading, text, width in zip(HEADINGS, line, widths, strict=True)
+            ).rstrip()
             for line in lines
         ]
         rule = "-" * max(map(len, texts))
@@ -141,9 +144,9 @@ class Summary:
 
     def _notes(self) -> Iterator[str]:
         numbers = self.totals
-        here = f"; numbers for {point_text(self.at)}" if self.at else ""
+        point = f"; numbers for {point_text(self.at)}" if self.at else ""
         if self.sizes.names:
-            yield f"for {self.sizes}{here}"
+            yield f"for {self.sizes}{point}"
         beside = self.parameters - sum(row.parameters for row in self.rows)
         unused = f", {beside:,} of them in no layer above" if beside else ""
         yield f"parameters: {self.parameters:,}{unused}"
@@ -176,10 +179,6 @@ def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
     )
 
 
-def _aligned(heading: str, text: str, width: int) -> str:
-    return text.ljust(width) if heading in WORDS else text.rjust(width)
-
-
 def _cell(formula: Any, number: int | None) -> str:
     """A formula that is short enough to be read in a table, and its number."""
     text = _whole_cell(formula, None)
@@ -199,15 +198,14 @@ def _shape_cell(shape: Sequence[Any], numbers: Sequence[Any] | None) -> str:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    found = {name: _plain(value) for name, value in vars(row).items() if name != "field"}
-    lists = {"inputs": list(row.inputs), "output": [_plain(n) for n in row.output]}
-    return found | lists | {"field": row.field and _field_json(row.field)}
-
-
-def _field_json(field: ReceptiveField) -> dict[str, Any]:
-    names = ("size", "stride", "offset")
-    found = {name: [_plain(n) for n in getattr(field, name)] for name in names}
-    return found | {"exact": field.exact}
+    plain = {name: _plain(value) for name, value in vars(row).items() if name != "field"}
+    field = None
+    if row.field is not None:
+        numbers = {name: getattr(row.field, name) for name in ("size", "stride", "offset")}
+        field = {name: [*map(_plain, axes)] for name, axes in numbers.items()}
+        field |= {"exact": row.field.exact}
+    lists = {"inputs": list(row.inputs), "output": [*map(_plain, row.output)]}
+    return {**plain, **lists, "field": field}
 
 
 def _plain(number: Any) -> int | str | None:

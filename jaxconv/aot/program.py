@@ -9,14 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Var
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import (
     Evaluator,
     FlowKind,
     Interpreter,
     Scope,
     bind_equation,
-    equations,
     shape_of,
     variables,
 )
@@ -78,15 +77,11 @@ class _Inliner(Evaluator):
         return bind_equation(eqn, inputs)
 
     def constant(self, const: Any) -> Any:
-        return _as_jax_array(const)
-
-
-def _as_jax_array(value: Any) -> Any:
-    """An array of JAX for one that was written into the trace: a parameter like any other."""
-    if isinstance(value, jax.Array) or np.ndim(value) == 0:
-        return value
-    with jax.ensure_compile_time_eval():
-        return jax.numpy.asarray(np.asarray(value))
+        """An array of JAX for one that was written into the trace: a parameter like any other."""
+        if isinstance(const, jax.Array) or np.ndim(const) == 0:
+            return const
+        with jax.ensure_compile_time_eval():
+            return jax.numpy.asarray(np.asarray(const))
 
 
 def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
@@ -95,27 +90,28 @@ def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
     Args:
         closed: a trace without calls.
     """
-    jaxpr = closed.jaxpr
-    early, late = _split(jaxpr)
+    jaxpr, splitter = closed.jaxpr, _Splitter()
+    splitter.run(jaxpr, closed.consts, [False] * len(jaxpr.invars))
+    early, late = splitter.early, splitter.late
     made = {v for eqn in early for v in eqn.outvars}
     read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
     needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
     values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    values |= _computed(
-        jaxpr.replace(eqns=early, invars=[], outvars=[v for v in needed if v in made]), values
-    )
+    # All in one program, so that what none of them needs is not computed.
+    inputs = {v for eqn in early for v in variables(eqn.invars)}
+    taken = [v for v in jaxpr.constvars if v in inputs]
+    wanted = [v for v in needed if v in made]
+    program = jaxpr.replace(eqns=early, constvars=taken, invars=[], outvars=wanted)
+    run = jax.jit(lambda given: Evaluator().run(program, given, []))
+    arrays = run([values[v] for v in taken]) if wanted else []
+    for number, array in enumerate(arrays):  # one by one: each is there twice for a moment only
+        arrays[number] = in_large_pages(array)
+    values.update(zip(wanted, arrays, strict=True))
     rest = jaxpr.replace(eqns=late, constvars=needed)
     return FoldedProgram(
         [jax.numpy.asarray(values[v]) for v in needed],
         lambda constants, args: Evaluator().run(rest, constants, args),
     )
-
-
-def _split(jaxpr: Jaxpr) -> tuple[list[JaxprEqn], list[JaxprEqn]]:
-    """Equations that depend on constants alone and do not grow much, and all others."""
-    splitter = _Splitter()
-    splitter.run(jaxpr, jaxpr.constvars, [False] * len(jaxpr.invars))
-    return splitter.early, splitter.late
 
 
 class _Splitter(Interpreter[bool]):
@@ -141,17 +137,6 @@ class _Splitter(Interpreter[bool]):
 
 def _size(of: Iterable[Any]) -> int:
     return sum(prod(shape_of(v)) for v in of)
-
-
-def _computed(jaxpr: Jaxpr, values: Environment) -> Environment:
-    """Compute some variables in one program; what none of them needs is not computed."""
-    inputs = {v for eqn in equations(jaxpr, recursive=False) for v in variables(eqn.invars)}
-    part = jaxpr.replace(constvars=[v for v in jaxpr.constvars if v in inputs])
-    run = jax.jit(lambda given: Evaluator().run(part, given, []))
-    made = run([values[v] for v in part.constvars]) if part.outvars else []
-    for number, array in enumerate(made):  # one by one: each is there twice for a moment only
-        made[number] = in_large_pages(array)
-    return dict(zip(variables(part.outvars), made, strict=True))
 
 
 def in_large_pages(array: jax.Array) -> jax.Array:

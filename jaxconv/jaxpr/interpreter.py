@@ -245,6 +245,32 @@ class Scope(NamedTuple):
         """
         return Scope((*self.calls, eqn), (*self.branches, branch))
 
+    def ref(self, var: Var) -> ValueRef:
+        """Where a value of this scope stands.
+
+        Args:
+            var: its variable.
+        """
+        return ValueRef(self.calls, var)
+
+    def iterations(self) -> tuple[Any, ...]:
+        """How often each scan around the jaxpr runs, the outermost first."""
+        flows = map(control_flow, self.calls)
+        return tuple(flow.length for flow in flows if flow and flow.length is not None)
+
+    def alternatives(self) -> tuple[tuple[tuple[JaxprEqn, ...], int], ...]:
+        """The branches that the jaxpr is in, the outermost first.
+
+        Returns:
+            For each conditional the calls around its branches, itself included, and the number of
+            the branch.
+        """
+        return tuple(
+            (self.calls[: depth + 1], self.branches[depth])
+            for depth, flow in enumerate(map(control_flow, self.calls))
+            if flow and flow.kind is FlowKind.BRANCHES
+        )
+
 
 class Interpreter(ABC, Generic[T]):
     """An analysis of jaxprs: it gives each variable an abstract value, in order of computation.
