@@ -333,7 +333,15 @@ def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
 def test_a_reader_may_stop_early():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "jaxconv.cli.main", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "jaxconv.cli.main",
+        "shape",
+        "8x8x3",
+        "--filters=1",
+        "--kernel=1",
+    ]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
