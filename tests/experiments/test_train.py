@@ -298,13 +298,13 @@ def pair(port):
 
 
 def test_all_devices_and_processes_do_what_one_device_does(alone, tmp_path, free_port):
-    ended(started(tmp_path / "eight", '{"count": 8}'))
+    ended(started(tmp_path / "four", '{"count": 4}'))
     ended(started(tmp_path / "cut", '{"count": 4, "shard_parameters": true}'))
     ended(*[started(tmp_path / "two", devices) for devices in pair(free_port)])
     one = numbers(alone)
     assert len(one) == 25
     assert np.mean(one[-5:]) < np.mean(one[:5])
-    for other in ("eight", "two", "cut"):
+    for other in ("four", "two", "cut"):
         np.testing.assert_allclose(numbers(tmp_path / other), one, atol=1e-5)
 
 
