@@ -1,4 +1,4 @@
-"""Runtime type checks for the whole package, and the number of random configurations."""
+"""Runtime type checks for the whole package, compiled programs that are shared, and options."""
 
 import ast
 import importlib
@@ -7,10 +7,22 @@ import os
 import pkgutil
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from beartype import BeartypeConf, BeartypeDecorPlace
 from beartype.claw import beartype_package
+
+# All processes of a test run share what XLA compiles: about two fifths of the time is compiling.
+# JAX reads these variables when it is imported, also in the processes that tests start.
+CACHE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+OWN_CACHE = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    OWN_CACHE = tempfile.mkdtemp(prefix="jaxconv-compiled-")
+    os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=OWN_CACHE)
 
 # Innermost, so that what a decorator makes of a function is checked by what the function says.
 beartype_package("jaxconv", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST))
@@ -22,8 +34,8 @@ import jaxconv  # noqa: E402
 
 def name_what_is_imported_for_types() -> None:
     """Give each module what it imports for a static checker only: the checks need it, too."""
-    for found in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
-        module = importlib.import_module(found.name)
+    for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
+        module = importlib.import_module(info.name)
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 code = compile(ast.Module(node.body, []), str(module.__file__), "exec")
@@ -37,22 +49,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=50,
-        help="random configurations of each layer compared with PyTorch and NumPy",
+        default=16,
+        help="random configurations of each layer compared with NumPy, onnxruntime and PyTorch",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=200,
+        default=24,
         help="random networks whose proofs are compared with tracing size by size",
     )
 
     parser.addoption(
         "--kills",
         type=int,
-        default=20,
-        help="times that a training run is killed, of which the end must be that of another",
+        default=3,
+        help="times that a training run is killed before its end is compared with another's",
     )
 
     parser.addoption(
@@ -60,6 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail where there is no Chromium, rather than skip the tests of the page",
     )
+
+
+def pytest_unconfigure() -> None:
+    if OWN_CACHE:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -106,15 +123,15 @@ def hopper():
 @pytest.fixture(scope="session")
 def chromium(request):
     """A headless Chromium, the one that the system has."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if found is None:
-        reason = "there is no Chromium here; Debian's package is: apt-get install chromium"
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if path is None:
+        reason = "Chromium is not installed; on Debian: apt-get install chromium"
         (pytest.fail if request.config.getoption("--browser") else pytest.skip)(reason)
     from playwright.sync_api import sync_playwright
 
     sandbox = [] if os.name == "nt" or os.geteuid() else ["--no-sandbox"]
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=sandbox)
+        browser = driver.chromium.launch(executable_path=path, args=sandbox)
         yield browser
         browser.close()
 
@@ -122,6 +139,6 @@ def chromium(request):
 @pytest.fixture
 def free_port() -> int:
     """A port that nothing listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -80,3 +80,41 @@ def test_sizes_and_their_arithmetic_do_not_know_jax():
     ]
     for path in (*(PACKAGE / "symbolic").glob("*.py"), *rules):
         assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & LIGHT
+
+
+TESTS = Path(__file__).parent
+# Test files of no single module: what they test instead.
+CROSS_CUTTING = {
+    "test_architecture.py": "imports, and this table",
+    "test_docs.py": "the pages of docs/",
+    "test_fixes.py": "the fixes that messages propose",
+    "test_readme.py": "README.md",
+    "analysis/test_receptive_field_traps.py": "networks that mislead receptive fields",
+    "aot/test_arguments.py": "arguments of compile, jit and export",
+    "experiments/bench/test_main.py": "python -m experiments.bench",
+    "kernels/test_exactness.py": "rounding, compared with PyTorch",
+    "layers/test_parity.py": "every layer against NumPy, onnxruntime and PyTorch",
+    "plotting/test_explorer_in_browser.py": "the explorer's page in Chromium",
+    "prover/test_libraries.py": "check with each JAX library",
+    "prover/test_traps.py": "networks that mislead proofs",
+}
+
+
+def module_of(path):
+    """Where the module of a test file is, which may be a file or a folder."""
+    parts = path.relative_to(TESTS).with_name(path.stem.removeprefix("test_")).parts
+    root = PACKAGE.parent if parts[0] == "experiments" else PACKAGE
+    return root.joinpath(*parts)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("test_*.py")), ids=lambda p: str(p.relative_to(TESTS))
+)
+def test_a_test_file_has_the_name_of_its_module(path):
+    module = module_of(path)
+    is_module = module.is_dir() or module.with_name(f"{module.name}.py").is_file()
+    assert is_module != (str(path.relative_to(TESTS)) in CROSS_CUTTING), module
+
+
+def test_each_cross_cutting_test_file_exists():
+    assert not [name for name in CROSS_CUTTING if not (TESTS / name).is_file()]

@@ -10,8 +10,9 @@ import pytest
 import jaxconv as jc
 from jaxconv.models import weights
 from jaxconv.plotting.photos import open_photo
+from tests.support.pytorch import import_torch
 
-torch = pytest.importorskip("torch", reason="PyTorch's build is pinned for CI's Python")
+torch = import_torch()
 
 MOST = 3  # times the error of PyTorch in float32
 

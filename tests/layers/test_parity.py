@@ -1,6 +1,12 @@
-"""Every random configuration against NumPy loops, and against PyTorch with its gradients."""
+"""Random configurations of every layer against NumPy loops, onnxruntime and PyTorch.
+
+NumPy loops and PyTorch give values and gradients, onnxruntime gives values. PyTorch is the one
+that a set-up may lack: the extra ``parity`` has it.
+"""
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +14,60 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from tests.support import reference
-from tests.support.configurations import broken, channels_last, conv_case, pool_case
+from tests.support import onnx_layers, pytorch, reference
+from tests.support.configurations import (
+    broken,
+    channels_last,
+    conv_case,
+    dense_case,
+    pool_case,
+)
 
-try:
-    import torch
-    from torch.nn import functional
-except ImportError:  # PyTorch's CPU build is pinned for CI's Python, see pyproject.toml
-    torch = None
 
-needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+@dataclass(frozen=True)
+class Layer:
+    """A layer: its random configurations, its options for one of them, and its NumPy loops."""
+
+    case: Callable
+    options: Callable
+    loops: Callable
+    loops_vjp: Callable
+
+
+def pool_options(case):
+    return {"window": case.window, **case.options}
+
+
+LAYERS = {
+    "conv": Layer(conv_case, lambda case: case.options, reference.conv, reference.conv_vjp),
+    "conv_transpose": Layer(
+        functools.partial(conv_case, transposed=True),
+        lambda case: case.options,
+        reference.conv_transpose,
+        reference.conv_transpose_vjp,
+    ),
+    "max_pool": Layer(
+        pool_case,
+        pool_options,
+        functools.partial(reference.pool, kind="max"),
+        functools.partial(reference.pool_vjp, kind="max"),
+    ),
+    "avg_pool": Layer(
+        pool_case,
+        lambda case: {**pool_options(case), "count_padding": case.count_padding},
+        functools.partial(reference.pool, kind="avg"),
+        functools.partial(reference.pool_vjp, kind="avg"),
+    ),
+    "global_avg_pool": Layer(
+        pool_case,
+        lambda case: {"layout": case.layout},
+        reference.global_avg_pool,
+        reference.global_avg_pool_vjp,
+    ),
+    "flatten": Layer(pool_case, lambda case: {}, reference.flatten, reference.flatten_vjp),
+    "dense": Layer(dense_case, lambda case: {}, reference.dense, reference.dense_vjp),
+}
+WINDOWED = ("conv", "conv_transpose", "max_pool", "avg_pool")  # the result has spatial axes
 
 
 def refused(function, *args, **options):
@@ -27,194 +77,156 @@ def refused(function, *args, **options):
         return None
 
 
-def reference_conv(case, x, kernel, bias):
-    options = {n: case.options[n] for n in ("stride", "padding", "dilation", "groups")}
-    return reference.conv(channels_last(x, case.first), kernel, bias, **options)
+def ours(name, case):
+    """The layer as a function of its arrays alone."""
+    return functools.partial(getattr(jc, name), **LAYERS[name].options(case))
 
 
-def test_conv_agrees_with_numpy_loops(seed):
-    case = conv_case(seed)
-    x, kernel, bias = case.arrays(seed)
-    want = refused(reference_conv, case, x, kernel, bias)
-    got = refused(jc.conv, x, kernel, bias, **case.options)
+def valid_case(name, seed):
+    """A random configuration, changed where it is invalid."""
+    case = LAYERS[name].case(seed)
+    ones = {"window": (1,) * len(case.sizes)} if name.endswith("pool") else {}
+    for changes in ({}, {"padding": "SAME"}, {"padding": "SAME", **ones}):
+        case = replace(case, **changes)
+        if refused(jax.eval_shape, ours(name, case), *case.arrays(seed)) is not None:
+            return case
+    raise AssertionError(case)
+
+
+def numpy_with_gradients(name, case, arrays, direction=None):
+    """Values, and gradients for a direction of the result if there is one, by NumPy loops."""
+    first = name != "flatten" and getattr(case, "first", False)
+    options = {key: o for key, o in LAYERS[name].options(case).items() if key != "layout"}
+    x, *weights = arrays
+    x = channels_last(x, first)
+    y = LAYERS[name].loops(x, *weights, **options)
+    gradients = []
+    if direction is not None:
+        direction = channels_last(direction, first and name in WINDOWED)
+        found = LAYERS[name].loops_vjp(x, *weights, direction=direction, **options)
+        d_x, *gradients = found if isinstance(found, tuple) else (found,)
+        gradients = [np.moveaxis(d_x, -1, 1) if first else d_x, *gradients]
+    return [np.moveaxis(y, -1, 1) if first and name in WINDOWED else y, *gradients]
+
+
+@functools.cache
+def jax_with_gradients(name, seed):
+    """A valid configuration, its arrays, a direction, and what our layer makes of them."""
+    case = valid_case(name, seed)
+    arrays, layer = case.arrays(seed), ours(name, case)
+    shape = jax.eval_shape(layer, *arrays).shape
+    direction = np.random.default_rng([seed, 4]).normal(size=shape).astype(np.float32)
+    return case, arrays, direction, run_with_gradients(layer, arrays, direction)
+
+
+# Unoptimised code compiles in a third of the time; the test of values below runs the optimised one.
+def run_with_gradients(layer, arrays, direction):
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def both(direction, *arrays):
+        y, pull = jax.vjp(layer, *arrays)
+        return y, *pull(direction)
+
+    return both(direction, *arrays)
+
+
+def oracle_with_gradients(oracle, name, case, arrays, direction):
+    """Values by an oracle, and gradients for a direction where it gives any."""
+    match oracle:
+        case "numpy":
+            return numpy_with_gradients(name, case, arrays, direction)
+        case "onnxruntime":
+            return [onnx_layers.LAYERS[name](case, *arrays)]
+    return pytorch.with_gradients(name, case, arrays, direction)
+
+
+def compare(got, want, case):
+    """Compare all arrays that an oracle gives."""
+    for i, array in enumerate(want):
+        np.testing.assert_allclose(got[i], array, atol=1e-4, rtol=1e-4, err_msg=f"{i} of {case}")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "oracle", ["numpy", "onnxruntime", pytest.param("pytorch", marks=pytorch.needs_pytorch)]
+)
+def test_values_and_gradients_are_those_of_an_oracle(seed, oracle, name):
+    case, arrays, direction, got = jax_with_gradients(name, seed)
+    want = oracle_with_gradients(oracle, name, case, arrays, direction)
+    assert len(want) == (1 if oracle == "onnxruntime" else 1 + len(arrays))
+    compare(got, want, case)
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_values_and_refusals_are_those_of_numpy_loops(seed, name):
+    case = LAYERS[name].case(seed)
+    arrays = case.arrays(seed)
+    want = refused(numpy_with_gradients, name, case, arrays)
+    got = refused(ours(name, case), *arrays)
     assert (got is None) == (want is None), case
     if want is not None:
-        np.testing.assert_allclose(channels_last(got, case.first), want, atol=2e-5, err_msg=case)
+        np.testing.assert_allclose(got, want[0], atol=2e-5, err_msg=case)
 
 
 def test_predicted_size_is_the_size_or_all_refuse(seed):
     for part in range(10):
         case = broken(conv_case(10 * seed + part), 10 * seed + part)
         x, kernel, bias = case.arrays(seed)
-        loops = refused(reference_conv, case, x, kernel, bias)
+        loops = refused(numpy_with_gradients, "conv", case, (x, kernel, bias))
         predicted = refused(jc.conv_shape, x.shape, kernel.shape, **case.options)
-        shape = refused(jax.eval_shape, lambda *a, c=case: jc.conv(*a, **c.options), x, kernel)
+        shape = refused(jax.eval_shape, ours("conv", case), x, kernel)
         assert (predicted is None) == (loops is None) == (shape is None), case
         if loops is not None:
-            moved = np.moveaxis(loops, -1, 1) if case.first else loops
-            assert predicted == shape.shape == moved.shape, case
+            assert predicted == shape.shape == loops[0].shape, case
+    for part in range(3):
+        case = pool_case(3 * seed + part)
+        loops = refused(numpy_with_gradients, "max_pool", case, [case.array(seed)])
+        predicted = refused(jc.pool_shape, case.x_shape, case.window, **case.options)
+        assert predicted == (loops if loops is None else loops[0].shape), case
 
 
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_pool_agrees_with_numpy_loops(seed, kind):
-    case = pool_case(seed)
-    x = case.array(seed)
-    extra = {"count_padding": case.count_padding} if kind == "avg" else {}
-    plain = {"window": case.window, "stride": case.stride, "padding": case.padding}
-    want = refused(reference.pool, channels_last(x, case.first), kind, **plain, **extra)
-    layer = {"max": jc.max_pool, "avg": jc.avg_pool}[kind]
-    got = refused(layer, x, case.window, **case.options, **extra)
-    predicted = refused(jc.pool_shape, x.shape, case.window, **case.options)
-    assert (got is None) == (want is None) == (predicted is None), case
-    if want is not None:
-        assert got.shape == predicted
-        np.testing.assert_allclose(channels_last(got, case.first), want, atol=1e-5, err_msg=case)
+MISTAKES = {
+    "other values": lambda layer: lambda *arrays: layer(*arrays) + 1e-2,
+    "no gradient for x": lambda layer: lambda x, *rest: layer(jax.lax.stop_gradient(x), *rest),
+    "no gradient for a kernel": lambda layer: (
+        lambda x, kernel, bias: layer(x, jax.lax.stop_gradient(kernel), bias)
+    ),
+    "no gradient for a bias": lambda layer: (
+        lambda x, kernel, bias: layer(x, kernel, jax.lax.stop_gradient(bias))
+    ),
+}
 
 
-def with_gradients(function, arrays, seed):
-    """Values, and gradients for a random direction of the result."""
-
-    # Unoptimised code compiles in a third of the time; test_conv_agrees_with_numpy_loops runs the
-    # optimised one.
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def both(*arrays):
-        y, pull = jax.vjp(function, *arrays)
-        direction = jax.random.normal(jax.random.key(seed), y.shape)
-        return y, direction, *pull(direction)
-
-    return both(*arrays)
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_layer_with_a_mistake_does_not_agree_with_numpy_loops(name, mistake):
+    case, arrays, direction, _ = jax_with_gradients(name, 0)
+    if len(arrays) == 1 and mistake.endswith(("kernel", "bias")):
+        pytest.skip("this layer has no weights")
+    broken_layer = MISTAKES[mistake](ours(name, case))
+    got = run_with_gradients(broken_layer, arrays, direction)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        compare(got, numpy_with_gradients(name, case, arrays, direction), case)
 
 
-def torch_with_gradients(function, arrays, direction):
-    tensors = [torch.tensor(np.asarray(a), requires_grad=True) for a in arrays]
-    y = function(*tensors)
-    gradients = torch.autograd.grad(y, tensors, torch.tensor(np.asarray(direction)))
-    return [t.detach().numpy() for t in (y, *gradients)]
-
-
-def compare(got, want, case):
-    for mine, theirs in zip(got, want, strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-4, rtol=1e-4, err_msg=str(case))
-
-
-def torch_pad(case, x, value=0.0):
-    """Pad as the case says, by the rule of the NumPy reference."""
-    kernel = getattr(case, "kernel", None) or case.window
-    dilation = getattr(case, "dilation", (1,) * len(kernel))
-    around = reference.axis_pads(case.padding, case.sizes, kernel, case.stride, dilation)
-    flat = [side for pair in reversed(around) for side in pair]
-    mode = {"CIRCULAR": "circular", "REFLECT": "reflect"}.get(str(case.padding), "constant")
-    return functional.pad(x, flat, mode, value if mode == "constant" else None)
-
-
-def first(a, is_first):
-    # A true copy: PyTorch 2.13.0 takes a moved axis of size 1 for its channels-last format, and
-    # then reads beyond the image.
-    return a if is_first else a.movedim(-1, 1).clone(memory_format=torch.contiguous_format)
-
-
-def last(a, is_first):
-    return a if is_first else a.movedim(1, -1)
-
-
-@needs_torch
-def test_conv_and_its_gradients_agree_with_pytorch(seed):
-    case = conv_case(seed)
-    arrays = case.arrays(seed)
-    if refused(jc.conv_shape, arrays[0].shape, arrays[1].shape, **case.options) is None:
-        case = type(case)(**{**case.__dict__, "padding": "SAME"})
-
-    def theirs(x, kernel, bias):
-        conv = [functional.conv1d, functional.conv2d, functional.conv3d][len(case.sizes) - 1]
-        x = torch_pad(case, first(x, case.first))
-        kernel = kernel.movedim((-1, -2), (0, 1))
-        y = conv(x, kernel, bias, case.stride, 0, case.dilation, case.groups)
-        return last(y, case.first)
-
-    y, direction, *gradients = with_gradients(lambda *a: jc.conv(*a, **case.options), arrays, seed)
-    compare([y, *gradients], torch_with_gradients(theirs, arrays, direction), case)
-
-
-@needs_torch
-def test_conv_transpose_and_its_gradients_agree_with_pytorch(seed):
-    case = conv_case(seed, transposed=True)
-    x, kernel, bias = case.arrays(seed)
-    mine = lambda *a: jc.conv_transpose(*a, **case.options)  # noqa: E731
-    extent = [(k - 1) * d + 1 for k, d in zip(case.kernel, case.dilation, strict=True)]
-    shape = refused(jax.eval_shape, mine, x, kernel, bias)
-    whole = [(n - 1) * s + e for n, s, e in zip(case.sizes, case.stride, extent, strict=True)]
-    left = [w + a + b for w, a, b in zip(whole, *pairs(crop(case, extent)), strict=True)]
-    assert (shape is None) == (min(left) < 1), case
-    if shape is None:
-        return
-
-    def theirs(x, kernel, bias):
-        names = [functional.conv_transpose1d, functional.conv_transpose2d]
-        transpose = [*names, functional.conv_transpose3d][len(case.sizes) - 1]
-        g, i, o = case.groups, kernel.shape[-2], kernel.shape[-1]
-        # PyTorch's weights are (c_in, c_out/groups, ...); ours (..., c_in/groups, c_out).
-        split = kernel.reshape(*case.kernel, i, g, o // g).movedim((-2, -3, -1), (0, 1, 2))
-        weights = split.reshape(g * i, o // g, *case.kernel)
-        y = transpose(first(x, case.first), weights, None, case.stride, 0, 0, g, case.dilation)
-        y = functional.pad(y, crop(case, extent))
-        y = y + bias.reshape(-1, *[1] * len(case.sizes))
-        return last(y, case.first)
-
-    y, direction, *gradients = with_gradients(mine, (x, kernel, bias), seed)
-    compare([y, *gradients], torch_with_gradients(theirs, (x, kernel, bias), direction), case)
-
-
-def pairs(flat):
-    """Low and high sides, outermost axis first, from PyTorch's order."""
-    return flat[-2::-2], flat[-1::-2]
-
-
-def crop(case, extent):
-    """Negative pads for torch.nn.functional.pad: what the padding takes away, last axis first."""
-    flat = []
-    for axis, (e, s) in enumerate(zip(extent, case.stride, strict=True)):
-        more = max(e - s, 0)
-        named = {
-            "VALID": (0, 0),
-            "SAME": (more // 2, e - s - more // 2),
-            "SAME_LOWER": (more - more // 2, e - s - (more - more // 2)),
-        }
-        p = case.padding
-        low, high = named[p] if isinstance(p, str) else (p, p) if isinstance(p, int) else p[axis]
-        flat = [-low, -high, *flat]
-    return flat
-
-
-@needs_torch
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_pools_and_their_gradients_agree_with_pytorch(seed, kind):
-    case = pool_case(seed)
-    x = case.array(seed)
-    if refused(jc.pool_shape, x.shape, case.window, **case.options) is None:
-        case = type(case)(**{**case.__dict__, "padding": "SAME"})
-    if refused(jc.pool_shape, x.shape, case.window, **case.options) is None:
-        case = type(case)(**{**case.__dict__, "window": (1,) * len(case.sizes)})
-    rank = len(case.sizes) - 1
-
-    def largest(x):
-        pool = [functional.max_pool1d, functional.max_pool2d, functional.max_pool3d][rank]
-        y = pool(torch_pad(case, first(x, case.first), -torch.inf), case.window, case.stride)
-        return last(y, case.first)
-
-    def mean(x):
-        pool = [functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d][rank]
-        x = first(x, case.first)
-        total = pool(torch_pad(case, x), case.window, case.stride)
-        share = pool(torch_pad(case, torch.ones_like(x)), case.window, case.stride)
-        return last(total if case.count_padding else total / share, case.first)
-
-    extra = {"count_padding": case.count_padding} if kind == "avg" else {}
-    layer = {"max": jc.max_pool, "avg": jc.avg_pool}[kind]
-    y, direction, gradient = with_gradients(
-        lambda x: layer(x, case.window, **case.options, **extra), (x,), seed
-    )
-    theirs = {"max": largest, "avg": mean}[kind]
-    compare([y, gradient], torch_with_gradients(theirs, (x,), direction), case)
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_the_numpy_loops_are_their_central_differences(name):
+    """The oracle itself: in float64, along a random line, by central differences."""
+    for seed in range(3):
+        case = valid_case(name, seed)
+        arrays = [a.astype(np.float64) for a in case.arrays(seed)]
+        rng = np.random.default_rng(seed)
+        line = [rng.normal(size=a.shape) for a in arrays]
+        ends = [
+            numpy_with_gradients(
+                name, case, [a + h * v for a, v in zip(arrays, line, strict=True)]
+            )[0]
+            for h in (1e-6, -1e-6)
+        ]
+        direction = rng.normal(size=ends[0].shape)
+        difference = ((ends[0] - ends[1]) / 2e-6 * direction).sum()
+        _, *gradients = numpy_with_gradients(name, case, arrays, direction)
+        along = sum((g * v).sum() for g, v in zip(gradients, line, strict=True))
+        assert along == pytest.approx(difference, rel=1e-5, abs=1e-6)
 
 
 def test_every_configuration_is_another_one():

@@ -12,6 +12,7 @@ import jaxconv as jc
 from jaxconv.models import weights
 from jaxconv.models.registry import published_weights
 from jaxconv.plotting.photos import open_photo
+from tests.support.pytorch import import_torch
 
 SMALL = [(4,), (6, 6), (8,)]
 
@@ -70,10 +71,29 @@ def test_the_published_trunk_equals_onnxruntime_on_a_real_photograph(published, 
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max(), name
 
 
-def torch_vgg(head):
-    """PyTorch's own VGG of the SMALL stages with timm's names, as a state dict and a function."""
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
+def timm_tensors(head):
+    """Random parameters of a VGG of the SMALL stages, with timm's names and PyTorch's layouts."""
+    shapes, channels, number = {}, 3, 0
+    for widths in SMALL:
+        for width in widths:
+            shapes[f"features.{number}"] = width, channels, 3, 3
+            channels, number = width, number + 2  # a ReLU follows
+        number += 1  # and a pool
+    if head:
+        shapes["pre_logits.fc1"] = 4096, channels, 7, 7
+        shapes["pre_logits.fc2"] = 4096, 4096, 1, 1
+        shapes["head.fc"] = 5, 4096
+    rng, tensors = np.random.default_rng(0), {}
+    for name, shape in shapes.items():
+        bound = np.prod(shape[1:]) ** -0.5
+        for kind, size in {"weight": shape, "bias": shape[:1]}.items():
+            tensors[f"{name}.{kind}"] = rng.uniform(-bound, bound, size).astype(np.float32)
+    return tensors
+
+
+def torch_vgg(tensors, head):
+    """PyTorch's own VGG of the SMALL stages with these parameters, as a function."""
+    torch = import_torch()
     layers, channels = [], 3
     for widths in SMALL:
         for width in widths:
@@ -88,6 +108,7 @@ def torch_vgg(head):
         net.pre_logits.fc2 = torch.nn.Conv2d(4096, 4096, 1)
         net.head = torch.nn.Module()
         net.head.fc = torch.nn.Linear(4096, 5)
+    net.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
 
     def run(x):
         with torch.no_grad():
@@ -97,12 +118,13 @@ def torch_vgg(head):
                 return net.head.fc(y.flatten(1)).numpy()
             return y.movedim(1, -1).numpy()
 
-    return {name: t.numpy() for name, t in net.state_dict().items()}, run
+    return run
 
 
 @pytest.mark.parametrize("head", ["dense", "conv", None])
 def test_files_with_timms_names_compute_what_pytorch_does(tmp_path, head):
-    tensors, run = torch_vgg(head)
+    tensors = timm_tensors(head)
+    run = torch_vgg(tensors, head)
     save_file(tensors, tmp_path / "timm.safetensors")
     stored = weights.read_weights(tmp_path / "timm.safetensors")
     model = small(head)

@@ -1,5 +1,7 @@
 """What the explorer shows of a network is what the network computes, and its filters read."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +13,13 @@ from jax.ad_checkpoint import checkpoint_name
 import jaxconv as jc
 from jaxconv.plotting.layer_views import layer_views
 from tests.support.explored import product
+from tests.support.programs import normal
 
-KEYS = jax.random.split(jax.random.key(3), 8)
-PHOTO = jax.random.normal(KEYS[0], (1, 40, 33, 3))
-
-
-SHAPES = [(5, 3, 3, 8), (3, 2, 4, 6), (1, 1, 6, 4)]
-KERNELS = [jax.random.normal(key, shape) for key, shape in zip(KEYS[1:], SHAPES, strict=False)]
+PHOTO = jnp.asarray(normal(1, 40, 33, 3))
+KERNELS = [jnp.asarray(normal(*s)) for s in [(5, 3, 3, 8), (3, 2, 4, 6), (1, 1, 6, 4)]]
 
 
+@functools.cache
 def vgg(head=None):
     return jc.VGG([(8, 6), (10,)], head=head, classes=7, rngs=nnx.Rngs(1))
 
@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 
 def linen():
-    variables = Net().init(KEYS[5], PHOTO)
+    variables = Net().init(jax.random.key(5), PHOTO)
     return lambda x: Net().apply(variables, x)
 
 
@@ -51,12 +51,12 @@ def by_name(fn, **options):
     return {layer.name: layer for layer in layer_views(fn, PHOTO, **options)}
 
 
-NETWORKS = {"vgg": vgg(), "odd": odd}
+NETWORKS = {"vgg": vgg, "odd": lambda: odd}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_maps_are_the_networks_and_sums_those_of_their_neurons(network):
-    fn, rng = NETWORKS[network], np.random.default_rng(len(network))
+    fn, rng = NETWORKS[network](), np.random.default_rng(len(network))
     found = by_name(fn)
     maps = jc.feature_maps(fn)(PHOTO)
     assert [*found] == ["input", *maps]
@@ -82,7 +82,7 @@ def test_maps_are_the_networks_and_sums_those_of_their_neurons(network):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_ranges_hold_all_pixels_that_matter(network):
     """Where a neuron's gradient is not zero; of a layer without zeros all corners are reached."""
-    fn = NETWORKS[network]
+    fn = NETWORKS[network]()
     for name, layer in by_name(fn).items():
         if name == "input":
             continue
@@ -118,7 +118,7 @@ def test_a_head_reads_all_numbers_of_a_map():
 
 
 def test_what_reads_no_map_as_it_is_has_no_source():
-    kernel = jax.random.normal(KEYS[6], (3, 3, 3, 2))
+    kernel = jnp.asarray(normal(3, 3, 3, 2))
 
     def network(x):
         x = checkpoint_name(jc.conv(x, kernel), "first")
@@ -161,7 +161,7 @@ def test_layers_without_names_are_shown_under_those_of_the_summary():
 
 
 def test_layers_in_a_loop_are_left_out():
-    kernel = jax.random.normal(KEYS[7], (3, 3, 3, 3))
+    kernel = jnp.asarray(normal(3, 3, 3, 3))
 
     def network(x):
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: jc.conv(x, kernel), x)

@@ -131,6 +131,9 @@ class PoolCase:
     def array(self, seed):
         return np.random.default_rng(seed).normal(size=self.x_shape).astype(np.float32)
 
+    def arrays(self, seed):
+        return [self.array(seed)]
+
 
 def pool_case(seed):
     """A random configuration; some are invalid."""
@@ -146,6 +149,25 @@ def pool_case(seed):
         count_padding=bool(rng.integers(2)),
         first=bool(rng.integers(2)),
     )
+
+
+@dataclass(frozen=True)
+class DenseCase:
+    """One call of dense: the shape of the images, and the number of outputs."""
+
+    shape: tuple
+    outputs: int
+
+    def arrays(self, seed):
+        rng = np.random.default_rng(seed)
+        shapes = self.shape, (self.shape[-1], self.outputs), (self.outputs,)
+        return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def dense_case(seed):
+    """A random configuration: a single image, a batch, or the pixels of a batch of images."""
+    rng = np.random.default_rng([seed, 3])
+    return DenseCase(_axes(rng, int(rng.integers(1, 5)), 1, 6), int(rng.integers(1, 6)))
 
 
 def channels_last(x, first):

@@ -1,7 +1,7 @@
-"""The layers once more, as NumPy loops over single neurons: slow, plain, and without lax.
+"""The layers and their gradients once more, as NumPy loops over windows: slow, and without JAX.
 
-Everything is channels last and one image at a time is never assumed. Sizes come from trying
-positions one after the other, not from a formula.
+All arrays are channels last. The number of windows comes from trying one position after the other,
+not from a formula. A function ``x_vjp`` returns the gradients of ``(x(...) * direction).sum()``.
 """
 
 import itertools
@@ -17,14 +17,14 @@ def positions(n, low, high, kernel, stride, dilation):
     """First pixel of every window that fits into the padded axis."""
     if min(kernel, stride, dilation) < 1 or min(low, high) < 0 or n < 1:
         raise Refused
-    taps = range(0, kernel * dilation, dilation)
-    found, start = [], 0
-    while start + taps[-1] < low + n + high:
-        found.append(start)
+    offsets = range(0, kernel * dilation, dilation)
+    starts, start = [], 0
+    while start + offsets[-1] < low + n + high:
+        starts.append(start)
         start += stride
-    if not found:
+    if not starts:
         raise Refused
-    return found
+    return starts
 
 
 def pads(padding, n, kernel, stride, dilation):
@@ -56,44 +56,143 @@ def axis_pads(padding, sizes, kernel, stride, dilation):
     return [pads(p, *rest) for p, *rest in zip(each, sizes, kernel, stride, dilation, strict=True)]
 
 
-def conv(x, kernel, bias, *, stride, padding, dilation, groups):
-    """Cross-correlation: x (b, *sizes, c), kernel (*k, c/groups, out), tuples throughout."""
+def pad_mode(padding):
+    """The mode of ``numpy.pad`` for a padding."""
+    repeated = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+    return repeated.get(padding, "constant") if isinstance(padding, str) else "constant"
+
+
+def windows(starts, size, dilation):
+    """Each window: its place in the result, and the slices of the padded image that it covers."""
+    for window in itertools.product(*map(enumerate, starts)):
+        yield (
+            tuple(place for place, _ in window),
+            tuple(
+                slice(start, start + (k - 1) * d + 1, d)
+                for (_, start), k, d in zip(window, size, dilation, strict=True)
+            ),
+        )
+
+
+def channels_in(o, kernel, groups):
+    """The input channels that output channel ``o`` reads."""
+    each_in, each_out = kernel.shape[-2], kernel.shape[-1] // groups
+    return slice(o // each_out * each_in, (o // each_out + 1) * each_in)
+
+
+def conv_windows(x, kernel, stride, padding, dilation, groups):
+    """Pads of each axis, and first pixels of the windows of each axis."""
     sizes, size = x.shape[1:-1], kernel.shape[:-2]
     around = axis_pads(padding, sizes, size, stride, dilation)
-    mode = (
-        {"CIRCULAR": "wrap", "REFLECT": "reflect"}.get(padding, "constant")
-        if isinstance(padding, str)
-        else "constant"
-    )
-    spare = {"wrap": 0, "reflect": 1}.get(mode)
+    spare = {"wrap": 0, "reflect": 1}.get(pad_mode(padding))
     if spare is not None and any(max(p) > n - spare for p, n in zip(around, sizes, strict=True)):
         raise Refused
     if groups < 1 or x.shape[-1] != groups * kernel.shape[-2] or kernel.shape[-1] % groups:
         raise Refused
-    starts = [
+    return around, [
         positions(n, *p, k, s, d)
         for n, p, k, s, d in zip(sizes, around, size, stride, dilation, strict=True)
     ]
-    padded = np.pad(x, [(0, 0), *around, (0, 0)], mode)
+
+
+def conv(x, kernel, bias, *, stride, padding, dilation, groups):
+    """Cross-correlation: x (b, *sizes, c), kernel (*k, c/groups, out), tuples throughout."""
+    around, starts = conv_windows(x, kernel, stride, padding, dilation, groups)
+    padded = np.pad(x, [(0, 0), *around, (0, 0)], pad_mode(padding))
     y = np.zeros((x.shape[0], *map(len, starts), kernel.shape[-1]), x.dtype)
-    each_in, each_out = kernel.shape[-2], kernel.shape[-1] // groups
-    for where in itertools.product(*map(enumerate, starts)):
-        place = tuple(i for i, _ in where)
-        pixels = tuple(
-            slice(start, start + (k - 1) * d + 1, d)
-            for (_, start), k, d in zip(where, size, dilation, strict=True)
-        )
-        patch = padded[(slice(None), *pixels)]
+    for place, pixels in windows(starts, kernel.shape[:-2], dilation):
         for o in range(kernel.shape[-1]):
-            group = o // each_out
-            seen = patch[..., group * each_in : (group + 1) * each_in]
-            weights = kernel[..., o]
-            y[(slice(None), *place, o)] = (seen * weights).reshape(len(x), -1).sum(1) + bias[o]
-    return y
+            patch = padded[(slice(None), *pixels, channels_in(o, kernel, groups))]
+            y[(slice(None), *place, o)] = (patch * kernel[..., o]).reshape(len(x), -1).sum(1)
+    return y + bias.astype(y.dtype)
 
 
-def pool(x, kind, *, window, stride, padding, count_padding=False):
-    """Largest or mean value of each window: x (b, *sizes, c), tuples throughout."""
+def conv_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
+    """Gradients of :func:`conv` for x, kernel and bias."""
+    around, starts = conv_windows(x, kernel, stride, padding, dilation, groups)
+    padded = np.pad(x, [(0, 0), *around, (0, 0)], pad_mode(padding))
+    d_padded, d_kernel = np.zeros_like(padded), np.zeros_like(kernel)
+    for place, pixels in windows(starts, kernel.shape[:-2], dilation):
+        for o in range(kernel.shape[-1]):
+            at = (slice(None), *pixels, channels_in(o, kernel, groups))
+            scale = direction[(slice(None), *place, o)].reshape(-1, *[1] * (x.ndim - 1))
+            d_padded[at] += scale * kernel[..., o]
+            d_kernel[..., o] += (scale * padded[at]).sum(0)
+    # The pixel of the image that each pixel of the padded image repeats; -1 for a zero.
+    sizes = x.shape[1:-1]
+    pixel = np.arange(np.prod(sizes)).reshape(sizes)
+    outside = {"constant_values": -1} if pad_mode(padding) == "constant" else {}
+    source = np.pad(pixel, around, pad_mode(padding), **outside)
+    d_x = np.zeros((x.shape[0], pixel.size, x.shape[-1]), x.dtype)
+    for at in np.ndindex(source.shape):
+        if source[at] >= 0:
+            d_x[:, source[at]] += d_padded[(slice(None), *at)]
+    return d_x.reshape(x.shape), d_kernel, direction.sum(tuple(range(x.ndim - 1)))
+
+
+def transposed_pads(padding, kernel, stride, dilation):
+    """How much :func:`conv_transpose` cuts off at both ends of each axis; negative: zeros added."""
+    around = []
+    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        extent = (k - 1) * d + 1
+        more = max(extent - s, 0)
+        named = {
+            "VALID": (0, 0),
+            "SAME": (more // 2, extent - s - more // 2),
+            "SAME_LOWER": (more - more // 2, extent - s - (more - more // 2)),
+        }
+        if isinstance(padding, str):
+            around.append(named[padding])
+        else:
+            around.append((padding, padding) if isinstance(padding, int) else padding[axis])
+    return around
+
+
+def cut(y, around):
+    """Cut (low, high) pixels off each spatial axis, or add zeros where they are negative."""
+    grown = np.pad(y, [(0, 0), *((max(-a, 0), max(-b, 0)) for a, b in around), (0, 0)])
+    ends = zip(around, grown.shape[1:-1], strict=True)
+    return grown[(slice(None), *(slice(max(a, 0), n - max(b, 0)) for (a, b), n in ends))]
+
+
+def conv_transpose(x, kernel, bias, *, stride, padding, dilation, groups):
+    """Each pixel adds the kernel, scaled, to the result: x (b, *sizes, c), kernel as for conv."""
+    sizes, size = x.shape[1:-1], kernel.shape[:-2]
+    around = transposed_pads(padding, size, stride, dilation)
+    whole = [
+        (n - 1) * s + (k - 1) * d + 1
+        for n, k, s, d in zip(sizes, size, stride, dilation, strict=True)
+    ]
+    if any(n - low - high < 1 for n, (low, high) in zip(whole, around, strict=True)):
+        raise Refused
+    starts = [range(0, n * s, s) for n, s in zip(sizes, stride, strict=True)]
+    y = np.zeros((x.shape[0], *whole, kernel.shape[-1]), x.dtype)
+    for place, pixels in windows(starts, size, dilation):
+        for o in range(kernel.shape[-1]):
+            taken = x[(slice(None), *place, channels_in(o, kernel, groups))]
+            y[(slice(None), *pixels, o)] += np.einsum("bi,...i->b...", taken, kernel[..., o])
+    return cut(y, around) + bias.astype(y.dtype)
+
+
+def conv_transpose_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
+    """Gradients of :func:`conv_transpose` for x, kernel and bias."""
+    sizes, size = x.shape[1:-1], kernel.shape[:-2]
+    around = transposed_pads(padding, size, stride, dilation)
+    whole = cut(direction, [(-low, -high) for low, high in around])
+    d_x, d_kernel = np.zeros_like(x), np.zeros_like(kernel)
+    starts = [range(0, n * s, s) for n, s in zip(sizes, stride, strict=True)]
+    for place, pixels in windows(starts, size, dilation):
+        for o in range(kernel.shape[-1]):
+            at = (slice(None), *place, channels_in(o, kernel, groups))
+            covered = whole[(slice(None), *pixels, o)]
+            scaled = covered[..., None] * kernel[..., o]
+            d_x[at] += scaled.reshape(len(x), -1, kernel.shape[-2]).sum(1)
+            d_kernel[..., o] += np.einsum("b...,bi->...i", covered, x[at])
+    return d_x, d_kernel, direction.sum(tuple(range(x.ndim - 1)))
+
+
+def pool_windows(x, window, stride, padding):
+    """Each window of a pool: its place in the result, and the pixels of the image in it."""
     sizes, ones = x.shape[1:-1], (1,) * len(window)
     around = axis_pads(padding, sizes, window, stride, ones)
     if any(max(p) >= k for p, k in zip(around, window, strict=True)):
@@ -101,17 +200,83 @@ def pool(x, kind, *, window, stride, padding, count_padding=False):
     starts = [
         positions(n, *p, k, s, 1) for n, p, k, s in zip(sizes, around, window, stride, strict=True)
     ]
-    y = np.zeros((x.shape[0], *map(len, starts), x.shape[-1]), x.dtype)
-    for where in itertools.product(*map(enumerate, starts)):
-        place = tuple(i for i, _ in where)
-        pixels = tuple(
-            slice(max(start - low, 0), min(start - low + k, n))
-            for (_, start), (low, _), k, n in zip(where, around, window, sizes, strict=True)
+    for place, pixels in windows(starts, window, ones):
+        inside = (
+            slice(max(at.start - low, 0), min(at.stop - low, n))
+            for at, (low, _), n in zip(pixels, around, sizes, strict=True)
         )
-        patch = x[(slice(None), *pixels)].reshape(len(x), -1, x.shape[-1])
-        if kind == "max":
-            value = patch.max(1)
-        else:
-            value = patch.sum(1) / (np.prod(window) if count_padding else patch.shape[1])
+        yield place, (slice(None), *inside)
+
+
+def pool(x, kind, *, window, stride, padding, count_padding=False):
+    """Largest or mean value of each window: x (b, *sizes, c), tuples throughout."""
+    values = {}
+    for place, pixels in pool_windows(x, window, stride, padding):
+        patch = x[pixels].reshape(len(x), -1, x.shape[-1])
+        count = np.prod(window) if count_padding else patch.shape[1]
+        values[place] = patch.max(1) if kind == "max" else patch.sum(1) / count
+    y = np.zeros((x.shape[0], *(1 + np.max([*values], 0)), x.shape[-1]), x.dtype)
+    for place, value in values.items():
         y[(slice(None), *place)] = value
     return y
+
+
+def pool_vjp(x, direction, kind, *, window, stride, padding, count_padding=False):
+    """Gradient of :func:`pool` for x, whose values all differ."""
+    d_x, spatial = np.zeros_like(x), tuple(range(1, x.ndim - 1))
+    for place, pixels in pool_windows(x, window, stride, padding):
+        patch = x[pixels]
+        count = np.prod(window if count_padding else patch.shape[1:-1])
+        share = patch == patch.max(spatial, keepdims=True) if kind == "max" else 1 / count
+        d_x[pixels] += share * np.expand_dims(direction[(slice(None), *place)], spatial)
+    return d_x
+
+
+def global_avg_pool(x):
+    """Mean of each channel: x (b, *sizes, c)."""
+    y = np.zeros((x.shape[0], x.shape[-1]), x.dtype)
+    for at in np.ndindex(x.shape[1:-1]):
+        y += x[(slice(None), *at)] / np.prod(x.shape[1:-1])
+    return y
+
+
+def global_avg_pool_vjp(x, direction):
+    """Gradient of :func:`global_avg_pool` for x."""
+    d_x = np.zeros_like(x)
+    for at in np.ndindex(x.shape[1:-1]):
+        d_x[(slice(None), *at)] = direction / np.prod(x.shape[1:-1])
+    return d_x
+
+
+def flatten(x):
+    """All pixels of an image in one row, the last axis fastest."""
+    y = np.zeros((x.shape[0], np.prod(x.shape[1:])), x.dtype)
+    for column, at in enumerate(np.ndindex(x.shape[1:])):
+        y[:, column] = x[(slice(None), *at)]
+    return y
+
+
+def flatten_vjp(x, direction):
+    """Gradient of :func:`flatten` for x."""
+    d_x = np.zeros_like(x)
+    for column, at in enumerate(np.ndindex(x.shape[1:])):
+        d_x[(slice(None), *at)] = direction[:, column]
+    return d_x
+
+
+def dense(x, kernel, bias):
+    """Weighted sums over the last axis: x (..., n_in), kernel (n_in, n_out)."""
+    y = np.zeros((*x.shape[:-1], kernel.shape[1]), x.dtype)
+    for at in np.ndindex(y.shape):
+        y[at] = (x[at[:-1]] * kernel[:, at[-1]]).sum() + bias[at[-1]]
+    return y
+
+
+def dense_vjp(x, kernel, bias, direction):
+    """Gradients of :func:`dense` for x, kernel and bias."""
+    d_x, d_kernel, d_bias = (np.zeros_like(a) for a in (x, kernel, bias))
+    for at in np.ndindex(direction.shape):
+        d_x[at[:-1]] += direction[at] * kernel[:, at[-1]]
+        d_kernel[:, at[-1]] += direction[at] * x[at[:-1]]
+        d_bias[at[-1]] += direction[at]
+    return d_x, d_kernel, d_bias
