@@ -1,53 +1,239 @@
-"""The private and semi-private names of JAX that jaxconv relies on. No other module uses any."""
+# ruff: noqa: F401 - what is imported here is for other modules
+"""What jaxconv uses of JAX beyond its public API. No other module touches such a name.
 
-from jax._src.core import trace_state_clean
-from jax.core import Tracer, eval_jaxpr
-from jax.extend.core import (
-    ClosedJaxpr,
-    Jaxpr,
-    JaxprEqn,
-    Literal,
-    Primitive,
-    Var,
-    jaxpr_as_fun,
-)
-from jax.extend.core.primitives import (
-    conv_general_dilated_p,
-    reduce_window_max_p,
-    select_and_gather_add_p,
-    select_and_scatter_add_p,
-)
-from jax.interpreters.ad import (
-    Zero,
-    is_undefined_primal,
-    primitive_jvps,
-    primitive_transposes,
-)
-from jax.interpreters.batching import primitive_batchers
-from jax.interpreters.mlir import lower_fun, register_lowering
-from jax.interpreters.partial_eval import dce_jaxpr
+Two kinds of names are kept here. *Internals* are functions and classes of ``jax.extend``,
+``jax.core`` and ``jax.interpreters``, which may move between versions. *Callers* are functions of
+JAX that a symbolic size recognises in the stack when it is asked something: the answer depends on
+who asks.
 
-__all__ = [
-    "ClosedJaxpr",
-    "Jaxpr",
-    "JaxprEqn",
-    "Literal",
-    "Primitive",
-    "Tracer",
-    "Var",
-    "Zero",
-    "conv_general_dilated_p",
-    "dce_jaxpr",
-    "eval_jaxpr",
-    "is_undefined_primal",
-    "jaxpr_as_fun",
-    "lower_fun",
-    "primitive_batchers",
-    "primitive_jvps",
-    "primitive_transposes",
-    "reduce_window_max_p",
-    "register_lowering",
-    "select_and_gather_add_p",
-    "select_and_scatter_add_p",
-    "trace_state_clean",
-]
+``import jaxconv`` never fails for a name that is gone: a missing internal is replaced by a
+placeholder, layers and models compute with ``jax.lax`` alone, and everything that reads a trace
+calls :func:`require_supported_jax` first, which says what is missing.
+"""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxconv.source import frame_outside, is_inside_jax
+
+OLDEST, BELOW = "0.10.2", "0.13"  # versions of JAX with which the tests pass
+
+
+class UnsupportedJaxError(RuntimeError):
+    """The installed JAX lacks a name that proofs and analyses rely on; the message says which."""
+
+
+# Where each internal is imported from.
+INTERNALS: dict[str, str] = {
+    "ClosedJaxpr": "jax.extend.core",
+    "Jaxpr": "jax.extend.core",
+    "JaxprEqn": "jax.extend.core",
+    "Literal": "jax.extend.core",
+    "Primitive": "jax.extend.core",
+    "Var": "jax.extend.core",
+    "jaxpr_as_fun": "jax.extend.core",
+    "conv_general_dilated_p": "jax.extend.core.primitives",
+    "reduce_window_max_p": "jax.extend.core.primitives",
+    "select_and_gather_add_p": "jax.extend.core.primitives",
+    "select_and_scatter_add_p": "jax.extend.core.primitives",
+    "Tracer": "jax.core",
+    "eval_jaxpr": "jax.core",
+    "trace_state_clean": "jax._src.core",
+    "Zero": "jax.interpreters.ad",
+    "is_undefined_primal": "jax.interpreters.ad",
+    "primitive_jvps": "jax.interpreters.ad",
+    "primitive_transposes": "jax.interpreters.ad",
+    "primitive_batchers": "jax.interpreters.batching",
+    "lower_fun": "jax.interpreters.mlir",
+    "register_lowering": "jax.interpreters.mlir",
+    "dce_jaxpr": "jax.interpreters.partial_eval",
+}
+# Functions of JAX that ask for a size as a number, and are content if it is not one.
+ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
+ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
+# Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
+HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
+HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
+
+missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were sought
+
+
+class _Placeholder(type):
+    """The type of what stands in for a missing internal: a class without instances."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - no call can succeed
+        raise UnsupportedJaxError(_message())
+
+
+def _find(name: str, module: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        missing[name] = module
+        return _Placeholder(name, (), {})
+
+
+if TYPE_CHECKING:
+    from jax._src.core import trace_state_clean
+    from jax.core import Tracer, eval_jaxpr
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
+    from jax.extend.core.primitives import (
+        conv_general_dilated_p,
+        reduce_window_max_p,
+        select_and_gather_add_p,
+        select_and_scatter_add_p,
+    )
+    from jax.interpreters.ad import (
+        Zero,
+        is_undefined_primal,
+        primitive_jvps,
+        primitive_transposes,
+    )
+    from jax.interpreters.batching import primitive_batchers
+    from jax.interpreters.mlir import lower_fun, register_lowering
+    from jax.interpreters.partial_eval import dce_jaxpr
+else:
+    globals().update({name: _find(name, module) for name, module in INTERNALS.items()})
+
+
+def asks_for_new_array(code: CodeType) -> bool:
+    """Whether a function is the one in which JAX looks at each axis of a new array.
+
+    Args:
+        code: of the function.
+    """
+    return code.co_name == ASKS_FOR_NEW_ARRAY and is_inside_jax(code.co_filename)
+
+
+def asks_if_constant(code: CodeType) -> bool:
+    """Whether a function of JAX asks if a size is a number, and goes on if it is not.
+
+    Args:
+        code: of the function.
+    """
+    return code.co_name in ASKS_IF_CONSTANT and is_inside_jax(code.co_filename)
+
+
+def hashes_for_cache(code: CodeType) -> bool:
+    """Whether a function of JAX hashes sizes in order to cache something by them.
+
+    Args:
+        code: of the function.
+    """
+    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12
+    return code.co_name in names and is_inside_jax(code.co_filename)
+
+
+@functools.cache
+def require_supported_jax() -> None:
+    """Check once that JAX is what proofs and analyses expect it to be.
+
+    Raises:
+        UnsupportedJaxError: an internal is missing, or a question about sizes is asked by a
+            function of another name.
+    """
+    if [*_differences()]:
+        raise UnsupportedJaxError(_message())
+
+
+def _message() -> str:
+    return (
+        f"proofs and analyses support JAX {OLDEST} and newer, below {BELOW}; this is JAX "
+        f"{jax.__version__}, in which {'; '.join(_differences())}.\n"
+        f"  Fix: python -m pip install 'jax>={OLDEST},<{BELOW}'. "
+        "Layers and models work with any JAX."
+    )
+
+
+def _differences() -> Iterator[str]:
+    """What is not as expected: internals that are missing, attributes, and callers."""
+    if missing:
+        yield from (f"{module}.{name} is missing" for name, module in missing.items())
+        return  # what follows needs them
+    (eqn,) = jax.make_jaxpr(lambda x: x + x)(np.float32(0)).eqns
+    yield from (f"JaxprEqn.{path} is missing" for path in _missing_attributes(eqn))
+    callers = _callers()
+    indexing, hashing = callers["__index__"], callers["__hash__"]
+    for name in (ASKS_FOR_NEW_ARRAY, *sorted(ASKS_IF_CONSTANT)):
+        if name not in indexing:
+            yield f"{name} no longer asks if sizes are numbers"
+    for name in sorted(HASHES_FOR_CACHE - hashing):
+        yield f"{name} no longer hashes sizes"
+
+
+ATTRIBUTES = (
+    "invars",
+    "outvars",
+    "params",
+    "effects",
+    "replace",
+    "primitive.name",
+    "primitive.bind",
+    "primitive.get_bind_params",
+    "primitive.multiple_results",
+    "source_info.name_stack",
+    "source_info.traceback.raw_frames",
+)
+
+
+def _missing_attributes(eqn: Any) -> Iterator[str]:
+    """The attributes that an equation of a trace lacks, as dotted paths."""
+    for path in ATTRIBUTES:
+        value = eqn
+        for name in path.split("."):
+            if not hasattr(value, name):
+                yield path
+                break
+            value = getattr(value, name)
+
+
+class _RecordingSize:
+    """A symbolic size that notes which functions of JAX ask for its number and for its hash."""
+
+    def __init__(self, callers: Mapping[str, set[str]]) -> None:
+        self._callers = callers
+
+    def _note(self, question: str) -> None:
+        code = frame_outside(__file__).f_code
+        if is_inside_jax(code.co_filename):
+            self._callers[question].add(code.co_name)
+
+    def __index__(self) -> int:
+        self._note("__index__")
+        raise TypeError("a symbolic size is not a number")
+
+    def __hash__(self) -> int:
+        self._note("__hash__")
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ge__(self, other: object) -> bool:
+        return True
+
+    def dimension_as_value(self) -> Any:
+        """The method by which JAX recognises a symbolic size."""
+        return np.int32(1)
+
+
+def _callers() -> dict[str, set[str]]:
+    """Names of the functions of JAX that ask for the number and for the hash of a size.
+
+    The functions traced are those in which JAX asks on its own behalf. Whether a trace succeeds
+    does not matter here.
+    """
+    callers: dict[str, set[str]] = {"__index__": set(), "__hash__": set()}
+    size = _RecordingSize(callers)
+    array = jax.ShapeDtypeStruct((size, 2), np.float32)  # type: ignore[arg-type]
+    for function in (lambda x: x + x, lambda x: x[:size], jax.grad(lambda x: (x * x).sum())):
+        with contextlib.suppress(Exception):
+            jax.make_jaxpr(function)(array)
+    return callers

@@ -40,6 +40,26 @@ LIBRARIES = (
 )
 
 
+# What a runtime type checker, where one is on, puts between the functions of this package.
+TYPE_CHECKERS = ("<", folder_of("jaxtyping"), folder_of("beartype"))
+
+
+def frame_outside(path: str) -> FrameType:
+    """Find the innermost frame outside some code: who called it.
+
+    Args:
+        path: of a folder, with a separator at the end, or of a file.
+
+    Returns:
+        The frame; the outermost one where all are inside.
+    """
+    frame = sys._getframe()
+    skipped = (__file__, path, *TYPE_CHECKERS)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(skipped):
+        frame = frame.f_back
+    return frame
+
+
 def is_inside_jax(file: str) -> bool:
     """Tell whether a file belongs to JAX.
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxconv"
 MAY_IMPORT = {
     "errors": set(),
     "source": set(),
-    "compat": set(),
+    "compat": {"source"},
     "symbolic": {"compat", "source", "errors"},
     "jaxpr": {"compat", "symbolic"},
     "prover": {"jaxpr", "symbolic", "compat", "source", "errors"},
@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "analysis": {"jaxpr", "compat", "prover", "symbolic", "source", "errors"},
     "aot": {"jaxpr", "compat", "kernels", "prover", "symbolic", "errors"},
     "plotting": {"analysis", "compat", "layers", "jaxpr", "prover", "symbolic", "errors"},
-    "testing": {"cli", "prover", "errors"},
+    "testing": {"cli", "compat", "prover", "errors"},
     "cli": {
+        "compat",
         "models",
         "plotting",
         "analysis",
@@ -89,14 +90,12 @@ CROSS_CUTTING = {
     "test_docs.py": "the pages of docs/",
     "test_fixes.py": "the fixes that messages propose",
     "test_readme.py": "README.md",
+    "test_repository.py": "workflows, versions and addresses",
     "analysis/test_receptive_field_traps.py": "networks that mislead receptive fields",
-    "aot/test_arguments.py": "arguments of compile, jit and export",
     "experiments/bench/test_main.py": "python -m experiments.bench",
     "kernels/test_exactness.py": "rounding, compared with PyTorch",
     "layers/test_parity.py": "every layer against NumPy, onnxruntime and PyTorch",
     "plotting/test_explorer_in_browser.py": "the explorer's page in Chromium",
-    "prover/test_libraries.py": "check with each JAX library",
-    "prover/test_traps.py": "networks that mislead proofs",
 }
 
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read_network
-from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var, dce_jaxpr, jaxpr_as_fun
+from jaxconv.compat import (
+    ClosedJaxpr,
+    JaxprEqn,
+    Var,
+    dce_jaxpr,
+    jaxpr_as_fun,
+    require_supported_jax,
+)
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import (
     ControlFlow,
@@ -140,6 +147,7 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
     Raises:
         ShapeError: arguments that are not arrays.
     """
+    require_supported_jax()
     call, given = pure(fn, args)
     closed = jax.make_jaxpr(call)(*given, **kwargs)
     network = read_network(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))

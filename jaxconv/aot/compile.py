@@ -12,7 +12,7 @@ from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
 from jaxconv.aot.program import fold_constants, inline_calls, retrace
-from jaxconv.compat import ClosedJaxpr, Tracer
+from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
@@ -162,6 +162,7 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
         >>> [schedule.formulation for schedule in infer.schedules]
         ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """
+    require_supported_jax()
     require_callable(fn)
     require_arguments(fn, args)
     avals = jax.tree.map(abstract_argument, args)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxconv.compat import trace_state_clean
+from jaxconv.compat import missing, trace_state_clean
 
 # By default XLA hands whole chains of operations on a CPU to one library (YNN), which takes twice
 # as long for a batch of 8 and many times as long for gradients of kernels; XLA's own code is
@@ -67,7 +67,8 @@ class _Jitted:
 
     @property
     def _jitted(self) -> Any:
-        return self._outermost if trace_state_clean() else self._nested
+        is_outermost = not missing and trace_state_clean()
+        return self._outermost if is_outermost else self._nested
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._jitted(*args, **kwargs)

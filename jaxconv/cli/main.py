@@ -13,12 +13,21 @@ import jaxconv
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.command import commands, message_with_flags
 from jaxconv.cli.user_code import TargetError
+from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.models.registry import registered_models
 from jaxconv.models.sources import cache_folder
 from jaxconv.models.weights import WeightsError
 from jaxconv.plotting.photos import PhotoError
 
+EXPECTED_ERRORS = (
+    PhotoError,
+    ShapeError,
+    TargetError,
+    UnsupportedJaxError,
+    UsageError,
+    WeightsError,
+)
 INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 
 
@@ -53,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = f"the package {error.name} is not installed"
         print(f"jaxconv {command.name}: {missing}.\n  Fix: {INSTALL}", file=sys.stderr)
         return 2
-    except (PhotoError, ShapeError, TargetError, UsageError, WeightsError) as error:
+    except EXPECTED_ERRORS as error:
         print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)
         return 2
     return status

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.source import JAX, folder_of
 
@@ -32,7 +33,7 @@ def user_code(doing: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    except TargetError:
+    except (TargetError, UnsupportedJaxError):
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ShapeError) and not user_frames(error):

@@ -9,6 +9,7 @@ import islpy as isl
 import jax
 from flax import nnx
 
+from jaxconv.compat import require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.contract import arguments_of, contract_of
@@ -73,7 +74,9 @@ def explore_sizes(
     Raises:
         SpecError: a spec or a condition cannot be read.
         ShapeError: what is checked cannot be called with these arguments.
+        UnsupportedJaxError: the installed JAX differs from what proofs rely on.
     """
+    require_supported_jax()
     origin, contract = definition(fn), contract_of(fn)
     if contract and not args:
         args = tuple(arguments_of(fn, contract))

@@ -18,6 +18,7 @@ from typing import Any
 
 import islpy as isl
 
+from jaxconv import compat
 from jaxconv.source import current_call_sites, is_inside_library
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.polynomials import Polynomial
@@ -25,15 +26,6 @@ from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided, caller, comparison_site
 
 FEW_VALUES = 8  # values that a size may take, to be tried one by one where a number is needed
-
-
-# Functions of JAX that ask whether a size is a number, and are content if it is not; the first of
-# them asks of each side of each new array.
-NEW_SIDE, *PROBES = ("_canonicalize_dimension", "is_constant_dim", "convert_to_index")
-
-
-# Functions of JAX that keep what they made for a shape; others compare sizes by sets of them.
-CACHES = frozenset({"wrapper", "__new__", "to_tangent_aval"})
 
 
 def _binary(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], Any]:
@@ -216,7 +208,7 @@ class Size:
 
     def __hash__(self) -> int:
         code = caller().f_code
-        if code.co_name in CACHES:
+        if compat.hashes_for_cache(code):
             return hash((id(self.trace), self.polynomial.key()))
         if not is_inside_library(code.co_filename):
             raise self.trace.undecided(f"the code looks {self} up in a set or a dict")
@@ -225,10 +217,11 @@ class Size:
     # Numbers.
 
     def __index__(self) -> int:
-        name = caller().f_code.co_name
-        if name == NEW_SIDE:
+        code = caller().f_code
+        if compat.asks_for_new_array(code):
             self.trace.array_sizes.append((self, current_call_sites()))
-        if name == NEW_SIDE or name in PROBES:
+            raise TypeError(f"{self} is symbolic")
+        if compat.asks_if_constant(code):
             raise TypeError(f"{self} is symbolic")
         trace, affine = self.trace, self.polynomial.affine
         low, high = (None, None) if self.polynomial.products else bounds(trace.domain, affine)
@@ -251,10 +244,8 @@ class Size:
         """What JAX computes with where a size is used as a number: any, unknown while tracing."""
         from jax import lax, numpy
 
-        from jaxconv.compat import Tracer
-
         value = lax.optimization_barrier(numpy.int32(1))  # constant folding does not look behind it
-        if not isinstance(value, Tracer):
+        if not isinstance(value, compat.Tracer):
             raise self._no_number()
         return value
 

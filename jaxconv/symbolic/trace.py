@@ -6,7 +6,6 @@ answered False and remembered (see :mod:`jaxconv.prover.explore`).
 """
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
-from jaxconv.source import CallSite, folder_of, is_inside_jax
+from jaxconv.source import CallSite, frame_outside, is_inside_jax
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
 
@@ -48,21 +47,12 @@ class DeferredEquality(NamedTuple):
     difference: Polynomial
 
 
-# This package, and what a runtime type checker, where one is on, puts between its functions.
-OWN = (
-    str(Path(__file__).parent) + os.sep,
-    "<",
-    folder_of("jaxtyping"),
-    folder_of("beartype"),
-)
+PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def caller() -> FrameType:
     """The innermost frame outside this package: who uses a size."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(OWN):
-        frame = frame.f_back
-    return frame
+    return frame_outside(PACKAGE)
 
 
 def comparison_site() -> tuple[CallSite, bool]:

@@ -8,6 +8,7 @@ import pytest
 
 from jaxconv.cli.obligations import Obligation, obligations
 from jaxconv.cli.user_code import TargetError
+from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.prover.check import check
 from jaxconv.prover.verdict import Verdict
@@ -74,7 +75,7 @@ class ContractItem(pytest.Item):
             excinfo: the exception that failed the item.
             style: of a traceback, for other exceptions.
         """
-        if isinstance(excinfo.value, NotProvenError | TargetError):
+        if isinstance(excinfo.value, NotProvenError | TargetError | UnsupportedJaxError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -1,0 +1,143 @@
+"""Every name of JAX that jaxconv relies on is renamed once: proofs stop, layers keep working."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+from jax._src import core
+
+import jaxconv as jc
+from jaxconv import compat
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Have the check, which runs once, run in each test, and once more after it."""
+    compat.require_supported_jax.cache_clear()
+    yield
+    compat.require_supported_jax.cache_clear()
+
+
+def test_this_jax_is_as_expected():
+    assert [*compat._differences()] == []
+
+
+def test_the_oldest_version_is_the_one_that_is_required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"jax>={compat.OLDEST}" in project["dependencies"]
+
+
+RENAMED = """
+import importlib, sys
+import jax, jax.numpy as jnp, numpy as np
+
+x = np.random.default_rng(0).normal(size=(2, 9, 9, 16)).astype(np.float32)
+kernel = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
+order = ("NHWC", "HWIO", "NHWC")
+expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=order)
+
+def renamed(name, module):
+    for loaded in [m for m in sys.modules if m == "jaxconv" or m.startswith("jaxconv.")]:
+        del sys.modules[loaded]
+    owner = importlib.import_module(module)
+    kept = getattr(owner, name)
+    delattr(owner, name)
+    try:
+        import jaxconv as jc
+    finally:
+        setattr(owner, name, kept)
+    from flax import nnx
+    assert np.allclose(jc.conv(x, kernel), expected, atol=1e-3), "conv"
+    model = jc.VGG([(4,)], head=None, rngs=nnx.Rngs(0))
+    assert jax.grad(lambda x: jc.max_pool(model(x)).sum())(jnp.ones((1, 8, 8, 3))).shape[1] == 8
+    assert jc.jit(jc.max_pool)(x).shape == (2, 4, 4, 16)
+    from jaxconv.compat import UnsupportedJaxError
+    for proof in (
+        lambda: jc.check(jc.max_pool, "b h w c"),
+        lambda: jc.summary(jc.max_pool, "1 8 8 3"),
+        lambda: jc.feature_maps(model)(x),
+        lambda: jc.compile(jc.max_pool, "1 8 8 3"),
+    ):
+        try:
+            proof()
+        except UnsupportedJaxError as error:
+            assert f"{module}.{name} is missing" in str(error), error
+            assert "Fix: python -m pip install 'jax>=" in str(error), error
+        else:
+            raise AssertionError(f"{module}.{name} is missing, and nothing stops")
+
+from jaxconv.compat import INTERNALS
+for name, module in INTERNALS.items():
+    renamed(name, module)
+    print(name)
+"""
+
+
+def test_without_an_internal_proofs_stop_and_layers_and_models_go_on():
+    command = [sys.executable, "-c", RENAMED]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == [*compat.INTERNALS]
+
+
+CALLERS = {
+    "_canonicalize_dimension": core._canonicalize_dimension,
+    "is_constant_dim": core.is_constant_dim,
+    "convert_to_index": core.canonicalize_slice,
+    "__new__": core.ShapedArray.__new__,
+    "to_tangent_aval": core.ShapedArray.to_tangent_aval,
+}
+
+
+def renamed(code, name):
+    """The code of a function in which the function of a name, itself or inside, has another."""
+    inner = tuple(
+        renamed(part, name) if hasattr(part, "co_name") else part for part in code.co_consts
+    )
+    other = f"{name}_2" if code.co_name == name else code.co_name
+    return code.replace(co_consts=inner, co_name=other)
+
+
+@pytest.mark.parametrize("name", CALLERS)
+def test_a_caller_of_another_name_stops_proofs(monkeypatch, name):
+    function = CALLERS[name]
+    monkeypatch.setattr(function, "__code__", renamed(function.__code__, name))
+    jax.clear_caches()
+    with pytest.raises(compat.UnsupportedJaxError, match=f"{name} no longer") as error:
+        jc.check(jc.max_pool, "b h w c")
+    assert f"this is JAX {jax.__version__}" in str(error.value)
+
+
+def test_every_caller_is_renamed():
+    expected = {compat.ASKS_FOR_NEW_ARRAY, *compat.ASKS_IF_CONSTANT, *compat.HASHES_FOR_CACHE}
+    assert CALLERS.keys() == expected
+
+
+@pytest.mark.parametrize("path", compat.ATTRIBUTES)
+def test_an_equation_without_an_attribute_is_noticed(path):
+    tree = {}
+    for other in compat.ATTRIBUTES:
+        *parents, name = other.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if other != path:
+            place.setdefault(name, {})
+    assert [*compat._missing_attributes(as_object(tree))] == [path]
+
+
+def as_object(tree):
+    return SimpleNamespace(**{name: as_object(value) for name, value in tree.items()})
+
+
+def test_a_function_of_the_users_is_not_taken_for_one_of_jax():
+    def convert_to_index():
+        """A name that JAX uses, too."""
+
+    assert not compat.asks_if_constant(convert_to_index.__code__)
