@@ -72,7 +72,7 @@ def test_it_writes_a_picture_with_the_sizes(capsys, arguments, file, shown):
 def test_a_contract_says_the_sizes(capsys):
     assert run("nets_to_draw.py:promised") == 0
     said = " ".join(texts("promised.svg"))
-    assert "Formulas hold for n >= 300. Proportions are those of b = 1, n = 300." in said
+    assert "Formulas hold for n >= 300. Proportions are for b = 1, n = 300." in said
 
 
 def test_it_writes_png(folder, capsys):

@@ -279,7 +279,7 @@ BAD = {
     "a model without pictures": (["--model", "lookednets:head"],
         "the model has no feature maps with height and width. Fix: pass another --model."),
     "no filters": (["--model", "lookednets:head", "--filters"],
-        "the model has no convolution over pictures."),
+        "the model has no convolution over images."),
     "a channel of maps": (["--layer", "conv1_1", "--channel", "64"],
         "conv1_1 has 64 maps, and no channel 64. Fix: pass --channel from 0 to 63."),
     "a channel of none": (["--channel", "512"],

@@ -109,8 +109,9 @@ def test_an_option_that_only_one_run_has_differs(runs, capsys):
     assert rows(capsys.readouterr().out)["devices"] == ["[1, null]", "-"]
 
 
-def test_names_are_no_markup(tmp_path, capsys):
-    names = [write(tmp_path / "[red]x[" / name, accuracy=0.7) for name in ("[bold]a", "b[/]")]
+def test_names_are_no_markup(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [write(Path("[red]x[") / name, accuracy=0.7) for name in ("[bold]a", "b[/]")]
     assert main(names) == 0
     assert "[bold]a" in capsys.readouterr().out.replace("\n", "").replace(" ", "")
 
@@ -154,7 +155,7 @@ def damaged(folder, name, text):
             lambda runs: [runs[1], damaged(runs[0], "summary.json", "[1]")],
             "runs/one/summary.json is damaged. Fix:",
         ),
-        (lambda runs: [*runs, "--out", "curves.gif"], "curves.gif is of no known format. Fix:"),
+        (lambda runs: [*runs, "--out", "curves.gif"], "curves.gif has an unknown format. Fix:"),
         (lambda runs: [*runs, "--out", "a/b.png"], "a/b.png cannot be written: No such file"),
     ],
 )

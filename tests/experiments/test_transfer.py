@@ -194,7 +194,7 @@ def test_a_class_can_be_left_out(folder, tmp_path, tiny):
         ("--size 31", "--size is 31, but the five pools of VGG16 need"),
         ("--splits 1", "--splits is 1, but a standard deviation needs two"),
         ("--seed -1", "--seed is -1, but seeds are not negative"),
-        ("--out found.txt", "found.txt is of no known format"),
+        ("--out found.txt", "found.txt has an unknown format"),
         ("--out no/such/found.json", "cannot be written"),
         ("--without gren", "There is no class 'gren'. Fix: choose one of green, blue"),
         ("--at-least 21", "0 classes have 21 pictures or more"),

@@ -1,6 +1,7 @@
 """How far the maps of VGG16 and its gradients are from exact ones: as far as PyTorch's, or so."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +103,9 @@ def exact(published, hopper):
     model = jc.vgg16(weights=published, head=None)
     photo = weights.read_weights(published).preprocessing(open_photo(hopper, 224)[None, :224, :224])
     layers = {}
-    for name, _ in model._convolutions():
-        layer = getattr(model, name)
+    for name, layer in vars(model).items():
+        if not re.fullmatch(r"conv\d_\d", name):
+            continue
         layers[name] = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
     direction = np.random.default_rng(0).normal(size=(1, 7, 7, 512))
     masks = {}

@@ -16,7 +16,7 @@ def test_peaks_are_one_in_each_neighbourhood():
     assert found[0].value == values.max()
     for i, one in enumerate(found):
         (top, bottom), (left, right) = sees.box(*one.at)
-        np.testing.assert_array_equal(one.seen, photo[top:bottom, left:right])
+        np.testing.assert_array_equal(one.patch, photo[top:bottom, left:right])
         for other in found[:i]:
             assert max(abs(a - b) for a, b in zip(one.at, other.at, strict=True)) > 1
     assert peaks(-values, photo, sees, 5) == []

@@ -194,7 +194,7 @@ BAD = {
     "libraries can run.\n  Fix: pass one of --peers=jaxconv, jax, ",
     "--cores 0,4096": "--cores is '4096', which is not known.",
     "--rounds 0": "'0' is not a whole number from 1 to 999999999",
-    "--out bench.txt": "bench.txt is of no known format. Fix: end it in .json.",
+    "--out bench.txt": "bench.txt has an unknown format. Fix: choose a name that ends in .json.",
     "--chart no/such.png": "no/such.png cannot be written: No such file or directory.",
 }
 
@@ -210,7 +210,7 @@ def test_a_backend_that_is_not_installed_is_a_sentence(capsys, monkeypatch):
     lacking = Backend("gone", NUMPY.file, ("no-such-package",))
     monkeypatch.setattr(bench, "BACKENDS", {**BACKENDS, "gone": lacking})
     assert bench.main(["--peers", "gone"]) == 2
-    assert "gone needs no-such-package, which must be installed.\n  Fix: python -m pip" in (
+    assert "gone needs no-such-package, and not all is installed.\n  Fix: python -m pip" in (
         capsys.readouterr().err
     )
     assert lacking not in installed([*BACKENDS.values(), lacking])
