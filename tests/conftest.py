@@ -1,4 +1,4 @@
-"""Runtime type checks for the whole package, compiled programs that are shared, and options."""
+"""Compiled programs that are shared, runtime type checks on request, and options."""
 
 import ast
 import importlib
@@ -9,9 +9,6 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
-
-from beartype import BeartypeConf, BeartypeDecorPlace
-from beartype.claw import beartype_package
 
 # All processes of a test run share what XLA compiles: about two fifths of the time is compiling.
 # JAX reads these variables when it is imported, also in the processes that tests start.
@@ -24,16 +21,23 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     OWN_CACHE = tempfile.mkdtemp(prefix="jaxconv-compiled-")
     os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=OWN_CACHE)
 
-# Innermost, so that what a decorator makes of a function is checked by what the function says.
-beartype_package("jaxconv", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST))
+# Every annotation of the package is checked at run time if this variable is set, as in CI: that
+# takes as long again as the tests.
+CHECK_TYPES = "JAXCONV_CHECK_TYPES" in os.environ
+if CHECK_TYPES:
+    from beartype import BeartypeConf, BeartypeDecorPlace
+    from beartype.claw import beartype_package
+
+    # Innermost, so that what a decorator makes of a function is checked by what the function says.
+    beartype_package("jaxconv", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST))
 
 import pytest  # noqa: E402 - the hook must come before anything imports jaxconv
-
-import jaxconv  # noqa: E402
 
 
 def name_what_is_imported_for_types() -> None:
     """Give each module what it imports for a static checker only: the checks need it, too."""
+    import jaxconv
+
     for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
         module = importlib.import_module(info.name)
         for node in ast.parse(inspect.getsource(module)).body:
@@ -42,7 +46,8 @@ def name_what_is_imported_for_types() -> None:
                 exec(code, vars(module))
 
 
-name_what_is_imported_for_types()
+if CHECK_TYPES:
+    name_what_is_imported_for_types()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
