@@ -30,8 +30,9 @@ class UnsupportedJaxError(RuntimeError):
     """The installed JAX lacks a name that proofs and analyses rely on; the message says which."""
 
 
-# Where each internal is imported from.
-INTERNALS: dict[str, str] = {
+# Where each internal is imported from: a module; "module:name" where JAX calls it differently; or a
+# tuple of these, the newest first, where versions of JAX differ.
+INTERNALS: dict[str, str | tuple[str, ...]] = {
     "ClosedJaxpr": "jax.extend.core",
     "Jaxpr": "jax.extend.core",
     "JaxprEqn": "jax.extend.core",
@@ -62,7 +63,7 @@ ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
 
-missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were sought
+missing: dict[str, str] = {}  # internals that this JAX does not have, and as what they were sought
 
 
 class _Placeholder(type):
@@ -72,12 +73,23 @@ class _Placeholder(type):
         raise UnsupportedJaxError(_message())
 
 
-def _find(name: str, module: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        missing[name] = module
-        return _Placeholder(name, (), {})
+def places(name: str) -> list[tuple[str, str]]:
+    """The modules in which an internal may be, each with its name there.
+
+    Args:
+        name: of the internal in this module.
+    """
+    listed = INTERNALS[name]
+    split = [place.partition(":") for place in ((listed,) if isinstance(listed, str) else listed)]
+    return [(module, other or name) for module, _, other in split]
+
+
+def _find(name: str) -> Any:
+    for module, name_there in places(name):
+        with contextlib.suppress(ImportError, AttributeError):
+            return getattr(importlib.import_module(module), name_there)
+    missing[name] = " or ".join(map(".".join, places(name)))
+    return _Placeholder(name, (), {})
 
 
 if TYPE_CHECKING:
@@ -100,7 +112,7 @@ if TYPE_CHECKING:
     from jax.interpreters.mlir import lower_fun, register_lowering
     from jax.interpreters.partial_eval import dce_jaxpr
 else:
-    globals().update({name: _find(name, module) for name, module in INTERNALS.items()})
+    globals().update({name: _find(name) for name in INTERNALS})
 
 
 def asks_for_new_array(code: CodeType) -> bool:
@@ -155,7 +167,7 @@ def _message() -> str:
 def _differences() -> Iterator[str]:
     """What is not as expected: internals that are missing, attributes, and callers."""
     if missing:
-        yield from (f"{module}.{name} is missing" for name, module in missing.items())
+        yield from (f"{sought} is missing" for sought in missing.values())
         return  # what follows needs them
     (eqn,) = jax.make_jaxpr(lambda x: x + x)(np.float32(0)).eqns
     yield from (f"JaxprEqn.{path} is missing" for path in _missing_attributes(eqn))

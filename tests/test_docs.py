@@ -160,14 +160,19 @@ def test_the_architecture_page_lists_the_subpackages_and_what_they_may_import():
 def test_the_site_explains_each_public_name_once():
     texts = [path.read_text() for path in (DOCS / "api").glob("*.md")]
     names = re.findall(r"^::: jaxconv\.(\w+)$", "\n".join(texts), re.MULTILINE)
-    assert sorted(names) == sorted(jc.__all__)
+    assert sorted(names) == sorted(jc.__all__), (
+        "a page of docs/api/ must have a line ::: jaxconv.NAME for each public name"
+    )
 
 
 def test_the_site_explains_each_command_once():
     shown = re.findall(
         r"^\{\{ command: (\w+) \}\}$", (DOCS / "api/command-line.md").read_text(), re.M
     )
-    assert sorted(shown) == sorted(commands())
+    assert sorted(shown) == sorted(commands()), (
+        "docs/api/command-line.md must have a heading and a line {{ command: NAME }} for each "
+        "command, which the site replaces with the text of --help"
+    )
 
 
 def test_the_site_asks_no_other_host():

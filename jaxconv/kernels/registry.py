@@ -81,13 +81,15 @@ class Formulation:
 
     Attributes:
         name: for people, such as "F(4x4, 3x3)".
-        operation: what it computes, such as "convolution".
+        operation: what it computes, such as "convolution"; a name that formulations share if they
+            list the same ``gradients``.
         primitive: of JAX, that it serves.
         matches: takes an :class:`Operation` and returns a :class:`Decision`, or None where the
             operation is of a kind that the formulation was not made for.
         apply: takes the operands and the parameters, as ``primitive.bind`` does, and returns the
             result.
-        reason: why the formulation is faster than `lax`.
+        reason: why the formulation is faster than `lax`, for readers of the code. A schedule shows
+            the reason of the :class:`Decision`.
         gradients: the operations that the derivatives of this one consist of. JAX's own rules
             derive them; they are chosen by their own shapes, as any operation is.
         prepare: takes the kernel and the parameters, and computes what depends on these alone.

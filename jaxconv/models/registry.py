@@ -3,7 +3,11 @@
 A new model is one registration in any module of this package, which is found without another edit::
 
     @register("lenet", title="LeNet-5", description="2 convolutions, for 28x28 pixels")
-    def lenet(*, classes=10, weights=None, rngs=None): ...
+    def lenet(*, classes=10, weights=None, rngs=None):
+        model = LeNet(classes, rngs or nnx.Rngs(0))
+        if weights is not None:  # a published name, or the path of a file
+            fill(model, find_weights("lenet", weights, head=True))
+        return model
 
 So is a new source of weights, for a model of this module or of another::
 
@@ -33,7 +37,8 @@ class RegisteredModel:
     Attributes:
         title: its name in figures and tables, such as "VGG16".
         description: one line for ``jaxconv --help``.
-        make: makes the model; takes ``weights`` and ``rngs``.
+        make: makes the model; takes ``weights``, which it reads with :func:`find_weights`, and
+            ``rngs``.
         trunk: options of ``make`` for the part that takes images of any size.
     """
 

@@ -237,8 +237,13 @@ GRADIENTS = {
 @pytest.mark.parametrize("operation", GRADIENTS)
 def test_derivatives_consist_of_the_operations_that_are_listed(operation):
     function, args = GRADIENTS[operation]
-    (listed,) = {f.gradients for f in all_formulations() if f.operation == operation}
-    assert {name for name, _ in operations(function, *args)} == {operation, *listed}
+    listed = {f.name: f.gradients for f in all_formulations() if f.operation == operation}
+    gradients = set(listed.values())
+    assert len(gradients) == 1, (
+        f"formulations of the operation {operation!r} must list the same gradients, but list "
+        f"{listed}: pass the same, or name the operation of the new one differently"
+    )
+    assert {name for name, _ in operations(function, *args)} == {operation, *gradients.pop()}
 
 
 def test_a_trace_that_has_cpu_primitives_is_not_changed_again():

@@ -47,16 +47,18 @@ class PrimitiveRecord:
             with one for each.
         index_map: where the number at one index of the first operand goes, as an index of the
             result; None where it has no such place, or numbers are lost. Whatever has an index map
-            keeps each number of its operand once.
+            keeps each number of its operand once. That of a primitive that works number by number
+            is ``lambda index, _: index``.
         window: the axes along which a window slides, with sizes as in the trace.
         pooling: how a pool reduces its window.
         patch: makes the reader of what a neuron sees, given the equation and for each operand
             whether it is the same for all inputs; None where neurons have no patch of their own.
         input_axes: which axes of the first operand are images, pixels and channels.
         output_axes: the same of the result.
-        keeps_positions: each number depends on those at its own position alone, and may still
-            count as the feature map of the layer before, as after a bias or an activation.
-        keeps_feature_map: the result still is the feature map of the layer before.
+        keeps_positions: each number depends on those at its own position alone, so that a compiled
+            function may compute it for a few images at a time.
+        keeps_feature_map: the result still is the feature map of the layer before, as after a bias
+            or an activation. Counts only with an index map.
         only_moves: it moves, casts or names numbers, and does not change them.
         adds: it adds its operands, as a bias is added.
         builds_padding: padding a map with its own numbers is made of it. Its results may be empty
