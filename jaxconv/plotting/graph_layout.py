@@ -16,7 +16,7 @@ ROW_MARGIN = 40.0  # left and right of rows that continue
 MIN_ROW_WIDTH = 1900.0  # a row that may be broken is about this wide, or wider
 ASPECT = 1.7  # width over height of a drawing of several rows
 Point = tuple[float, float]
-PathStep = tuple[Point, ...]
+PathSegment = tuple[Point, ...]
 
 
 class NodeSize(NamedTuple):
@@ -50,7 +50,7 @@ class Path:
     """
 
     start: Point
-    steps: tuple[PathStep, ...]
+    steps: tuple[PathSegment, ...]
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ class _Arrangement:
         start = (left + size.leave, y)
         links = [step for a, b in itertools.pairwise(route) for step in self._link(a, b)]
         (left, end_y), size = self.position(route[-1]), self._size(route[-1])
-        steps: list[PathStep] = []
-        horizontal: PathStep | None = None  # consecutive lines at the same height become one
+        steps: list[PathSegment] = []
+        horizontal: PathSegment | None = None  # consecutive lines at the same height become one
         for step in [*links, ((left + size.enter, end_y),)]:
             if len(step) == 1 and step[0][1] == y:
                 horizontal = step
@@ -199,7 +199,7 @@ class _Arrangement:
             y, horizontal = step[-1][1], None
         return Path(start, tuple(steps + ([horizontal] if horizontal else [])))
 
-    def _link(self, a: int, b: int) -> Iterator[PathStep]:
+    def _link(self, a: int, b: int) -> Iterator[PathSegment]:
         """From the right of the column of ``a`` to the left of the next column, that of ``b``."""
         left, right = self.column[a], self.column[b]
         x, (_, y) = self._right(left), self.position(a)
@@ -220,7 +220,7 @@ class _Arrangement:
         yield (end,) if y == end[1] else ((middle, y), (middle, end[1]), end)
 
 
-def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathStep]:
+def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathSegment]:
     """Horizontal and vertical lines through points, with rounded corners."""
 
     def towards(point: Point, other: Point) -> Point:

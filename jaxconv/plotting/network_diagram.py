@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from jaxconv.analysis.summary_table import Row, Summary
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import fresh
-from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Path, PathStep, Point, layout
+from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Path, PathSegment, Point, layout
 from jaxconv.plotting.layered_graph import Edge
 from jaxconv.plotting.vector_graphics import (
     Arrow,
@@ -54,7 +54,7 @@ KIND_STYLES = {  # for each kind of layer its label in the legend, and its colou
     "unknown": ("unknown", "#a8a29a"),
 }
 
-T = TypeVar("T")
+AxisValue = TypeVar("AxisValue")
 AxisSize = int | Size | None  # a number, a formula, or None if unknown
 
 
@@ -188,7 +188,7 @@ class _Scale:
         self.side = max([MIN_LARGEST, *(max(sides) for count, *sides in sizes if count)])
         self.channels = max([MIN_LARGEST, *(count for count, *_ in sizes)])
 
-    def without_batch(self, shape: Sequence[T]) -> tuple[T, ...]:
+    def without_batch(self, shape: Sequence[AxisValue]) -> tuple[AxisValue, ...]:
         """Leave the batch axis out of a shape.
 
         Args:
@@ -421,7 +421,7 @@ def _legend(kinds: set[str]) -> tuple[list[Polygon], list[Text], float]:
 def _moved(path: Path, x: float, y: float) -> Path:
     """A path moved to the right by x, and down by y."""
 
-    def moved(step: PathStep) -> PathStep:
+    def moved(step: PathSegment) -> PathSegment:
         return tuple((a + x, b + y) for a, b in step)
 
     return Path(moved((path.start,))[0], tuple(map(moved, path.steps)))
