@@ -73,9 +73,8 @@ def page(
     from matplotlib import colormaps
     from PIL import Image
 
-    steps = np.linspace(0, 1, 256)
     palettes = {  # 256 triples of red, green and blue
-        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
+        use: (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(int).tolist()
         for use, name in PALETTES.items()
     }
     blocks: dict[str, PackedArray] = {}
@@ -91,10 +90,9 @@ def page(
     Image.fromarray(photo).save(png, "png", optimize=True)
     drawing, drawing_styles = _safe_drawing(network_svg)
     script, style = "\n".join(map(_source, SCRIPTS)), _source("explorer.css")
+    policy = POLICY.format(scripts=_hashes([script]), styles=_hashes([style, *drawing_styles]))
     parts = {
-        "policy": POLICY.format(
-            scripts=_hashes([script]), styles=_hashes([style, *drawing_styles])
-        ),
+        "policy": policy,
         "title": html.escape(f"{model_name} on {photo_name}"),
         "photo": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
         "drawing": drawing,
