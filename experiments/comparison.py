@@ -546,7 +546,7 @@ def _cell_text(cell: Cell) -> str:
 
 
 def _details(case: Case, row: Mapping[str, Cell]) -> str:
-    diagnostics = {
+    settings = {
         "takes": case.takes,
         "given": case.given,
         "returns": case.returns,
@@ -557,7 +557,7 @@ def _details(case: Case, row: Mapping[str, Cell]) -> str:
         "sizes of one run": ", ".join(f"{name} = {size}" for name, size in case.at.items()),
     }
     lines = [f"### {case.name[0].upper()}{case.name[1:]}", ""]
-    lines += [f"- {diagnostic}: `{text}`" for diagnostic, text in diagnostics.items() if text]
+    lines += [f"- {name}: `{text}`" for name, text in settings.items() if text]
     for tool, cell in row.items():
         lines += ["", f"{tool}:", "", "```text", cell.message, "```"]
     return "\n".join([*lines, ""])
