@@ -77,43 +77,89 @@ class Cell(NamedTuple):
 
 
 def five_pools(x: Any) -> Any:
-    """A small trunk: (b, h, w, 3) to (b, h//32, w//32, 8)."""
+    """Run a small trunk of five convolutions and pools.
+
+    Args:
+        x: float32 (b, h, w, 3).
+
+    Returns:
+        float32 (b, h//32, w//32, 8).
+    """
     for _ in range(5):
         x = pool(jax.nn.relu(conv(x, ones(3, 3, x.shape[-1], 8))))
     return x
 
 
 def five_jaxconv_pools(x: Any) -> Any:
-    """The same with jaxconv's layers."""
+    """Run the trunk of :func:`five_pools` with jaxconv's layers.
+
+    Args:
+        x: float32 (b, h, w, 3).
+
+    Returns:
+        float32 (b, h//32, w//32, 8).
+    """
     for _ in range(5):
         x = jc.max_pool(jax.nn.relu(jc.conv(x, ones(3, 3, x.shape[-1], 8))))
     return x
 
 
 def one_axis(x: Any) -> Any:
-    """A Flax layer whose kernel size is an int, which means a kernel with one axis."""
+    """Run a Flax layer whose kernel size is an int, which means a kernel with one axis.
+
+    Args:
+        x: float32 (b, h, w, 3).
+    """
     ones_init = nnx.initializers.ones
     return nnx.Conv(3, 8, kernel_size=3, kernel_init=ones_init, rngs=nnx.Rngs(0))(x)
 
 
 def dense_head(x: Any) -> Any:
-    """Flatten and a dense layer, for maps of 7x7 only."""
+    """Run the trunk, flatten its maps, and apply a dense layer for maps of 7x7 only.
+
+    Args:
+        x: float32 (b, h, w, 3).
+
+    Returns:
+        float32 (b, 10).
+    """
     x = five_pools(x)
     return x.reshape(x.shape[0], -1) @ ones(392, 10)
 
 
 def jaxconv_dense_head(x: Any) -> Any:
-    """The same with jaxconv's layers."""
+    """Run the network of :func:`dense_head` with jaxconv's layers.
+
+    Args:
+        x: float32 (b, h, w, 3).
+
+    Returns:
+        float32 (b, 10).
+    """
     return jc.dense(jc.flatten(five_jaxconv_pools(x)), ones(392, 10))
 
 
 def mean(layer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Add the global mean of a classifier."""
+    """Add the global mean of a classifier.
+
+    Args:
+        layer: returns maps (b, h, w, c).
+
+    Returns:
+        The function that returns their means, (b, c).
+    """
     return lambda x: layer(x).mean((1, 2))
 
 
 def merge(conv: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Two branches of stride 2 that are padded in different ways, as in ResNets."""
+    """Make a sum of two branches of stride 2 with different padding, as in ResNets.
+
+    Args:
+        conv: a convolution that takes image, kernel, stride and padding.
+
+    Returns:
+        The function of the image, (b, h, w, 3).
+    """
     kernel = ones(3, 3, 3, 8)
 
     def network(x: Any) -> Any:
@@ -123,29 +169,65 @@ def merge(conv: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def jaxconv_conv(x: Any, kernel: Any, stride: int, padding: Any) -> Any:
-    """jc.conv with the arguments in the order of :func:`experiments.zoo.conv`."""
+    """Call jc.conv with the arguments in the order of :func:`experiments.zoo.conv`.
+
+    Args:
+        x: (b, h, w, c_in).
+        kernel: (kh, kw, c_in, c_out).
+        stride: pixels from one position to the next.
+        padding: a name, or (low, high) pixels for each spatial axis.
+    """
     return jc.conv(x, kernel, stride=stride, padding=padding)
 
 
 def patchify(x: Any) -> Any:
-    """Patches of 2x2 pixels."""
+    """Cut images into patches of 2x2 pixels.
+
+    Args:
+        x: (b, h, w, c).
+
+    Returns:
+        (b, h//2, w//2, 4*c).
+    """
     b, h, w, c = x.shape
     patches = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
     return patches.reshape(b, h // 2, w // 2, 4 * c)
 
 
 def gradient(layer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The gradient of a layer with respect to the image."""
+    """Make the gradient of a layer with respect to the image.
+
+    Args:
+        layer: a function of the image.
+
+    Returns:
+        The function that returns the gradient of the sum of squares, of the image's shape.
+    """
     return jax.grad(lambda x: (layer(x) ** 2).sum())
 
 
 def make_conv(convolve: Callable[..., Any], *kernel: int, **options: Any) -> Callable[[Any], Any]:
-    """A convolution with a kernel of this shape."""
+    """Make a convolution with a kernel of ones.
+
+    Args:
+        convolve: takes image and kernel, and the options.
+        *kernel: shape of the kernel.
+        **options: such as ``stride``.
+
+    Returns:
+        The function of the image.
+    """
     return lambda x: convolve(x, ones(*kernel), **options)
 
 
 def case(name: str, settings: tuple[Any, ...], **options: Any) -> Case:
-    """A mistake in one convolution, which both ways of writing share."""
+    """Describe a mistake in one convolution, which both ways of writing share.
+
+    Args:
+        name: name of the row.
+        settings: the shape of the kernel, and the options of the convolution.
+        **options: the other fields of :class:`Case`.
+    """
     kernel, more = settings
     end = mean if options["returns"] == "b 8" else lambda layer: layer
     return Case(
@@ -206,7 +288,15 @@ RIGHT = [
 
 
 def by_check(given: Case, function: Callable[[Any], Any]) -> Cell:
-    """Run jc.check with the contract."""
+    """Run jc.check with the contract.
+
+    Args:
+        given: the contract.
+        function: the network.
+
+    Returns:
+        The answer.
+    """
     verdict = jc.check(
         function, given.given or given.takes, returns=given.returns, where=given.where
     )
@@ -215,12 +305,26 @@ def by_check(given: Case, function: Callable[[Any], Any]) -> Cell:
 
 
 def by_check_of_layers(given: Case) -> Cell:
-    """Run jc.check on the network with jaxconv's layers."""
+    """Run jc.check on the network with jaxconv's layers.
+
+    Args:
+        given: the network, its contract and its sizes.
+
+    Returns:
+        The answer.
+    """
     return by_check(given, given.layers)
 
 
 def by_check_of_plain(given: Case) -> Cell:
-    """Run jc.check on the network in plain JAX or Flax."""
+    """Run jc.check on the network in plain JAX or Flax.
+
+    Args:
+        given: the network, its contract and its sizes.
+
+    Returns:
+        The answer.
+    """
     return by_check(given, given.plain)
 
 
@@ -229,7 +333,14 @@ def _value(axis: str, sizes: Mapping[str, Any]) -> Any:
 
 
 def by_export(given: Case) -> Cell:
-    """Run jax.export with symbolic shapes, and compare the result with the contract."""
+    """Run jax.export with symbolic shapes, and compare the result with the contract.
+
+    Args:
+        given: the network, its contract and its sizes.
+
+    Returns:
+        The answer.
+    """
     shape, _, dtype = (given.given or given.takes).partition(":")
     names = list(dict.fromkeys(re.findall(r"[a-z]\w*", shape)))
     written = [given.stands_for.get(name, name) for name in names]
@@ -261,7 +372,14 @@ def _example(given: Case) -> jax.ShapeDtypeStruct:
 
 
 def by_jaxtyping(given: Case) -> Cell:
-    """Annotate argument and result, and let beartype check them at the sizes of one run."""
+    """Annotate argument and result, and let beartype check them at the sizes of one run.
+
+    Args:
+        given: the network, its contract and its sizes.
+
+    Returns:
+        The answer.
+    """
     takes = jaxtyping.Float[jax.Array, given.takes]
     returns = jaxtyping.Float[jax.Array, given.returns]
 
@@ -273,7 +391,14 @@ def by_jaxtyping(given: Case) -> Cell:
 
 
 def by_chex(given: Case) -> Cell:
-    """Assert the shapes of argument and result at the sizes of one run."""
+    """Assert the shapes of argument and result at the sizes of one run.
+
+    Args:
+        given: the network, its contract and its sizes.
+
+    Returns:
+        The answer.
+    """
 
     def network(x: Any) -> Any:
         axes = given.takes.split()
@@ -365,7 +490,14 @@ def compare() -> dict[str, dict[str, Cell]]:
 
 
 def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
-    """Return the text of the page."""
+    """Write the page.
+
+    Args:
+        cells: the answer of each tool, by case and tool.
+
+    Returns:
+        Markdown.
+    """
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     head = PAGE_HEAD.format(
         python=platform.python_version(),
@@ -381,7 +513,16 @@ def page(cells: Mapping[str, Mapping[str, Cell]]) -> str:
 
 
 def table(cases: Sequence[Case], cells: Mapping[str, Mapping[str, Cell]], *, accept: bool) -> str:
-    """Return a table with a row per case, a column per tool, and the number of right answers."""
+    """Write a table with a row per case, a column per tool, and the number of right answers.
+
+    Args:
+        cases: the rows.
+        cells: the answer of each tool, by case and tool.
+        accept: whether the right answer is to accept.
+
+    Returns:
+        Markdown.
+    """
     lines = [["", *TOOLS], ["---"] * (1 + len(TOOLS))]
     lines += [[case.name, *map(_cell_text, cells[case.name].values())] for case in cases]
     lines.append(
@@ -405,7 +546,7 @@ def _cell_text(cell: Cell) -> str:
 
 
 def _details(case: Case, row: Mapping[str, Cell]) -> str:
-    diagnostics = {
+    settings = {
         "takes": case.takes,
         "given": case.given,
         "returns": case.returns,
@@ -416,14 +557,21 @@ def _details(case: Case, row: Mapping[str, Cell]) -> str:
         "sizes of one run": ", ".join(f"{name} = {size}" for name, size in case.at.items()),
     }
     lines = [f"### {case.name[0].upper()}{case.name[1:]}", ""]
-    lines += [f"- {diagnostic}: `{text}`" for diagnostic, text in diagnostics.items() if text]
+    lines += [f"- {name}: `{text}`" for name, text in settings.items() if text]
     for tool, cell in row.items():
         lines += ["", f"{tool}:", "", "```text", cell.message, "```"]
     return "\n".join([*lines, ""])
 
 
 def verdicts(text: str) -> dict[str, list[str]]:
-    """Return, for each case on a page, whether each tool accepts or refuses it."""
+    """Read from a page whether each tool accepts or refuses each case.
+
+    Args:
+        text: the page, in Markdown.
+
+    Returns:
+        For each case the words "accepts" or "refuses", in the order of the tools.
+    """
     names = {case.name for case in MISTAKES + RIGHT}
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {

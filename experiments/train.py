@@ -47,7 +47,7 @@ from experiments.training.logs import Log, write_whole
 from experiments.training.net import Classifier, classifier
 from experiments.training.pipeline import Batches, batches
 from experiments.training.recipes import RECIPES, Recipe, TrainingError
-from experiments.training.report import CONFIG, Found, flat, write_report
+from experiments.training.report import CONFIG, RunResult, flat, write_report
 from experiments.training.sets import DataSet, Source, open_set
 from experiments.training.speed import best_pace
 from experiments.training.steps import State, Steps, prepared, smoothed, steps_of
@@ -176,8 +176,8 @@ def _go(
         pace = Pace(recipe.data.batch, stream, best)
         for step in range(first + 1, total + 1):
             batch = place_batch(next(stream), mesh)
-            state, found = steps.train(state, batch)
-            log.step(step, _checked(step, found, run.out), *pace.lap())
+            state, metrics = steps.train(state, batch)
+            log.step(step, _checked(step, metrics, run.out), *pace.lap())
             tested = {}
             if step % test_every == 0 or step == total:
                 tested = _tested(steps, state, data.test, mesh)
@@ -194,10 +194,10 @@ def _go(
 
 def _restored(checkpoints: Checkpoints, first: State, stream: Batches, clock: "Clock") -> State:
     """Restore the newest checkpoint, if any, with the position of the data and the clock."""
-    found = checkpoints.restore(first)
-    if not found:
+    restored = checkpoints.restore(first)
+    if not restored:
         return first
-    state, about = found
+    state, about = restored
     stream.set_state(about["position"])
     clock.before = about["seconds"]
     return state
@@ -245,20 +245,20 @@ class Pace:
 
 def _on_devices(steps: Steps, mesh: Mesh, cut: bool) -> Steps:
     """Compile each step once, with the sharding of its state."""
-    lie = shardings(jax.eval_shape(steps.start), mesh, cut)
+    sharding = shardings(jax.eval_shape(steps.start), mesh, cut)
     whole = NamedSharding(mesh, PartitionSpec())
     train = chex.assert_max_traces(steps.train, n=1)
     return replace(
         steps,
-        start=jax.jit(steps.start, out_shardings=lie),
-        train=jc.jit(train, donate_argnums=0, out_shardings=(lie, whole)),
+        start=jax.jit(steps.start, out_shardings=sharding),
+        train=jc.jit(train, donate_argnums=0, out_shardings=(sharding, whole)),
         test=jc.jit(steps.test, out_shardings=whole),
     )
 
 
-def _checked(step: int, found: Any, out: Path) -> dict[str, float]:
+def _checked(step: int, metrics: Any, out: Path) -> dict[str, float]:
     """Return the metrics of a step as floats."""
-    numbers = {name: float(value) for name, value in found.items()}
+    numbers = {name: float(value) for name, value in metrics.items()}
     if not np.isfinite(numbers["loss"]):
         raise TrainingError(
             f"The loss is {numbers['loss']} after step {step}. The last good checkpoint is in "
@@ -270,14 +270,14 @@ def _checked(step: int, found: Any, out: Path) -> dict[str, float]:
 
 def _logits(steps: Steps, state: State, source: Source, mesh: Mesh) -> np.ndarray:
     """Return the logits of all pictures of a source, (n, classes)."""
-    found = []
+    logits = []
     processes, process = jax.process_count(), jax.process_index()
     for start in range(0, len(source), TEST_BATCH):
         places = np.minimum(np.arange(start, start + TEST_BATCH), len(source) - 1)
         image, label = source.read(np.split(places, processes)[process])
         batch = place_batch({"image": image, "label": label}, mesh)
-        found.append(np.asarray(steps.test(state, batch)))
-    return np.concatenate(found)[: len(source)]
+        logits.append(np.asarray(steps.test(state, batch)))
+    return np.concatenate(logits)[: len(source)]
 
 
 def _tested(steps: Steps, state: State, source: Source, mesh: Mesh) -> dict[str, float]:
@@ -314,9 +314,12 @@ def _claim(run: Run, out: Path) -> None:
     if run.resume and not file.exists():
         raise TrainingError(f"{out} contains no run to resume. Fix: omit --resume, or check --out.")
     if run.resume:
-        there = flat(json.loads(file.read_text())["recipe"])
-        changed = [f"{name} was {there.get(name)} and is {value}"
-                   for name, value in flat(recipe).items() if there.get(name) != value]  # fmt: skip
+        stored = flat(json.loads(file.read_text())["recipe"])
+        changed = [
+            f"{name} was {stored.get(name)} and is {value}"
+            for name, value in flat(recipe).items()
+            if stored.get(name) != value
+        ]
         if changed:
             raise TrainingError(
                 f"The run in {out} has other options: {'; '.join(changed)}. Fix: pass the options "
@@ -367,7 +370,7 @@ def _finish(
     nnx.update(model, jax.tree.map(np.asarray, state.model))
     write_weights(model, run.out / "model.safetensors")
     images, labels = data.test.read(np.arange(len(data.test)))
-    found = Found(
+    result = RunResult(
         config=json.loads((run.out / CONFIG).read_text()),
         expected=run.recipe.expected,
         names=data.names,
@@ -380,8 +383,8 @@ def _finish(
         steps=int(state.step),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))),
     )
-    print(f"train: test accuracy {found.accuracy:.2%} on {len(labels):,} pictures; see "
-          f"{write_report(run.out, found)}.")  # fmt: skip
+    print(f"train: test accuracy {result.accuracy:.2%} on {len(labels):,} pictures; see "
+          f"{write_report(run.out, result)}.")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 Params = ParamSpec("Params")
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 
 class ShapeError(ValueError):
@@ -63,8 +63,8 @@ class DiagnosticCollector(list[Diagnostic]):
     """Collects diagnostics, so that one message can name all mistakes at once."""
 
     def attempt(
-        self, parse: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs
-    ) -> Result | None:
+        self, parse: Callable[Params, Returned], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Returned | None:
         """Call a function, and collect the diagnostics that it raises.
 
         Args:
@@ -125,16 +125,18 @@ def message(
     return "\n".join([*lines, *(f"  Fix: {fix}" for fix in fixes)])
 
 
-def raises_shape_error(name: str) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
+def raises_shape_error(
+    name: str,
+) -> Callable[[Callable[Params, Returned]], Callable[Params, Returned]]:
     """Decorate a function that raises :class:`ShapeError` for diagnostics of inner code.
 
     Args:
         name: of the public function, as messages show it.
     """
 
-    def decorate(public: Callable[Params, Result]) -> Callable[Params, Result]:
+    def decorate(public: Callable[Params, Returned]) -> Callable[Params, Returned]:
         @functools.wraps(public)
-        def guarded(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        def guarded(*args: Params.args, **kwargs: Params.kwargs) -> Returned:
             try:
                 return public(*args, **kwargs)
             except ValidationError as error:
@@ -146,7 +148,7 @@ def raises_shape_error(name: str) -> Callable[[Callable[Params, Result]], Callab
     return decorate
 
 
-def public_api(public: Callable[Params, Result]) -> Callable[Params, Result]:
+def public_api(public: Callable[Params, Returned]) -> Callable[Params, Returned]:
     """Decorate a public function that raises :class:`ShapeError` under its own name.
 
     Args:

@@ -32,12 +32,12 @@ class Checkpoints:
     Args:
         folder: folder of the run.
         keep: how many of the newest to keep.
-        tell: receives messages about damaged checkpoints.
+        notify: receives messages about damaged checkpoints.
     """
 
-    def __init__(self, folder: Path, keep: int, tell: Callable[[str], None]) -> None:
-        self.folder, self._tell = (folder / "checkpoints").absolute(), tell
-        best = managers.BestN(get_metric_fn=lambda found: found[METRIC], n=1,
+    def __init__(self, folder: Path, keep: int, notify: Callable[[str], None]) -> None:
+        self.folder, self._notify = (folder / "checkpoints").absolute(), notify
+        best = managers.BestN(get_metric_fn=lambda metrics: metrics[METRIC], n=1,
                               keep_checkpoints_without_metrics=False)  # fmt: skip
         policy = managers.AnyPreservationPolicy([managers.LatestN(keep), best])
         options = ocp.CheckpointManagerOptions(
@@ -56,10 +56,10 @@ class Checkpoints:
         finally:
             sys.unraisablehook = self._hook
 
-    def _ignored(self, found: Any) -> None:
+    def _ignored(self, unraisable: Any) -> None:
         """Ignore TensorStore's threads that answer after a failure has ended the wait."""
-        if str(found.exc_value) != "Event loop is closed":
-            self._hook(found)
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
     def save(self, step: int, state: Any, about: About, tested: dict[str, float]) -> None:
         """Write a checkpoint in the background.
@@ -129,7 +129,7 @@ class Checkpoints:
         """Rename a damaged checkpoint, so that its step can be written again."""
         path = self.folder / str(step)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        self._tell(f"{path} is damaged ({reason}). It is kept as {step}.damaged, and the "
+        self._notify(f"{path} is damaged ({reason}). It is kept as {step}.damaged, and the "
                    "previous checkpoint is used.")  # fmt: skip
         if jax.process_index() == 0:
             path.rename(path.with_name(f"{step}.damaged"))
@@ -159,10 +159,10 @@ def _shapes(flat: Flat) -> dict[str, list[int]]:
     return {name: [*leaf.shape] for name, leaf in flat.items()}
 
 
-def _refuse_others(there: dict[str, list[int]], here: dict[str, list[int]]) -> None:
+def _refuse_others(stored: dict[str, list[int]], own: dict[str, list[int]]) -> None:
     """Raise an error with the differences if a checkpoint is of another model."""
-    names = sorted(there.keys() | here.keys())
-    pairs = {name: (there.get(name, "nothing"), here.get(name, "nothing")) for name in names}
+    names = sorted(stored.keys() | own.keys())
+    pairs = {name: (stored.get(name, "nothing"), own.get(name, "nothing")) for name in names}
     differences = [
         f"{n} is {a} in the checkpoint and {b} in the model"
         for n, (a, b) in pairs.items()

@@ -70,8 +70,8 @@ def _draw_run(axes: "Axes", name: str, run: str, lines: Lines, colour: str) -> N
 
 def _series(lines: Lines, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and values of the lines that have a metric; null is a gap."""
-    found = [(line["step"], line[name]) for line in lines if name in line]
-    steps, values = np.array(found, np.float64).reshape(-1, 2).T
+    points = [(line["step"], line[name]) for line in lines if name in line]
+    steps, values = np.array(points, np.float64).reshape(-1, 2).T
     return steps, values
 
 
@@ -86,19 +86,19 @@ def _scale(loss: "Axes", accuracy: "Axes") -> None:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def confusions(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+def confusions(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Compute the confusion matrix.
 
     Args:
         labels: true classes, (n,).
-        said: predicted classes, (n,).
+        predicted: predicted classes, (n,).
         classes: number of classes.
 
     Returns:
         Counts, int (classes, classes). Rows are true classes, columns are predicted classes.
     """
     counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, said), 1)
+    np.add.at(counts, (labels, predicted), 1)
     return counts
 
 
@@ -123,12 +123,12 @@ def confusion_figure(names: Sequence[str], counts: np.ndarray) -> "Figure":
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    shown = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     axes.set_title("confusion matrix:  number of images", loc="left", fontsize=12)
     _name_classes(axes, names)
     if count <= WRITTEN:
         _write_counts(axes, counts, shares)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, format=PercentFormatter(1))
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, format=PercentFormatter(1))
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
     bar.set_label("share of the row")
     return figure
@@ -168,19 +168,19 @@ def mistakes_figure(
     Returns:
         A matplotlib figure, or None if there are no mistakes.
     """
-    said, sure = chances.argmax(1), chances.max(1)
-    wrong = np.flatnonzero(said != labels)
+    predicted, sure = chances.argmax(1), chances.max(1)
+    wrong = np.flatnonzero(predicted != labels)
     if not wrong.size:
         return None
     first = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES]
     exhibits = []
     for i in first:
-        answer, truth = (_short(names[int(which[i])]) for which in (said, labels))
+        answer, truth = (_short(names[int(which[i])]) for which in (predicted, labels))
         text = (f"predicted {answer}", f"actual {truth}", f"{sure[i]:.1%} confident")
         exhibits.append(GridImage(in_colour(images[i]), text))
     which = f"{len(wrong):,} of {len(labels):,} test images"
-    shown = f", the {len(first)} most confident" if len(first) < len(wrong) else ""
-    return image_grid(f"Mistakes:  {which}{shown}", exhibits, COLUMNS)
+    selection = f", the {len(first)} most confident" if len(first) < len(wrong) else ""
+    return image_grid(f"Mistakes:  {which}{selection}", exhibits, COLUMNS)
 
 
 def features_figure(model: Callable[..., Any], x: Any, image: np.ndarray) -> "Figure | None":

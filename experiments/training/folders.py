@@ -20,7 +20,7 @@ from jaxconv.plotting.photos import PhotoError, open_photo
 NAMED = 3  # at most this many bad files are named
 
 
-def folder(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
+def folder(data: Data, seed: int, notify: Callable[[str], None]) -> DataSet:
     """Open a folder with one folder per class, or ``train`` and ``test`` with one folder per class.
 
     Each picture is decoded once, upright and in colour. Its shorter side is resized to
@@ -31,7 +31,7 @@ def folder(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
         data: path, picture size, share to test with (without a given split), and whether to skip
             bad files.
         seed: seed of the split, if none is given.
-        tell: receives messages about the progress.
+        notify: receives messages about the progress.
 
     Raises:
         TrainingError: there are not enough pictures of two classes to train and to test with.
@@ -39,14 +39,14 @@ def folder(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
     root = _root(data)
     parts = _parts(root)
     names = _names(parts)
-    found = [
+    files = [
         (path, label, part)
         for part, names_of in enumerate(parts)
         for label, name in enumerate(names)
         for path in _files(names_of / name)
     ]
-    paths, labels, part = zip(*found, strict=True)
-    images, bad = _decoded(paths, data.size, tell)
+    paths, labels, part = zip(*files, strict=True)
+    images, bad = _decoded(paths, data.size, notify)
     notes = _skipped(bad, len(paths), data.skip_bad)
     good = [path not in bad for path in paths]
     labels, part = np.array(labels)[good], np.array(part)[good]
@@ -122,15 +122,15 @@ def _names(parts: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _decoded(
-    paths: Sequence[Path], size: int, tell: Callable[[str], None]
+    paths: Sequence[Path], size: int, notify: Callable[[str], None]
 ) -> tuple[np.ndarray, dict[Path, str]]:
     """Decode all pictures.
 
     Returns:
         The readable pictures, uint8 (n, size, size, 3), and the problems of the others.
     """
-    tell(f"Reading {len(paths):,} pictures.")
-    progress, bad = tenths(len(paths), tell, "of the pictures read."), {}
+    notify(f"Reading {len(paths):,} pictures.")
+    progress, bad = tenths(len(paths), notify, "of the pictures read."), {}
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         # All threads share the filters of warnings. `open_photo` sets these filters and restores

@@ -114,7 +114,13 @@ class Sink(Protocol):
     """Receives numbers."""
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Receive the numbers of "train" or "test" after a step."""
+        """Receive numbers after a step.
+
+        Args:
+            part: "train" or "test".
+            step: number of completed steps.
+            values: the numbers by name.
+        """
         ...
 
     def close(self) -> None:
@@ -126,7 +132,11 @@ class Screen(Sink, Protocol):
     """Receives numbers and messages for people."""
 
     def say(self, sentence: str) -> None:
-        """Show a sentence."""
+        """Show a sentence.
+
+        Args:
+            sentence: any text that can be printed.
+        """
         ...
 
 
@@ -140,7 +150,13 @@ class Lines:
         self._file = path.open("a", buffering=1)
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Add a line."""
+        """Add a line.
+
+        Args:
+            part: "train" or "test".
+            step: number of completed steps.
+            values: the numbers by name.
+        """
         prefix = f"{TEST}_" if part == TEST else ""
         named = {f"{prefix}{name}": value for name, value in values.items()}
         self._file.write(_line({"step": step, **named}))
@@ -229,7 +245,13 @@ class Board:
         self._put(later, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Add a point to each curve. A number that is not finite is a gap."""
+        """Add a point to each curve. A number that is not finite is a gap.
+
+        Args:
+            part: "train" or "test".
+            step: number of completed steps.
+            values: the numbers by name.
+        """
         from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
         points = [
@@ -274,13 +296,23 @@ class Bar:
         return Group(self._progress, *lines)
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Update the bar and the numbers."""
+        """Update the bar and the numbers.
+
+        Args:
+            part: "train" or "test".
+            step: number of completed steps.
+            values: the numbers by name.
+        """
         self._latest = {**self._latest, part: f"{part}: {metrics_text(values)}"}
         left = self._pace.left(step)
         self._progress.update(self._task, completed=step, left=left)
 
     def say(self, sentence: str) -> None:
-        """Show a sentence above the bar."""
+        """Show a sentence above the bar.
+
+        Args:
+            sentence: any text that can be printed.
+        """
         self._console.print(sentence, markup=False)
 
     def close(self) -> None:
@@ -297,14 +329,24 @@ class Plain:
         self._last = monotonic()
 
     def write(self, part: str, step: int, values: Values) -> None:
-        """Show the numbers, unless a training line is not due yet."""
+        """Show the numbers, unless a training line is not due yet.
+
+        Args:
+            part: "train" or "test".
+            step: number of completed steps.
+            values: the numbers by name.
+        """
         left = self._pace.left(step)
         if part == TEST or monotonic() - self._last >= SILENCE:
             rest = f", {left}" if left else ""
             self.say(f"step {step:,} of {self._steps:,}, {part}: {metrics_text(values)}{rest}")
 
     def say(self, sentence: str) -> None:
-        """Show a sentence."""
+        """Show a sentence.
+
+        Args:
+            sentence: any text that can be printed.
+        """
         print(sentence, flush=True)
         self._last = monotonic()
 

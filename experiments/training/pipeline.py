@@ -53,7 +53,10 @@ class Batches:
         return {"batches": self._iterator.get_state()["next_index"], **self._order}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Continue from a position that :meth:`get_state` returned.
+        """Continue from a position.
+
+        Args:
+            state: what :meth:`get_state` returned.
 
         Raises:
             TrainingError: it belongs to batches in another order.

@@ -15,7 +15,7 @@ from experiments.training.images import DataSet, Source, divided, held_back, who
 from experiments.training.recipes import Data, TrainingError
 from jaxconv.models.sources import cache_folder
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
@@ -37,7 +37,17 @@ CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 
 
 def digits(data: Data) -> DataSet:
-    """The digits of scikit-learn; the same share of each is held back whatever the seed."""
+    """Open the digits of scikit-learn; the same share of each is held back whatever the seed.
+
+    Args:
+        data: the share to test with.
+
+    Returns:
+        The two splits; images uint8 (n, 8, 8, 1).
+
+    Raises:
+        TrainingError: there is a path.
+    """
     from sklearn.datasets import load_digits
 
     if data.path is not None:
@@ -51,21 +61,43 @@ def digits(data: Data) -> DataSet:
     return DataSet(train, test, tuple(map(str, range(10))))
 
 
-def fashion_mnist(data: Data, tell: Tell) -> DataSet:
-    """Fashion-MNIST: at the path given, else as Debian has it, else downloaded once."""
+def fashion_mnist(data: Data, notify: Notify) -> DataSet:
+    """Open Fashion-MNIST: at the path given, else as Debian has it, else downloaded once.
+
+    Args:
+        data: the folder of its four files; None for the other places.
+        notify: receives messages about the progress.
+
+    Returns:
+        The two splits; images uint8 (n, 28, 28, 1).
+
+    Raises:
+        TrainingError: a file is missing, damaged, or not the published one.
+    """
 
     def split(name: str) -> Source:
         stems = (f"{name}-images-idx3-ubyte", f"{name}-labels-idx1-ubyte")
-        images, labels = (_fashion_file(stem, data.path, tell) for stem in stems)
+        images, labels = (_fashion_file(stem, data.path, notify) for stem in stems)
         return whole(images[..., None], labels)
 
     return DataSet(split("train"), split("t10k"), FASHION_NAMES)
 
 
-def cifar10(data: Data, tell: Tell) -> DataSet:
-    """CIFAR-10: an archive or an unpacked folder at the path given, else downloaded once."""
+def cifar10(data: Data, notify: Notify) -> DataSet:
+    """Open CIFAR-10: an archive or an unpacked folder at the path given, else downloaded once.
+
+    Args:
+        data: the path of the archive or of the folder; None to download it.
+        notify: receives messages about the progress.
+
+    Returns:
+        The two splits; images uint8 (n, 32, 32, 3).
+
+    Raises:
+        TrainingError: a file is missing, damaged, or not the published one.
+    """
     stored = cache_folder() / CIFAR_URL.rsplit("/", 1)[-1]
-    path = data.path or download(CIFAR_URL, stored, tell, known_hash=f"md5:{CIFAR_MD5}")
+    path = data.path or download(CIFAR_URL, stored, notify, known_hash=f"md5:{CIFAR_MD5}")
     files = dict(_cifar_folder(path) if path.is_dir() else _cifar_archive(path))
     *train, test = (_cifar_records(files[name], f"{name} of {path}") for name in CIFAR_FILES)
     return DataSet(
@@ -75,9 +107,9 @@ def cifar10(data: Data, tell: Tell) -> DataSet:
     )
 
 
-def _fashion_file(stem: str, folder: Path | None, tell: Tell) -> np.ndarray:
+def _fashion_file(stem: str, folder: Path | None, notify: Notify) -> np.ndarray:
     """Numbers of one of the four files, which is verified."""
-    path = _fashion_path(stem, folder, tell)
+    path = _fashion_path(stem, folder, notify)
     fix = f"Fix: delete it, and fetch {FASHION_URL}{stem}.gz anew."
     content = _unpacked(path, fix)
     array = read_idx(content, 3 if "idx3" in stem else 1, path, fix)
@@ -85,11 +117,13 @@ def _fashion_file(stem: str, folder: Path | None, tell: Tell) -> np.ndarray:
     return array
 
 
-def _fashion_path(stem: str, folder: Path | None, tell: Tell) -> Path:
+def _fashion_path(stem: str, folder: Path | None, notify: Notify) -> Path:
     if folder is None:
         packaged = FASHION_DEBIAN / f"{stem}.gz"
         stored = cache_folder() / "fashion-mnist" / f"{stem}.gz"
-        return packaged if packaged.exists() else download(FASHION_URL + stored.name, stored, tell)
+        if packaged.exists():
+            return packaged
+        return download(FASHION_URL + stored.name, stored, notify)
     for path in (folder / stem, folder / f"{stem}.gz"):
         if path.exists():
             return path
@@ -140,9 +174,9 @@ def read_idx(content: bytes, axes: int, path: Path, fix: str) -> np.ndarray:
 
 
 def _verify(path: Path, digest: "hashlib._Hash", expected: str, fix: str) -> None:
-    if (found := digest.hexdigest()) != expected:
+    if (actual := digest.hexdigest()) != expected:
         raise TrainingError(
-            f"{path} is not the published file: the {digest.name} of its content is {found}, but "
+            f"{path} is not the published file: the {digest.name} of its content is {actual}, but "
             f"must be {expected}. {fix}"
         )
 

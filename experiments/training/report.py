@@ -61,7 +61,7 @@ def machine() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Found:
+class RunResult:
     """The result of a finished run.
 
     Attributes:
@@ -95,14 +95,14 @@ class Found:
     machine: Mapping[str, Any] = field(default_factory=machine)
 
     @property
-    def said(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """The predicted class of each image, (n,)."""
         return self.logits.argmax(1)
 
     @property
     def accuracy(self) -> float:
         """Share of the images that are classified correctly."""
-        return float((self.said == self.labels).mean())
+        return float((self.predicted == self.labels).mean())
 
     def summary(self) -> dict[str, Any]:
         """Return the content of ``summary.json``: the result, and everything needed to quote it."""
@@ -122,80 +122,83 @@ class Found:
         }
 
 
-def write_report(folder: Path, found: Found) -> Path:
+def write_report(folder: Path, result: RunResult) -> Path:
     """Write the report into the folder of a run, which may contain ``metrics.jsonl``.
 
     Args:
         folder: folder of the run.
-        found: result of the run.
+        result: result of the run.
 
     Returns:
         The path of ``report.md``. The figures, ``config.json`` and ``summary.json`` are next to it.
     """
-    write_whole(folder / CONFIG, as_json(found.config, indent=1) + "\n")
-    write_whole(folder / SUMMARY, as_json(found.summary(), indent=1) + "\n")
-    chapters = [*_numbers(found)]
-    for title, file, figure, caption in _pictures(folder, found):
+    write_whole(folder / CONFIG, as_json(result.config, indent=1) + "\n")
+    write_whole(folder / SUMMARY, as_json(result.summary(), indent=1) + "\n")
+    chapters = [*_numbers(result)]
+    for title, file, figure, caption in _pictures(folder, result):
         (folder / file).unlink(missing_ok=True)  # from an earlier report
         chapters += ["", f"## {title}", "", caption]
         if figure is not None:
             figure.savefig(folder / file, dpi=110)
             chapters += ["", f"![{title}]({file})"]
-    chapters += ["", *_table("Configuration", flat(found.config))]
-    chapters += ["", *_table("Versions and machine", {**found.versions, **found.machine})]
+    chapters += ["", *_table("Configuration", flat(result.config))]
+    chapters += ["", *_table("Versions and machine", {**result.versions, **result.machine})]
     path = folder / REPORT
     write_whole(path, "\n".join([f"# {_escaped(folder.resolve().name)}", "", *chapters, ""]))
     return path
 
 
-def _numbers(found: Found) -> Iterator[str]:
-    count = len(found.labels)
-    right = int((found.said == found.labels).sum())
-    share = f"**{found.accuracy:.2%}** of {count:,} test images are classified correctly."
-    yield f"{share} {found.expected}".rstrip()
+def _numbers(result: RunResult) -> Iterator[str]:
+    count = len(result.labels)
+    right = int((result.predicted == result.labels).sum())
+    share = f"**{result.accuracy:.2%}** of {count:,} test images are classified correctly."
+    yield f"{share} {result.expected}".rstrip()
     yield ""
     rows = {
-        "test accuracy": f"{found.accuracy:.2%}",
-        "error": f"{1 - found.accuracy:.2%}: {count - right:,} of {count:,} images",
-        "classes": len(found.names),
-        "parameters": f"{found.parameters:,}",
-        "steps": f"{found.steps:,}",
-        "time": f"{found.seconds:,.1f} s",
+        "test accuracy": f"{result.accuracy:.2%}",
+        "error": f"{1 - result.accuracy:.2%}: {count - right:,} of {count:,} images",
+        "classes": len(result.names),
+        "parameters": f"{result.parameters:,}",
+        "steps": f"{result.steps:,}",
+        "time": f"{result.seconds:,.1f} s",
     }
     yield from _table("Numbers", rows)
 
 
-def _pictures(folder: Path, found: Found) -> Iterator[tuple[str, str, "Figure | None", str]]:
+def _pictures(folder: Path, result: RunResult) -> Iterator[tuple[str, str, "Figure | None", str]]:
     """Yield the title, the file, the figure (if any) and the caption of each section."""
     name = folder.resolve().name
     metrics = read_metrics(folder)
     curves = curves_figure({name: metrics}) if metrics else None
     yield "Curves", "curves.png", curves, "Loss and accuracy during training."
 
-    counts = confusions(found.labels, found.said, len(found.names))
-    confusion = confusion_figure(found.names, counts)
-    yield "Confusion matrix", "confusion.png", confusion, _common(found)
+    counts = confusions(result.labels, result.predicted, len(result.names))
+    confusion = confusion_figure(result.names, counts)
+    yield "Confusion matrix", "confusion.png", confusion, _common(result)
 
-    mistakes = mistakes_figure(found.names, found.images, found.labels, _softmax(found.logits))
-    told = "The most confident mistakes." if mistakes is not None else "There are none."
-    yield "Mistakes", "mistakes.png", mistakes, told
+    mistakes = mistakes_figure(result.names, result.images, result.labels, _softmax(result.logits))
+    caption = "The most confident mistakes." if mistakes is not None else "There are none."
+    yield "Mistakes", "mistakes.png", mistakes, caption
 
-    first = found.images[:1]
-    maps = features_figure(found.model, found.prepare(first), first[0])
-    true, said = (_escaped(found.names[int(which[0])]) for which in (found.labels, found.said))
-    told = (
-        f"Feature maps of the first test image. Its class is {true}; the network predicts {said}."
+    first = result.images[:1]
+    maps = features_figure(result.model, result.prepare(first), first[0])
+    true, predicted = (
+        _escaped(result.names[int(classes[0])]) for classes in (result.labels, result.predicted)
     )
-    yield "Feature maps", "maps.png", maps, told
+    caption = (
+        f"Feature maps of the first test image. Its class is {true}; the network predicts "
+        f"{predicted}."
+    )
+    yield "Feature maps", "maps.png", maps, caption
 
 
-def _common(found: Found) -> str:
+def _common(result: RunResult) -> str:
     """Return the caption of the matrix, with the most common confusions."""
-    pairs = Counter(zip(map(int, found.labels), map(int, found.said), strict=True))
+    pairs = Counter(zip(map(int, result.labels), map(int, result.predicted), strict=True))
     kinds = [
-        f"{_escaped(found.names[true])} as {_escaped(found.names[said])} ({count:,})"
-        for (true, said), count in pairs.most_common()
-        if true != said
+        f"{_escaped(result.names[true])} as {_escaped(result.names[predicted])} ({count:,})"
+        for (true, predicted), count in pairs.most_common()
+        if true != predicted
     ]
     often = f" Most common confusions: {', '.join(kinds[:COMMON])}." if kinds else ""
     return f"Rows are true classes, columns are predicted classes.{often}"
@@ -226,13 +229,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     Returns:
         One mapping without nesting.
     """
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            flattened |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value
-    return found
+            flattened[f"{prefix}{name}"] = value
+    return flattened
 
 
 def _escaped(text: str) -> str:

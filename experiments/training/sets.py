@@ -18,20 +18,20 @@ __all__ = ["SETS", "DataSet", "Source", "open_set"]
 
 Opener = Callable[[Data, int, Callable[[str], None]], DataSet]
 SETS: dict[str, Opener] = {
-    "digits": lambda data, _seed, _tell: digits(data),
-    "fashion-mnist": lambda data, _seed, tell: fashion_mnist(data, tell),
-    "cifar10": lambda data, _seed, tell: cifar10(data, tell),
+    "digits": lambda data, _seed, _notify: digits(data),
+    "fashion-mnist": lambda data, _seed, notify: fashion_mnist(data, notify),
+    "cifar10": lambda data, _seed, notify: cifar10(data, notify),
     "folder": folder,
 }
 
 
-def open_set(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
+def open_set(data: Data, seed: int, notify: Callable[[str], None]) -> DataSet:
     """Open a data set.
 
     Args:
         data: name and location of the data set.
         seed: seed of the split of a folder; other data sets have the same split for all seeds.
-        tell: receives messages about the progress.
+        notify: receives messages about the progress.
 
     Returns:
         The two splits.
@@ -44,7 +44,7 @@ def open_set(data: Data, seed: int, tell: Callable[[str], None]) -> DataSet:
         known = ", ".join(sorted(SETS, key=lambda name: name not in near))
         raise TrainingError(f"There is no data set {data.name!r}. Fix: choose one of {known}.")
     try:
-        return SETS[data.name](data, seed, tell)
+        return SETS[data.name](data, seed, notify)
     except ModuleNotFoundError as error:
         raise TrainingError(
             f"The data set {data.name} needs {error.name}, which is not installed. "

@@ -35,11 +35,11 @@ def best_pace(model: Classifier, shape: tuple[int, ...], dtype: str, mesh: Mesh)
 def _rate(dtype: str, mesh: Mesh) -> float:
     """Measure the multiply-adds per second of this process, and scale them to all processes."""
     own = Mesh(np.array(mesh.local_devices), ("device",))
-    lie = NamedSharding(own, PartitionSpec("device"))
+    sharding = NamedSharding(own, PartitionSpec("device"))
     multiply = jax.jit(jnp.matmul)
     side, seconds = 0, 0.0
     for side in SIDES:
-        x = jax.device_put(jnp.ones((own.size, side, side), dtype), lie)
+        x = jax.device_put(jnp.ones((own.size, side, side), dtype), sharding)
         multiply(x, x).block_until_ready()  # compiles
         seconds = min(_seconds(lambda x=x: multiply(x, x)) for _ in range(3))
         if seconds > ENOUGH:
@@ -47,7 +47,7 @@ def _rate(dtype: str, mesh: Mesh) -> float:
     return mesh.size * side**3 / seconds
 
 
-def _seconds(made: Callable[[], jax.Array]) -> float:
+def _seconds(compute: Callable[[], jax.Array]) -> float:
     start = time.perf_counter()
-    made().block_until_ready()
+    compute().block_until_ready()
     return time.perf_counter() - start

@@ -82,9 +82,9 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
         if key is not None:
             net.train()
             nnx.reseed(net, dropout=key)
-        made = net(x)
-        chex.assert_shape(made, (x.shape[0], classes))
-        return made, nnx.state(net, nnx.BatchStat)
+        outputs = net(x)
+        chex.assert_shape(outputs, (x.shape[0], classes))
+        return outputs, nnx.state(net, nnx.BatchStat)
 
     def train(state: State, batch: Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -93,16 +93,17 @@ def steps_of(recipe: Recipe, model: Classifier, total: int) -> Steps:
         params, statistics = nnx.split_state(state.model, nnx.Param, ...)
 
         def loss(params: nnx.State) -> tuple[jax.Array, Any]:
-            made, new = logits(nnx.merge_state(params, statistics), x, drops)
-            return smoothed(made, batch["label"], recipe.optimiser.label_smoothing), (made, new)
+            outputs, new = logits(nnx.merge_state(params, statistics), x, drops)
+            smoothing = recipe.optimiser.label_smoothing
+            return smoothed(outputs, batch["label"], smoothing), (outputs, new)
 
-        (found, (made, new)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        (mean_loss, (outputs, new)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         updates, momenta = optimiser.update(gradients, state.optimiser, params)
         params = optax.apply_updates(params, updates)
-        right = jnp.mean(made.argmax(-1) == batch["label"])
+        right = jnp.mean(outputs.argmax(-1) == batch["label"])
         after = State(state.step + 1, state.key, nnx.merge_state(params, new), momenta)  # type: ignore[arg-type]
         chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
-        return after, {"loss": found, "accuracy": right}
+        return after, {"loss": mean_loss, "accuracy": right}
 
     def test(state: State, batch: Batch) -> jax.Array:
         return logits(state.model, prepared(model, batch["image"]), None)[0]

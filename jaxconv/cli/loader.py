@@ -75,7 +75,7 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
         tree = ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _unreadable(expression) from None
-    value = _evaluate(tree, owner, abstract)
+    value = _read_expression(tree, owner, abstract)
     return call(value, abstract=abstract) if isinstance(value, type) else value
 
 
@@ -150,20 +150,22 @@ def _unreadable(text: str) -> TargetError:
     return TargetError(f"{text!r} cannot be read.\n  Fix: {form}.")
 
 
-def _evaluate(tree: ast.expr, module: Any, abstract: bool) -> Any:
+def _read_expression(tree: ast.expr, module: Any, abstract: bool) -> Any:
     """What an expression of names, attributes and calls with literals stands for."""
     match tree:
         case ast.Name(id=name):
             return _attribute(module, name)
         case ast.Attribute(value=inner, attr=name):
-            owner = _evaluate(inner, module, abstract)
+            owner = _read_expression(inner, module, abstract)
             value = _attribute(owner, name)
             is_method = needs_instance(owner, name)
             return bound_method(owner, name, abstract=abstract) if is_method else value
         case ast.Call(func=callee, args=args, keywords=words) if all(word.arg for word in words):
             options = {str(word.arg): _literal(word.value) for word in words}
             values = [_literal(arg) for arg in args]
-            return call(_evaluate(callee, module, abstract), values, options, abstract=abstract)
+            return call(
+                _read_expression(callee, module, abstract), values, options, abstract=abstract
+            )
     raise _unreadable(ast.unparse(tree))
 
 

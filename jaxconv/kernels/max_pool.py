@@ -26,7 +26,7 @@ from jaxconv.kernels.registry import (
     Operation,
     SelectionRule,
     decide,
-    register,
+    register_formulation,
 )
 
 NAME = "slices"
@@ -225,7 +225,7 @@ for _operation, _primitive, _apply, _gradients in (
     (TANGENT, select_and_gather_add_p, max_pool_tangent, (GRADIENT,)),
     (GRADIENT, select_and_scatter_add_p, max_pool_gradient, (TANGENT,)),
 ):
-    register(
+    register_formulation(
         Formulation(
             name=NAME,
             operation=_operation,

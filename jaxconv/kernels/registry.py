@@ -4,8 +4,8 @@ A *formulation* is a way to compute what a primitive of JAX computes: convolutio
 algorithm, for example. Each one says from static shapes alone whether it takes an operation, with
 the reason. The first one that takes it computes it; where none does, `lax` does ("direct").
 
-To add a formulation, write one module in this package that calls :func:`register`. All modules of
-the package are imported before the first choice, so nothing else has to change.
+To add a formulation, write one module in this package that calls :func:`register_formulation`. All
+modules of the package are imported before the first choice, so nothing else has to change.
 """
 
 import functools
@@ -167,7 +167,7 @@ def decide(rules: Sequence[SelectionRule], problem: object, name: str) -> Decisi
 _FORMULATIONS: dict[Primitive, list[Formulation]] = defaultdict(list)
 
 
-def register(formulation: Formulation) -> Formulation:
+def register_formulation(formulation: Formulation) -> Formulation:
     """Add a formulation to those that are asked.
 
     Args:
@@ -187,7 +187,7 @@ def register(formulation: Formulation) -> Formulation:
     return formulation
 
 
-def unregister(formulation: Formulation) -> None:
+def unregister_formulation(formulation: Formulation) -> None:
     """Remove a formulation, so that the others or `lax` compute its operations again.
 
     Args:

@@ -20,7 +20,7 @@ from jaxconv.kernels.registry import (
     Operation,
     SelectionRule,
     decide,
-    register,
+    register_formulation,
 )
 from jaxconv.kernels.tiling import ConvProblem, channel_splits, choose_tiling
 
@@ -244,7 +244,7 @@ def apply_kernel_gradient(tile: int, lhs: jax.Array, rhs: jax.Array, **params: A
 
 
 for _tile, _name in NAMES.items():
-    register(
+    register_formulation(
         Formulation(
             name=_name,
             operation=CONVOLUTION,
@@ -259,7 +259,7 @@ for _tile, _name in NAMES.items():
             pool_sides=frozenset(side for side in range(2, _tile + 1) if _tile % side == 0),
         )
     )
-    register(
+    register_formulation(
         Formulation(
             name=_name,
             operation=KERNEL_GRADIENT,

@@ -53,8 +53,16 @@ def as_arrays(**operands: Any) -> list[jax.Array]:
         for name, value in given.items()
         if not isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
     )
-    wrong = (_not_numbers(name, value) for name, value in given.items())
-    raise_if(diagnostic for diagnostic in wrong if diagnostic)
+    # An array may be one of strings, of dates or of other things that JAX does not take.
+    types = {n: v.dtype if hasattr(v, "dtype") else jnp.asarray(v).dtype for n, v in given.items()}
+    raise_if(
+        Diagnostic(
+            f"{name} is an array of {dtype}, which JAX does not support.",
+            f"if it contains numbers, convert it with {name}.astype(np.float32).",
+        )
+        for name, dtype in types.items()
+        if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_))
+    )
     arrays = {name: jnp.asarray(value) for name, value in given.items()}
     raise_if(dtype_diagnostics(arrays))
     return list(arrays.values())
@@ -121,15 +129,6 @@ def _short_repr(value: object) -> str:
     """A value as messages show it: numbers and strings in full, others by their type."""
     is_scalar = value is None or isinstance(value, int | float | str)
     return repr(value) if is_scalar else f"a {type(value).__name__}"
-
-
-def _not_numbers(name: str, value: Any) -> Diagnostic | None:
-    """Describe an array of strings, of dates or of other things that JAX does not take."""
-    dtype = value.dtype if hasattr(value, "dtype") else jnp.asarray(value).dtype
-    if jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_):
-        return None
-    wrong = f"{name} is an array of {dtype}, which JAX does not support."
-    return Diagnostic(wrong, f"if it contains numbers, convert it with {name}.astype(np.float32).")
 
 
 def _not_an_array(name: str, value: object) -> Diagnostic:

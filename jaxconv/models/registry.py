@@ -2,7 +2,7 @@
 
 A new model is one registration in any module of this package, which is found without another edit::
 
-    @register("lenet", title="LeNet-5", description="2 convolutions, for 28x28 pixels")
+    @register_model("lenet", title="LeNet-5", description="2 convolutions, for 28x28 pixels")
     def lenet(*, classes=10, weights=None, rngs=None):
         model = LeNet(classes, rngs or nnx.Rngs(0))
         if weights is not None:  # a published name, or the path of a file
@@ -52,7 +52,7 @@ _models: dict[str, RegisteredModel] = {}
 _published: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, and name of weights
 
 
-def register(
+def register_model(
     name: str, *, title: str, description: str, trunk: Mapping[str, Any] | None = None
 ) -> Callable[[Factory], Factory]:
     """Register what makes a model, so that commands take its name.

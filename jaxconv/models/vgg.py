@@ -27,7 +27,7 @@ from jaxconv.layers.layouts import LAYOUTS, rank_diagnostics
 from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
 from jaxconv.layers.windows import whole
-from jaxconv.models.registry import find_weights, register, register_weights
+from jaxconv.models.registry import find_weights, register_model, register_weights
 from jaxconv.models.sources import HubFile, WheelFile
 from jaxconv.models.weights import HEAD_LAYERS, Preprocessing, fill
 
@@ -284,7 +284,7 @@ class Options(Architecture, total=False):
 TRUNK = {"head": None}
 
 
-@register("vgg11", title="VGG11", description="VGG of 8 convolutions", trunk=TRUNK)
+@register_model("vgg11", title="VGG11", description="VGG of 8 convolutions", trunk=TRUNK)
 def vgg11(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 8 convolutions.
 
@@ -294,7 +294,7 @@ def vgg11(**options: Unpack[Options]) -> VGG:
     return _make("vgg11", **options)
 
 
-@register("vgg13", title="VGG13", description="VGG of 10 convolutions", trunk=TRUNK)
+@register_model("vgg13", title="VGG13", description="VGG of 10 convolutions", trunk=TRUNK)
 def vgg13(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 10 convolutions.
 
@@ -304,7 +304,7 @@ def vgg13(**options: Unpack[Options]) -> VGG:
     return _make("vgg13", **options)
 
 
-@register("vgg16", title="VGG16", description="VGG of 13 convolutions", trunk=TRUNK)
+@register_model("vgg16", title="VGG16", description="VGG of 13 convolutions", trunk=TRUNK)
 def vgg16(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 13 convolutions, new or trained on ImageNet.
 
@@ -356,7 +356,7 @@ register_weights(
 )
 
 
-@register("vgg19", title="VGG19", description="VGG of 16 convolutions", trunk=TRUNK)
+@register_model("vgg19", title="VGG19", description="VGG of 16 convolutions", trunk=TRUNK)
 def vgg19(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 16 convolutions.
 

@@ -180,8 +180,15 @@ def _parse(path: Path) -> StoredWeights:
         import onnx
 
         graph = onnx.load(path).graph
-        tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        return StoredWeights(path, _from_keras(tensors), KERAS)
+        # Keras' frozen trunk below another task's head: OIHW for BGR becomes HWIO for RGB.
+        tensors = {}
+        for initializer in graph.initializer:
+            if match := re.search(r"block(\d)_conv(\d)", initializer.name):
+                tensor = onnx.numpy_helper.to_array(initializer)
+                kind = "kernel" if tensor.ndim == 4 else "bias"
+                tensors[f"conv{match[1]}_{match[2]}.{kind}"] = _spatial_first(tensor)
+        tensors["conv1_1.kernel"] = tensors["conv1_1.kernel"][:, :, ::-1]
+        return StoredWeights(path, tensors, KERAS)
     import safetensors
 
     with safetensors.safe_open(path, "numpy") as file:
@@ -195,17 +202,6 @@ def _parse(path: Path) -> StoredWeights:
     # JSON has lists where there were tuples.
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.items()}
     return StoredWeights(path, tensors, Preprocessing(**options))
-
-
-def _from_keras(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Take Keras' frozen trunk out of an ONNX file: OIHW for BGR becomes HWIO for RGB."""
-    ours = {}
-    for name, tensor in tensors.items():
-        if match := re.search(r"block(\d)_conv(\d)", name):
-            kind = "kernel" if tensor.ndim == 4 else "bias"
-            ours[f"conv{match[1]}_{match[2]}.{kind}"] = _spatial_first(tensor)
-    ours["conv1_1.kernel"] = ours["conv1_1.kernel"][:, :, ::-1]
-    return ours
 
 
 def _from_timm(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -33,6 +33,10 @@ SCRIPTS = (
 )
 REMOVED_TAGS = ("script", "foreignObject")  # from the drawing of the network
 PALETTES = {"positive": "magma", "signed": "berlin"}  # both are black at 0
+POLICY = (  # the content security policy
+    "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
 Json = dict[str, object]
 
 
@@ -69,9 +73,8 @@ def page(
     from matplotlib import colormaps
     from PIL import Image
 
-    steps = np.linspace(0, 1, 256)
     palettes = {  # 256 triples of red, green and blue
-        use: (colormaps[name](steps)[:, :3] * 255).round().astype(int).tolist()
+        use: (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(int).tolist()
         for use, name in PALETTES.items()
     }
     blocks: dict[str, PackedArray] = {}
@@ -87,8 +90,9 @@ def page(
     Image.fromarray(photo).save(png, "png", optimize=True)
     drawing, drawing_styles = _safe_drawing(network_svg)
     script, style = "\n".join(map(_source, SCRIPTS)), _source("explorer.css")
+    policy = POLICY.format(scripts=_hashes([script]), styles=_hashes([style, *drawing_styles]))
     parts = {
-        "policy": _policy([script], [style, *drawing_styles]),
+        "policy": policy,
         "title": html.escape(f"{model_name} on {photo_name}"),
         "photo": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode(),
         "drawing": drawing,
@@ -111,7 +115,7 @@ def _layer_data(
     blocks: dict[str, PackedArray],
 ) -> Json:
     """A layer as data for the page; its large arrays go into ``blocks``."""
-    values = _finite(layer)
+    values = layer.finite()
     order = by_strength(values)
     top = np.percentile(np.abs(values), TOP_PERCENTILE) or np.abs(values).max() or 1
     window_fields = ("kernel", "stride", "dilation", "low")
@@ -142,10 +146,6 @@ def _pixel_count(number: Pixels) -> str:
     return "?" if number is None else str(number if isinstance(number, int) else float(number))
 
 
-def _finite(layer: LayerView) -> np.ndarray:
-    return np.nan_to_num(layer.values, nan=0, posinf=0, neginf=0).astype(np.float32)
-
-
 def _maps_data(
     layer: LayerView, layers: Mapping[str, LayerView], blocks: dict[str, PackedArray]
 ) -> Json:
@@ -153,25 +153,13 @@ def _maps_data(
 
     Rounding keeps the order of numbers, so that the maximum of rounded ones is the rounded maximum.
     """
-    maps = np.moveaxis(_finite(layer), -1, 0)
-    if maps.size > packing.MAX_EXACT and layer.source and _is_max_pool(layer, layers[layer.source]):
+    maps = np.moveaxis(layer.finite(), -1, 0)
+    source = layers[layer.source] if layer.source else None
+    if maps.size > packing.MAX_EXACT and source and layer.is_max_pool_of(source):
         return {"coding": "largest", "shape": maps.shape}
     block = f"maps-{len(blocks)}"
     blocks[block] = packed = pack_maps(maps)
     return packed.header | {"block": block}
-
-
-def _is_max_pool(layer: LayerView, source: LayerView) -> bool:
-    """Whether each number of a layer is the largest of its window on the source."""
-    if layer.weights is not None or layer.windows is None:
-        return False
-    pads = [window.pads for window in layer.windows]
-    maxima = np.pad(_finite(source), [*pads, (0, 0)], constant_values=-np.inf)
-    for axis, window in enumerate(layer.windows):
-        views = np.lib.stride_tricks.sliding_window_view(maxima, window.extent, axis)
-        starts = np.arange(0, views.shape[axis], window.stride)
-        maxima = views[..., :: window.dilation].max(-1).take(starts, axis)
-    return np.array_equal(maxima, _finite(layer))
 
 
 def _filters_data(
@@ -228,19 +216,7 @@ def _source(name: str) -> str:
     return resources.files("jaxconv.plotting").joinpath("page", name).read_text("utf-8")
 
 
-def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
-    """The content security policy of a page with these scripts and style sheets."""
-
-    def hashes(texts: Sequence[str]) -> list[str]:
-        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
-        return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
-
-    rules = {
-        "default-src": ["'none'"],
-        "script-src": hashes(scripts),
-        "style-src": hashes(styles),
-        "img-src": ["data:", "blob:"],
-        "base-uri": ["'none'"],
-        "form-action": ["'none'"],
-    }
-    return "; ".join(" ".join([name, *allowed]) for name, allowed in rules.items())
+def _hashes(texts: Sequence[str]) -> str:
+    """The scripts or style sheets that a policy allows, by their hashes."""
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

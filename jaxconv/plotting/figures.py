@@ -55,7 +55,7 @@ def maps_figure(
 
     panels = []
     for name, values in maps.items():
-        panels.append(_maps_panel(name, np.asarray(values, np.float32), show, channels))
+        panels.append(MapsPanel.of(name, np.asarray(values, np.float32), show, channels))
     ratio = photo.shape[1] / photo.shape[0]
     photo_height = min(MAX_PHOTO_HEIGHT, FIGURE_WIDTH * 0.9 / ratio) + LAYER_TITLE
     heights = [photo_height, *(panel.height for panel in panels)]
@@ -63,7 +63,7 @@ def maps_figure(
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_photo(parts[0], photo, photo_height)
     for part, panel in zip(parts[1:], panels, strict=True):
-        _draw_maps(part, panel)
+        panel.draw(part)
     return figure
 
 
@@ -95,6 +95,26 @@ class MapsPanel:
     channels: Sequence[int]
     columns: int = MAPS_PER_ROW
 
+    @classmethod
+    def of(cls, layer: str, values: np.ndarray, show: int, channels: Sequence[int]) -> "MapsPanel":
+        """Choose which maps of a layer to draw, and say which in the title.
+
+        Args:
+            layer: its name.
+            values: (h, w, c).
+            show: the largest number of maps, the strongest.
+            channels: the maps to draw instead; empty for the strongest.
+        """
+        rows, columns, count = values.shape
+        size = f"{layer}:  {count} maps of {columns} x {rows}"
+        if channels:
+            title = f"{size},  channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))}"
+            per_row = min(max(len(channels), 2), CHOSEN_MAPS_PER_ROW)
+            return cls(title, values, channels, per_row)
+        order = by_strength(values)[:show].tolist()
+        which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
+        return cls(f"{size},  {which}", values, order)
+
     @property
     def cell(self) -> tuple[float, float]:
         """Width and height of one map in inches; the height of very long maps is limited."""
@@ -107,17 +127,36 @@ class MapsPanel:
         rows = -(-len(self.channels) // self.columns)
         return LAYER_TITLE + rows * (self.cell[1] + MAP_TITLE) + LAYER_BOTTOM
 
+    def draw(self, part: "SubFigure") -> None:
+        """Draw the maps, and the bar of their colours.
 
-def _maps_panel(name: str, values: np.ndarray, show: int, channels: Sequence[int]) -> MapsPanel:
-    rows, columns, count = values.shape
-    size = f"{name}:  {count} maps of {columns} x {rows}"
-    if channels:
-        title = f"{size},  channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))}"
-        per_row = min(max(len(channels), 2), CHOSEN_MAPS_PER_ROW)
-        return MapsPanel(title, values, channels, per_row)
-    order = by_strength(values)[:show].tolist()
-    which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
-    return MapsPanel(f"{size},  {which}", values, order)
+        Args:
+            part: the part of a figure for them, of the panel's height.
+        """
+        from matplotlib.cm import ScalarMappable
+
+        height, (cell_width, cell_height) = self.height, self.cell
+        part.text(0.02, 1 - 0.35 / height, self.title, fontsize=13, weight="bold")
+        norm = map_norm(self.values[..., self.channels])
+        for index, channel in enumerate(self.channels):
+            row, column = divmod(index, self.columns)
+            left = 0.02 + column * cell_width / FIGURE_WIDTH
+            bottom = 1 - (LAYER_TITLE + (row + 1) * (cell_height + MAP_TITLE)) / height
+            size = (cell_width * 0.96 / FIGURE_WIDTH, cell_height * 0.98 / height)
+            axes = part.add_axes((left, bottom, *size))
+            values = self.values[..., channel]
+            axes.imshow(values, interpolation="antialiased", cmap=CMAP, norm=norm)
+            axes.set_axis_off()
+            axes.set_title(f"{channel}", fontsize=8, pad=2)
+        length = min(cell_height, 2.5)
+        bottom = 1 - (LAYER_TITLE + MAP_TITLE + length) / height
+        axes = part.add_axes((0.93, bottom, 0.012, length / height))
+        bar = part.colorbar(ScalarMappable(norm, CMAP), cax=axes, extend="max")
+        top = float(norm.vmax or 1.0)
+        ticks = [0.0, *(float(f"{top * share:.1g}") for share in (1 / 16, 1 / 4, 3 / 4))]
+        bar.set_ticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
+        bar.ax.tick_params(labelsize=8)
+        bar.minorticks_off()
 
 
 def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
@@ -133,32 +172,6 @@ def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
     if left < 0.4:
         top = 1 - LAYER_TITLE / height
         part.text(left, top, CAPTION, fontsize=11, va="top", linespacing=1.6)
-
-
-def _draw_maps(part: "SubFigure", panel: MapsPanel) -> None:
-    from matplotlib.cm import ScalarMappable
-
-    height, (cell_width, cell_height) = panel.height, panel.cell
-    part.text(0.02, 1 - 0.35 / height, panel.title, fontsize=13, weight="bold")
-    norm = map_norm(panel.values[..., panel.channels])
-    for index, channel in enumerate(panel.channels):
-        row, column = divmod(index, panel.columns)
-        left = 0.02 + column * cell_width / FIGURE_WIDTH
-        bottom = 1 - (LAYER_TITLE + (row + 1) * (cell_height + MAP_TITLE)) / height
-        size = (cell_width * 0.96 / FIGURE_WIDTH, cell_height * 0.98 / height)
-        axes = part.add_axes((left, bottom, *size))
-        axes.imshow(panel.values[..., channel], interpolation="antialiased", cmap=CMAP, norm=norm)
-        axes.set_axis_off()
-        axes.set_title(f"{channel}", fontsize=8, pad=2)
-    length = min(cell_height, 2.5)
-    bottom = 1 - (LAYER_TITLE + MAP_TITLE + length) / height
-    axes = part.add_axes((0.93, bottom, 0.012, length / height))
-    bar = part.colorbar(ScalarMappable(norm, CMAP), cax=axes, extend="max")
-    top = float(norm.vmax or 1.0)
-    ticks = [0.0, *(float(f"{top * share:.1g}") for share in (1 / 16, 1 / 4, 3 / 4))]
-    bar.set_ticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
-    bar.ax.tick_params(labelsize=8)
-    bar.minorticks_off()
 
 
 def map_norm(values: np.ndarray) -> "PowerNorm":

@@ -1,7 +1,7 @@
 """Position the nodes of a layered graph, and route its edges around them."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
@@ -16,7 +16,7 @@ ROW_MARGIN = 40.0  # left and right of rows that continue
 MIN_ROW_WIDTH = 1900.0  # a row that may be broken is about this wide, or wider
 ASPECT = 1.7  # width over height of a drawing of several rows
 Point = tuple[float, float]
-PathStep = tuple[Point, ...]
+PathSegment = tuple[Point, ...]
 
 
 class NodeSize(NamedTuple):
@@ -50,7 +50,20 @@ class Path:
     """
 
     start: Point
-    steps: tuple[PathStep, ...]
+    steps: tuple[PathSegment, ...]
+
+    def moved(self, x: float, y: float) -> "Path":
+        """Move the path.
+
+        Args:
+            x: how far to the right.
+            y: how far down.
+
+        Returns:
+            The moved path.
+        """
+        steps = (tuple((a + x, b + y) for a, b in step) for step in self.steps)
+        return Path((self.start[0] + x, self.start[1] + y), tuple(steps))
 
 
 @dataclass(frozen=True)
@@ -189,8 +202,8 @@ class _Arrangement:
         start = (left + size.leave, y)
         links = [step for a, b in itertools.pairwise(route) for step in self._link(a, b)]
         (left, end_y), size = self.position(route[-1]), self._size(route[-1])
-        steps: list[PathStep] = []
-        horizontal: PathStep | None = None  # consecutive lines at the same height become one
+        steps: list[PathSegment] = []
+        horizontal: PathSegment | None = None  # consecutive lines at the same height become one
         for step in [*links, ((left + size.enter, end_y),)]:
             if len(step) == 1 and step[0][1] == y:
                 horizontal = step
@@ -199,7 +212,7 @@ class _Arrangement:
             y, horizontal = step[-1][1], None
         return Path(start, tuple(steps + ([horizontal] if horizontal else [])))
 
-    def _link(self, a: int, b: int) -> Iterator[PathStep]:
+    def _link(self, a: int, b: int) -> Iterator[PathSegment]:
         """From the right of the column of ``a`` to the left of the next column, that of ``b``."""
         left, right = self.column[a], self.column[b]
         x, (_, y) = self._right(left), self.position(a)
@@ -220,7 +233,7 @@ class _Arrangement:
         yield (end,) if y == end[1] else ((middle, y), (middle, end[1]), end)
 
 
-def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathStep]:
+def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathSegment]:
     """Horizontal and vertical lines through points, with rounded corners."""
 
     def towards(point: Point, other: Point) -> Point:
@@ -242,7 +255,11 @@ def _heights(graph: LayeredGraph, sizes: Sequence[NodeSize]) -> list[float]:
     from scipy.optimize import linprog
     from scipy.sparse import coo_array
 
-    weights = _link_weights(graph)
+    spine = graph.spine()
+    weights: dict[Edge, float] = {}  # what it costs per unit of height that a link rises
+    for a, b in graph.links:
+        dummies = (a >= graph.count) + (b >= graph.count)
+        weights[a, b] = (3.0, 1.0, 8.0)[dummies] * (4.0 if a in spine and b in spine else 1.0)
     count = sum(map(len, graph.columns))
     rows: list[tuple[dict[int, float], float]] = []
     for i, (a, b) in enumerate(weights, count):
@@ -261,23 +278,3 @@ def _heights(graph: LayeredGraph, sizes: Sequence[NodeSize]) -> list[float]:
     cost = np.concatenate([np.zeros(count), list(weights.values())])
     solution = linprog(cost, matrix.tocsr(), [bound for _, bound in rows], method="highs")
     return [round(float(y), 3) for y in solution.x[:count]]
-
-
-def _link_weights(graph: LayeredGraph) -> Mapping[Edge, float]:
-    """What it costs per unit of height that a link rises."""
-    # The nodes of a longest path to the last node: for each the first node that feeds it.
-    first_input: dict[int, int] = {}
-    for a, b in graph.links:
-        if a < graph.count and b < graph.count:
-            first_input.setdefault(b, a)
-    spine: set[int] = set()
-    node: int | None = graph.count - 1
-    while node is not None and node not in spine:
-        spine.add(node)
-        node = first_input.get(node)
-
-    def weight(a: int, b: int) -> float:
-        dummies = (a >= graph.count) + (b >= graph.count)
-        return (3.0, 1.0, 8.0)[dummies] * (4.0 if a in spine and b in spine else 1.0)
-
-    return {(a, b): weight(a, b) for a, b in graph.links}

@@ -18,7 +18,6 @@ from jaxconv.analysis.receptive_field import Pixels, ReceptiveField, analyze_fie
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
-from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.layers.windows import Window
 
 WindowPair = tuple[Window, Window]  # over rows, over columns
@@ -63,6 +62,26 @@ class LayerView:
     weights: np.ndarray | None = None
     bias: np.ndarray | None = None
 
+    def finite(self) -> np.ndarray:
+        """The maps with 0 for each number that is not finite."""
+        return np.nan_to_num(self.values, nan=0, posinf=0, neginf=0).astype(np.float32)
+
+    def is_max_pool_of(self, source: "LayerView") -> bool:
+        """Whether each number of the maps is the largest of its window on another layer's maps.
+
+        Args:
+            source: the other layer.
+        """
+        if self.weights is not None or self.windows is None:
+            return False
+        pads = [window.pads for window in self.windows]
+        maxima = np.pad(source.finite(), [*pads, (0, 0)], constant_values=-np.inf)
+        for axis, window in enumerate(self.windows):
+            views = np.lib.stride_tricks.sliding_window_view(maxima, window.extent, axis)
+            starts = np.arange(0, views.shape[axis], window.stride)
+            maxima = views[..., :: window.dilation].max(-1).take(starts, axis)
+        return np.array_equal(maxima, self.finite())
+
 
 @raises_shape_error("explore")
 def layer_views(
@@ -98,7 +117,7 @@ def layer_views(
     }
     chosen = [network.name(layer, "layers") for layer in (refs if layers is None else layers)]
     raise_if(_diagnostics(chosen, refs))
-    filters = {name: _filter(network, name) for name in refs}
+    filters = {name: LayerFilter.of(network, name) for name in refs}
     needed = chain(refs.values(), *(filter_.refs() for filter_ in filters.values() if filter_))
     values = traced.values(needed)
     photo = np.asarray(args[-1][0], np.float32)  # its neurons are its pixels
@@ -131,7 +150,10 @@ def _view_without_filter(
     reading = layer and reader(layer)
     if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
         axes = reading.axes
-    maps = _spatial(values, axes)
+    # The maps of the first image, as (h, w, c).
+    sides = axes.sizes(values.shape)
+    ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
+    maps = ordered.reshape(-1, *(sides.pixels or (1, 1)), sides.channels)[0].astype(np.float32)
     return LayerView(
         name,
         layer.kind if layer else "named value",
@@ -150,14 +172,6 @@ def _ranges(field: ReceptiveField, axis: int, count: int) -> np.ndarray:
         return np.array([field.box()[axis]] * count)
     positions = ((n, 0) if axis == 0 else (0, n) for n in range(count))
     return np.array([field.box(*position)[axis] for position in positions])
-
-
-def _spatial(values: np.ndarray, axes: MapAxes) -> np.ndarray:
-    """The maps of the first image, float32 (h, w, c)."""
-    sides = axes.sizes(values.shape)
-    ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
-    rows, columns = sides.pixels or (1, 1)
-    return ordered.reshape(-1, rows, columns, sides.channels)[0].astype(np.float32)
 
 
 class FilterFields(TypedDict, total=False):
@@ -185,6 +199,27 @@ class LayerFilter:
     bias: ValueRef | float | None
     inputs: tuple[str, ...]
 
+    @classmethod
+    def of(cls, network: Network, name: str) -> "LayerFilter | None":
+        """Find the filter of a layer.
+
+        Args:
+            network: the network.
+            name: the layer's name.
+
+        Returns:
+            The filter; None if the layer has none.
+        """
+        layer = network.layer(name)
+        reading = layer and reader(layer)
+        if not layer or not reading or name not in network.rows:
+            return None
+        first = [0] * len(reading.axes.pixels)
+        step = addition_of_bias(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
+        inputs = tuple(source.name for source in layer.sources)
+        operands = tuple(ValueRef(layer.calls, variable) for variable in reading.operands)
+        return cls(reading, operands, step and step.addend(), inputs)
+
     def refs(self) -> list[ValueRef]:
         """References to all values that :meth:`read` needs."""
         return [*self.operands, *([self.bias] if isinstance(self.bias, ValueRef) else [])]
@@ -208,7 +243,10 @@ class LayerFilter:
         operand, weights = sliding.operand, sliding.weights
         windows: WindowPair | None = None
         if sliding.windows:
-            rows, columns = map(_window, sliding.windows)
+            rows, columns = (
+                Window(*map(int, (axis.kernel_size, axis.stride, axis.dilation, *axis.padding)))
+                for axis in sliding.windows
+            )
             windows = rows, columns
         for source in self.inputs:
             if source not in views:
@@ -226,21 +264,3 @@ class LayerFilter:
             added = values[self.bias] if isinstance(self.bias, ValueRef) else self.bias
             bias = np.broadcast_to(np.float32(added).ravel(), weights.shape[-1:])
         return {"source": source, "windows": windows, "weights": weights, "bias": bias}
-
-
-def _filter(network: Network, name: str) -> LayerFilter | None:
-    """The filter of a layer; None if it has none."""
-    layer = network.layer(name)
-    reading = layer and reader(layer)
-    if not layer or not reading or name not in network.rows:
-        return None
-    first = [0] * len(reading.axes.pixels)
-    step = addition_of_bias(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
-    inputs = tuple(source.name for source in layer.sources)
-    operands = tuple(ValueRef(layer.calls, variable) for variable in reading.operands)
-    return LayerFilter(reading, operands, step and step.addend(), inputs)
-
-
-def _window(axis: WindowAxis) -> Window:
-    low, high = axis.padding
-    return Window(*map(int, (axis.kernel_size, axis.stride, axis.dilation, low, high)))

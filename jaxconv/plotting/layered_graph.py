@@ -35,6 +35,19 @@ class LayeredGraph:
     routes: dict[Edge, list[int]] = field(default_factory=dict)
     omitted: tuple[Edge, ...] = ()
 
+    def spine(self) -> set[int]:
+        """The nodes of a longest path to the last node."""
+        first_input: dict[int, int] = {}  # for each node the first one that feeds it directly
+        for a, b in self.links:
+            if a < self.count and b < self.count:
+                first_input.setdefault(b, a)
+        spine: set[int] = set()
+        node: int | None = self.count - 1
+        while node is not None and node not in spine:
+            spine.add(node)
+            node = first_input.get(node)
+        return spine
+
     def gaps(self) -> list[list[Edge]]:
         """The links between each column and the next."""
         column = {vertex: i for i, column in enumerate(self.columns) for vertex in column}
@@ -54,7 +67,13 @@ def layered(count: int, edges: Sequence[Edge]) -> LayeredGraph:
     Returns:
         The ordered columns, and the routes of the edges.
     """
-    ranks = _ranks(count, edges)
+    # The column of each node: right of its inputs; without inputs, just before its first use.
+    ranks, fed = [0] * count, {target for _, target in edges}
+    for source, target in sorted(edges, key=lambda edge: edge[1]):
+        ranks[target] = max(ranks[target], ranks[source] + 1)
+    for source, targets in _targets(edges).items():
+        if source not in fed:
+            ranks[source] = min(ranks[target] for target in targets) - 1
     max_span = _max_span(ranks, edges)
     short = [edge for edge in edges if ranks[edge[1]] - ranks[edge[0]] <= max_span]
     graph = LayeredGraph(count, [[] for _ in range(max(ranks, default=-1) + 1)])
@@ -62,7 +81,16 @@ def layered(count: int, edges: Sequence[Edge]) -> LayeredGraph:
     for node, rank in enumerate(ranks):
         graph.columns[rank].append(node)
     for source, targets in _targets(short).items():
-        _add_routes(graph, ranks, source, targets)
+        trunk = [source]  # and the dummy nodes that its edges share, up to the most distant target
+        for rank in range(ranks[source] + 1, max(ranks[target] for target in targets)):
+            dummy = sum(map(len, graph.columns))
+            graph.columns[rank].append(dummy)
+            graph.links.append((trunk[-1], dummy))
+            trunk.append(dummy)
+        for target in targets:
+            route = trunk[: ranks[target] - ranks[source]]
+            graph.links.append((route[-1], target))
+            graph.routes[source, target] = [*route, target]
     _sort_columns(graph)
     return graph
 
@@ -94,17 +122,6 @@ def _targets(edges: Iterable[Edge]) -> dict[int, list[int]]:
     return targets
 
 
-def _ranks(count: int, edges: Sequence[Edge]) -> list[int]:
-    """The column of each node: right of its inputs; without inputs, just before its first use."""
-    ranks, fed = [0] * count, {target for _, target in edges}
-    for source, target in sorted(edges, key=lambda edge: edge[1]):
-        ranks[target] = max(ranks[target], ranks[source] + 1)
-    for source, targets in _targets(edges).items():
-        if source not in fed:
-            ranks[source] = min(ranks[target] for target in targets) - 1
-    return ranks
-
-
 def _max_span(ranks: Sequence[int], edges: Sequence[Edge]) -> int:
     """How many columns an edge may span without making too many dummy nodes."""
     spans = [
@@ -123,33 +140,23 @@ def _max_span(ranks: Sequence[int], edges: Sequence[Edge]) -> int:
     return limit
 
 
-def _add_routes(
-    graph: LayeredGraph, ranks: Sequence[int], source: int, targets: Sequence[int]
-) -> None:
-    """Route one source to its targets, through dummy nodes that all of them share."""
-    trunk, start = [source], ranks[source]
-    for column in range(start + 1, max(ranks[target] for target in targets)):
-        dummy = sum(map(len, graph.columns))
-        graph.columns[column].append(dummy)
-        graph.links.append((trunk[-1], dummy))
-        trunk.append(dummy)
-    for target in targets:
-        route = trunk[: ranks[target] - start]
-        graph.links.append((route[-1], target))
-        graph.routes[source, target] = [*route, target]
-
-
 def _sort_columns(graph: LayeredGraph) -> None:
     """Sort each column: at first with passing lines above the nodes, then for few crossings."""
     for column in graph.columns:
         # Dummy nodes are numbered by their sources, so that the longest lines are outermost.
         column.sort(key=lambda vertex: (vertex < graph.count, vertex))
-    gaps = graph.gaps()
+    gaps, (left, right) = graph.gaps(), _neighbours(graph.links)
     best, least = [list(c) for c in graph.columns], crossings(graph.columns, gaps)
     for sweep in range(SWEEPS):
         if least == 0:
             break
-        _sort_by_barycentre(graph, forward=sweep % 2 == 0)
+        # By the mean position of the neighbours in the column before, alternately from both ends.
+        near, columns = (right, graph.columns[::-1]) if sweep % 2 else (left, graph.columns)
+        for before, column in itertools.pairwise(columns):
+            position = {vertex: i for i, vertex in enumerate(before)}
+            mean = {v: sum(position[n] for n in near[v]) / len(near[v]) for v in column if near[v]}
+            movable = iter(sorted(mean, key=lambda vertex: mean[vertex]))
+            column[:] = [next(movable) if vertex in mean else vertex for vertex in column]
         _swap_neighbours(graph.columns, gaps)
         count = crossings(graph.columns, gaps)
         if count < least:
@@ -164,17 +171,6 @@ def _neighbours(links: Iterable[Edge]) -> tuple[dict[int, list[int]], dict[int, 
         right[start].append(end)
         left[end].append(start)
     return left, right
-
-
-def _sort_by_barycentre(graph: LayeredGraph, *, forward: bool) -> None:
-    """Sort each column by the mean position of its neighbours in the column before it."""
-    left, right = _neighbours(graph.links)
-    near, columns = (left, graph.columns) if forward else (right, graph.columns[::-1])
-    for before, column in itertools.pairwise(columns):
-        position = {vertex: i for i, vertex in enumerate(before)}
-        mean = {v: sum(position[n] for n in near[v]) / len(near[v]) for v in column if near[v]}
-        movable = iter(sorted(mean, key=lambda vertex: mean[vertex]))
-        column[:] = [next(movable) if vertex in mean else vertex for vertex in column]
 
 
 def _swap_neighbours(columns: Sequence[list[int]], gaps: Sequence[Sequence[Edge]]) -> None:

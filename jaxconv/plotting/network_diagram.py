@@ -7,16 +7,16 @@ read off the table of :func:`summary`, so that any model can be drawn.
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from math import log, sqrt
 from typing import NamedTuple, TypeVar
 
-from jaxconv.analysis.summary_table import Row, Summary
+from jaxconv.analysis.summary_table import Summary
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import fresh
-from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Path, PathStep, Point, layout
+from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Point, layout
 from jaxconv.plotting.layered_graph import Edge
 from jaxconv.plotting.vector_graphics import (
     Arrow,
@@ -54,7 +54,7 @@ KIND_STYLES = {  # for each kind of layer its label in the legend, and its colou
     "unknown": ("unknown", "#a8a29a"),
 }
 
-T = TypeVar("T")
+AxisValue = TypeVar("AxisValue")
 AxisSize = int | Size | None  # a number, a formula, or None if unknown
 
 
@@ -117,6 +117,28 @@ class _Node:
         below = height / 2 + 5 + LABEL_LINE * (len(self.heading) + len(self.shape))
         return NodeSize(width, height / 2, below, enter, leave)
 
+    def draw(self, x: float, y: float) -> tuple[LayerBlock, list[Polygon], list[Text]]:
+        """Draw the node.
+
+        Args:
+            x: its left side.
+            y: the height at which edges enter and leave.
+
+        Returns:
+            The block, its polygons, and its labels.
+        """
+        (width, height), node_width = self.cuboid.extent(), self.size().width
+        left, top = x + (node_width - width) / 2, y - height / 2
+        bottom, centre = top + height, x + node_width / 2
+        texts = []
+        for i, (line, size, bold) in enumerate(self.labels()):
+            baseline = bottom + 5 + LABEL_LINE * (i + 0.8)
+            texts.append(Text(centre, baseline, line, size, bold, middle=True, layer=self.name))
+        box = (left, top, left + width, bottom)
+        block = LayerBlock(self.name, self.kind, self.description, box)
+        colour = KIND_STYLES[self.kind][1]
+        return block, list(_cuboid_polygons(self.cuboid, left, top, colour, self.name)), texts
+
 
 @raises_shape_error("draw")
 def network_diagram(summary: Summary, title: str = "network") -> Drawing:
@@ -147,22 +169,15 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
     nothing = "there is no layer to draw: no convolution, product, pool, reduction or join."
     fix = "name a function that has one; jaxconv summary lists the layers of a function."
     raise_if([] if summary.rows else [Diagnostic(nothing, fix)])
-    point = summary.at or _typical_sizes(summary)
-    rows = summary.numbers or _evaluated_rows(summary.rows, point)
-    scale = _Scale(rows)
-    labelled = rows if summary.at else summary.rows
-    inputs = {}
-    for name, shape in summary.inputs.items():
-        numbers = [_evaluated(size, point) for size in shape]
-        inputs[name] = _input_node(name, numbers, numbers if summary.at else shape, scale)
-    nodes, edges = _nodes(labelled, rows, scale, inputs)
+    scale = _Scale(summary)
+    nodes, edges = _nodes(summary, scale)
     graph = layout([node.size() for node in nodes], edges)
     if graph.omitted:
         omitted = Counter(target for _, target in graph.omitted)
         for i, count in omitted.items():
             nodes[i] = replace(nodes[i], shape=(*nodes[i].shape, f"+ {count} distant inputs"))
         graph = layout([node.size() for node in nodes], edges)
-    notes = [f"{summary.parameters:,} parameters", *_notes(summary, point, scale)]
+    notes = [f"{summary.parameters:,} parameters", *_notes(summary, scale)]
     return _drawing(nodes, graph, title, notes)
 
 
@@ -173,11 +188,22 @@ class _Scale:
     unless the last two sizes are more alike than the two before the last, as in NCHW.
 
     Args:
-        rows: the layers, with numbers for sizes.
+        summary: the table of the function.
+
+    Attributes:
+        point: the sizes that the proportions are for.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        shapes = [row.output for row in rows]
+    def __init__(self, summary: Summary) -> None:
+        self.point = summary.at or {}
+        if not summary.at:  # images of 224 pixels, or the nearest that are accepted
+            formulas = " ".join(str(size) for row in summary.rows for size in row.output[1:])
+            sides = set(re.findall(r"[A-Za-z_]\w*", formulas))
+            self.point = {n: TYPICAL_SIDE if n in sides else 1 for n in summary.sizes.names}
+            if not summary.sizes.contains(**self.point):
+                self.point = summary.sizes.nearest(self.point)
+        self._numbers: dict[str, int] = {}  # by formula, since evaluation takes time
+        shapes = [self.numbers(row.output) for row in summary.numbers or summary.rows]
         self.batched = len({s[0] for s in shapes if s}) == 1 and any(len(s) > 1 for s in shapes)
         images = [sizes for sizes in map(self.without_batch, shapes) if len(sizes) >= 3]
         ratio = lambda a, b: abs(log((a or 1) / (b or 1)))  # noqa: E731
@@ -188,7 +214,21 @@ class _Scale:
         self.side = max([MIN_LARGEST, *(max(sides) for count, *sides in sizes if count)])
         self.channels = max([MIN_LARGEST, *(count for count, *_ in sizes)])
 
-    def without_batch(self, shape: Sequence[T]) -> tuple[T, ...]:
+    def numbers(self, shape: Sequence[AxisSize]) -> list[int | None]:
+        """Evaluate the formulas of a shape.
+
+        Args:
+            shape: numbers and formulas.
+
+        Returns:
+            The sizes at the point; None for each that is unknown.
+        """
+        for size in shape:
+            if isinstance(size, Size) and str(size) not in self._numbers:
+                self._numbers[str(size)] = size.at(**self.point)
+        return [self._numbers[str(n)] if isinstance(n, Size) else n for n in shape]
+
+    def without_batch(self, shape: Sequence[AxisValue]) -> tuple[AxisValue, ...]:
         """Leave the batch axis out of a shape.
 
         Args:
@@ -207,11 +247,11 @@ class _Scale:
         channels = sizes.pop(0 if self.channels_first and len(sizes) > 2 else -1)
         return (channels, sizes[-2], sizes[-1]) if len(sizes) > 1 else (channels, sizes[0], 1)
 
-    def cuboid(self, shape: Sequence[int | None]) -> Cuboid:
+    def cuboid(self, shape: Sequence[AxisSize]) -> Cuboid:
         """The block of a map, or the bar of a vector.
 
         Args:
-            shape: the shape of a layer's output.
+            shape: the shape of a layer's output; formulas are evaluated at the point.
 
         Returns:
             Its size in the drawing.
@@ -221,77 +261,49 @@ class _Scale:
             low, high = limits
             return low + (high - low) * sqrt(size / largest)
 
-        channels, height, width = self._map_size(shape)
+        channels, height, width = self._map_size(self.numbers(shape))
         if not channels:
             return Cuboid(BAR, scaled(FACE_RANGE, height, self.vector), BAR)
         sides = (scaled(FACE_RANGE, side, self.side) for side in (height, width))
         return Cuboid(scaled(THICKNESS_RANGE, channels, self.channels), *sides)
 
 
-def _typical_sizes(summary: Summary) -> dict[str, int]:
-    """The sizes for the proportions: images of 224 pixels, or the nearest accepted."""
-    formulas = " ".join(str(size) for row in summary.rows for size in row.output[1:])
-    sides = set(re.findall(r"[A-Za-z_]\w*", formulas))
-    point = {name: TYPICAL_SIDE if name in sides else 1 for name in summary.sizes.names}
-    return point if summary.sizes.contains(**point) else summary.sizes.nearest(point)
-
-
-def _evaluated(size: AxisSize, point: Mapping[str, int]) -> int | None:
-    return size.at(**point) if isinstance(size, Size) else size
-
-
-def _evaluated_rows(rows: Sequence[Row], point: Mapping[str, int]) -> tuple[Row, ...]:
-    """The rows with the outputs that they have at a point."""
-    numbers: dict[str, int | None] = {}  # by formula, since evaluation takes time
-    for row in rows:
-        for size in row.output:
-            if str(size) not in numbers:
-                numbers[str(size)] = _evaluated(size, point)
-    return tuple(replace(row, output=tuple(numbers[str(n)] for n in row.output)) for row in rows)
-
-
-def _nodes(
-    labelled: Sequence[Row], rows: Sequence[Row], scale: _Scale, inputs: Mapping[str, _Node]
-) -> tuple[list[_Node], list[Edge]]:
+def _nodes(summary: Summary, scale: _Scale) -> tuple[list[_Node], list[Edge]]:
     """The inputs and the layers, and which feeds which.
 
     A name means the layer above that has it, or else an input of the function.
     """
+    rows = summary.numbers or summary.rows
     above: set[str] = set()
-    used: dict[str, int] = {}  # for each input that some layer reads its node
-    for row in labelled:
+    index: dict[str, int] = {}  # by name: the inputs that some layer reads, later the layers
+    for row in rows:
         for name in row.inputs:
             if name not in above:
-                used.setdefault(name, len(used))
+                index.setdefault(name, len(index))
         above.add(row.name)
-    nodes = [replace(inputs[name], name=fresh(name, above)) for name in used]
-    edges, index = [], dict(used)
-    for row, numbers in zip(labelled, rows, strict=True):
+    nodes, edges = [], []
+    for name in index:
+        shape = scale.numbers(summary.inputs[name]) if summary.at else summary.inputs[name]
+        node = _node(scale, name, "input", shape, ("an input", ""))
+        nodes.append(replace(node, name=fresh(name, above)))
+    for row in rows:
+        heading = f"{row.name} x {row.times}" if row.times != 1 else row.name
+        fed_by = f", fed by {', '.join(row.inputs)}" if row.inputs else ""
+        words = (row.kind, f", {row.parameters:,} parameters{fed_by}")
         edges += [(index[name], len(nodes)) for name in dict.fromkeys(row.inputs)]
         index[row.name] = len(nodes)
-        nodes.append(_layer_node(row, scale, scale.cuboid(numbers.output)))
+        nodes.append(replace(_node(scale, heading, row.kind, row.output, words), name=row.name))
     return nodes, edges
 
 
-def _input_node(
-    name: str, numbers: Sequence[int | None], shape: Sequence[AxisSize], scale: _Scale
+def _node(
+    scale: _Scale, heading: str, kind: str, shape: Sequence[AxisSize], words: tuple[str, str]
 ) -> _Node:
-    """The node of an input; ``shape`` is what its label shows."""
-    sizes = [str(size) for size in scale.without_batch(shape)]
-    description = f"{name}: an input, {shape_text(shape)}"
-    lines = tuple(_shape_lines(sizes))
-    cuboid = scale.cuboid(numbers)
-    return _Node(name, "input", cuboid, tuple(_name_lines(name)), lines, description)
-
-
-def _layer_node(row: Row, scale: _Scale, cuboid: Cuboid) -> _Node:
-    sizes = ["?" if n is None else str(n) for n in scale.without_batch(row.output)]
-    times = f" x {row.times}" if row.times != 1 else ""
-    heading = tuple(_name_lines(row.name + times))
-    inputs = f", fed by {', '.join(row.inputs)}" if row.inputs else ""
-    shape = shape_text(["?" if n is None else n for n in row.output])
-    description = f"{row.name}{times}: {row.kind}, {shape}, {row.parameters:,} parameters{inputs}"
-    return _Node(row.name, row.kind, cuboid, heading, tuple(_shape_lines(sizes)), description)
+    """A node named by its heading; its description has ``words`` before and after the shape."""
+    known = ["?" if size is None else str(size) for size in shape]
+    description = f"{heading}: {words[0]}, {shape_text(known)}{words[1]}"
+    lines = (tuple(_name_lines(heading)), tuple(_shape_lines(scale.without_batch(known))))
+    return _Node(heading, kind, scale.cuboid(shape), *lines, description)
 
 
 def _name_lines(name: str) -> list[str]:
@@ -323,15 +335,15 @@ def _shape_lines(sizes: Sequence[str]) -> list[str]:
     return lines or ["1 number"]
 
 
-def _notes(summary: Summary, point: dict[str, int], scale: _Scale) -> Iterator[str]:
+def _notes(summary: Summary, scale: _Scale) -> Iterator[str]:
     """The small print."""
     if scale.batched:
         batch = next(row.output[0] for row in summary.rows if row.output)
         yield f"Labels omit the batch axis, {batch}."
     if summary.at:
-        yield f"Sizes are for {point_text(point)}."
-    elif point:
-        yield f"Formulas hold for {summary.sizes}. Proportions are for {point_text(point)}."
+        yield f"Sizes are for {point_text(scale.point)}."
+    elif scale.point:
+        yield f"Formulas hold for {summary.sizes}. Proportions are for {point_text(scale.point)}."
     yield "The face of a block is the map, its thickness the channels, on square-root scales."
 
 
@@ -339,16 +351,21 @@ def _drawing(
     nodes: Sequence[_Node], graph: GraphLayout, title: str, notes: Sequence[str]
 ) -> Drawing:
     """Put the title, the legend, the network and the small print together."""
-    legend_polygons, legend_texts, legend_width = _legend({node.kind for node in nodes})
+    legend_polygons, legend_texts = [], []  # what the colours mean, in a row
+    x, y = BORDER, BORDER + TITLE_SIZE + 8.0
+    kinds = {node.kind for node in nodes}
+    for label, colour in (style for kind, style in KIND_STYLES.items() if kind in kinds):
+        legend_polygons += _cuboid_polygons(Cuboid(6.0, 9.0, 9.0), x, y, colour, "")
+        legend_texts.append(Text(x + 15, y + 10, label, SMALL_SIZE))
+        x += 15 + text_width(label, SMALL_SIZE) + 14
+    legend_width = x - BORDER - 14
     title_width = text_width(title, TITLE_SIZE, bold=True)
     width = max(graph.width, legend_width, title_width, MIN_WIDTH)
     top = BORDER + TITLE_SIZE + 40.0
     left = BORDER + (width - graph.width) / 2
-    blocks = [
-        _block(node, left + x, top + y) for node, (x, y) in zip(nodes, graph.nodes, strict=True)
-    ]
+    blocks = [node.draw(left + x, top + y) for node, (x, y) in zip(nodes, graph.nodes, strict=True)]
     arrows = tuple(
-        Arrow(_moved(path, left, top), nodes[a].name, nodes[b].name)
+        Arrow(path.moved(left, top), nodes[a].name, nodes[b].name)
         for (a, b), path in graph.paths.items()
     )
     y = top + graph.height + 28.0
@@ -367,21 +384,6 @@ def _drawing(
         arrows,
         tuple(chain(texts, legend_texts, *(labels for _, _, labels in blocks))),
     )
-
-
-def _block(node: _Node, x: float, y: float) -> tuple[LayerBlock, list[Polygon], list[Text]]:
-    """One layer: x is the left side of its node, y the height at which edges enter and leave."""
-    (width, height), node_width = node.cuboid.extent(), node.size().width
-    left, top = x + (node_width - width) / 2, y - height / 2
-    bottom = top + height
-    texts = []
-    for i, (line, size, bold) in enumerate(node.labels()):
-        baseline = bottom + 5 + LABEL_LINE * (i + 0.8)
-        centre = x + node_width / 2
-        texts.append(Text(centre, baseline, line, size, bold, middle=True, layer=node.name))
-    block = LayerBlock(node.name, node.kind, node.description, (left, top, left + width, bottom))
-    colour = KIND_STYLES[node.kind][1]
-    return block, list(_cuboid_polygons(node.cuboid, left, top, colour, node.name)), texts
 
 
 def _cuboid_polygons(
@@ -404,24 +406,3 @@ def _shaded(colour: str, brightness: float) -> str:
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     shaded = [n * brightness if brightness <= 1 else 255 - (255 - n) / brightness**2 for n in parts]
     return "#" + "".join(f"{round(n):02x}" for n in shaded)
-
-
-def _legend(kinds: set[str]) -> tuple[list[Polygon], list[Text], float]:
-    """What the colours mean, in a row: its polygons, its texts and its width."""
-    polygons, texts = [], []
-    x, y = BORDER, BORDER + TITLE_SIZE + 8.0
-    for kind, (label, colour) in KIND_STYLES.items():
-        if kind in kinds:
-            polygons += _cuboid_polygons(Cuboid(6.0, 9.0, 9.0), x, y, colour, "")
-            texts.append(Text(x + 15, y + 10, label, SMALL_SIZE))
-            x += 15 + text_width(label, SMALL_SIZE) + 14
-    return polygons, texts, x - BORDER - 14
-
-
-def _moved(path: Path, x: float, y: float) -> Path:
-    """A path moved to the right by x, and down by y."""
-
-    def moved(step: PathStep) -> PathStep:
-        return tuple((a + x, b + y) for a, b in step)
-
-    return Path(moved((path.start,))[0], tuple(map(moved, path.steps)))

@@ -58,7 +58,12 @@ def neuron_figure(
 
     columns = list(_tile_columns(neuron, colour))
     heading, *sum_lines = str(neuron).splitlines()
-    lines = [*_remaining_channels(neuron), *sum_lines]
+    lines = sum_lines
+    if neuron.weights is not None and neuron.pre is not None:
+        sums = _as_image(neuron.patch * neuron.weights).sum((0, 1))
+        if len(rest := sums[_by_contribution(sums)[MAX_CHANNELS:]]):
+            rest_line = f"the {len(rest)} input channels not drawn add {rest.sum():+.6g}"
+            lines = [rest_line, *sum_lines]
     tile_rows = max(len(tiles) for _, tiles in columns)
     panels_top = 3.2 * TEXT_LINE + FIGURE_MARGIN
     tiles_top = 5.8 * TEXT_LINE + FIGURE_MARGIN + PANEL_SIDE
@@ -182,36 +187,24 @@ def _as_image(values: np.ndarray) -> np.ndarray:
     return values.reshape(*(1, 1, *values.shape[:-1])[-2:], values.shape[-1])
 
 
-def _remaining_channels(neuron: Neuron) -> Iterator[str]:
-    """How much the input channels that are not drawn contribute."""
-    if neuron.weights is None or neuron.pre is None or neuron.weights.shape[-1] <= MAX_CHANNELS:
-        return
-    sums = _as_image(neuron.patch * neuron.weights).sum((0, 1))
-    rest = sums[_by_contribution(sums)[MAX_CHANNELS:]]
-    yield f"the {len(rest)} input channels not drawn add {rest.sum():+.6g}"
-
-
 def _draw_tiles(page: FigurePage, top: float, columns: Sequence[TileColumn]) -> None:
     for row in range(max(len(tiles) for _, tiles in columns)):
         row_top = top + row * (TILE_SIDE + TEXT_LINE)
         page.write(FIGURE_MARGIN, row_top + TILE_SIDE / 2, TILE_ROWS[row], fontsize=11)
-        style = _tile_style([tiles[row].values for _, tiles in columns])
+        # One colour scale for all tiles of a row: 0 is white; with negative numbers, red and blue.
+        arrays = [tiles[row].values for _, tiles in columns if tiles[row].values.ndim == 2]
+        values = np.concatenate([array.ravel() for array in arrays])
+        values = values[np.isfinite(values)]
+        largest = float(np.abs(values).max(initial=0)) or 1.0
+        signed = values.min(initial=0) < 0
+        style: dict[str, Any] = {"cmap": "RdBu_r" if signed else "Reds", "vmax": largest}
+        style["vmin"] = -largest if signed else 0
         for number, (title, tiles) in enumerate(columns):
             left = FIGURE_MARGIN + 1.3 + number * (TILE_SIDE + 0.12)
             if row == 0:
                 page.write(left, top - TEXT_LINE, title, fontsize=10)
             _draw_tile(page.axes(left, row_top, TILE_SIDE, TILE_SIDE), tiles[row].values, style)
             page.write(left, row_top + TILE_SIDE + 0.03, tiles[row].caption, fontsize=10)
-
-
-def _tile_style(arrays: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The colours of all tiles of a row: 0 is white; with negative numbers, red and blue."""
-    values = np.concatenate([array.ravel() for array in arrays if array.ndim == 2])
-    values = values[np.isfinite(values)]
-    top = float(np.abs(values).max(initial=0)) or 1.0
-    if values.min(initial=0) < 0:
-        return {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    return {"cmap": "Reds", "vmin": 0, "vmax": top}
 
 
 def _draw_tile(axes: "Axes", values: np.ndarray, style: dict[str, Any]) -> None:

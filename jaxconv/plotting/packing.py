@@ -44,8 +44,22 @@ def pack_maps(values: np.ndarray) -> PackedArray:
     """
     if values.size <= MAX_EXACT:
         return pack_exact(values)
-    codes, zero, step = _root_codes(values)
-    plain, differences = _deflated(codes), _deflated(codes - _predicted(codes))
+    low, high = sqrt(max(-float(values.min()), 0)), sqrt(max(float(values.max()), 0))
+    zero = round(255 * low / (low + high)) if low + high else 0
+    zero = min(max(zero, low > 0), 255 - (high > 0))  # each sign that occurs needs a code
+    step = max(high / max(255 - zero, 1), low / max(zero, 1)) or 1.0
+    roots = np.sign(values) * np.sqrt(np.abs(values))
+    codes = (np.round(roots / step) + zero).astype(np.uint8)
+    # The median of the three neighbours, modulo 256: their plane where it lies between the others.
+    padded = np.pad(codes, ((0, 0), (1, 0), (1, 0)))
+    left, up, upper_left = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
+    smaller, larger = np.minimum(left, up), np.maximum(left, up)
+    predicted = np.where(
+        upper_left >= larger,
+        smaller,
+        np.where(upper_left <= smaller, larger, left + up - upper_left),
+    )
+    plain, differences = _deflated(codes), _deflated(codes - predicted)
     header = {"coding": "root8", "shape": values.shape, "zero": zero, "step": step}
     header["predicted"] = len(differences) < len(plain)
     return _packed(header, min(plain, differences, key=len))
@@ -88,22 +102,3 @@ def _packed(header: dict[str, object], content: bytes) -> PackedArray:
 def _deflated(content: np.ndarray) -> bytes:
     packer = zlib.compressobj(6, zlib.DEFLATED, -15, 9, zlib.Z_FILTERED)
     return packer.compress(np.ascontiguousarray(content).tobytes()) + packer.flush()
-
-
-def _root_codes(values: np.ndarray) -> tuple[np.ndarray, int, float]:
-    """Codes of signed roots, the code of 0, and the step between two codes."""
-    low, high = sqrt(max(-float(values.min()), 0)), sqrt(max(float(values.max()), 0))
-    zero = round(255 * low / (low + high)) if low + high else 0
-    zero = min(max(zero, low > 0), 255 - (high > 0))  # each sign that occurs needs a code
-    step = max(high / max(255 - zero, 1), low / max(zero, 1)) or 1.0
-    roots = np.sign(values) * np.sqrt(np.abs(values))
-    return (np.round(roots / step) + zero).astype(np.uint8), zero, step
-
-
-def _predicted(codes: np.ndarray) -> np.ndarray:
-    """The prediction of each code in (planes, h, w) from its neighbours, modulo 256."""
-    padded = np.pad(codes, ((0, 0), (1, 0), (1, 0)))
-    left, up, upper_left = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
-    low, high = np.minimum(left, up), np.maximum(left, up)
-    plane = left + up - upper_left  # used only where it lies between low and high
-    return np.where(upper_left >= high, low, np.where(upper_left <= low, high, plane))

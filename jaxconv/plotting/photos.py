@@ -53,23 +53,11 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
             f"{path} cannot be read: {str(error) or type(error).__name__}. "
             "Fix: check that the file is complete, or save it anew."
         ) from None
-    rgb = _rgb(upright)
-    return np.asarray(rgb if size is None else _resize(rgb, size))
+    return np.asarray(_converted(upright, size))
 
 
-def _resize(image: "PilImage", size: int) -> "PilImage":
-    from PIL import Image
-
-    width, height = (max(side * size // min(image.size), 1) for side in image.size)
-    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
-        raise PhotoError(
-            f"Size {size} makes a picture of {width}x{height} pixels, more than "
-            f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size."
-        )
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _rgb(image: "PilImage") -> "PilImage":
+def _converted(image: "PilImage", size: int | None) -> "PilImage":
+    """An image of any mode as RGB, resized to a shorter side of ``size`` pixels if it is given."""
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale
@@ -80,4 +68,13 @@ def _rgb(image: "PilImage") -> "PilImage":
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    if size is None:
+        return image
+    width, height = (max(side * size // min(image.size), 1) for side in image.size)
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise PhotoError(
+            f"Size {size} makes a picture of {width}x{height} pixels, more than "
+            f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size."
+        )
+    return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -45,6 +45,16 @@ class Polygon:
     stroke: str
     layer: str = ""
 
+    def add_to(self, parent: ElementTree.Element) -> None:
+        """Write it in SVG.
+
+        Args:
+            parent: the element that gets it.
+        """
+        attributes = {"points": _svg_points(self.points), "stroke-linejoin": "round"}
+        attributes |= {"fill": self.fill, "stroke": self.stroke, "stroke-width": "0.8"}
+        ElementTree.SubElement(parent, "polygon", attributes)
+
 
 @dataclass(frozen=True)
 class Arrow:
@@ -53,6 +63,28 @@ class Arrow:
     path: Path
     source: str
     target: str
+
+    @property
+    def head(self) -> tuple[Point, ...]:
+        """The corners of its head, which points to the right."""
+        x, y = self.path.steps[-1][-1]
+        back, half = x - ARROWHEAD_LENGTH, ARROWHEAD_LENGTH / 2
+        return (x, y), (back, y - half), (back, y + half)
+
+    def add_to(self, parent: ElementTree.Element) -> None:
+        """Write it in SVG.
+
+        Args:
+            parent: the element that gets it.
+        """
+        attributes = {"class": "edge", "aria-hidden": "true"}
+        attributes |= {"data-from": printable(self.source), "data-to": printable(self.target)}
+        group = ElementTree.SubElement(parent, "g", attributes)
+        steps = [("L" if len(step) == 1 else "C") + _svg_points(step) for step in self.path.steps]
+        data = " ".join([f"M{_svg_points([self.path.start])}", *steps])
+        line = {"d": data, "fill": "none", "stroke": EDGE, "stroke-width": "1.2"}
+        ElementTree.SubElement(group, "path", line)
+        ElementTree.SubElement(group, "polygon", {"points": _svg_points(self.head), "fill": EDGE})
 
 
 @dataclass(frozen=True)
@@ -82,6 +114,22 @@ class Text:
         width = text_width(self.text, self.size, self.bold)
         left = self.x - width / 2 if self.middle else self.x
         return left, self.y - 0.8 * self.size, left + width, self.y + 0.25 * self.size
+
+    def add_to(self, parent: ElementTree.Element) -> None:
+        """Write it in SVG.
+
+        Args:
+            parent: the element that gets it.
+        """
+        attributes = {
+            "x": _svg_number(self.x),
+            "y": _svg_number(self.y),
+            "font-size": _svg_number(self.size),
+            "fill": "currentColor",
+        }
+        attributes |= {"font-weight": "bold"} if self.bold else {}
+        attributes |= {"text-anchor": "middle"} if self.middle else {}
+        ElementTree.SubElement(parent, "text", attributes).text = printable(self.text)
 
 
 @dataclass(frozen=True)
@@ -155,13 +203,11 @@ class Drawing:
             groups[block.name] = ElementTree.SubElement(svg, "g", attributes)
             ElementTree.SubElement(groups[block.name], "title").text = description
         for polygon in self.polygons:
-            attributes = {"points": _svg_points(polygon.points), "stroke-linejoin": "round"}
-            attributes |= {"fill": polygon.fill, "stroke": polygon.stroke, "stroke-width": "0.8"}
-            ElementTree.SubElement(groups.get(polygon.layer, svg), "polygon", attributes)
+            polygon.add_to(groups.get(polygon.layer, svg))
         for arrow in self.arrows:
-            _add_arrow(svg, arrow)
+            arrow.add_to(svg)
         for text in self.texts:
-            _add_text(groups.get(text.layer, svg), text)
+            text.add_to(groups.get(text.layer, svg))
         ElementTree.indent(svg)
         return ElementTree.tostring(svg, encoding="unicode") + "\n"
 
@@ -213,7 +259,7 @@ class Drawing:
             codes = [PATH_CODES[len(step)] for step in steps for _ in step]
             curve = PatchPath(points, [MOVE_TO, *codes])
             yield patches.PathPatch(curve, facecolor="none", edgecolor=EDGE, linewidth=1.2)
-            yield patches.Polygon(_arrowhead(arrow.path), closed=True, color=EDGE, linewidth=0)
+            yield patches.Polygon(arrow.head, closed=True, color=EDGE, linewidth=0)
 
 
 def printable(text: str) -> str:
@@ -257,34 +303,3 @@ def _svg_number(value: float) -> str:
 
 def _svg_points(points: Sequence[Point]) -> str:
     return " ".join(f"{_svg_number(x)},{_svg_number(y)}" for x, y in points)
-
-
-def _arrowhead(path: Path) -> tuple[Point, ...]:
-    """The corners of the head of an arrow, which points to the right."""
-    x, y = path.steps[-1][-1]
-    back, half = x - ARROWHEAD_LENGTH, ARROWHEAD_LENGTH / 2
-    return (x, y), (back, y - half), (back, y + half)
-
-
-def _add_arrow(svg: ElementTree.Element, arrow: Arrow) -> None:
-    attributes = {"class": "edge", "aria-hidden": "true"}
-    attributes |= {"data-from": printable(arrow.source), "data-to": printable(arrow.target)}
-    group = ElementTree.SubElement(svg, "g", attributes)
-    steps = [("L" if len(step) == 1 else "C") + _svg_points(step) for step in arrow.path.steps]
-    data = " ".join([f"M{_svg_points([arrow.path.start])}", *steps])
-    line = {"d": data, "fill": "none", "stroke": EDGE, "stroke-width": "1.2"}
-    ElementTree.SubElement(group, "path", line)
-    head = {"points": _svg_points(_arrowhead(arrow.path)), "fill": EDGE}
-    ElementTree.SubElement(group, "polygon", head)
-
-
-def _add_text(parent: ElementTree.Element, text: Text) -> None:
-    attributes = {
-        "x": _svg_number(text.x),
-        "y": _svg_number(text.y),
-        "font-size": _svg_number(text.size),
-        "fill": "currentColor",
-    }
-    attributes |= {"font-weight": "bold"} if text.bold else {}
-    attributes |= {"text-anchor": "middle"} if text.middle else {}
-    ElementTree.SubElement(parent, "text", attributes).text = printable(text.text)

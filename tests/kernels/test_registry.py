@@ -51,9 +51,9 @@ TOY = Formulation(
 @pytest.fixture
 def toy():
     """The toy is registered during a test."""
-    yield registry.register(TOY)
+    yield registry.register_formulation(TOY)
     if TOY in registry.formulations(conv_general_dilated_p):
-        registry.unregister(TOY)
+        registry.unregister_formulation(TOY)
 
 
 def schedules(function, *args):
@@ -81,7 +81,7 @@ def test_a_formulation_that_declines_tells_why(toy):
 
 
 def test_without_it_lax_computes_again(toy):
-    registry.unregister(TOY)
+    registry.unregister_formulation(TOY)
     assert schedules(jc.conv, X, KERNEL) == []
     # A new function, since JAX keeps the program of the old one.
     assert SLOW in lowered(functools.partial(jc.conv, stride=1), X, KERNEL)
@@ -101,17 +101,17 @@ def test_derivatives_are_those_of_lax_where_a_formulation_has_none_for_them(toy)
 
 def test_a_name_is_registered_once(toy):
     with pytest.raises(ValueError, match="matrix product for 1x1 convolution is registered twice"):
-        registry.register(dataclasses.replace(TOY, reason="again"))
+        registry.register_formulation(dataclasses.replace(TOY, reason="again"))
 
 
 def test_priority_comes_before_names(toy):
     first = dataclasses.replace(TOY, name="z", priority=1)
-    registry.register(first)
+    registry.register_formulation(first)
     try:
         assert registry.formulations(conv_general_dilated_p)[0] is first
         assert schedules(jc.conv, X, KERNEL)[0].selected is first
     finally:
-        registry.unregister(first)
+        registry.unregister_formulation(first)
 
 
 def test_a_table_decides_by_its_first_row_that_holds():

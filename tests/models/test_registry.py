@@ -17,7 +17,7 @@ PACKAGE = Path(jc.__file__).parent
 TOY = """
 from flax import nnx
 
-from jaxconv.models.registry import find_weights, register, register_weights
+from jaxconv.models.registry import find_weights, register_model, register_weights
 from jaxconv.models.sources import HubFile
 from jaxconv.models.weights import fill
 
@@ -30,7 +30,7 @@ class Toy(nnx.Module):
         return nnx.relu(self.conv(x))
 
 
-@register("toy", title="Toy", description="one convolution, to try the registry")
+@register_model("toy", title="Toy", description="one convolution, to try the registry")
 def toy(*, classes=4, weights=None, rngs=None):
     model = Toy(classes, rngs or nnx.Rngs(0))
     if weights is not None:
@@ -102,7 +102,7 @@ def test_models_are_registered_with_a_title():
 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="two models 'vgg16'"):
-        registry.register("vgg16", title="", description="")(jc.vgg16)
+        registry.register_model("vgg16", title="", description="")(jc.vgg16)
     with pytest.raises(ValueError, match="vgg16 has two weights 'imagenet'"):
         registry.register_weights("vgg16", "imagenet")
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxconv as jc
 from experiments.training import figures, report
-from experiments.training.report import Found, write_report
+from experiments.training.report import RunResult, write_report
 
 NAMES = {
     3: ("a_very_long_name_of_a_dog", "cat $3^", "*leopard|"),
@@ -41,7 +41,7 @@ def found(classes=3, shape=(8, 8, 1), count=40, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     model = net(shape[-1], classes, seed)
-    return Found(
+    return RunResult(
         config={"recipe": "random", "data": {"batch": 64, "path": None}, "rate": math.inf},
         expected="Expected: about one in three.",
         names=NAMES[classes],

@@ -27,8 +27,8 @@ FASHION = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-id
            "t10k-labels-idx1-ubyte")  # fmt: skip
 
 
-def opened(name, path=None, *, seed=0, tell=lambda _: None, **options):
-    return open_set(Data(name, path, **options), seed, tell)
+def opened(name, path=None, *, seed=0, notify=lambda _: None, **options):
+    return open_set(Data(name, path, **options), seed, notify)
 
 
 def all_of(source):
@@ -188,13 +188,13 @@ def test_clothes_are_downloaded_once(clothes, served, cache, monkeypatch):
     stored(clothes, root, packed=FASHION)
     monkeypatch.setattr(published, "FASHION_URL", url)
     told = []
-    check_clothes(opened("fashion-mnist", tell=told.append), clothes)
+    check_clothes(opened("fashion-mnist", notify=told.append), clothes)
     assert told[0] == f"Downloading {url}{FASHION[0]}.gz into {cache / 'fashion-mnist'}."
     assert f"100 % of {FASHION[3]}.gz downloaded." in told
     assert {p.name for p in (cache / "fashion-mnist").iterdir()} == {f"{n}.gz" for n in FASHION}
     for path in root.iterdir():
         path.unlink()
-    check_clothes(opened("fashion-mnist", tell=told.clear), clothes)
+    check_clothes(opened("fashion-mnist", notify=told.clear), clothes)
     assert told
 
 
@@ -639,6 +639,6 @@ def test_pictures_are_mapped_not_held(pets):
 
 def test_progress_of_reading_is_told(pets):
     told = []
-    opened("folder", pets, tell=told.append)
+    opened("folder", pets, notify=told.append)
     assert told[0] == "Reading 17 pictures."
     assert told[-1] == "100 % of the pictures read."
