@@ -72,14 +72,6 @@ class _Placeholder(type):
         raise UnsupportedJaxError(_message())
 
 
-def _find(name: str, module: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        missing[name] = module
-        return _Placeholder(name, (), {})
-
-
 if TYPE_CHECKING:
     from jax._src.core import trace_state_clean
     from jax.core import Tracer, eval_jaxpr
@@ -100,7 +92,12 @@ if TYPE_CHECKING:
     from jax.interpreters.mlir import lower_fun, register_lowering
     from jax.interpreters.partial_eval import dce_jaxpr
 else:
-    globals().update({name: _find(name, module) for name, module in INTERNALS.items()})
+    for _name, _module in INTERNALS.items():
+        try:
+            globals()[_name] = getattr(importlib.import_module(_module), _name)
+        except (ImportError, AttributeError):
+            missing[_name] = _module
+            globals()[_name] = _Placeholder(_name, (), {})
 
 
 def asks_for_new_array(code: CodeType) -> bool:

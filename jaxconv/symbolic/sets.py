@@ -211,7 +211,21 @@ def _least(points: isl.Set, name: str) -> int:
 
 
 def _bounds_of(points: isl.Set, name: str) -> tuple[int | None, int | None]:
-    return bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    return bounds(points, parse_affine((name,), name))
+
+
+@functools.lru_cache(maxsize=10_000)
+def parse_affine(names: tuple[str, ...], text: str) -> isl.PwAff:
+    """Read an affine formula.
+
+    Args:
+        names: those of the sizes.
+        text: the formula in isl's notation.
+
+    Returns:
+        The formula over these names.
+    """
+    return isl.PwAff(f"[{', '.join(names)}] -> {{ [({text})] }}")
 
 
 def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:

@@ -106,7 +106,7 @@ BAD = {
     "nets:mak b": "nets has no mak.\n  Fix: write make.",
     "nets:Net.encod b": "Net has no encod.\n  Fix: write encode.",
     "nets:size b": (
-        "what is to be called is of type int, which is no function.\n"
+        "what is to be called is of type int, which is not a function.\n"
         "  Fix: pass a function or a model."
     ),
     "nets:size() b": "int cannot be called.\n  Fix: remove the parentheses.",
@@ -128,14 +128,14 @@ BAD = {
         '  Fix: write a spec for each argument, "b h w 3, b -> b 10".'
     ),
     "nets:loud 'b h -'": (
-        "The spec cannot be read: this is no formula.\n"
+        "The spec cannot be read: this is not a formula.\n"
         "  b h - -> ...\n"
         "      ^\n"
         "  Fix: write a word without spaces for each axis, such as b h w 3, h//2 or "
         "((h+1)//2)."
     ),
     "nets:loud 'b -> c'": (
-        "The contract uses c, which is no argument's size.\n"
+        "The contract uses c, which is not the size of an argument.\n"
         "  b -> c\n"
         "  Fix: let c alone be a size of an argument, or write _ for any size."
     ),

@@ -38,7 +38,7 @@ def test_summary_is_coloured_in_a_terminal(capsys, monkeypatch):
 BAD_SUMMARIES = [
     (["vgg12", "b h w 3"], "summary: vgg12 does not name a function or a model."),
     (["vgg16", "b h w 4"], "summary: no size is accepted. VGG: x has 4 channels"),
-    (["vgg16", "b h ? 3"], "summary: The spec cannot be read: this is no formula."),
+    (["vgg16", "b h ? 3"], "summary: The spec cannot be read: this is not a formula."),
     (["vgg16", "b h w 3", "--at", "b=1;h=2"], "--at b=1;h=2 cannot be read. Fix: write it as b=1"),
     (["vgg16", "b h w 3", "--at", "b=1,h=-2"], "--at b=1,h=-2 cannot be read."),
     (["vgg16", "b h w 3", "--at", "b=1"], "--at is {'b': 1}, but must have b, h, w, each a whole"),
