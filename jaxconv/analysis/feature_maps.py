@@ -43,7 +43,7 @@ def feature_maps(
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer that is so named bears this name. Other layers bear that
     of their module, their parameters, or their source line, such as ``net.py:12``. Where some maps
-    are named, a result without a name is left out unless it is asked for: logits are no map.
+    are named, a result without a name is left out unless it is asked for: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
     loop or one branch of a ``lax.cond`` have no one value, and are left out.

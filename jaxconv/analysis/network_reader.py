@@ -3,7 +3,7 @@
 A layer is a convolution, a matrix product, a pool, a reduction, or a join of branches. Whatever
 follows one and needs nothing of another, such as a bias, batch norm or an activation, belongs to
 it. So do the statistics with which it is normalised: a mean that is only put back into the map it
-was taken of is no layer.
+was taken of is not a layer.
 """
 
 import re
@@ -179,7 +179,9 @@ class _Grouping:
     def _follow(self, operation: OperationNode, inputs: Sequence[Content]) -> Content:
         """A value of the layers that feed it; a join where they are several."""
         parameters = _unique(content.parameters for content in inputs)
-        if getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
+        if (
+            getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_
+        ):  # a mask is not a map
             return Content((), parameters, whole=False)
         feeding = [content for content in inputs if content.cores]
         cores = self._together(feeding)

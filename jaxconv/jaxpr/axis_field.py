@@ -85,7 +85,7 @@ class AxisField:
         """Let neighbours along some axes of the map see different parts of this.
 
         Args:
-            *axes: of the map; None is no axis.
+            *axes: of the map; None is left out.
         """
         mixed = {axis for axis in (self.mixed, *axes) if axis is not None}
         if len(mixed) > 1:

@@ -136,7 +136,7 @@ def control_flow(eqn: JaxprEqn) -> ControlFlow | None:
         eqn: any equation.
 
     Returns:
-        The description; None for an equation that is no call, loop or conditional.
+        The description; None for an equation that is not a call, a loop or a conditional.
     """
     describe = CONTROL_FLOW.get(eqn.primitive.name)
     return None if describe is None else describe(eqn)
