@@ -16,7 +16,7 @@ from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
-from jaxconv.kernels.registry import Schedule
+from jaxconv.kernels.registry import ArrayType, Schedule
 from jaxconv.prover.check import require_arguments, require_callable
 
 
@@ -126,7 +126,7 @@ class Inference:
             yield Diagnostic(wrong, fix)
 
 
-def _type_text(aval: jax.ShapeDtypeStruct) -> str:
+def _type_text(aval: ArrayType) -> str:
     return f"{tuple(aval.shape)} {aval.dtype}"
 
 
