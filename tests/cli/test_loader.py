@@ -137,7 +137,7 @@ BAD = {
     "nets:loud 'b -> c'": (
         "The contract uses c, which is not the size of an argument.\n"
         "  b -> c\n"
-        "  Fix: let c alone be a size of an argument, or write _ for any size."
+        "  Fix: make c on its own the size of an argument, or write _ for any size."
     ),
     "nets:loud b --where 'h > 1'": (
         "--where names h, but the sizes are b.\n  Fix: use their names."
@@ -151,7 +151,7 @@ BAD = {
     ),
     "gives:lacking": (
         "lacking needs params, x, and its contract has 1 specs.\n"
-        "  Fix: give what has no spec by name, such as @contract(..., params=init)."
+        "  Fix: pass arguments without a spec by name, such as @contract(..., params=init)."
     ),
     "gives:apply": (
         "proving gives:apply failed.\n"
