@@ -39,7 +39,7 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Operation:
+class OperationNode:
     """One equation of a trace, in one call.
 
     Attributes:
@@ -53,7 +53,7 @@ class Operation:
     inputs: tuple[Value, ...]
 
 
-Producer = Operation | Input | Parameter
+Producer = OperationNode | Input | Parameter
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Dataflow:
 
     inputs: tuple[Input, ...]
     parameters: tuple[Parameter, ...]
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationNode, ...]
 
 
 def dataflow(closed: ClosedJaxpr, roles: Iterable[tuple[str, ...] | None]) -> Dataflow:
@@ -117,7 +117,7 @@ class _Reader(Interpreter[Value]):
     """
 
     def __init__(self) -> None:
-        self.operations: list[Operation] = []
+        self.operations: list[OperationNode] = []
         self.constants: dict[int, Parameter | None] = {}
 
     def constant(self, const: Any) -> Value:
@@ -131,7 +131,7 @@ class _Reader(Interpreter[Value]):
         return Value()
 
     def equation(self, eqn: JaxprEqn, inputs: Sequence[Value], scope: Scope) -> Sequence[Value]:
-        self.operations.append(Operation(eqn, scope, tuple(inputs)))
+        self.operations.append(OperationNode(eqn, scope, tuple(inputs)))
         return [Value((self.operations[-1],))] * len(eqn.outvars)
 
     def loop(

@@ -26,11 +26,11 @@ from jaxconv.jaxpr.interpreter import (
     Scope,
     ValueRef,
     bind_equation,
+    control_flow,
 )
 from jaxconv.prover.check import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
-WITHOUT_ONE_VALUE = frozenset({"while", "cond"})  # what is inside them
 
 
 def feature_maps(
@@ -43,7 +43,7 @@ def feature_maps(
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer that is so named bears this name. Other layers bear that
     of their module, their parameters, or their source line, such as ``net.py:12``. Where some maps
-    are named, a result without a name is left out unless it is asked for: logits are no map.
+    are named, a result without a name is left out unless it is asked for: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
     loop or one branch of a ``lax.cond`` have no one value, and are left out.
@@ -59,8 +59,7 @@ def feature_maps(
         ``jax.jit``, ``jax.vmap``, ``jax.grad`` and ``jax.lax.scan``.
 
     Raises:
-        ShapeError: when called: a layer that is none, or that stands inside a while loop or a
-            branch.
+        ShapeError: when called: an unknown layer, or one inside a while loop or a branch.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -105,7 +104,9 @@ def _chosen(network: Network, wanted: Sequence[str | int] | None) -> dict[str, V
 
 
 def _has_one_value(ref: ValueRef) -> bool:
-    return all(call.primitive.name not in WITHOUT_ONE_VALUE for call in ref.calls)
+    """Whether a value is outside all branches and while loops; those of a scan are stacked."""
+    flows = filter(None, map(control_flow, ref.calls))
+    return all(flow.kind is not FlowKind.BRANCHES and not flow.condition for flow in flows)
 
 
 class TracedCall(NamedTuple):

@@ -3,7 +3,7 @@
 A layer is a convolution, a matrix product, a pool, a reduction, or a join of branches. Whatever
 follows one and needs nothing of another, such as a bias, batch norm or an activation, belongs to
 it. So do the statistics with which it is normalised: a mean that is only put back into the map it
-was taken of is no layer.
+was taken of is not a layer.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxconv.analysis.argument_roles import argument_roles
-from jaxconv.analysis.dataflow import Dataflow, Operation, Producer, dataflow
+from jaxconv.analysis.dataflow import Dataflow, OperationNode, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
 from jaxconv.jaxpr.interpreter import (
@@ -73,7 +73,7 @@ class Core:
 
     kind: str
     name: str
-    operation: Operation | None = None
+    operation: OperationNode | None = None
     sources: tuple["Core", ...] = ()
     fixed: tuple[bool, ...] = ()
 
@@ -113,13 +113,13 @@ class _Grouping:
         self.cores: list[Core] = []
         self.merged: dict[Core, Core] = {}
         self.owners: dict[Parameter, Core] = {}
-        self.ends: dict[Core, Operation] = {}
+        self.ends: dict[Core, OperationNode] = {}
         self.names: dict[Core, str] = {}
         self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
         for operation in graph.operations:
             self.contents[operation] = self._add(operation)
 
-    def _add(self, operation: Operation) -> Content:
+    def _add(self, operation: OperationNode) -> Content:
         """Begin a layer with an operation, or let it belong to the layers that feed it."""
         eqn, record = operation.eqn, record_of(operation.eqn)
         inputs = [
@@ -138,7 +138,7 @@ class _Grouping:
         if kind and (always or any(content.cores for content in inputs)):
             return self._begin_layer(kind, operation, inputs)
         content = self._follow(operation, inputs)
-        if eqn.primitive.name == "name":  # its layer has this name from now on
+        if record.names_value:  # its layer has this name from now on
             name = fresh(eqn.params["name"], self.named_values)
             alone = len(content.cores) == 1 and self._is_whole(content)
             core = content.cores[0] if alone and content.cores[0].kind != "input" else None
@@ -155,7 +155,9 @@ class _Grouping:
         """Whether it has every number of its layers, and is not a statistic of them."""
         return content.whole and not any(core in self.merged for core in content.cores)
 
-    def _begin_layer(self, kind: str, operation: Operation, inputs: Sequence[Content]) -> Content:
+    def _begin_layer(
+        self, kind: str, operation: OperationNode, inputs: Sequence[Content]
+    ) -> Content:
         parameters = chain.from_iterable(c.parameters for c in inputs if not c.cores)
         core = Core(
             kind,
@@ -174,10 +176,12 @@ class _Grouping:
         for parameter in chain.from_iterable(content.parameters for content in inputs):
             self.owners.setdefault(parameter, core)
 
-    def _follow(self, operation: Operation, inputs: Sequence[Content]) -> Content:
+    def _follow(self, operation: OperationNode, inputs: Sequence[Content]) -> Content:
         """A value of the layers that feed it; a join where they are several."""
         parameters = _unique(content.parameters for content in inputs)
-        if getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_:  # a mask is no map
+        if (
+            getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_
+        ):  # a mask is not a map
             return Content((), parameters, whole=False)
         feeding = [content for content in inputs if content.cores]
         cores = self._together(feeding)
@@ -229,7 +233,7 @@ def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
 
 
-def _layer_name(operation: Operation, parameters: Iterable[Parameter]) -> str:
+def _layer_name(operation: OperationNode, parameters: Iterable[Parameter]) -> str:
     """The layer of the user's that an operation is; else its parameters, else its line."""
     eqns = (operation.eqn, *operation.scope.calls[::-1])
     origins = [*map(origin_of_equation, eqns)]

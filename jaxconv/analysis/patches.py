@@ -6,11 +6,10 @@ import numpy as np
 
 from jaxconv.analysis.network import Layer
 from jaxconv.compat import JaxprEqn
+from jaxconv.jaxpr.interpreter import FlowKind, control_flow
 from jaxconv.jaxpr.patch_reader import PatchReader
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.primitives.reduce_window import POOLINGS
-
-LOOPS = {"scan": "a scan", "while": "a while loop", "cond": "a branch"}
 
 
 def around(calls: Iterable[JaxprEqn]) -> str:
@@ -22,7 +21,12 @@ def around(calls: Iterable[JaxprEqn]) -> str:
     Returns:
         For example "a scan"; empty where nothing does.
     """
-    return next((LOOPS[c.primitive.name] for c in calls if c.primitive.name in LOOPS), "")
+    for flow in filter(None, map(control_flow, calls)):
+        if flow.kind is FlowKind.BRANCHES:
+            return "a branch"
+        if flow.kind is FlowKind.LOOP:
+            return "a scan" if flow.condition is None else "a while loop"
+    return ""
 
 
 def pooled(kind: str, patch: np.ndarray) -> float:

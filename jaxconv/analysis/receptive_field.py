@@ -15,13 +15,12 @@ from jaxconv.analysis.propagation import Propagator, Seen
 from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze
 from jaxconv.compat import Literal
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.axis_field import NO_PIXEL, AxisField, Field
+from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.conditions import shape_text
 from jaxconv.symbolic.size import Size
-from jaxconv.symbolic.specs import extreme
 
 Pixels = int | Size | Fraction | None
 ORDERS = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -76,7 +75,7 @@ class ReceptiveField:
         positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
         box: list[Interval] = []
         for axis_field, size in zip(self._field, self.image, strict=True):
-            interval = _interval(axis_field, positions[axis_field.axis], size if clip else None)
+            interval = axis_field.interval(positions[axis_field.axis], size if clip else None)
             if interval is None:
                 wrong = f"what a neuron of {self.layer} sees follows no pattern that is known."
                 fix = "pass numbers as sizes of the image, and leave clip=True."
@@ -323,21 +322,6 @@ def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
 
 
-def _interval(axis_field: AxisField, position: int, image: Any) -> Interval | None:
-    """What one neuron sees along one axis, cut at the image if that is given."""
-    if image is not None and axis_field.bounds is not None:
-        first, end = (int(ends[position if len(ends) > 1 else 0]) for ends in axis_field.bounds)
-        return (0, 0) if first == NO_PIXEL else (first, end)
-    if axis_field.pattern is None or not (image is None or axis_field.everywhere):
-        return None
-    first, end = axis_field.pattern.at(position) or (0, 0)
-    return (first, end) if image is None else (_clipped(first, image), _clipped(end, image))
-
-
-def _clipped(pixel: Any, image: Any) -> Any:
-    return extreme("min", extreme("max", pixel, 0), image)
-
-
 def _position_diagnostics(
     layer: str, at: Sequence[Any], sizes: Sequence[Any]
 ) -> Iterable[Diagnostic]:
@@ -351,12 +335,14 @@ def _position_diagnostics(
         return
     if not sizes:
         yield Diagnostic(
-            f"{layer} has no places: each neuron sees the same.", "call box() without any."
+            f"{layer} has no positions: each neuron sees the same.", "call box() without any."
         )
         return
     most = [str(size - 1) for size in sizes]
     ranges = f"0 to {most[0]}" if len(set(most)) == 1 else ", ".join(f"0 to {n}" for n in most)
-    wrong = f"{', '.join(map(str, at)) or 'nothing'} is no place in {layer}, whose map is {text}."
+    wrong = (
+        f"{', '.join(map(str, at)) or 'nothing'} is not a position in {layer}, whose map is {text}."
+    )
     yield Diagnostic(
         wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}."
     )

@@ -1,7 +1,7 @@
 """A function traced for all sizes at once, each trace read as a network."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read_network
-from jaxconv.errors import Diagnostic, raise_if
+from jaxconv.errors import Diagnostic, ValidationError
 from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.check import explore_sizes
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.confirm import Region
-from jaxconv.prover.explore import Exploration
 from jaxconv.prover.verdict import Verdict
 from jaxconv.symbolic.domains import SizePart, unite
 from jaxconv.symbolic.size import Size, transfer
@@ -90,7 +89,17 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
     """
     exploration = explore_sizes(fn, *args, where=where)
     verdict = conclude(exploration)
-    raise_if(_not_traced(exploration, verdict))
+    # Where there are no formulas, every size fails, or sizes are needed as numbers.
+    fix = 'pass numbers, such as "1 224 224 3".'
+    if exploration.open_regions:
+        notes = "; ".join(exploration.reasons)
+        wrong = f"the sizes cannot be traced as formulas: {notes}."
+        raise ValidationError([Diagnostic(wrong, fix)])
+    if not exploration.regions and verdict.failures:
+        failure = verdict.failures[0]
+        line = "".join(f"{text}: " for text in (failure.where, failure.layer) if text)
+        wrong = f"no size is accepted. {line}{failure.message}"
+        raise ValidationError([Diagnostic(wrong, failure.fix)])
     return NetworkAnalysis(
         verdict,
         [
@@ -129,17 +138,3 @@ def _substitution(sizes: isl.Set) -> Substitute:
         return transfer(size, trace)
 
     return substitute
-
-
-def _not_traced(exploration: Exploration, verdict: Verdict) -> Iterator[Diagnostic]:
-    """Why there are no formulas: every size fails, or sizes are needed as numbers."""
-    fix = 'pass numbers, such as "1 224 224 3".'
-    if exploration.open_regions:
-        notes = "; ".join(exploration.reasons)
-        yield Diagnostic(f"the sizes cannot be traced as formulas: {notes}.", fix)
-    elif not exploration.regions and verdict.failures:
-        failure = verdict.failures[0]
-        place = ": ".join(filter(None, (failure.where, failure.layer)))
-        yield Diagnostic(
-            f"no size is accepted. {f'{place}: ' * bool(place)}{failure.message}", failure.fix
-        )

@@ -18,7 +18,7 @@ from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.size import value_at
 from jaxconv.symbolic.specs import extreme
 
 FieldsByName = Mapping[str, ReceptiveField]
@@ -86,7 +86,7 @@ def summary(
     regions = []
     for region in analysis.regions:
         layers = region.network.rows.values()
-        counts = {layer: _layer_counts(layer, region.substitute, padded_taps) for layer in layers}
+        counts = {layer: _Counts.of(layer, region.substitute, padded_taps) for layer in layers}
         regions.append(_RegionCounts(region, counts))
     raise_if(_different_layers(regions))
     point = None if at is None else dict(at)
@@ -108,7 +108,7 @@ def summary(
     if point is None:
         return table
     region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
-    number = lambda size: size.at(**point) if isinstance(size, Size) else size  # noqa: E731
+    number = functools.partial(value_at, point=point)
     numbered = [counts.mapped(number) for counts in region.counts.values()]
     numbers, sums = _row_table(region, numbered, fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
@@ -128,6 +128,22 @@ class _Counts(NamedTuple):
     times: tuple[Any, ...]
     macs: tuple[Any, ...] | None
     weights: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, layer: Layer, substitute: Substitute, padded_taps: bool) -> "_Counts":
+        """Count what a layer returns, computes and has learnt."""
+        eqn = layer.eqn
+        assert eqn is not None
+        sizes = (layer.output.shape, layer.times)
+        output, times = (tuple(map(substitute, some)) for some in sizes)
+        record = record_of(eqn)
+        count_macs, count_weights = record.macs, record.weights
+        if count_macs is None:
+            return cls(output, times, None if layer.kind == "unknown" else (0,), None)
+        macs = if_known(lambda: count_macs(eqn, substitute, padded_taps))
+        is_learnt = any(layer.fixed[index] for index in record.weight_operands)
+        weights = count_weights(eqn, substitute) if is_learnt and count_weights else None
+        return cls(output, times, macs, weights)
 
     def mapped(self, change: Callable[..., Any], *others: "_Counts") -> "_Counts":
         """Change each factor, given those of others in the same place."""
@@ -149,20 +165,6 @@ class _RegionCounts(NamedTuple):
 
     analysis: RegionNetwork
     counts: dict[Layer, _Counts]
-
-
-def _layer_counts(layer: Layer, substitute: Substitute, padded_taps: bool) -> _Counts:
-    eqn = layer.eqn
-    assert eqn is not None
-    output, times = (tuple(map(substitute, sizes)) for sizes in (layer.output.shape, layer.times))
-    record = record_of(eqn)
-    count_macs, count_weights = record.macs, record.weights
-    if count_macs is None:
-        return _Counts(output, times, None if layer.kind == "unknown" else (0,), None)
-    macs = if_known(lambda: count_macs(eqn, substitute, padded_taps))
-    is_learnt = any(layer.fixed[index] for index in record.weight_operands)
-    weights = count_weights(eqn, substitute) if is_learnt and count_weights else None
-    return _Counts(output, times, macs, weights)
 
 
 def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:

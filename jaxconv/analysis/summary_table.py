@@ -1,6 +1,6 @@
 """The table of a model's layers: rows and totals, as text, as a table for rich, and as data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +46,17 @@ class Row:
     macs: Any
     activation_bytes: Any
 
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain data, with formulas as text."""
+        plain = {name: _plain(value) for name, value in vars(self).items() if name != "field"}
+        field = None
+        if self.field is not None:
+            numbers = {name: getattr(self.field, name) for name in ("size", "stride", "offset")}
+            field = {name: [*map(_plain, axes)] for name, axes in numbers.items()}
+            field |= {"exact": self.field.exact}
+        lists = {"inputs": list(self.inputs), "output": [*map(_plain, self.output)]}
+        return {**plain, **lists, "field": field}
+
 
 class Totals(NamedTuple):
     """Sums over all rows; of branches of which one runs, the largest."""
@@ -85,7 +96,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain data: formulas as text, and numbers for the sizes ``at``."""
-        rows = [_row_json(row) for row in self.rows]
+        rows = [row.to_json() for row in self.rows]
         for row, numbers in zip(rows, self.numbers, strict=False):
             row["at"] = {"output": list(numbers.output)} | {
                 name: getattr(numbers, name) for name in SUMMED
@@ -136,9 +147,22 @@ class Summary:
         above = ("input",)
         for row, numbers in zip_longest(self.rows, self.numbers):
             feeding = ", ".join(places.get(name, name) for name in row.inputs) or "-"
+            output = shape_text(["?" if n is None else n for n in row.output])
+            if numbers and not all(isinstance(n, int) for n in row.output):
+                output += f" = {shape_text(numbers.output)}"
+            macs, kept = (
+                _cell(getattr(row, name), numbers and getattr(numbers, name)) for name in SUMMED
+            )
             yield (
                 places[row.name],
-                *_row_cells(row, numbers, "" if row.inputs == above else feeding),
+                f"{row.name} x {row.times}" if row.times != 1 else row.name,
+                "" if row.inputs == above else feeding,
+                output,
+                f"{row.parameters:,}" if row.parameters else "-",
+                "-" if row.weights is None else _cell(row.weights, None),
+                "-" if row.field is None else row.field.short(),
+                macs if row.kind in COUNTED else "-",
+                kept,
             )
             above = (row.name,)
 
@@ -164,21 +188,6 @@ SUMMED = ("macs", "activation_bytes")
 COUNTED = ("convolution", "product", "unknown")
 
 
-def _row_cells(row: Row, numbers: Row | None, feeding: str) -> tuple[str, ...]:
-    """All cells of a row but the first."""
-    macs, kept = (_cell(getattr(row, name), numbers and getattr(numbers, name)) for name in SUMMED)
-    return (
-        f"{row.name} x {row.times}" if row.times != 1 else row.name,
-        feeding,
-        _shape_cell(row.output, numbers and numbers.output),
-        f"{row.parameters:,}" if row.parameters else "-",
-        "-" if row.weights is None else _cell(row.weights, None),
-        "-" if row.field is None else row.field.short(),
-        macs if row.kind in COUNTED else "-",
-        kept,
-    )
-
-
 def _cell(formula: Any, number: int | None) -> str:
     """A formula that is short enough to be read in a table, and its number."""
     text = _whole_cell(formula, None)
@@ -189,23 +198,6 @@ def _cell(formula: Any, number: int | None) -> str:
 def _whole_cell(formula: Any, number: int | None) -> str:
     text = "?" if formula is None else f"{formula:,}" if isinstance(formula, int) else str(formula)
     return text if number is None or isinstance(formula, int) else f"{text} = {number:,}"
-
-
-def _shape_cell(shape: Sequence[Any], numbers: Sequence[Any] | None) -> str:
-    text = shape_text(["?" if n is None else n for n in shape])
-    symbolic = numbers and not all(isinstance(n, int) for n in shape)
-    return f"{text} = {shape_text(numbers)}" if numbers and symbolic else text
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    plain = {name: _plain(value) for name, value in vars(row).items() if name != "field"}
-    field = None
-    if row.field is not None:
-        numbers = {name: getattr(row.field, name) for name in ("size", "stride", "offset")}
-        field = {name: [*map(_plain, axes)] for name, axes in numbers.items()}
-        field |= {"exact": row.field.exact}
-    lists = {"inputs": list(row.inputs), "output": [*map(_plain, row.output)]}
-    return {**plain, **lists, "field": field}
 
 
 def _plain(number: Any) -> int | str | None:

@@ -16,7 +16,7 @@ from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
-from jaxconv.kernels.registry import Schedule
+from jaxconv.kernels.registry import ArrayType, Schedule
 from jaxconv.prover.check import require_arguments, require_callable
 
 
@@ -65,7 +65,16 @@ class Inference:
             wrong = f"it is called with {tree}, but was compiled for {self._tree}."
             fix = "pass the arguments as they were passed to jaxconv.compile."
             raise_if([Diagnostic(wrong, fix)])
-        raise_if(self._wrong_leaves(leaves))
+        types = zip(map(array_type, leaves), self._leaves, strict=True)
+        raise_if(
+            Diagnostic(
+                f"array {number} is {_type_text(given)}, but it was compiled for "
+                f"{_type_text(expected)}.",
+                "pass an array of that shape and type, or compile the function for this one.",
+            )
+            for number, (given, expected) in enumerate(types, 1)
+            if (given.shape, given.dtype) != (expected.shape, expected.dtype)
+        )
         try:
             return self._run(self._program.constants, *leaves)
         except (TypeError, ValueError, RuntimeError):
@@ -116,16 +125,9 @@ class Inference:
             fix = "compile it with a copy of them, jax.tree.map(jax.numpy.copy, params)."
             yield Diagnostic(wrong, fix)
 
-    def _wrong_leaves(self, leaves: Sequence[Any]) -> Iterator[Diagnostic]:
-        def text(aval: Any) -> str:
-            return f"{tuple(aval.shape)} {aval.dtype}"
 
-        for number, (leaf, want) in enumerate(zip(leaves, self._leaves, strict=True), 1):
-            have = array_type(leaf)
-            if have.shape != want.shape or have.dtype != want.dtype:
-                wrong = f"array {number} is {text(have)}, but it was compiled for {text(want)}."
-                fix = "pass an array of that shape and type, or compile the function for this one."
-                yield Diagnostic(wrong, fix)
+def _type_text(aval: ArrayType) -> str:
+    return f"{tuple(aval.shape)} {aval.dtype}"
 
 
 @raises_shape_error("compile")

@@ -165,7 +165,7 @@ class FusedConvolution:
             eqn: reads the result.
 
         Returns:
-            The side; 0 where it is no such pool.
+            The side; 0 where it is not such a pool.
         """
         record = record_of(eqn)
         is_increasing = all(record_of(step).increasing for step, _ in self.epilogue)

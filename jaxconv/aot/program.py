@@ -19,6 +19,7 @@ from jaxconv.jaxpr.interpreter import (
     shape_of,
     variables,
 )
+from jaxconv.jaxpr.primitives import record_of
 
 Environment = dict[Var, Any]  # the values of variables
 # A result that is more times larger than its operands, such as a bias broadcast to a map, is
@@ -72,7 +73,7 @@ class _Inliner(Evaluator):
 
     def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
         del scope
-        if eqn.primitive.name == "name":
+        if record_of(eqn).names_value:
             return inputs
         return bind_equation(eqn, inputs)
 

@@ -104,7 +104,16 @@ def read_program(path: Path) -> Program:
     try:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(ABOUT))
-            _check_platform(path, about)
+            if about["format"] != FORMAT:
+                wrong = f"{path} was written by another version."
+                raise ProgramError(f"{wrong} Fix: compile and save the function again.")
+            platform = jax.default_backend().replace("gpu", "cuda")
+            if platform not in about["platforms"]:
+                written_for = ", ".join(about["platforms"])
+                raise ProgramError(
+                    f"{path} was compiled for {written_for}, and this is {platform}. "
+                    f"Fix: compile and save it on {platform}."
+                )
             exported = export.deserialize(bytearray(archive.read(PROGRAM)))
             constants = []
             for number, (dtype, shape) in enumerate(about["constants"]):
@@ -119,20 +128,6 @@ def read_program(path: Path) -> Program:
         raise ProgramError(
             f"{path} cannot be read as a program: {error}. Fix: pass a file that save() wrote."
         ) from error
-
-
-def _check_platform(path: Path, about: Any) -> None:
-    platform = jax.default_backend().replace("gpu", "cuda")
-    if about["format"] != FORMAT:
-        raise ProgramError(
-            f"{path} was written by another version. Fix: compile and save the function again."
-        )
-    if platform not in about["platforms"]:
-        written_for = ", ".join(about["platforms"])
-        raise ProgramError(
-            f"{path} was compiled for {written_for}, and this is {platform}. "
-            f"Fix: compile and save it on {platform}."
-        )
 
 
 def shape_type(aval: Any) -> jax.ShapeDtypeStruct:

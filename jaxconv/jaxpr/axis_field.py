@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.jaxpr.periodic_pattern import LONGEST, PeriodicPattern, change_pattern
+from jaxconv.jaxpr.periodic_pattern import LONGEST, Interval, PeriodicPattern, change_pattern
 from jaxconv.jaxpr.window_axis import WindowAxis
-from jaxconv.symbolic.size import Undecided
+from jaxconv.symbolic.specs import extreme
+from jaxconv.symbolic.trace import Undecided
 
 Bounds = tuple[np.ndarray, np.ndarray]  # of each neuron: first pixel, and the first after the last
 NO_PIXEL = 1 << 40  # first pixel of a neuron that sees none; its end is -NO_PIXEL
@@ -84,7 +85,7 @@ class AxisField:
         """Let neighbours along some axes of the map see different parts of this.
 
         Args:
-            *axes: of the map; None is no axis.
+            *axes: of the map; None is left out.
         """
         mixed = {axis for axis in (self.mixed, *axes) if axis is not None}
         if len(mixed) > 1:
@@ -112,8 +113,13 @@ class AxisField:
         if self.bounds is None:
             return replace(self, pattern=pattern)
         begins = np.arange(count) * stride - low
-        bounds = _read_bounds(self.bounds, begins[:, None] + np.arange(kernel_size) * dilation)
-        return replace(self, pattern=pattern, bounds=bounds)
+        indices = begins[:, None] + np.arange(kernel_size) * dilation  # (results, elements)
+        size = len(self.bounds[0])
+        # Reads outside the map go to one more neuron, which sees nothing.
+        indices = np.where((indices >= 0) & (indices < size), indices, size)
+        firsts = np.append(self.bounds[0], NO_PIXEL)[indices].min(1, initial=NO_PIXEL)
+        ends = np.append(self.bounds[1], -NO_PIXEL)[indices].max(1, initial=-NO_PIXEL)
+        return replace(self, pattern=pattern, bounds=(firsts, ends))
 
     def slide(self, window: WindowAxis) -> "AxisField":
         """Slide the window of a convolution or a pool over the map.
@@ -234,6 +240,45 @@ class AxisField:
             bounds = np.array([first]), np.array([end])
         return replace(self, axis=None, pattern=pattern, bounds=bounds, exact=exact)
 
+    def bounds_along(self, axis: int, size: Any) -> Bounds | None:
+        """List what the neurons along any axis of the map see.
+
+        Args:
+            axis: of the map.
+            size: neurons along it.
+
+        Returns:
+            The bounds, two int arrays (size,); None where sizes are formulas.
+        """
+        if self.bounds is None or not isinstance(size, int):
+            return None
+        if self.axis == axis:
+            return self.bounds
+        return np.full(size, self.bounds[0].min()), np.full(size, self.bounds[1].max())
+
+    def interval(self, position: int, image: Any = None) -> Interval | None:
+        """Find what one neuron sees.
+
+        Args:
+            position: of the neuron along the axis of the map.
+            image: pixels of the image, at which the interval is cut; None goes on as if image and
+                maps had no border.
+
+        Returns:
+            The first pixel, and the first after the last; (0, 0) where it sees none, None where
+            that is not known.
+        """
+        if image is not None and self.bounds is not None:
+            first, end = (int(ends[position if len(ends) > 1 else 0]) for ends in self.bounds)
+            return (0, 0) if first == NO_PIXEL else (first, end)
+        if self.pattern is None or not (image is None or self.everywhere):
+            return None
+        pixels = self.pattern.at(position) or (0, 0)
+        if image is None:
+            return pixels
+        first, end = (extreme("min", extreme("max", pixel, 0), image) for pixel in pixels)
+        return first, end
+
     def join(self, other: "AxisField", shape: Sequence[Any]) -> "AxisField":
         """See what the neurons at the same positions of two maps see.
 
@@ -308,7 +353,8 @@ def concatenate_fields(
         axis: along which they are put together.
     """
     exact = all(part is None or (part.exact and part.axis in (None, axis)) for part in parts)
-    each = [_bounds_along(part, size, axis) for part, size in zip(parts, sizes, strict=True)]
+    blind = AxisField(None, None, (np.array([NO_PIXEL]), np.array([-NO_PIXEL])))
+    each = [(part or blind).bounds_along(axis, n) for part, n in zip(parts, sizes, strict=True)]
     known = [bounds for bounds in each if bounds is not None]
     bounds = None
     if len(known) == len(each):
@@ -328,17 +374,6 @@ def concatenate_fields(
     everywhere = len(seeing) == 1 and seeing[0].everywhere
     joined = AxisField(axis, pattern, bounds, exact, everywhere=everywhere)
     return joined.mix(*(part.mixed for part in seeing))
-
-
-def _bounds_along(part: AxisField | None, size: Any, axis: int) -> Bounds | None:
-    """The bounds of each neuron of a map along an axis; None where sizes are formulas."""
-    if not isinstance(size, int):
-        return None
-    if part is None:
-        return np.full(size, NO_PIXEL), np.full(size, -NO_PIXEL)
-    if part.axis != axis and part.bounds is not None:
-        return np.full(size, part.bounds[0].min()), np.full(size, part.bounds[1].max())
-    return part.bounds
 
 
 def change_axis(
@@ -423,14 +458,3 @@ def is_at_least(size: Any, other: Any) -> bool:
         return bool(size >= other)
     except Undecided:
         return False
-
-
-def _read_bounds(bounds: Bounds, indices: np.ndarray) -> Bounds:
-    """What neurons see that read these indices (results, elements); outside the map is nothing."""
-    size = len(bounds[0])
-    if not size:
-        return np.full(len(indices), NO_PIXEL), np.full(len(indices), -NO_PIXEL)
-    inside = (indices >= 0) & (indices < size)
-    indices = np.where(inside, indices, 0)
-    firsts = np.where(inside, bounds[0][indices], NO_PIXEL).min(1, initial=NO_PIXEL)
-    return firsts, np.where(inside, bounds[1][indices], -NO_PIXEL).max(1, initial=-NO_PIXEL)

@@ -112,14 +112,6 @@ def _while(eqn: JaxprEqn) -> ControlFlow:
     )
 
 
-def _cond(eqn: JaxprEqn) -> ControlFlow:
-    """A conditional: the number of the branch, then the operands of all branches."""
-    operands = range(1, len(eqn.invars))
-    return ControlFlow(
-        FlowKind.BRANCHES, [_body(branch, operands) for branch in eqn.params["branches"]]
-    )
-
-
 CONTROL_FLOW: Mapping[str, Callable[[JaxprEqn], ControlFlow]] = {
     **dict.fromkeys(("jit", "pjit", "checkpoint", "remat2"), _one_body(FlowKind.CALL, "jaxpr")),
     **dict.fromkeys(
@@ -128,7 +120,11 @@ CONTROL_FLOW: Mapping[str, Callable[[JaxprEqn], ControlFlow]] = {
     ),
     "scan": _scan,
     "while": _while,
-    "cond": _cond,
+    # A conditional takes the number of the branch, then the operands of all branches.
+    "cond": lambda eqn: ControlFlow(
+        FlowKind.BRANCHES,
+        [_body(branch, range(1, len(eqn.invars))) for branch in eqn.params["branches"]],
+    ),
     "shard_map": _one_body(FlowKind.SHARDED, "jaxpr"),
 }
 
@@ -140,7 +136,7 @@ def control_flow(eqn: JaxprEqn) -> ControlFlow | None:
         eqn: any equation.
 
     Returns:
-        The description; None for an equation that is no call, loop or conditional.
+        The description; None for an equation that is not a call, a loop or a conditional.
     """
     describe = CONTROL_FLOW.get(eqn.primitive.name)
     return None if describe is None else describe(eqn)
@@ -334,7 +330,11 @@ class Interpreter(ABC, Generic[T]):
         return values
 
     def run(
-        self, jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[T], scope: Scope | None = None
+        self,
+        jaxpr: Jaxpr,
+        consts: Sequence[Any],
+        inputs: Sequence[T],
+        scope: Scope | None = None,
     ) -> list[T]:
         """Interpret a jaxpr.
 

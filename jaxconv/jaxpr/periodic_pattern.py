@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.symbolic.size import Undecided
 from jaxconv.symbolic.specs import extreme
+from jaxconv.symbolic.trace import Undecided
 
 Interval = tuple[Any, Any]  # first pixel, and the first after the last; ints or Sizes
 LONGEST = 1 << 16  # pattern that is kept

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxconv.symbolic.size import Size, Undecided
+from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import extreme
+from jaxconv.symbolic.trace import Undecided
 
 Substitute = Callable[[Any], Any]  # rewrites a size of a trace in the terms of another trace
 
@@ -120,12 +121,9 @@ class WindowAxis(NamedTuple):
             times = extreme("max", (count - first + period - 1) // period, 0)
             index = place // self.input_dilation
             stride = step * period // self.input_dilation
-            inside = times if count_padding else self._count_inside(times, stride, index)
-            total += on_grid * inside
+            if not count_padding:  # of index, index + stride, ... those of inputs
+                low = extreme("max", -(index // stride), 0)
+                high = extreme("min", (self.input_size - 1 - index) // stride + 1, times)
+                times = extreme("max", high - low, 0)
+            total += on_grid * times
         return total
-
-    def _count_inside(self, count: Any, stride: int, first: Any) -> Any:
-        """Count those of ``first, first + stride, ...`` that are indices of inputs."""
-        low = extreme("max", -(first // stride), 0)
-        high = extreme("min", (self.input_size - 1 - first) // stride + 1, count)
-        return extreme("max", high - low, 0)

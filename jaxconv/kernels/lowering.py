@@ -42,8 +42,17 @@ def cpu_primitive(original: Primitive) -> Primitive:
         original: a primitive of JAX with one result.
     """
     primitive, rules = Primitive(original.name), _Rules(original)
+
+    @cache
+    def compiled(params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+        return jax.jit(lambda *x: primitive.bind(*x, **dict(params)))
+
+    def run_eagerly(*x: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):  # without jit, this function would call itself for ever
+            return compiled(tuple(params.items()))(*x)
+
     primitive.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
-    primitive.def_impl(partial(_run_eagerly, primitive))
+    primitive.def_impl(run_eagerly)
     lower = partial(lower_fun, multiple_results=False)
     register_lowering(primitive, lower(original.bind))
     register_lowering(primitive, lower(rules.compute), platform="cpu")
@@ -125,16 +134,6 @@ def replace_primitives(closed: ClosedJaxpr) -> ClosedJaxpr:
         return eqn.replace(primitive=cpu_primitive(eqn.primitive))
 
     return rewrite(closed, rule)
-
-
-def _run_eagerly(primitive: Primitive, *x: Any, **params: Any) -> Any:
-    with jax.disable_jit(False):  # without jit, this function would call itself for ever
-        return _compiled(primitive, tuple(params.items()))(*x)
-
-
-@cache
-def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
-    return jax.jit(lambda *x: primitive.bind(*x, **dict(params)))
 
 
 class _Rules:

@@ -96,14 +96,10 @@ def choose_tiling(problem: ConvProblem, tile: int, splits: int = 1) -> Tiling:
         return Tiling(tile, rows, problem.images, splits)
     if image_bytes <= BLOCK_BYTES:
         least = min(ceil(MIN_TILES / (rows * columns)), problem.images)
-        images = _images_per_block(problem.images, least, BLOCK_BYTES // image_bytes)
+        most = BLOCK_BYTES // image_bytes
+        sizes = range(most, max(least, ceil(most / 2)) - 1, -1)
+        # As few images as possible are missing in the last block.
+        images = min(sizes or range(least, 2 * least), key=lambda size: -problem.images % size)
         return Tiling(tile, rows, images, splits)
     blocks = ceil(rows / max(BLOCK_BYTES // row_bytes, 1))
     return Tiling(tile, ceil(rows / blocks), 1, splits)
-
-
-def _images_per_block(images: int, least: int, most: int) -> int:
-    """Choose the images of a block so that as few as possible are missing in the last block."""
-    low = max(least, ceil(most / 2))
-    sizes = range(most, low - 1, -1) if most >= least else range(least, 2 * least)
-    return min(sizes, key=lambda size: -images % size)

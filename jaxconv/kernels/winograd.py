@@ -11,7 +11,7 @@ stacked on a new leading axis: channels stay the last axis, and the loops over t
 Optimization barriers keep XLA from computing one stage inside the other, many times over.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial, reduce
@@ -75,7 +75,13 @@ def transforms(points: Sequence[Fraction], size: int = KERNEL_SIZE) -> Transform
     tile = len(points) + 1
     outputs = tile - size + 1
     others = [[q for q in points if q != p] for p in points]
-    data = [_coefficients(roots, tile) for roots in (*others, points)]
+    data = []
+    for roots in (*others, points):
+        polynomial = [Fraction(1)]  # its coefficients, from the constant up
+        for root in roots:  # times (x - root)
+            same, higher = [*polynomial, Fraction(0)], [Fraction(0), *polynomial]
+            polynomial = [b - root * a for a, b in zip(same, higher, strict=True)]
+        data.append((*polynomial, *[Fraction(0)] * (tile - len(polynomial))))
     kernel = [
         tuple(p**k / prod((p - q for q in rest), start=Fraction(1)) for k in range(size))
         for p, rest in zip(points, others, strict=True)
@@ -83,15 +89,6 @@ def transforms(points: Sequence[Fraction], size: int = KERNEL_SIZE) -> Transform
     result = [(*(p**i for p in points), Fraction(i == outputs - 1)) for i in range(outputs)]
     last = tuple(Fraction(k == size - 1) for k in range(size))
     return Transforms(tuple(data), (*kernel, last), tuple(result))
-
-
-def _coefficients(roots: Iterable[Fraction], length: int) -> tuple[Fraction, ...]:
-    """The coefficients of the polynomial with these roots, from the constant up."""
-    polynomial = [Fraction(1)]
-    for root in roots:
-        same, higher = [*polynomial, Fraction(0)], [Fraction(0), *polynomial]
-        polynomial = [b - root * a for a, b in zip(same, higher, strict=True)]
-    return (*polynomial, *[Fraction(0)] * (length - len(polynomial)))
 
 
 @cache
@@ -252,17 +249,12 @@ def _convolve_block(
     # m arrays of (m, b, rows, columns, k)
     y = _multiply_matrix(matrices.result, [y[:, i] for i in range(size)])
     side = m // pool
-    if pool > 1:
-        y = [_largest_of_windows(y[i : i + pool], pool) for i in range(0, m, pool)]
+    if pool > 1:  # the columns of a window are items of the list, its rows lie on axis 0
+        best = [reduce(jnp.maximum, y[i : i + pool]) for i in range(0, m, pool)]
+        best = [column.reshape(-1, pool, *column.shape[1:]) for column in best]
+        y = [reduce(jnp.maximum, (column[:, i] for i in range(pool))) for column in best]
     y = epilogue(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
     return y.reshape(b, rows * side, columns * side, k)
-
-
-def _largest_of_windows(y: Sequence[jax.Array], pool: int) -> jax.Array:
-    """The largest value per window: its columns are items of the list, its rows lie on axis 0."""
-    best = reduce(jnp.maximum, y)
-    best = best.reshape(-1, pool, *best.shape[1:])
-    return reduce(jnp.maximum, (best[:, i] for i in range(pool)))
 
 
 def _transform_tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:

@@ -84,8 +84,14 @@ def explore_sizes(
     raises_shape_error("check")(require_callable)(fn)
     raises_shape_error("check")(require_arguments)(fn, args)
     fn, args = pure(fn, args)
-    arguments = jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, args)
-    results = None if returns is None else jax.tree.map(_spec_of_result, returns)
+    arguments, results = (
+        jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, tree)
+        for tree in (args, returns)
+    )
+    for leaf in jax.tree.leaves(results, is_leaf=is_spec):
+        if not is_spec(leaf):
+            wrong = f"returns= has {leaf!r}, which is not a spec."
+            raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
     for spec in (*_specs(arguments), *_specs(results)):
         dtype_of(spec)  # raises SpecError where the name is not that of a dtype
     if {ANY, REST} & {axis for spec in _specs(arguments) for axis in spec.axes}:
@@ -165,12 +171,6 @@ def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
     except TypeError as error:
         wrong = f"the function takes {signature}, and it is given {len(args)} arguments: {error}."
         raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
-
-
-def _spec_of_result(leaf: Any) -> Spec:
-    if isinstance(leaf, str):
-        return parse_spec(leaf)
-    raise SpecError(f'returns= has {leaf!r}, which is not a spec.\n  Fix: write it as "b 10".')
 
 
 def _without_empty_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +36,20 @@ def conclude(exploration: Exploration) -> Verdict:
     untried = undecided - _union(domain, exploration.sampled)
     failures = tuple(_failures(exploration, accepts, untried))
     status = "refuted" if failures else "tested" if exploration.open_regions else "proven"
-    notes = dict.fromkeys([*exploration.reasons, *_remarks(exploration, accepts)])
-    runs = exploration.subject.traces
-    return Verdict(status, accepts, _outputs(exploration), failures, untried, tuple(notes), runs)
+    notes = [*exploration.reasons]
+    if exploration.sampled:
+        notes.append(f"tried {len(exploration.sampled)} sizes one by one")
+    else:
+        with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
+            ambiguities = [ambiguity_note(deferred, accepts) for deferred in exploration.deferred]
+            lost = [
+                window
+                for region in exploration.regions
+                for window in lost_pixels(region.trace, region.sizes, region.closed.jaxpr)
+            ]
+            notes += filter(None, [*ambiguities, lost_pixels_note(lost, accepts)])
+    runs, notes = exploration.subject.traces, tuple(dict.fromkeys(notes))
+    return Verdict(status, accepts, _outputs(exploration), failures, untried, notes, runs)
 
 
 def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:
@@ -73,20 +84,6 @@ def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> l
             )
         )
     return sorted(failures, key=lambda failure: tuple(failure.smallest.values()))
-
-
-def _remarks(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
-    if exploration.sampled:
-        yield f"tried {len(exploration.sampled)} sizes one by one"
-        return
-    with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
-        ambiguities = [ambiguity_note(deferred, accepts) for deferred in exploration.deferred]
-        lost = [
-            window
-            for region in exploration.regions
-            for window in lost_pixels(region.trace, region.sizes, region.closed.jaxpr)
-        ]
-        yield from filter(None, [*ambiguities, lost_pixels_note(lost, accepts)])
 
 
 def _outputs(exploration: Exploration) -> Any:

@@ -16,7 +16,6 @@ import islpy as isl
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import equations, shape_of, subjaxprs, variables
 from jaxconv.jaxpr.primitives import record_of
-from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.equality import factorizations
@@ -54,22 +53,20 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
     Returns:
         Variables of the trace and of all jaxprs inside it.
     """
-    found: set[Var] = set()
-    users: dict[Var, list[JaxprEqn]] = {}
+    may_be_empty: set[Var] = set()
+    used: set[Var] = set()
+    needed: set[Var] = set()  # by an operation that does more than cut and concatenate
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
-        found.update(*map(scraps, subjaxprs(eqn)))
-        for var in eqn.outvars:
-            taken = users.get(var, [])
-            if taken and record_of(eqn).builds_padding and all(_is_join(u, found) for u in taken):
-                found.add(var)
-        for var in variables(eqn.invars):
-            users.setdefault(var, []).append(eqn)
-    return found.difference(variables(jaxpr.outvars))
-
-
-def _is_join(eqn: JaxprEqn, found: set[Var]) -> bool:
-    record = record_of(eqn)
-    return record.concatenates or (record.builds_padding and found.issuperset(eqn.outvars))
+        may_be_empty.update(*map(scraps, subjaxprs(eqn)))
+        record = record_of(eqn)
+        if record.builds_padding:
+            may_be_empty |= used.intersection(eqn.outvars) - needed
+        used.update(variables(eqn.invars))
+        if not (
+            record.concatenates or (record.builds_padding and may_be_empty.issuperset(eqn.outvars))
+        ):
+            needed.update(variables(eqn.invars))
+    return may_be_empty.difference(variables(jaxpr.outvars))
 
 
 def requirements_of_equation(
@@ -91,8 +88,17 @@ def requirements_of_equation(
     for atom in eqn.outvars:
         for size in () if atom in may_be_empty else shape_of(atom):
             yield not_empty(trace, size)
-    if record_of(eqn).must_keep_count:
-        yield _keeps_count(trace, eqn)
+    if record_of(eqn).must_keep_count:  # of elements; JAX does not check it for symbolic sizes
+        shapes = [shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0])]
+        one = trace.ring.number(1)
+        before, after = (
+            functools.reduce(lambda count, size: polynomial_of(size, trace) * count, shape, one)
+            for shape in shapes
+        )
+        reshape = " to ".join(map(shape_text, shapes))
+        message = f"the reshape from {reshape} does not keep the number of elements."
+        holds = equal(trace, Size.of(trace, before), Size.of(trace, after))
+        yield Requirement(holds, "reshape", lambda _: message)
 
 
 def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:
@@ -118,19 +124,6 @@ def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:
         return f"a feature map is empty: one of its sides is {value}."
 
     return Requirement(at_least_one(trace, size), "empty", message)
-
-
-def _keeps_count(trace: SymbolicTrace, eqn: JaxprEqn) -> Requirement:
-    """A reshape must keep the count of elements, which JAX does not check for symbolic sizes."""
-    before, after = (shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0]))
-    counts = [trace.ring.number(1), trace.ring.number(1)]
-    for i, shape in enumerate((before, after)):
-        for size in shape:
-            counts[i] = polynomial_of(size, trace) * counts[i]
-    shapes = f"{shape_text(before)} to {shape_text(after)}"
-    message = f"the reshape from {shapes} does not keep the number of elements."
-    holds = equal(trace, *(Size.of(trace, count) for count in counts))
-    return Requirement(holds, "reshape", lambda _: message)
 
 
 class LostPixels(NamedTuple):
@@ -162,8 +155,14 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
     """
     name = ""  # the name given next, going backwards, for windows outside the user's own code
     for eqn in reversed(list(equations(jaxpr))):
-        name = eqn.params["name"] if eqn.primitive.name == "name" else name
-        for axis in _strided_windows(eqn):
+        record = record_of(eqn)
+        name = eqn.params["name"] if record.names_value else name
+        axes = record.window(eqn) if record.window else ()
+        if any(axis.input_dilation != 1 for axis in axes):
+            continue
+        for axis in axes:
+            if not (isinstance(axis.kernel_size, int) and 2 <= axis.stride <= axis.extent):
+                continue
             low, high = axis.padding
             left = axis.input_size + low + high - axis.extent
             try:
@@ -175,17 +174,6 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
                 origin = origin_of_equation(eqn)
                 known = origin.path or origin.layer
                 yield LostPixels(origin if known else replace(origin, layer=name), losing)
-
-
-def _strided_windows(eqn: JaxprEqn) -> Iterator[WindowAxis]:
-    """Along each axis the window of a convolution or a pool that skips no pixel on purpose."""
-    window = record_of(eqn).window
-    axes = window(eqn) if window else ()
-    if any(axis.input_dilation != 1 for axis in axes):
-        return
-    for axis in axes:
-        if isinstance(axis.kernel_size, int) and 2 <= axis.stride <= axis.extent:
-            yield axis
 
 
 def shape_text(shape: Sequence[Any]) -> str:

@@ -4,7 +4,7 @@ Formulas are not ints: code that asks what a size is may do otherwise for number
 with formulas accepts or refuses counts only after traces with numbers did the same.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import islpy as isl
@@ -15,6 +15,7 @@ from jaxconv.prover.diagnose import unmet_requirements
 from jaxconv.prover.subject import Subject
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.size import value_at
 from jaxconv.symbolic.trace import DeferredEquality, Fork, SymbolicTrace, Undecided
 
 SAMPLES = 12  # sizes tried where nothing can be proven
@@ -49,9 +50,7 @@ def agrees(subject: Subject, region: Region) -> bool:
     """
     for point in _boundary_points(region.sizes, region.trace.deferred):
         sizes = SizeSet(point).smallest()
-        expected = jax.tree.map(
-            lambda n, sizes=sizes: n if isinstance(n, int) else n.at(**sizes), region.shapes
-        )
+        expected = jax.tree.map(lambda size, point=sizes: value_at(size, point), region.shapes)
         if _shapes_at(subject, point) != expected:
             return False
     return True
@@ -98,19 +97,15 @@ def _boundary_points(sizes: isl.Set, deferred: Sequence[DeferredEquality]) -> li
     points = [_smallest_point(part) for part in parts if not part.is_empty()]
     if len(points) > 1 and points[0].is_equal(points[1]):
         points.pop()
-    points += _points_of_equalities(sizes, [question.condition for question in deferred])
-    return list({str(point): point for point in points}.values())
-
-
-def _points_of_equalities(sizes: isl.Set, conditions: Iterable[isl.Set]) -> Iterator[isl.Set]:
-    """A few points of a set, so that each condition holds for one of them."""
-    left = list({str(c): c for c in conditions if not c.is_disjoint(sizes)}.values())
+    equalities = [question.condition for question in deferred]
+    left = list({str(one): one for one in equalities if not one.is_disjoint(sizes)}.values())
     for _ in range(CONFIRMED):
         if not left:
-            return
+            break
         best, _ = intersect_most(sizes, left)
-        yield _smallest_point(SizeSet(best))
+        points.append(_smallest_point(SizeSet(best)))
         left = [condition for condition in left if not best.is_subset(condition)]
+    return list({str(point): point for point in points}.values())
 
 
 def _smallest_point(sizes: SizeSet) -> isl.Set:

@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
 from jaxconv.symbolic.sets import RELATIONS
-from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.specs import (
     Formula,
     Signature,
@@ -148,23 +148,18 @@ def arguments_of(fn: Any, contract: Contract) -> list[Any]:
             f"contract has {len(specs)} specs.\n  Fix: pass arguments without a spec by name, such "
             "as @contract(..., params=init)."
         )
-    return [
-        _given_value(contract.given[name]) if name in contract.given else specs.pop(0)
-        for name in names
-    ]
-
-
-def _given_value(given: Any) -> Any:
-    """What a contract gives, abstract where possible.
-
-    It cannot be abstract where it has more than arrays, as an Equinox model with its activation.
-    Errors of the user's code are raised by the plain call, as the user knows them.
-    """
-    if not inspect.isroutine(given):
-        return given
-    with contextlib.suppress(Exception):
-        return nnx.eval_shape(given)
-    return given()
+    arguments = []
+    for name in names:
+        argument = contract.given[name] if name in contract.given else specs.pop(0)
+        if inspect.isroutine(argument):
+            # Abstract where possible: not where it makes more than arrays, as an Equinox model with
+            # its activation. The plain call raises the errors of the user's code as they are.
+            with contextlib.suppress(Exception):
+                arguments.append(nnx.eval_shape(argument))
+                continue
+            argument = argument()
+        arguments.append(argument)
+    return arguments
 
 
 class _ArrayArgument(NamedTuple):
@@ -265,12 +260,33 @@ class ContractViolationError(ShapeError):
     """A result with a size that the contract does not allow.
 
     Attributes:
-        message_at: makes the sentence with numbers, given some sizes of the proof.
+        sizes: what the names of the contract stand for.
+        size: the size of the result.
+        expected: the size that the contract says.
+        axis: what has this size, such as "axis 1 of result 0".
     """
 
-    def __init__(self, text: str, message_at: Callable[[Mapping[str, int]], str]) -> None:
-        super().__init__(text)
-        self.message_at = message_at
+    def __init__(
+        self, function: str, sizes: Mapping[str, Any], size: Any, expected: Formula, axis: str
+    ) -> None:
+        self.sizes, self.size, self.expected, self.axis = sizes, size, expected, axis
+        symbolic = any(isinstance(value, Size) for value in (size, *sizes.values()))
+        formulas = f"{axis} is {size}, the contract says {expected.text}."
+        wrong = formulas if symbolic else self.message_at({})
+        super().__init__(message(function, [Diagnostic(wrong, FIX_RESULT)]))
+
+    def message_at(self, point: Mapping[str, int]) -> str:
+        """Say with numbers what is wrong.
+
+        Args:
+            point: some sizes of the proof; empty outside a proof.
+
+        Returns:
+            The sentence.
+        """
+        values = {name: value_at(size, point) for name, size in self.sizes.items()}
+        size = value_at(self.size, point)
+        return violation_text(values, size, self.expected, self.axis, str(self.size))
 
 
 FIX_RESULT = "fix the function, or change the contract to what it returns."
@@ -290,9 +306,11 @@ def _check_result(
         raise error(counts)
     for i, (leaf, spec) in enumerate(zip(leaves, signature.outputs, strict=True)):
         which = f" of result {i}" if len(leaves) > 1 else ""
-        array = leaf if hasattr(leaf, "shape") else _array_of_number(leaf)
-        if array is None:
-            raise error(f"it returns a {type(leaf).__name__}, which is not an array.")
+        try:  # what JAX makes of a number
+            array = leaf if hasattr(leaf, "shape") else jax.eval_shape(jnp.asarray, leaf)
+        except TypeError:
+            not_array = f"it returns a {type(leaf).__name__}, which is not an array."
+            raise error(not_array) from None
         axes = spec.aligned(len(array.shape))
         if axes is None:
             shapes = f"it returns shape {array.shape}{which}, the contract says {spec.text!r}."
@@ -302,28 +320,4 @@ def _check_result(
             raise error(dtypes)
         for k, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
             if isinstance(axis, Formula) and axis.value(sizes) != size:
-                raise _violation_error(function, sizes, size, axis, f"axis {k}{which}")
-
-
-def _array_of_number(value: Any) -> jax.ShapeDtypeStruct | None:
-    """What JAX makes of a number; None for what is not a number."""
-    try:
-        return jax.eval_shape(jnp.asarray, value)
-    except TypeError:
-        return None
-
-
-def _violation_error(
-    function: str, sizes: Mapping[str, Any], size: Any, expected: Formula, axis: str
-) -> ContractViolationError:
-    def number(size: Any, point: Mapping[str, int]) -> int:
-        return size.at(**point) if isinstance(size, Size) else size
-
-    def message_at(point: Mapping[str, int]) -> str:
-        values = {name: number(known, point) for name, known in sizes.items()}
-        return violation_text(values, number(size, point), expected, axis, str(size))
-
-    symbolic = any(isinstance(value, Size) for value in (size, *sizes.values()))
-    wrong = f"{axis} is {size}, the contract says {expected.text}." if symbolic else message_at({})
-    text = message(function, [Diagnostic(wrong, FIX_RESULT)])
-    return ContractViolationError(text, message_at)
+                raise ContractViolationError(function, sizes, size, axis, f"axis {k}{which}")

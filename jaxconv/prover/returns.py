@@ -1,14 +1,13 @@
 """What a contract says about the result of a function, as requirements of a finished trace."""
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv.prover.conditions import Requirement, shape_text
-from jaxconv.symbolic.size import Size, equal, sizes_of
+from jaxconv.symbolic.size import Size, equal, sizes_of, value_at
 from jaxconv.symbolic.specs import Formula, Spec, SpecError, violation_text
 from jaxconv.symbolic.trace import SymbolicTrace
 
@@ -98,13 +97,15 @@ def _requirements_of_shape(
     sizes = sizes_of(trace)
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if isinstance(axis, Formula):
-            message = functools.partial(_violation, size, axis, f"axis {i}{which}")
+            where = f"axis {i}{which}"
             text = "_" if " if " in str(size) else str(size).replace(" ", "")
             fix = f"write {text} there in the contract, or fix the function."
             holds = equal(trace, size, axis.value(sizes))
-            yield Requirement(holds, f"returns {i}{which}", message, fix)
-
-
-def _violation(size: Size | int, expected: Formula, axis: str, point: Mapping[str, int]) -> str:
-    returned = size.at(**point) if isinstance(size, Size) else size
-    return violation_text(point, returned, expected, axis, str(size))
+            yield Requirement(
+                holds,
+                f"returns {i}{which}",
+                lambda point, size=size, axis=axis, where=where: violation_text(
+                    point, value_at(size, point), axis, where, str(size)
+                ),
+                fix,
+            )

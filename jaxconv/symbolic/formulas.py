@@ -94,18 +94,15 @@ class _Sum:
             terms.append((self.constant, ""))
         if terms[0][0] < 0:
             terms.sort(key=lambda term: term[0] < 0)
-        return "".join(_term(k, name, not i) for i, (k, name) in enumerate(terms))
+        text = ""
+        for k, name in terms:
+            number = "" if name and abs(k) == 1 else str(abs(k)) + "*" * bool(name)
+            bracketed = "//" in name and (number or (k == -1 and not text))
+            sign = " - " if k < 0 else " + "
+            text += sign if text else sign.strip(" +")
+            text += number + (f"({name})" if bracketed else name)
+        return text
 
 
 def _bracket(text: str) -> str:
     return text if text.isidentifier() else f"({text})"
-
-
-def _term(k: int, name: str, first: bool) -> str:
-    """A summand with its sign: a name or a floor times a number, or the number alone."""
-    sign = ("-" if k < 0 else "") if first else (" - " if k < 0 else " + ")
-    if not name:
-        return sign + str(abs(k))
-    if abs(k) != 1:
-        return f"{sign}{abs(k)}*" + (f"({name})" if "//" in name else name)
-    return sign + (f"({name})" if first and k == -1 and "//" in name else name)

@@ -4,7 +4,6 @@ The factors of a product stay whole: ``(h//32)*(w//32)`` is not multiplied out. 
 therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
 """
 
-import functools
 import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 import islpy as isl
 
 from jaxconv.symbolic.formulas import DIV, factor_text, formula_text
-from jaxconv.symbolic.sets import PARAM, bounds, names_of
+from jaxconv.symbolic.sets import PARAM, bounds, names_of, parse_affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class PolynomialRing:
         Returns:
             The formula over the names of the domain.
         """
-        return _parse_affine(names_of(self.domain), str(text))
+        return parse_affine(names_of(self.domain), str(text))
 
     def number(self, value: int) -> "Polynomial":
         """Make a constant.
@@ -317,11 +316,6 @@ def constant_of(affine: isl.PwAff) -> int | None:
         value = pieces[0][1].get_constant_val()
         return value.to_python() if value.is_int() else None
     return None
-
-
-@functools.lru_cache(maxsize=10_000)
-def _parse_affine(names: tuple[str, ...], text: str) -> isl.PwAff:
-    return isl.PwAff(f"[{', '.join(names)}] -> {{ [({text})] }}")
 
 
 def _in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:

@@ -211,7 +211,21 @@ def _least(points: isl.Set, name: str) -> int:
 
 
 def _bounds_of(points: isl.Set, name: str) -> tuple[int | None, int | None]:
-    return bounds(points, isl.PwAff(f"[{name}] -> {{ [({name})] }}"))
+    return bounds(points, parse_affine((name,), name))
+
+
+@functools.lru_cache(maxsize=10_000)
+def parse_affine(names: tuple[str, ...], text: str) -> isl.PwAff:
+    """Read an affine formula.
+
+    Args:
+        names: those of the sizes.
+        text: the formula in isl's notation.
+
+    Returns:
+        The formula over these names.
+    """
+    return isl.PwAff(f"[{', '.join(names)}] -> {{ [({text})] }}")
 
 
 def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]:
@@ -253,7 +267,7 @@ def bounded(operations: int) -> Iterator[None]:
     try:
         yield
     finally:
-        context.set_max_operations(before)  # 0 is no bound
+        context.set_max_operations(before)  # 0 is unbounded
         context.reset_operations()
 
 
@@ -272,22 +286,19 @@ def _readable(sizes: SizeSet) -> str:
         return _join_conditions(conditions, ", ") or "every size"
     hull = SizeSet(functools.reduce(isl.Set.intersect, (_hull(points, n) for n in sizes.names)))
     if (projections := _projections(hull.points.subtract(points))) is not None:
-        either = _join_conditions(list(_outside(projections, hull.points)), " or ")
+        outside = []  # the conditions of being in the hull, but not in the product: one must hold
+        for projection, name in projections:
+            whole = _project(hull.points, name)
+            if not whole.is_subset(projection):
+                texts = _name_conditions(whole.subtract(projection), name, whole)
+                outside.append((f"({', '.join(texts)})" if len(texts) > 1 else texts[0], name))
+        either = _join_conditions(outside, " or ")
         return either if hull == every else f"{_readable(hull)}, and {either}"
     parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
     if len(parts) > 1:
         parts.sort(key=lambda part: tuple(part.smallest().values()))
         return " or ".join(f"({_readable(part)})" for part in parts)
     return _conditions_text(points)
-
-
-def _outside(projections: list[tuple[isl.Set, str]], hull: isl.Set) -> Iterator[tuple[str, str]]:
-    """The conditions of being in a hull, but not in a product of projections: one must hold."""
-    for projection, name in projections:
-        whole = _project(hull, name)
-        if not whole.is_subset(projection):
-            texts = _name_conditions(whole.subtract(projection), name, whole)
-            yield (f"({', '.join(texts)})" if len(texts) > 1 else texts[0]), name
 
 
 def _projections(points: isl.Set) -> list[tuple[isl.Set, str]] | None:

@@ -13,7 +13,7 @@ all sizes of a domain at once.
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import islpy as isl
@@ -326,6 +326,19 @@ def polynomial_of(size: Size | int, trace: SymbolicTrace) -> Polynomial:
     """
     ring = trace.ring
     return ring.transfer(size.polynomial) if isinstance(size, Size) else ring.number(size)
+
+
+def value_at(size: Size | int, point: Mapping[str, int]) -> int:
+    """Compute the number that a size is at a point.
+
+    Args:
+        size: a formula, or an int.
+        point: a number for each name of the formula.
+
+    Returns:
+        The number.
+    """
+    return size.at(**point) if isinstance(size, Size) else size
 
 
 def equal(trace: SymbolicTrace, a: Size | int, b: Size | int) -> isl.Set:

@@ -21,7 +21,7 @@ from jaxconv.symbolic.sets import SizeSet, names_of
 class Fork(BaseException):
     """A comparison holds on a part of the domain only: run once for each part.
 
-    It is no Exception, so that ``except Exception`` in the traced function does not catch it.
+    It is not an Exception, so that ``except Exception`` in the traced function does not catch it.
     """
 
     def __init__(self, condition: isl.Set) -> None:

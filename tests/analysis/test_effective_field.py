@@ -60,7 +60,7 @@ def test_the_picture_shows_the_box_around_what_counts():
     ("given", "want"),
     [
         (("b h w 2", {"layer": 3}), "effective_receptive_field: the image is h x w, but must have"),
-        (("1 12 14 2", {"layer": 3, "at": (9, 0)}), "9, 0 is no place in "),
+        (("1 12 14 2", {"layer": 3, "at": (9, 0)}), "9, 0 is not a position in "),
         (("1 12 14 2", {"layer": "last"}), "layer is 'last', which is not known."),
     ],
 )

@@ -266,7 +266,7 @@ def test_a_number_of_no_layer_is_refused(model, row):
     with pytest.raises(jc.ShapeError) as error:
         jc.feature_maps(model, row)(noise(1, 8, 8, 3))
     assert str(error.value) == (
-        f"feature_maps: layers is {row}, which is no layer.\n"
+        f"feature_maps: layers is {row}, which is not a layer.\n"
         "  Fix: pass its name, or its number, 1 to 5."
     )
 

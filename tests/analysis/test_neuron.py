@@ -432,7 +432,7 @@ BAD = {
         "'test_neuron.py:LINE'."
     )),
     "no layer": (small, {"layer": 9}, (
-        "neuron: layer is 9, which is no layer.\n"
+        "neuron: layer is 9, which is not a layer.\n"
         "  Fix: pass its name, or its number, 1 to 5."
     )),
     "outside": (small, {"at": (6, 0)}, (

@@ -321,7 +321,7 @@ WRONG = {
     ),
     "a number of no layer": (
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer=9),
-        "receptive_field: layer is 9, which is no layer.\n"
+        "receptive_field: layer is 9, which is not a layer.\n"
         "  Fix: pass its name, or its number, 1 to ",
     ),
     "a layer of weights alone": (
@@ -342,12 +342,12 @@ WRONG = {
     ),
     "a place outside": (
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer="map").box(8, 0),
-        "box: 8, 0 is no place in map, whose map is 8 x 9.\n"
+        "box: 8, 0 is not a position in map, whose map is 8 x 9.\n"
         "  Fix: pass 2 whole numbers, each 0 to 7, 0 to 8.",
     ),
     "one number too few": (
         lambda: jc.receptive_field(plain, "1 8 8 3", noise(3, 3, 3, 2), layer="map").box(-1),
-        "box: -1 is no place in map, whose map is 8 x 8.\n"
+        "box: -1 is not a position in map, whose map is 8 x 8.\n"
         "  Fix: pass 2 whole numbers, each 0 to 7.",
     ),
 }

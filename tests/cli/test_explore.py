@@ -107,7 +107,7 @@ def test_open_opens_the_page(folder, monkeypatch, capsys, there):
 
 BAD = {
     "a layer": (["--layer", "stam"], "layers is 'stam', which is not known."),
-    "a number": (["--layer", "7"], "layers is 7, which is no layer."),
+    "a number": (["--layer", "7"], "layers is 7, which is not a layer."),
     "a format": (
         ["-o", "page.png"],
         "page.png has an unknown format. Fix: choose a name that ends in .html.",

@@ -53,12 +53,6 @@ def _conv_macs(eqn: JaxprEqn, substitute: Substitute, count_padding: bool) -> Fa
     return (*map(substitute, (out[images], out[channels], c_in)), *pairs)
 
 
-def _conv_weights(eqn: JaxprEqn, substitute: Substitute) -> Factors:
-    """All sides of the kernel but c_out."""
-    c_out = eqn.params["dimension_numbers"].rhs_spec[0]
-    return tuple(substitute(n) for i, n in enumerate(shape_of(eqn.invars[1])) if i != c_out)
-
-
 class ConvolutionPatch(PatchReader):
     """A convolution with any order of axes, strides, padding, dilations and groups."""
 
@@ -124,7 +118,11 @@ class ConvolutionPatch(PatchReader):
 CONVOLUTION = PrimitiveRecord(
     kind="convolution",
     macs=_conv_macs,
-    weights=_conv_weights,
+    weights=lambda eqn, substitute: tuple(
+        substitute(n)
+        for axis, n in enumerate(shape_of(eqn.invars[1]))
+        if axis != eqn.params["dimension_numbers"].rhs_spec[0]  # c_out
+    ),
     weight_operands=(1,),
     window=_conv_window,
     # The gradient of a grouped kernel sums across groups of images: no patch.

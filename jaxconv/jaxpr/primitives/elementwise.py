@@ -59,7 +59,7 @@ def _selected(context: EquationContext) -> Field:
 
 # These do not change the numbers.
 CASTS = replace(IN_PLACE, only_moves=True)
-register(CASTS, "name")
+register(replace(CASTS, names_value=True), "name")
 register(replace(CASTS, builds_padding=True), "convert_element_type", "copy")
 
 # Arithmetic that may be fused with a convolution, and of which indices are computed.

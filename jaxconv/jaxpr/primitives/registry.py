@@ -60,6 +60,7 @@ class PrimitiveRecord:
         keeps_feature_map: the result still is the feature map of the layer before, as after a bias
             or an activation. Counts only with an index map.
         only_moves: it moves, casts or names numbers, and does not change them.
+        names_value: it gives the value the name in its parameter ``name``.
         adds: it adds its operands, as a bias is added.
         builds_padding: padding a map with its own numbers is made of it. Its results may be empty
             if they are only concatenated to others.
@@ -86,6 +87,7 @@ class PrimitiveRecord:
     keeps_positions: bool = False
     keeps_feature_map: bool = False
     only_moves: bool = False
+    names_value: bool = False
     adds: bool = False
     builds_padding: bool = False
     concatenates: bool = False

@@ -8,23 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
-
-
-def _reshaped_index(index: Index, eqn: JaxprEqn) -> Index:
-    """Both arrays have the same numbers in row-major order."""
-    number = np.ravel_multi_index(index, shape_of(eqn.invars[0])) if index else 0
-    return np.unravel_index(number, shape_of(eqn.outvars[0]))
 
 
 @register_rule(
     PrimitiveRecord(
-        index_map=_reshaped_index, only_moves=True, builds_padding=True, must_keep_count=True
+        # Both arrays have the same numbers in row-major order.
+        index_map=lambda index, eqn: np.unravel_index(
+            np.ravel_multi_index(index, shape_of(eqn.invars[0])) if index else 0,
+            shape_of(eqn.outvars[0]),
+        ),
+        only_moves=True,
+        builds_padding=True,
+        must_keep_count=True,
     ),
     "reshape",
 )

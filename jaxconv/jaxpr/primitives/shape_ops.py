@@ -3,26 +3,16 @@
 Reshapes and concatenations have files of their own.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.patch_reader import Index
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 
 # They keep each number once, or cut and repeat; padding with a map's own numbers is made of both.
 MOVES = PrimitiveRecord(only_moves=True, builds_padding=True)
 CUTS = PrimitiveRecord(builds_padding=True)
-
-
-def _reversed_index(index: Index, eqn: JaxprEqn) -> Iterator[Any]:
-    sizes, reversed_axes = shape_of(eqn.outvars[0]), eqn.params["dimensions"]
-    for axis, (n, size) in enumerate(zip(index, sizes, strict=True)):
-        yield size - 1 - n if axis in reversed_axes else n
 
 
 @register_rule(
@@ -57,7 +47,16 @@ def _transposed(context: EquationContext) -> Field:
     return context.change(lambda axis_field, axis: axis_field.move(order.index(axis)))
 
 
-@register_rule(replace(MOVES, index_map=_reversed_index), "rev")
+@register_rule(
+    replace(
+        MOVES,
+        index_map=lambda index, eqn: (
+            size - 1 - n if axis in eqn.params["dimensions"] else n
+            for axis, (n, size) in enumerate(zip(index, shape_of(eqn.outvars[0]), strict=True))
+        ),
+    ),
+    "rev",
+)
 def _reversed(context: EquationContext) -> Field:
     """Number i sees what number ``n - 1 - i`` saw: a window of size 1 and stride -1."""
     reversed_axes, shape = context.axes("dimensions"), context.shapes[0]
