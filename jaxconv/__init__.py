@@ -1,76 +1,110 @@
-"""jaxconv: convolutional networks whose shapes are checked and whose feature maps are visible."""
+# ruff: noqa: A004, F401, PLE0604 - "compile" is the name, and these imports are for static tools
+"""jaxconv: convolutional networks whose shapes are proven and whose feature maps are visible."""
 
-from jaxconv.analysis.effective_field import EffectiveField, effective_receptive_field
-from jaxconv.analysis.feature_maps import feature_maps
-from jaxconv.analysis.neuron import Neuron, neuron
-from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
-from jaxconv.analysis.summary import summary
-from jaxconv.analysis.summary_table import Summary
-from jaxconv.aot.compile import Inference, compile  # noqa: A004
-from jaxconv.aot.options import jit
-from jaxconv.errors import ShapeError
-from jaxconv.kernels.convolution import conv_general_dilated
-from jaxconv.layers.conv import conv, conv_shape, conv_transpose
-from jaxconv.layers.dense import dense, flatten
-from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
-from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
-from jaxconv.prover.check import Verdict, check
-from jaxconv.prover.contract import contract
-from jaxconv.symbolic.domains import sizes
-from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.size import Size
-from jaxconv.symbolic.specs import SpecError
-from jaxconv.symbolic.trace import Undecided
+import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from jaxconv.analysis.effective_field import EffectiveField, effective_receptive_field
+    from jaxconv.analysis.feature_maps import feature_maps
+    from jaxconv.analysis.neuron import Neuron, neuron
+    from jaxconv.analysis.receptive_field import ReceptiveField, receptive_field
+    from jaxconv.analysis.summary import summary
+    from jaxconv.analysis.summary_table import Summary
+    from jaxconv.aot.compile import Inference, compile
+    from jaxconv.aot.options import jit
+    from jaxconv.errors import ShapeError
+    from jaxconv.kernels.convolution import conv_general_dilated
+    from jaxconv.layers.conv import conv, conv_shape, conv_transpose
+    from jaxconv.layers.dense import dense, flatten
+    from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
+    from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
+    from jaxconv.prover.check import Verdict, check
+    from jaxconv.prover.contract import contract
+    from jaxconv.symbolic.domains import sizes
+    from jaxconv.symbolic.sets import SizeSet
+    from jaxconv.symbolic.size import Size
+    from jaxconv.symbolic.specs import SpecError
+    from jaxconv.symbolic.trace import Undecided
+
+# Where the public names are. A module is imported when one of its names is first used, so that
+# `import jaxconv` costs next to nothing.
+_NAMES = {
+    "analysis.effective_field": (
+        "EffectiveField",
+        "effective_receptive_field",
+    ),
+    "analysis.feature_maps": ("feature_maps",),
+    "analysis.neuron": (
+        "Neuron",
+        "neuron",
+    ),
+    "analysis.receptive_field": (
+        "ReceptiveField",
+        "receptive_field",
+    ),
+    "analysis.summary": ("summary",),
+    "analysis.summary_table": ("Summary",),
+    "aot.compile": (
+        "Inference",
+        "compile",
+    ),
+    "aot.options": ("jit",),
+    "errors": ("ShapeError",),
+    "kernels.convolution": ("conv_general_dilated",),
+    "layers.conv": (
+        "conv",
+        "conv_shape",
+        "conv_transpose",
+    ),
+    "layers.dense": (
+        "dense",
+        "flatten",
+    ),
+    "layers.pool": (
+        "avg_pool",
+        "global_avg_pool",
+        "max_pool",
+        "pool_shape",
+    ),
+    "models.vgg": (
+        "VGG",
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
+    ),
+    "prover.check": (
+        "Verdict",
+        "check",
+    ),
+    "prover.contract": ("contract",),
+    "symbolic.domains": ("sizes",),
+    "symbolic.sets": ("SizeSet",),
+    "symbolic.size": ("Size",),
+    "symbolic.specs": ("SpecError",),
+    "symbolic.trace": ("Undecided",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = [*_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 __version__: str
 
-__all__ = [
-    "VGG",
-    "EffectiveField",
-    "Inference",
-    "Neuron",
-    "ReceptiveField",
-    "ShapeError",
-    "Size",
-    "SizeSet",
-    "SpecError",
-    "Summary",
-    "Undecided",
-    "Verdict",
-    "avg_pool",
-    "check",
-    "compile",
-    "contract",
-    "conv",
-    "conv_general_dilated",
-    "conv_shape",
-    "conv_transpose",
-    "dense",
-    "effective_receptive_field",
-    "feature_maps",
-    "flatten",
-    "global_avg_pool",
-    "jit",
-    "max_pool",
-    "neuron",
-    "pool_shape",
-    "receptive_field",
-    "sizes",
-    "summary",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-]
 
+def __getattr__(name: str) -> Any:
+    """Import a public name, or read the version from the metadata of the installed package."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
 
-def __getattr__(name: str) -> str:
-    """Read ``__version__`` from the metadata of the installed package when it is asked for."""
-    if name != "__version__":
+        try:
+            return version("jaxconv")
+        except PackageNotFoundError:  # a checkout on PYTHONPATH
+            return "unknown"
+    if name not in _MODULES:
         raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
+    value = getattr(importlib.import_module(f"jaxconv.{_MODULES[name]}"), name)
+    globals()[name] = value  # so that it is found without this function from now on
+    return value
 
-    try:
-        return version("jaxconv")
-    except PackageNotFoundError:  # a checkout on PYTHONPATH
-        return "unknown"
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

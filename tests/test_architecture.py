@@ -1,9 +1,14 @@
 """The architecture: which subpackage may import which, read off the source."""
 
 import ast
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import jaxconv
 
 PACKAGE = Path(__file__).parents[1] / "jaxconv"
 # From the ground up: what each subpackage and module of the package may import.
@@ -117,3 +122,23 @@ def test_a_test_file_has_the_name_of_its_module(path):
 
 def test_each_cross_cutting_test_file_exists():
     assert not [name for name in CROSS_CUTTING if not (TESTS / name).is_file()]
+
+
+def test_static_tools_see_the_public_names_where_they_are():
+    """The imports for static tools and the table for the first use say the same."""
+    (block,) = (node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+                if isinstance(node, ast.If))  # fmt: skip
+    imports = {node.module: tuple(alias.name for alias in node.names) for node in block.body}
+    assert imports == {f"jaxconv.{module}": names for module, names in jaxconv._NAMES.items()}
+    for module, names in imports.items():
+        assert all(getattr(jaxconv, name) is getattr(import_module(module), name) for name in names)
+    assert {*jaxconv.__all__} <= {*dir(jaxconv)}
+
+
+def test_importing_jaxconv_imports_nothing_heavy():
+    code = """if True:
+    import sys, jaxconv
+    print([name for name in sys.modules if name.split(".")[0] in ("jax", "flax", "numpy")])
+    print([name for name in sys.modules if name.startswith("jaxconv.")])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n[]\n"

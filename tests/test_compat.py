@@ -53,7 +53,7 @@ def renamed(name):
     assert removed, name
     sought = " or ".join(map(".".join, places(name)))
     try:
-        import jaxconv as jc
+        import jaxconv as jc, jaxconv.compat
     finally:
         for owner, name_there, kept in removed:
             setattr(owner, name_there, kept)
