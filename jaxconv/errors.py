@@ -170,5 +170,5 @@ def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> 
     near = difflib.get_close_matches(str(value).upper(), [a.upper() for a in allowed], 1)
     first = sorted(allowed, key=lambda a: a.upper() not in near)
     options = ", ".join(repr(option) for option in first) + also
-    wrong = f"{name} is {value!r}, which is not known."
-    return Diagnostic(wrong, f"pass {name}= one of {options}.")
+    wrong = f"{name} is {value!r}, which is not valid."
+    return Diagnostic(wrong, f"set {name}= to one of {options}.")

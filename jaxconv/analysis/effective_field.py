@@ -24,7 +24,7 @@ class EffectiveField:
         values: for each pixel the mean of |d neuron / d pixel|, over random images and the channels
             of the image; of the image's size.
         field: the receptive field of the neuron's layer.
-        at: the neuron's place.
+        at: the neuron's position.
     """
 
     values: np.ndarray
@@ -59,7 +59,7 @@ def effective_receptive_field(
         *args: likewise, with numbers as sizes and real arrays as parameters; the image may be a
             spec such as ``"1 224 224 3"``, for its numbers are not used.
         layer: the name or number of a layer.
-        at: the neuron's place: y, x; the one in the middle by default.
+        at: the neuron's position: y, x; the one in the middle by default.
         inputs: how many random images.
         seed: of the images.
         layout: of the image.
@@ -68,7 +68,7 @@ def effective_receptive_field(
         The mean for each pixel. :func:`jaxconv.plotting.figures.field_figure` draws it.
 
     Raises:
-        ShapeError: an unknown layer, a place outside its map, sizes that are formulas.
+        ShapeError: an unknown layer, a position outside its map, sizes that are formulas.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -89,7 +89,7 @@ def effective_receptive_field(
         wrong = f"the image is {' x '.join(map(str, field.image))}, but must have numbers as sizes."
         raise ValidationError([Diagnostic(wrong, 'pass "1 224 224 3".')])
     position = tuple(n // 2 for n in field.map) if at is None else tuple(at)
-    field.box(*position)  # which refuses a position outside the map
+    field.box(*position)  # which rejects a position outside the map
     network = analysis.networks.regions[0].network
     refs = {field.layer: network.maps()[field.layer]}
     leaves = jax.tree.leaves(pure(fn, args)[1])

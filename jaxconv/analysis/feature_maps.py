@@ -39,17 +39,17 @@ def feature_maps(
     """Turn a function into one that returns its feature maps.
 
     A feature map is the output of a layer after its activation: of a convolution, matrix product,
-    pool, reduction or join of branches, the rows of :func:`summary`, under the same names. So is
+    pool, reduction or merge of branches, the rows of :func:`summary`, under the same names. So is
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer that is so named bears this name. Other layers bear that
     of their module, their parameters, or their source line, such as ``net.py:12``. Where some maps
     are named, a result without a name is left out unless it is asked for: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
-    loop or one branch of a ``lax.cond`` have no one value, and are left out.
+    loop or one branch of a ``lax.cond`` have no single value, and are left out.
 
     Args:
-        fn: any JAX function or model; pure, that is, not drawing dropout.
+        fn: any JAX function or model; pure, that is, without dropout.
         layers: the name or number (from 1, as in :func:`summary`) of the map or maps to return,
             or None for all. What only the others need is neither computed nor kept.
 
@@ -89,7 +89,7 @@ def _chosen(network: Network, wanted: Sequence[str | int] | None) -> dict[str, V
         names = [network.name(layer, "layers") for layer in wanted]
         raise_if(
             Diagnostic(
-                f"{name!r} is inside a while loop or a branch, where it has no one value.",
+                f"{name!r} is inside a while loop or a branch, where it has no single value.",
                 "return it from there, and name it outside.",
             )
             for name in names
@@ -141,7 +141,7 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
     """Trace a function or a model, and read the trace as a network.
 
     Args:
-        fn: any JAX function or model; pure, that is, not drawing dropout.
+        fn: any JAX function or model; pure, that is, without dropout.
         *args: its arguments, arrays; the last one is the images.
         **kwargs: likewise.
 

@@ -1,6 +1,6 @@
 """Read a jaxpr as layers, and which feeds which.
 
-A layer is a convolution, a matrix product, a pool, a reduction, or a join of branches. Whatever
+A layer is a convolution, a matrix product, a pool, a reduction, or a merge of branches. Whatever
 follows one and needs nothing of another, such as a bias, batch norm or an activation, belongs to
 it. So do the statistics with which it is normalised: a mean that is only put back into the map it
 was taken of is not a layer.

@@ -26,13 +26,13 @@ class Neuron:
 
     Attributes:
         layer: its name.
-        at: its place in the map, (y, x) of an image.
+        at: its position in the map, (y, x) of an image.
         channel: its feature map.
         image: of the batch.
         kind: "convolution" or "product"; of a pool what it makes of its patch, "max", "min", "sum".
         sources: the layers whose maps it sees.
         patch: (kh, kw, c_in), float64: the numbers that its filter meets. Where it looks into
-            padding, or into the holes of a transposed convolution, they are 0; of a pool they are
+            padding, or into the gaps of a transposed convolution, they are 0; of a pool they are
             what never wins, -inf for a maximum. Of a product (c_in,).
         weights: of its filter, as many as the patch; None for a pool.
         bias: added to the sum; 0.0 where there is none.
@@ -103,11 +103,11 @@ def neuron(
     number in the feature map, up to rounding.
 
     Args:
-        fn: any JAX function or model; pure, that is, not drawing dropout.
+        fn: any JAX function or model; pure, that is, without dropout.
         *args: its arguments, arrays; the last one is the images.
         layer: a convolution, a product or a pool: its name, or its number (from 1), as in
             :func:`summary`.
-        at: the neuron's place in the map: (y, x) of an image, (x,) of a signal, () of a product
+        at: the neuron's position in the map: (y, x) of an image, (x,) of a signal, () of a product
             that sees all.
         channel: its feature map.
         image: of the batch.
@@ -196,10 +196,10 @@ def _readable_layer(network: Network, layer: str | int) -> tuple[str, Layer, Pat
         kind = f"a {wanted.kind}" if wanted else "the value of no one layer"
         one_of = ", ".join(map(repr, known))
         wrong = f"{name} is {kind}, and has no neurons with a patch of their own."
-        raise ValidationError([Diagnostic(wrong, f"pass layer= one of {one_of}.")])
+        raise ValidationError([Diagnostic(wrong, f"set layer= to one of {one_of}.")])
     loop = around(wanted.calls)
     if loop:
-        wrong = f"{name} is inside {loop}, where its neurons have no one value."
+        wrong = f"{name} is inside {loop}, where its neurons have no single value."
         raise ValidationError([Diagnostic(wrong, "pass the body as a function of its own.")])
     return name, wanted, reading
 

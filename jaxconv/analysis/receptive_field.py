@@ -34,7 +34,7 @@ class ReceptiveField:
         layer: its name.
         size: pixels that a neuron sees if no border is near; None where that is not known.
         stride: pixels from a neuron to the next, on average (a Fraction after upsampling); 0 along
-            an axis that the layer's map has no more, where all neurons see the same.
+            an axis that the layer's map no longer has, where all neurons see the same.
         offset: first pixel that the first neuron would see; negative if it begins in padding.
         exact: whether each box ends with pixels that its neuron does see; else none is outside.
         map: neurons along each axis of the map along which they see different pixels. One for each
@@ -58,7 +58,7 @@ class ReceptiveField:
         """The pixels that one neuron sees: for each axis the first, and the first behind them.
 
         Args:
-            *at: the neuron's place along each axis of ``map``: y, x.
+            *at: the neuron's position along each axis of ``map``: y, x.
             clip: leave out what is outside the image, and what the neuron sees through padding of
                 maps between; False goes on as if image and maps had no border.
 
@@ -69,7 +69,7 @@ class ReceptiveField:
             nothing has ``(0, 0)`` along each axis.
 
         Raises:
-            ShapeError: a place outside the map, or a box that is not known.
+            ShapeError: a position outside the map, or a box that is not known.
         """
         raise_if(_position_diagnostics(self.layer, at, self.map))
         positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
@@ -146,7 +146,7 @@ def receptive_field(
         layout: what the axes of the image are, such as ``"NCHW"`` or ``"CHW"``: N and C have no
             pixels, every other letter has. Default: as the first convolution reads it; channels
             last, and a batch before, where there is none.
-        where: the sizes asked about, such as ``"h >= 32"``.
+        where: the sizes to consider, such as ``"h >= 32"``.
 
     Returns:
         Size, stride and offset along each axis with pixels, and the box of every neuron.
@@ -267,7 +267,7 @@ def analyze_fields(
         fn: any function of JAX, or a model, as :func:`receptive_field` takes it.
         *args: its arguments.
         layout: of the image.
-        where: the sizes asked about.
+        where: the sizes to consider.
 
     Returns:
         The receptive fields of all layers.

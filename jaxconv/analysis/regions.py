@@ -79,7 +79,7 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
     Args:
         fn: any function of JAX, or a model.
         *args: its arguments, as :func:`jaxconv.check` takes them.
-        where: the sizes asked about.
+        where: the sizes to consider.
 
     Returns:
         The network for each region of the sizes.

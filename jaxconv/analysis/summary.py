@@ -36,14 +36,14 @@ def summary(
     """List the layers of a function: shape, parameters, multiply-accumulates and memory of each.
 
     The function is traced, never run. A row is a convolution, a matrix product, a pool, a
-    reduction, or a join of branches; what else follows it (bias, batch norm, activation, casts)
+    reduction, or a merge of branches; what else follows it (bias, batch norm, activation, casts)
     belongs to it, so that its output is that after the activation. It bears the name that
     ``checkpoint_name`` gave it, else that of the layer, of its parameters, or its source line.
 
-    A MAC is one multiply-accumulate for each pair of an output position and a weight tap of a
-    convolution, or for each product of two numbers that a matrix product sums. Taps that fall on
+    A MAC is one multiply-accumulate for each pair of an output position and a kernel element of a
+    convolution, or for each product of two numbers that a matrix product sums. Kernel elements that fall on
     padding count by default, as papers count; ``padded_taps=False`` leaves them out, as XLA's cost
-    analysis does, which counts 2 flops a MAC. Taps in the holes of a dilated image, as transposed
+    analysis does, which counts 2 flops a MAC. Kernel elements in the gaps of a dilated image, as transposed
     convolutions have them, never count. Everything else costs no MACs.
 
     The body of a scan counts as often as it runs, its parameters once. Of the branches of a
@@ -57,10 +57,10 @@ def summary(
             argument is, and all are beside an NNX model. Floats in the other arguments are
             parameters, and arrays that the function closes over; of an NNX model those in
             ``nnx.Param``, of Linen's variables those under "params".
-        where: the sizes asked about, such as ``"h >= 32 and w == h"``.
+        where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to see numbers
             beside the formulas.
-        padded_taps: whether taps on padding count.
+        padded_taps: whether kernel elements on padding count.
         layout: of the image whose pixels the rows see, as :func:`receptive_field` takes it.
 
     Returns:
@@ -69,7 +69,7 @@ def summary(
     Raises:
         SpecError: a spec or a condition that cannot be read.
         ShapeError: no size is accepted, the layers differ from size to size, sizes that cannot be
-            traced as formulas, or ``at`` is none of the sizes accepted.
+            traced as formulas, or ``at`` is not one of the accepted sizes.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -240,18 +240,18 @@ def _different_layers(regions: Sequence[_RegionCounts]) -> Iterator[Diagnostic]:
 
 
 def _point_diagnostics(point: Mapping[str, Any], verdict: Verdict) -> Iterator[Diagnostic]:
-    """What is wrong with the sizes asked about."""
+    """What is wrong with the sizes to consider."""
     names = verdict.accepts.names
     whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in point.values())
     if set(point) != set(names) or not whole:
         want = ", ".join(f'"{name}": 224' for name in names)
         yield Diagnostic(
             f"at= is {dict(point)}, but must have {', '.join(names) or 'no name'}, "
-            "each a whole number from 1 up.",
+            "each a whole number of at least 1.",
             f"pass at={{{want}}}.",
         )
     elif not verdict.accepts.contains(**point):
         failure = next((f for f in verdict.failures if f.sizes.contains(**point)), None)
-        reason = failure.message if failure else "where= leaves it out."
+        reason = failure.message if failure else "where= excludes it."
         fix = f"pass sizes with {verdict.accepts}."
         yield Diagnostic(f"{point_text(dict(point))} is not accepted: {reason}", fix)

@@ -77,8 +77,8 @@ class Summary:
         macs: of all rows; an int, a formula, or None where it is unknown.
         activation_bytes: of all rows; likewise.
         sizes: for which all this holds.
-        padded_taps: whether taps on padding count in ``macs``.
-        at: the concrete sizes asked about, if any.
+        padded_taps: whether kernel elements on padding count in ``macs``.
+        at: the concrete sizes requested, if any.
         numbers: the rows with numbers for them.
         totals: the numbers of the whole for them.
     """
@@ -172,14 +172,14 @@ class Summary:
         if self.sizes.names:
             yield f"for {self.sizes}{point}"
         beside = self.parameters - sum(row.parameters for row in self.rows)
-        unused = f", {beside:,} of them in no layer above" if beside else ""
+        unused = f", {beside:,} of them unused by the layers above" if beside else ""
         yield f"parameters: {self.parameters:,}{unused}"
         yield f"MACs: {_whole_cell(self.macs, numbers and numbers.macs)}"
         bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
         yield f"activation bytes: {bytes_}"
         taps = "counted" if self.padded_taps else "left out"
         yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
-        yield f"A MAC is one multiply-accumulate; taps on padding are {taps}."
+        yield f"A MAC is one multiply-accumulate; kernel elements on padding are {taps}."
 
 
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")

@@ -111,7 +111,7 @@ def read_program(path: Path) -> Program:
             if platform not in about["platforms"]:
                 written_for = ", ".join(about["platforms"])
                 raise ProgramError(
-                    f"{path} was compiled for {written_for}, and this is {platform}. "
+                    f"{path} was compiled for {written_for}, but this is {platform}. "
                     f"Fix: compile and save it on {platform}."
                 )
             exported = export.deserialize(bytearray(archive.read(PROGRAM)))

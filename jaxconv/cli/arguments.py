@@ -71,7 +71,7 @@ def layer_name(text: str) -> str | int:
 
 
 def check_writable(out: Path, suffixes: Sequence[str], photo: Path | None = None) -> None:
-    """Refuse a file that cannot be written, before any work is done for it.
+    """Reject a file that cannot be written, before any work is done for it.
 
     Args:
         out: the file.

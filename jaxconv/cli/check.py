@@ -48,7 +48,7 @@ class CheckCommand(Command):
             "spec",
             nargs="?",
             metavar="SPEC",
-            help='what it takes and returns, such as "b h w 3 -> b 1000"; default: its contract',
+            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000"; default: its contract',
         )
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         style = parser.add_mutually_exclusive_group()
@@ -57,7 +57,7 @@ class CheckCommand(Command):
             "--format",
             choices=STYLES,
             default="text",
-            help="how to print verdicts: for people, or as annotations of a pull request",
+            help="output format: plain text, or annotations for a pull request",
         )
 
     def run(self, options: argparse.Namespace) -> int:

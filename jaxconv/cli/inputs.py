@@ -82,7 +82,7 @@ def outline(options: argparse.Namespace) -> Model:
         options: of the command.
 
     Raises:
-        TargetError: the name leads nowhere.
+        TargetError: the name cannot be resolved.
         UsageError: weights for a model that is not of Flax NNX.
         WeightsError: the weights cannot be read, or do not fit.
     """
@@ -162,7 +162,7 @@ def preprocess(model: Model, photo: np.ndarray, options: argparse.Namespace) -> 
 
 
 def check_memory(photo: np.ndarray) -> None:
-    """Refuse a photo whose first feature maps cannot fit into this machine.
+    """Reject a photo whose first feature maps cannot fit into this machine.
 
     Args:
         photo: (h, w, 3).

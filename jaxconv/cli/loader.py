@@ -52,7 +52,7 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
         abstract: False makes models of Flax NNX with their weights.
 
     Raises:
-        TargetError: the name leads nowhere, or the user's code fails.
+        TargetError: the name cannot be resolved, or the user's code fails.
 
     Example:
         >>> resolve("vgg16(classes=10)").fc8.kernel.shape
@@ -223,7 +223,7 @@ def bound_method(owner: type, name: str, *, abstract: bool = True, fix: str = PA
     contract = contract_of(method)
     given = contract.given.get("self") if contract else None
     if inspect.isroutine(given):
-        with user_code(f"making self of {owner.__name__}.{name}"):
+        with user_code(f"creating self for {owner.__name__}.{name}"):
             return getattr(_make_model(given, abstract), name)
     members = vars(sys.modules[owner.__module__]).values()
     instance = next((value for value in (given, *members) if type(value) is owner), given)
@@ -299,7 +299,7 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature:
 def check_arguments(
     fn: Callable[..., Any], name: str, args: Sequence[Any], options: Mapping[str, Any], fix: str
 ) -> None:
-    """Refuse a call that does not fit the signature.
+    """Reject a call that does not fit the signature.
 
     Args:
         fn: what would be called.

@@ -82,7 +82,7 @@ def command_line() -> argparse.ArgumentParser:
     lines = [f"  {name:<{width}}  {model.description}" for name, model in models]
     parser = argparse.ArgumentParser(
         prog="jaxconv",
-        description="See, draw and prove convolutional networks in JAX.",
+        description="Inspect and draw convolutional networks in JAX, and prove their shapes.",
         epilog="\n".join(["registered models:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -87,7 +87,7 @@ class MapsCommand(Command):
             "--strongest",
             type=positive,
             metavar="N",
-            help="draw the N patches that excite one --channel of one --layer most; PHOTO may then "
+            help="draw the N patches that most excite one --channel of one --layer; PHOTO may then "
             "be a folder of photos",
         )
         parser.add_argument(
@@ -151,7 +151,7 @@ def layers_to_draw(pictures: SpatialMaps, options: argparse.Namespace) -> list[s
     if others and (options.layer or not fitting):
         count = pictures.sizes[others[-1]][-1]
         raise UsageError(
-            f"{others[-1]} has {count} maps, and no channel {most}. "
+            f"{others[-1]} has {count} maps, so there is no channel {most}. "
             f"Fix: pass --channel from 0 to {count - 1}."
         )
     if not fitting:
@@ -199,7 +199,7 @@ def draw_strongest(options: argparse.Namespace) -> None:
     for peak in best:
         print(f"{peak.value:10.5g} at {peak.at[0]},{peak.at[1]} in {peak.photo}")
     if len(best) < options.strongest:
-        print("There are no more: all other neurons are weaker neighbours of these, or 0.")
+        print("There are no more peaks: all other neurons are weaker neighbours of these, or 0.")
     count = {1: "one photo"}.get(len(photos), f"{len(photos)} photos")
     title = f"{layer}, channel {channel}:  what excites it most in {count}"
     save(render(peaks_figure(title, best), out), out)

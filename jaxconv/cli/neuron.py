@@ -53,7 +53,7 @@ class NeuronCommand(Command):
             "--at",
             default="",
             metavar="Y,X",
-            help="position of the neuron in the feature map; none for a dense layer",
+            help="position of the neuron in the feature map; omit for a dense layer",
         )
         parser.add_argument(
             "--channel", type=int, required=True, metavar="C", help="number of the map, from 0"

@@ -62,7 +62,7 @@ def obligation(text: str, spec: str | None) -> Obligation:
         spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract.
 
     Raises:
-        TargetError: the name leads nowhere, or its function has no contract.
+        TargetError: the name cannot be resolved, or its function has no contract.
         SpecError: the spec cannot be read.
     """
     fn = resolve(text)

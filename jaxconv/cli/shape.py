@@ -31,7 +31,11 @@ class ShapeCommand(Command):
             "--filters", type=positive, required=True, metavar="N", help="number of filters"
         )
         parser.add_argument(
-            "--kernel", type=parse_sizes, required=True, metavar="K", help="its size: 3 or 3x5"
+            "--kernel",
+            type=parse_sizes,
+            required=True,
+            metavar="K",
+            help="kernel size, such as 3 or 3x5",
         )
         parser.add_argument(
             "--padding",

@@ -30,7 +30,9 @@ class SummaryCommand(Command):
         )
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
-            "--at", metavar="SIZES", help="also print numbers for sizes such as b=1,h=224,w=224"
+            "--at",
+            metavar="SIZES",
+            help="also print the numbers for these sizes, such as b=1,h=224,w=224",
         )
         parser.add_argument(
             "--without-padding",

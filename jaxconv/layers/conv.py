@@ -206,7 +206,7 @@ def conv_shape(
         The shape of the result, in ``layout``.
 
     Raises:
-        ShapeError: shapes or options that :func:`conv` refuses.
+        ShapeError: shapes or options that :func:`conv` rejects.
 
     Example:
         >>> import jaxconv as jc

@@ -130,7 +130,7 @@ def rank_diagnostics(name: str, shape: Sequence[Any], layout: Layout) -> list[Di
     needs = f"layout {layout.name} needs {want} ({' '.join(layout.axes)})"
     wrong = f"{name} has {got} ax{'is' if got == 1 else 'es'}, but {needs}."
     fitting = [n for n in LAYOUTS if len(n) == got]
-    other = f", or pass layout= one of {', '.join(map(repr, fitting))}." if fitting else "."
+    other = f", or set layout= to one of {', '.join(map(repr, fitting))}." if fitting else "."
     if got != want - 1:
         return [Diagnostic(wrong, f"reshape {name} to {want} axes{other}")]
     hint = f"{name} may be one image without a batch axis."

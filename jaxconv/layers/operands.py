@@ -69,7 +69,7 @@ def as_arrays(**operands: Any) -> list[jax.Array]:
 
 
 def require_floats(x: jax.Array) -> None:
-    """Refuse integers, whose mean would have to be rounded, and floats of 8 bits.
+    """Reject integers, whose mean would have to be rounded, and floats of 8 bits.
 
     Args:
         x: any array.
@@ -81,7 +81,7 @@ def require_floats(x: jax.Array) -> None:
 
 
 def require_ordered(x: jax.Array) -> None:
-    """Refuse dtypes without an order or without a lowest number: booleans, floats of 8 bits.
+    """Reject dtypes without an order or without a lowest number: booleans, floats of 8 bits.
 
     Args:
         x: any array.

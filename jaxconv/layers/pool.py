@@ -166,7 +166,7 @@ def pool_shape(
         The shape of the result, in ``layout``.
 
     Raises:
-        ShapeError: a shape or options that :func:`max_pool` refuses.
+        ShapeError: a shape or options that :func:`max_pool` rejects.
 
     Example:
         >>> import jaxconv as jc

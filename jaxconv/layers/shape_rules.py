@@ -247,7 +247,7 @@ def bias_diagnostics(bias: Shape | None, count: Any) -> list[Diagnostic]:
 def _unpadded_windows(
     kernel: Shape, strides: Shape | None, dilations: Shape | None = None
 ) -> list[Window]:
-    """Windows without padding; 1 replaces an option that was refused."""
+    """Windows without padding; 1 replaces an option that was rejected."""
     ones = (1,) * len(kernel)
     return list(starmap(Window, zip(kernel, strides or ones, dilations or ones, strict=True)))
 

@@ -72,7 +72,8 @@ def register_model(
 
     def decorate(make: Factory) -> Factory:
         if name in _models:
-            raise ValueError(f"There are two models {name!r}. Fix: register one of another name.")
+            fix = "Fix: register one under another name."
+            raise ValueError(f"There are two models named {name!r}. {fix}")
         _models[name] = RegisteredModel(title, description, make, trunk or {})
         return make
 
@@ -91,7 +92,8 @@ def register_weights(model: str, name: str, *sources: WeightsSource) -> None:
         ValueError: the model has weights of this name.
     """
     if (model, name) in _published:
-        raise ValueError(f"{model} has two weights {name!r}. Fix: register all sources at once.")
+        wrong = f"{model} has two sets of weights named {name!r}."
+        raise ValueError(f"{wrong} Fix: register all sources at once.")
     _published[model, name] = sources
 
 
@@ -141,8 +143,8 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
         return read_weights(Path(weights))
     if model not in owners:
         raise WeightsError(
-            f"There are {weights} weights of {', '.join(owners)} only, not of {model}. Fix: pass "
-            f"weights= the path of a .safetensors file, such as that of timm/{model}.tv_in1k."
+            f"{weights} weights exist for {', '.join(owners)} only, not for {model}. Fix: set "
+            f"weights= to the path of a .safetensors file, such as that of timm/{model}.tv_in1k."
         )
     fitting = [source for source in sources if source.has_head or not head]
     try:

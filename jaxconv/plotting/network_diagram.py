@@ -166,7 +166,7 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
         >>> [text.text for text in network_diagram(table).texts][-2:]
         ['h//2 x w//2', 'x 3']
     """
-    nothing = "there is no layer to draw: no convolution, product, pool, reduction or join."
+    nothing = "there is no layer to draw: no convolution, product, pool, reduction or merge."
     fix = "name a function that has one; jaxconv summary lists the layers of a function."
     raise_if([] if summary.rows else [Diagnostic(nothing, fix)])
     scale = _Scale(summary)

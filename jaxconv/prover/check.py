@@ -38,7 +38,7 @@ def check(
             wherever it occurs. None are needed for a function with a :func:`contract`.
         returns: what it must return, in the structure of the result: ``"b 1000"``, with formulas
             of the names, ``_`` for any size and ``...`` for any number of axes.
-        where: the sizes asked about, such as ``"h >= 32 and w == h"``.
+        where: the sizes to consider, such as ``"h >= 32 and w == h"``.
 
     Returns:
         The verdict.
@@ -169,7 +169,8 @@ def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
     try:
         signature.bind(*args)
     except TypeError as error:
-        wrong = f"the function takes {signature}, and it is given {len(args)} arguments: {error}."
+        count = f"{len(args)} argument{'s' * (len(args) != 1)}"
+        wrong = f"the function takes {signature}, but got {count}: {error}."
         raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
 
 

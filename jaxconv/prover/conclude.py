@@ -1,4 +1,4 @@
-"""Put the verdict together: what an exploration accepts, returns and refuses, and its notes."""
+"""Put the verdict together: what an exploration accepts, returns and rejects, and its notes."""
 
 import contextlib
 import functools

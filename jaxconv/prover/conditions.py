@@ -96,7 +96,7 @@ def requirements_of_equation(
             for shape in shapes
         )
         reshape = " to ".join(map(shape_text, shapes))
-        message = f"the reshape from {reshape} does not keep the number of elements."
+        message = f"the reshape from {reshape} does not preserve the number of elements."
         holds = equal(trace, Size.of(trace, before), Size.of(trace, after))
         yield Requirement(holds, "reshape", lambda _: message)
 
@@ -147,7 +147,7 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
 
     Args:
         trace: the run whose domain is considered.
-        sizes: the sizes asked about.
+        sizes: the sizes to consider.
         jaxpr: what the run traced.
 
     Yields:

@@ -1,7 +1,7 @@
 """Confirm with numbers what formulas show, at boundary points and at sample points.
 
 Formulas are not ints: code that asks what a size is may do otherwise for numbers. So what a trace
-with formulas accepts or refuses counts only after traces with numbers did the same.
+with formulas accepts or rejects counts only after traces with numbers did the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def fails(subject: Subject, sizes: isl.Set, deferred: Sequence[DeferredEquality]
 
     Args:
         subject: the function.
-        sizes: sizes that a trace with formulas refuses.
+        sizes: sizes that a trace with formulas rejects.
         deferred: equalities that this trace answered False.
 
     Returns:

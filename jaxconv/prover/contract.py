@@ -55,7 +55,7 @@ def contract(
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
             any size, ``...`` for any number of axes. Arguments that are not arrays, such as
             ``self`` or a tree of parameters, have no spec, nor do those given.
-        where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are refused.
+        where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are rejected.
         **given: how a proof gets the arguments without a spec, by name: a value, or a function
             without arguments that makes it and is only traced, such as ``params=init`` or
             ``self=lambda: Net(rngs=nnx.Rngs(0))``.
@@ -201,15 +201,17 @@ def _bind_sizes(
     sizes: dict[str, Any] = {}
     diagnostics = []
     if len(arrays) < len(signature.inputs):
-        count = f"it is called with {len(arrays)} arrays"
+        count = f"it is called with {len(arrays)} array{'s' * (len(arrays) != 1)}"
         diagnostics.append(
-            Diagnostic(f"{count}, the contract says {len(signature.inputs)}.", FIX_CALL)
+            Diagnostic(f"{count}, but the contract says {len(signature.inputs)}.", FIX_CALL)
         )
     pairs = [*zip(arrays, signature.inputs, strict=False)]
     for array, spec in pairs:
         axes = spec.aligned(len(array.shape))
         if axes is None:
-            wrong = f"{array.name} has {len(array.shape)} axes, not those of {spec.text!r}."
+            wrong = (
+                f"{array.name} has {len(array.shape)} axes, but the contract says {spec.text!r}."
+            )
             diagnostics.append(Diagnostic(wrong, FIX_CALL))
         for axis, size in zip(axes or (), array.shape, strict=False):
             if isinstance(axis, Formula) and axis.is_name():
@@ -233,7 +235,7 @@ def _misfits(array: _ArrayArgument, spec: Spec, sizes: Mapping[str, Any]) -> Ite
     """Say where the dtype or a size of an array is not that of its spec."""
     if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
         yield Diagnostic(
-            f"{array.name} is {array.dtype}, the contract says {spec.dtype}.", FIX_CALL
+            f"{array.name} is {array.dtype}, but the contract says {spec.dtype}.", FIX_CALL
         )
     axes = spec.aligned(len(array.shape)) or ()
     for i, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
@@ -241,7 +243,7 @@ def _misfits(array: _ArrayArgument, spec: Spec, sizes: Mapping[str, Any]) -> Ite
             names = [] if axis.is_name() else axis.names()
             known = "".join(f", with {name} = {sizes[name]}" for name in names)
             formula = axis.text if axis.text == str(expected) else f"{axis.text} = {expected}"
-            wrong = f"axis {i} of {array.name} is {size}, the contract says {formula}{known}."
+            wrong = f"axis {i} of {array.name} is {size}, but the contract says {formula}{known}."
             yield Diagnostic(wrong, FIX_CALL)
 
 
@@ -271,7 +273,7 @@ class ContractViolationError(ShapeError):
     ) -> None:
         self.sizes, self.size, self.expected, self.axis = sizes, size, expected, axis
         symbolic = any(isinstance(value, Size) for value in (size, *sizes.values()))
-        formulas = f"{axis} is {size}, the contract says {expected.text}."
+        formulas = f"{axis} is {size}, but the contract says {expected.text}."
         wrong = formulas if symbolic else self.message_at({})
         super().__init__(message(function, [Diagnostic(wrong, FIX_RESULT)]))
 
@@ -302,8 +304,8 @@ def _check_result(
 
     leaves = jax.tree.leaves(result)
     if len(leaves) != len(signature.outputs):
-        counts = f"it returns {len(leaves)} arrays, the contract says {len(signature.outputs)}."
-        raise error(counts)
+        count = f"{len(leaves)} array{'s' * (len(leaves) != 1)}"
+        raise error(f"it returns {count}, but the contract says {len(signature.outputs)}.")
     for i, (leaf, spec) in enumerate(zip(leaves, signature.outputs, strict=True)):
         which = f" of result {i}" if len(leaves) > 1 else ""
         try:  # what JAX makes of a number
@@ -313,10 +315,10 @@ def _check_result(
             raise error(not_array) from None
         axes = spec.aligned(len(array.shape))
         if axes is None:
-            shapes = f"it returns shape {array.shape}{which}, the contract says {spec.text!r}."
+            shapes = f"it returns shape {array.shape}{which}, but the contract says {spec.text!r}."
             raise error(shapes)
         if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
-            dtypes = f"it returns {array.dtype}{which}, the contract says {spec.dtype}."
+            dtypes = f"it returns {array.dtype}{which}, but the contract says {spec.dtype}."
             raise error(dtypes)
         for k, (axis, size) in enumerate(zip(axes, array.shape, strict=True)):
             if isinstance(axis, Formula) and axis.value(sizes) != size:

@@ -54,7 +54,7 @@ def unmet_requirements(
         traced: what it traced.
 
     Returns:
-        The sizes of the domain that meet every requirement, and the others, each refused for the
+        The sizes of the domain that meet every requirement, and the others, each rejected for the
         first requirement that it does not meet.
 
     Raises:
@@ -86,8 +86,8 @@ def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) ->
         error: what it raised.
 
     Returns:
-        The sizes for which a map was empty before the error, refused for that, and the rest,
-        refused for the error.
+        The sizes for which a map was empty before the error, rejected for that, and the rest,
+        rejected for the error.
     """
     refusals = []
     for size, call_sites in trace.array_sizes:
@@ -176,7 +176,7 @@ def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
     )
 
 
-# What to do where an operation of JAX refuses every size, by what its message says.
+# What to do where an operation of JAX rejects every size, by what its message says.
 REMEDIES = (
     (
         r"dot_general requires contracting .* got \((.*?),?\) and \((.*?),?\)",

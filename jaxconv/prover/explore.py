@@ -50,9 +50,9 @@ class Exploration:
 
     Attributes:
         subject: the function.
-        domain: the sizes asked about.
+        domain: the sizes to consider.
         regions: sizes that are accepted.
-        refusals: sizes that are refused.
+        refusals: sizes that are rejected.
         open_regions: sizes that are not decided.
         sampled: points of the open regions that were decided by trying them.
         deferred: the equalities that the traces answered False.
@@ -72,7 +72,7 @@ class Exploration:
         return list(dict.fromkeys(text for part in self.open_regions for text in part.reasons))
 
     def run(self) -> None:
-        """Work through domains until each is accepted, refused, or open; then sample these."""
+        """Work through domains until each is accepted, rejected, or open; then sample these."""
         work, start = [self.domain], time.monotonic()
         while work:
             domain = work.pop().coalesce()
@@ -106,7 +106,7 @@ class Exploration:
         return []
 
     def _finished(self, trace: SymbolicTrace, traced: Traced) -> None:
-        """Keep the sizes for which a finished trace shows no failure; refuse the others."""
+        """Keep the sizes for which a finished trace shows no failure; reject the others."""
         try:
             accepted, refusals = unmet_requirements(self.subject, trace, traced)
         except Undecided as error:
@@ -127,7 +127,7 @@ class Exploration:
             self._leave_open(accepted, ["its formulas are not what tracing with numbers gives"])
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set]:
-        """Refuse sizes for which a trace failed; return what an equality may save."""
+        """Reject sizes for which a trace failed; return what an equality may save."""
         unknowns = unknowns_of_error(trace, error)
         conditions = [deferred.condition for deferred in relevant_equalities(trace, error)]
         if conditions:
@@ -163,7 +163,7 @@ class Exploration:
         return None
 
     def _refuse(self, trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> None:
-        """Refuse sizes for which a trace failed, as far as tracing with numbers fails, too."""
+        """Reject sizes for which a trace failed, as far as tracing with numbers fails, too."""
         for refusal in refusals_of_error(trace, sizes, error):
             if fails(self.subject, refusal.sizes):
                 self.refusals.append(refusal)

@@ -66,17 +66,19 @@ def requirements_of_result(
     if not in_order and structure != jax.tree.structure(result):
         returned = jax.tree.map(lambda _: "*", result)
         expected = jax.tree.unflatten(structure, "*" * len(specs))
-        yield _violated(trace, f"the function returns {returned}, the contract says {expected}.")
+        structures = f"the function returns {returned}, but the contract says {expected}."
+        yield _violated(trace, structures)
         return
     if len(specs) != len(arrays):
-        counts = f"the function returns {len(arrays)} arrays, the contract says {len(specs)}."
+        count = f"{len(arrays)} array{'s' * (len(arrays) != 1)}"
+        counts = f"the function returns {count}, but the contract says {len(specs)}."
         yield _violated(trace, counts)
         return
     for i, (spec, array) in enumerate(zip(specs, arrays, strict=True)):
         which = f" of result {i}" if len(specs) > 1 else ""
         if spec.dtype and dtype_of(spec) != array.dtype:
-            dtypes = f"the function returns {array.dtype}{which}, the contract says {spec.dtype}."
-            yield _violated(trace, dtypes)
+            dtypes = f"the function returns {array.dtype}{which}"
+            yield _violated(trace, f"{dtypes}, but the contract says {spec.dtype}.")
         yield from _requirements_of_shape(trace, spec, array.shape, which)
 
 
@@ -91,8 +93,8 @@ def _requirements_of_shape(
 ) -> Iterator[Requirement]:
     axes = spec.aligned(len(shape))
     if axes is None:
-        returned = f"the function returns shape {shape_text(shape)}{which}, "
-        yield _violated(trace, f"{returned}the contract says {len(spec.axes)} axes.")
+        returned = f"the function returns shape {shape_text(shape)}{which}"
+        yield _violated(trace, f"{returned}, but the contract says {len(spec.axes)} axes.")
         return
     sizes = sizes_of(trace)
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):

@@ -44,7 +44,7 @@ class Verdict:
     """What :func:`check` found.
 
     Attributes:
-        status: "proven": all sizes asked about are accepted, and return what the contract says;
+        status: "proven": all requested sizes are accepted, and return what the contract says;
             "refuted": some are not; "tested": some sizes could only be tried, not proven.
         accepts: exactly the sizes accepted; of those only tried, the ones that worked.
         outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
@@ -66,7 +66,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether every size asked about is proven to be accepted."""
+        """Whether every requested size is proven to be accepted."""
         return self.status == "proven"
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Cases:
-    """What a function returns where no one formula covers all sizes.
+    """What a function returns where no single formula covers all sizes.
 
     Attributes:
         cases: sizes, and the shapes returned for them.

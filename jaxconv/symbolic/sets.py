@@ -319,7 +319,7 @@ def _join_conditions(conditions: list[tuple[str, str]], joint: str) -> str:
         several = len(names_by_condition) > 1
         text = f"({condition})" if " or " in condition and several else condition
         if joint == ", " and len(names) > 1:
-            text = re.sub("( a)?( no)? multiple", r"\2 multiples", text)
+            text = text.replace("a multiple", "multiples")
         texts.append(text.replace("{}", (" and " if joint == ", " else joint).join(names)))
     return joint.join(texts)
 
@@ -358,7 +358,7 @@ def _name_conditions(points: isl.Set, name: str, within: isl.Set) -> list[str]:
             text = "{} odd" if (step, rest) == (2, 1) else f"{{}} % {step} = {rest}"
             return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
         if (residue := _residue(area.subtract(points), area, name)) and residue[1] == 0:
-            return [*bound, f"{{}} no multiple of {residue[0]}"]
+            return [*bound, f"{{}} not a multiple of {residue[0]}"]
     if residues := _residues(points, hull, name):
         step, rests = residues
         return [*convex, f"{{}} % {step} in {tuple(rests)}"]

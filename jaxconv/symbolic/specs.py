@@ -248,7 +248,7 @@ def violation_text(
     counted = f"{returned} {noun}{'s' * (returned != 1)}" if noun else f"{returned} on {axis}"
     general = f" ({axis} is {formula}, not {expected.text})" if formula != str(returned) else ""
     value = expected.value(sizes)
-    return f"for {example} the function returns {counted}, the contract says {value}{general}."
+    return f"for {example} the function returns {counted}, but the contract says {value}{general}."
 
 
 def parse_formula(whole: str, text: str, column: int = 0) -> Formula:
@@ -342,7 +342,7 @@ FUNCTIONS = ("min", "max")
 
 
 def _allow(tree: ast.expr, whole: str, column: int) -> None:
-    """Refuse everything but names, ints, the operators above, min and max."""
+    """Reject everything but names, ints, the operators above, min and max."""
     match tree:
         case ast.Name():
             return None

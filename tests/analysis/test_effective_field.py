@@ -61,7 +61,7 @@ def test_the_picture_shows_the_box_around_what_counts():
     [
         (("b h w 2", {"layer": 3}), "effective_receptive_field: the image is h x w, but must have"),
         (("1 12 14 2", {"layer": 3, "at": (9, 0)}), "9, 0 is not a position in "),
-        (("1 12 14 2", {"layer": "last"}), "layer is 'last', which is not known."),
+        (("1 12 14 2", {"layer": "last"}), "layer is 'last', which is not valid."),
     ],
 )
 def test_what_is_wrong_is_said(given, want):

@@ -112,8 +112,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones_nearest_first(model):
     with pytest.raises(jc.ShapeError) as error:
         jc.feature_maps(model, ["conv21"])(noise(1, 8, 8, 3))
     assert str(error.value) == (
-        "feature_maps: layers is 'conv21', which is not known.\n"
-        "  Fix: pass layers= one of 'conv2_1', 'conv1_1', 'conv1_2', 'pool1', 'pool2'."
+        "feature_maps: layers is 'conv21', which is not valid.\n"
+        "  Fix: set layers= to one of 'conv2_1', 'conv1_1', 'conv1_2', 'pool1', 'pool2'."
     )
 
 
@@ -183,7 +183,7 @@ def test_a_name_without_one_value_is_refused(kind):
     with pytest.raises(jc.ShapeError) as error:
         jc.feature_maps(outside, ["inside"])(1.0)
     assert str(error.value) == (
-        "feature_maps: 'inside' is inside a while loop or a branch, where it has no one value.\n"
+        "feature_maps: 'inside' is inside a while loop or a branch, where it has no single value.\n"
         "  Fix: return it from there, and name it outside."
     )
     same(jc.feature_maps(outside)(2.0), {"outside": functions[kind](2.0)})

@@ -427,8 +427,8 @@ X = noise(1, 6, 7, 2)
 GOOD = {"layer": "conv", "at": (2, 3), "channel": 1}
 BAD = {
     "an unknown layer": (small, {"layer": "heads"}, (
-        "neuron: layer is 'heads', which is not known.\n"
-        "  Fix: pass layer= one of 'head', 'conv', 'join', 'test_neuron.py:LINE', "
+        "neuron: layer is 'heads', which is not valid.\n"
+        "  Fix: set layer= to one of 'head', 'conv', 'join', 'test_neuron.py:LINE', "
         "'test_neuron.py:LINE'."
     )),
     "no layer": (small, {"layer": 9}, (
@@ -457,7 +457,7 @@ BAD = {
     )),
     "a join": (small, {"layer": "join"}, (
         "neuron: join is a join, and has no neurons with a patch of their own.\n"
-        "  Fix: pass layer= one of 'conv', 'head', 'test_neuron.py:LINE'."
+        "  Fix: set layer= to one of 'conv', 'head', 'test_neuron.py:LINE'."
     )),
     "no neurons": (lambda x: jnp.tanh(x).sum(), {}, (
         "neuron: the function has no convolution, product or pool, and so no neurons.\n"
@@ -468,7 +468,7 @@ BAD = {
         "  Fix: pass a network that has one."
     )),
     "a scan": (scanned, {"layer": "step"}, (
-        "neuron: step is inside a scan, where its neurons have no one value.\n"
+        "neuron: step is inside a scan, where its neurons have no single value.\n"
         "  Fix: pass the body as a function of its own."
     )),
 }  # fmt: skip

@@ -317,7 +317,7 @@ def plain(x, kernel):
 WRONG = {
     "an unknown layer": (
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer="mp"),
-        "receptive_field: layer is 'mp', which is not known.\n  Fix: pass layer= one of 'map'.",
+        "receptive_field: layer is 'mp', which is not valid.\n  Fix: set layer= to one of 'map'.",
     ),
     "a number of no layer": (
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer=9),

@@ -74,7 +74,7 @@ def test_the_trunk_of_vgg16_is_text_that_fits():
     assert len({line.index("(b, ") for line in lines[2:20]}) == 1
     assert max(map(len, lines[:21])) <= 121
     assert "\x1b" not in text
-    assert lines[-1] == "A MAC is one multiply-accumulate; taps on padding are counted."
+    assert lines[-1] == "A MAC is one multiply-accumulate; kernel elements on padding are counted."
 
 
 def test_rich_shows_the_same_cells():
@@ -528,7 +528,7 @@ def test_names_come_from_the_parameters_where_no_layer_has_one():
     assert [first.name, second.name, head.name] == ["stages.0", "stages.1", "head"]
     assert mean.name.startswith("test_summary.py:")
     assert table.parameters == 73 + 145 + 12 + 50
-    assert "parameters: 280, 50 of them in no layer above" in str(table)
+    assert "parameters: 280, 50 of them unused by the layers above" in str(table)
 
 
 def test_bytes_are_those_of_the_type_after_the_activation():
@@ -622,17 +622,17 @@ BAD = {
     ),
     "a size excluded": (
         lambda: jc.summary(vgg(None), "b h w 3", where="h >= 64, w >= 32", at=AT | {"h": 32}),
-        "summary: b = 1, h = 32, w = 224 is not accepted: where= leaves it out.\n"
+        "summary: b = 1, h = 32, w = 224 is not accepted: where= excludes it.\n"
         "  Fix: pass sizes with h >= 64, w >= 32.",
     ),
     "other names": (
         lambda: jc.summary(vgg(None), "b h w 3", at={"h": 64}),
-        "summary: at= is {'h': 64}, but must have b, h, w, each a whole number from 1 up.\n"
+        "summary: at= is {'h': 64}, but must have b, h, w, each a whole number of at least 1.\n"
         "  Fix: pass at={\"b\": 224, \"h\": 224, \"w\": 224}.",
     ),
     "a size of 0": (
         lambda: jc.summary(jc.max_pool, "b 8 8 3", at={"b": 0}),
-        "summary: at= is {'b': 0}, but must have b, each a whole number from 1 up.\n"
+        "summary: at= is {'b': 0}, but must have b, each a whole number of at least 1.\n"
         "  Fix: pass at={\"b\": 224}.",
     ),
 }  # fmt: skip

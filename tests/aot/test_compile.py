@@ -237,7 +237,7 @@ def test_what_is_no_program_is_a_sentence(tmp_path):
 def test_a_program_of_another_platform_is_refused(tmp_path, monkeypatch):
     jc.compile(relu_conv, X).save(tmp_path / "net.jaxconv")
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    with pytest.raises(ProgramError, match=r"compiled for cpu, and this is tpu. Fix: compile"):
+    with pytest.raises(ProgramError, match=r"compiled for cpu, but this is tpu. Fix: compile"):
         jc.Inference.load(tmp_path / "net.jaxconv")
 
 

@@ -67,7 +67,7 @@ DAMAGED = {
     "another version": ({storage.ABOUT: about(format=0)}, "was written by another version. Fix"),
     "another platform": (
         {storage.ABOUT: about(platforms=["cuda", "tpu"])},
-        "was compiled for cuda, tpu, and this is cpu. Fix: compile and save it on cpu.",
+        "was compiled for cuda, tpu, but this is cpu. Fix: compile and save it on cpu.",
     ),
     "no table": ({storage.ABOUT: lambda _: b"[]"}, "cannot be read as a program"),
     "no text": ({storage.ABOUT: lambda _: b"\xff\xfe\xfa"}, "cannot be read as a program"),

@@ -60,8 +60,8 @@ def test_every_command_has_help_for_every_argument(command):
 
 MESSAGES = [
     (
-        "neuron: layer is 'a'.\n  Fix: pass layer= one of b.",
-        "layer is 'a'.\n  Fix: pass --layer one of b.",
+        "neuron: layer is 'a'.\n  Fix: set layer= to one of b.",
+        "layer is 'a'.\n  Fix: set --layer to one of b.",
     ),
     ("where= names h, but at= is 3.", "--where names h, but --at is 3."),
     ("padded_taps= is 3, stride= is 2.", "--padded-taps is 3, stride= is 2."),

@@ -91,7 +91,7 @@ BAD = [
     (["nets_to_draw.py:plane"], "nets_to_draw has no plane.\n  Fix: write plain."),
     (["nets_to_draw.py:plain", "b h w 4"], "draw: no size is accepted. nets_to_draw.py:6: conv"),
     (["nets_to_draw.py:plain", "b h ? 3"], "The spec cannot be read: this is not a formula."),
-    (["nets_to_draw.py:two"], "draw: the function takes (x, y), and it is given 1"),
+    (["nets_to_draw.py:two"], "draw: the function takes (x, y), but got 1"),
     (["nets_to_draw.py:plain", "--at", "h"], "--at h cannot be read. Fix: write it as b=1,h=224"),
     (["nets_to_draw.py:plain", "--at", "h=5"], "--at is {'h': 5}, but must have b, h, w"),
     (["nets_to_draw.py:plain", "--where", "h < 2"], "draw: no size is accepted."),

@@ -106,7 +106,7 @@ def test_open_opens_the_page(folder, monkeypatch, capsys, there):
 
 
 BAD = {
-    "a layer": (["--layer", "stam"], "layers is 'stam', which is not known."),
+    "a layer": (["--layer", "stam"], "layers is 'stam', which is not valid."),
     "a number": (["--layer", "7"], "layers is 7, which is not a layer."),
     "a format": (
         ["-o", "page.png"],

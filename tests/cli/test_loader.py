@@ -143,7 +143,7 @@ BAD = {
         "--where names h, but the sizes are b.\n  Fix: use their names."
     ),
     "'vgg16(head=3)' 'b h w 3'": (
-        "VGG: head is 3, which is not known.\n  Fix: pass head= one of 'dense', 'conv' or None."
+        "VGG: head is 3, which is not valid.\n  Fix: set head= to one of 'dense', 'conv' or None."
     ),
     "needy": (
         "Needy(width): missing a required argument: 'width'.\n"

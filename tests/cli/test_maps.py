@@ -224,7 +224,7 @@ BAD_MAPS = {
     "a single pixel": (one_pixel, "x has 1x1 pixels, but 5 pools need 32x32"),
     "an unknown layer": (
         lambda *_: ["photo.jpg", "--layer", "conv3_9"],
-        "layer is 'conv3_9', which is not known.\n  Fix: pass --layer one of 'conv3_3', 'conv1_1'",
+        "layer is 'conv3_9', which is not valid.\n  Fix: set --layer to one of 'conv3_3', ",
     ),
     "a folder that is not there": (
         lambda *_: ["photo.jpg", "--out", "no/where.png"],
@@ -281,9 +281,9 @@ BAD = {
     "no filters": (["--model", "lookednets:head", "--filters"],
         "the model has no convolution over images."),
     "a channel of maps": (["--layer", "conv1_1", "--channel", "64"],
-        "conv1_1 has 64 maps, and no channel 64. Fix: pass --channel from 0 to 63."),
+        "conv1_1 has 64 maps, so there is no channel 64. Fix: pass --channel from 0 to 63."),
     "a channel of none": (["--channel", "512"],
-        "conv5_3 has 512 maps, and no channel 512."),
+        "conv5_3 has 512 maps, so there is no channel 512."),
     "a negative channel": (["--channel", "-1"],
         "argument --channel: '-1' is not a whole number from 0"),
     "no one channel": (["--strongest", "3", "--layer", "conv1_1"],

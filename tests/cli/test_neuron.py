@@ -59,7 +59,7 @@ BAD = {
         "jaxconv neuron: at is (75, 0), but conv1_1 has a map of 75 x 64.\n"
         "  Fix: pass y from 0 to 74 and x from 0 to 63."),
     "a layer": (["--layer", "conv9_1", "--at", "3,4", "--channel", "1"],
-        "jaxconv neuron: layer is 'conv9_1', which is not known.\n  Fix: pass --layer one of "),
+        "jaxconv neuron: layer is 'conv9_1', which is not valid.\n  Fix: set --layer to one of "),
     "a channel": (["--layer", "conv1_1", "--at", "3,4", "--channel", "64"],
         "jaxconv neuron: channel is 64, but conv1_1 has 64 channels.\n"
         "  Fix: pass --channel from 0 to 63."),

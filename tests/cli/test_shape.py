@@ -47,11 +47,11 @@ BAD_SHAPES = [
     ("12", "--kernel 3 --filters 1", "12 is not an image. Fix: write it as 128x128x3."),
     ("128xAx3", "--kernel 3 --filters 1", "image: 'A' is not a whole number from 1 to 999999999."),
     ("5x5x3", "--kernel 7 --filters 1 --padding VALID", "the feature map would be empty along h"),
-    ("5x5x3", "--kernel 3 --filters 1 --padding same", "padding is 'same', which is not known."),
+    ("5x5x3", "--kernel 3 --filters 1 --padding same", "padding is 'same', which is not valid."),
     ("5x5x3", "--kernel 3 --filters 4 --groups 2", "2 does not divide 3."),
     ("5x5x3", "--kernel 0 --filters 4", "'0' is not a whole number from 1 to 999999999"),
     ("5x5x3", "--kernel 3 --filters -4", "'-4' is not a whole number from 1 to 999999999"),
-    ("5x5x3", "--kernel 3 --filters 4 --padding=--5", "padding is '--5', which is not known."),
+    ("5x5x3", "--kernel 3 --filters 4 --padding=--5", "padding is '--5', which is not valid."),
     ("9" * 5000 + "x5x3", "--kernel 3 --filters 4", "is not a whole number from 1 to 999999999"),
     ("5x5x3", "--kernel 3 --filters 4 --padding -1", "padding is -1, but must not be negative."),
 ]

@@ -14,7 +14,7 @@ def test_summary_prints_a_table_of_formulas_and_numbers(capsys):
     assert "1728*b*h*w = 86,704,128" in out
     assert "\x1b" not in out
     assert "parameters: 138,357,544\n" in out
-    assert out.endswith("taps on padding are counted.\n")
+    assert out.endswith("kernel elements on padding are counted.\n")
 
 
 def test_summary_prints_data(capsys):

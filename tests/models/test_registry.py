@@ -103,10 +103,10 @@ def test_models_are_registered_with_a_title():
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="two models 'vgg16'"):
         registry.register_model("vgg16", title="", description="")(jc.vgg16)
-    with pytest.raises(ValueError, match="vgg16 has two weights 'imagenet'"):
+    with pytest.raises(ValueError, match="vgg16 has two sets of weights named 'imagenet'"):
         registry.register_weights("vgg16", "imagenet")
 
 
 def test_only_vgg16_is_published():
-    with pytest.raises(WeightsError, match="imagenet weights of vgg16 only, not of vgg11"):
+    with pytest.raises(WeightsError, match="imagenet weights exist for vgg16 only, not for vgg11"):
         jc.vgg11(weights="imagenet")

@@ -293,7 +293,7 @@ def test_arguments_that_a_function_does_not_take_are_refused():
     with pytest.raises(jc.ShapeError) as error:
         jc.check(lambda x, y: x, "b h")
     assert str(error.value) == (
-        "check: the function takes (x, y), and it is given 1 arguments: missing a required "
+        "check: the function takes (x, y), but got 1 argument: missing a required "
         "argument: 'y'.\n  Fix: pass a spec, such as \"b h w 3\", or a value for each."
     )
     with pytest.raises(jc.ShapeError, match=r"Nnx is a class.\n  Fix: make a model first"):

@@ -39,26 +39,26 @@ def test_a_contract_that_is_kept_changes_nothing():
 REFUSED = {
     "a number": (
         lambda: wrong(random(1, 4, 4, 5)),
-        "wrong: axis 3 of x is 5, the contract says 3.\n"
+        "wrong: axis 3 of x is 5, but the contract says 3.\n"
         "  x  (1, 4, 4, 5)  the contract says b h w 3:float32\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
     "a name bound before": (
         lambda: valid(random(1, 7, 5, 3), random(3, 2, 3, 4)),
-        "valid: axis 1 of kernel is 2, the contract says k = 3.\n"
+        "valid: axis 1 of kernel is 2, but the contract says k = 3.\n"
         "  x       (1, 7, 5, 3)  the contract says b h w c\n"
         "  kernel  (3, 2, 3, 4)  the contract says k k c d\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
     "the rank": (
         lambda: wrong(random(4, 4, 3)),
-        "wrong: x has 3 axes, not those of 'b h w 3:float32'.\n"
+        "wrong: x has 3 axes, but the contract says 'b h w 3:float32'.\n"
         "  x  (4, 4, 3)  the contract says b h w 3:float32\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
     "the dtype": (
         lambda: wrong(random(1, 4, 4, 3, dtype=jnp.bfloat16)),
-        "wrong: x is bfloat16, the contract says float32.\n"
+        "wrong: x is bfloat16, but the contract says float32.\n"
         "  x  (1, 4, 4, 3)  the contract says b h w 3:float32\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
@@ -71,27 +71,27 @@ REFUSED = {
     ),
     "too few": (
         lambda: wrong("no array"),
-        "wrong: it is called with 0 arrays, the contract says 1.\n"
+        "wrong: it is called with 0 arrays, but the contract says 1.\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
     "a promise": (
         lambda: wrong(random(1, 33, 4, 3)),
-        "wrong: for h = 33 the function returns 16 rows, the contract says 17.\n"
+        "wrong: for h = 33 the function returns 16 rows, but the contract says 17.\n"
         "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the rank promised": (
         lambda: jc.contract("b h -> b")(lambda x: x)(random(2, 3)),
-        "<lambda>: it returns shape (2, 3), the contract says 'b'.\n"
+        "<lambda>: it returns shape (2, 3), but the contract says 'b'.\n"
         "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the count promised": (
         lambda: jc.contract("b h -> b, h")(lambda x: x)(random(2, 3)),
-        "<lambda>: it returns 1 arrays, the contract says 2.\n"
+        "<lambda>: it returns 1 array, but the contract says 2.\n"
         "  Fix: fix the function, or change the contract to what it returns.",
     ),
     "the dtype promised": (
         lambda: jc.contract("b h -> b h:int32")(lambda x: x)(random(2, 3)),
-        "<lambda>: it returns float32, the contract says int32.\n"
+        "<lambda>: it returns float32, but the contract says int32.\n"
         "  Fix: fix the function, or change the contract to what it returns.",
     ),
 }
@@ -134,7 +134,7 @@ def test_a_proof_finds_the_smallest_counterexample():
     (failure,) = (f for f in verdict.failures if "returns" in f.message)
     assert failure.smallest == {"b": 1, "h": 33, "w": 2}
     assert failure.message.startswith(
-        "for h = 33 the function returns 16 rows, the contract says 17 ("
+        "for h = 33 the function returns 16 rows, but the contract says 17 ("
     )
     assert failure.where.startswith("test_contract.py:")
     assert jc.check(valid).ok
@@ -206,5 +206,5 @@ def test_a_proof_needs_every_argument():
     with pytest.raises(jc.SpecError, match="needs params, x, and its contract has 1 spec"):
         jc.check(lacking)
     # What changes the shapes of a function does not have its contract.
-    with pytest.raises(jc.ShapeError, match="it is given 0 arguments"):
+    with pytest.raises(jc.ShapeError, match="but got 0 arguments"):
         jc.check(jax.vmap(valid))

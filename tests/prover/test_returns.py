@@ -13,14 +13,14 @@ def test_promises():
     wrong = jc.check(pooled, "b h w 8", returns="b h//2 _ 8")
     (failure,) = wrong.failures
     assert failure.message == (
-        "for h = 1 the function returns 1 row, the contract says 0 "
+        "for h = 1 the function returns 1 row, but the contract says 0 "
         "(axis 1 is (h + 1)//2, not h//2)."
     )
     assert failure.smallest == {"b": 1, "h": 1, "w": 1}
     assert wrong.accepts == jc.SizeSet.parse("b h w", "h mod 2 = 0")
     axes = jc.check(pooled, "b h w 8", returns="b h w")
     assert axes.failures[0].message == (
-        "the function returns shape (b, (h + 1)//2, (w + 1)//2, 8), the contract says 3 axes."
+        "the function returns shape (b, (h + 1)//2, (w + 1)//2, 8), but the contract says 3 axes."
     )
     two = jc.check(lambda x, y: (x, {"y": y}), "b h", "b k", returns=("b h", {"y": "b k"}))
     assert two.ok

@@ -29,11 +29,11 @@ SETS = {
         "h mod 4 = 0 and h >= 8 and w mod 4 = 0",
         "h >= 8, h and w multiples of 4",
     ),
-    "no multiples": ("h mod 4 > 0 or w mod 4 > 0", "h or w no multiple of 4"),
-    "no multiples at all": ("h mod 4 > 0 and w mod 4 > 0", "h and w no multiples of 4"),
+    "no multiples": ("h mod 4 > 0 or w mod 4 > 0", "h or w not a multiple of 4"),
+    "no multiples at all": ("h mod 4 > 0 and w mod 4 > 0", "h and w not multiples of 4"),
     "not both": (
         "h >= 4 and w >= 3 and (h mod 4 > 0 or w mod 3 > 0)",
-        "h >= 4, w >= 3, and h no multiple of 4 or w no multiple of 3",
+        "h >= 4, w >= 3, and h not a multiple of 4 or w not a multiple of 3",
     ),
     "a range of multiples, or odd": (
         "h >= 4 and h mod 2 = 0 or w mod 2 = 1",

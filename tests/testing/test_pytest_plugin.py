@@ -126,8 +126,8 @@ def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):
     assert failures(done.stdout) == (
         f"{' contract of broken ':_^80}\n"
         "refuted: accepts h a multiple of 2, returns (b, h//2)\n"
-        "  fails at nets.py:12: for h = 1 the function returns 1 row, the contract says 0 (axis 1 "
-        "is (h + 1)//2, not h//2).\n"
+        "  fails at nets.py:12: for h = 1 the function returns 1 row, but the contract says 0 (axis "
+        "1 is (h + 1)//2, not h//2).\n"
         "    for h odd; first for b = 1, h = 1\n"
         "    Fix: fix the function, or change the contract to what it returns.\n"
     )
@@ -204,7 +204,7 @@ def test_the_fixture_proves_or_prints_the_verdict(project):
     assert refuted == (
         f"{' test_refuted ':_^80}\n"
         "refuted: accepts c = 1, returns (b, c*h*w)\n"
-        "  fails: for h = 1, w = 1, c = 2 the function returns 2 rows, the contract says 1 "
+        "  fails: for h = 1, w = 1, c = 2 the function returns 2 rows, but the contract says 1 "
         "(axis 1 is c*h*w, not h*w).\n"
         "    for c >= 2; first for b = 1, h = 1, w = 1, c = 2\n"
         "    Fix: write c*h*w there in the contract, or fix the function.\n"
@@ -259,13 +259,13 @@ SLIPS = [
         "classifier.py",
         ("(32, 64, (3, 3), strides=2,", "(32, 64, (3, 3),"),
         '@jc.contract("b h w 3 -> b (h+7)//8',
-        "for w = 5 the function returns 2 columns, the contract says 1 (axis 2 is (w + 3)//4, not",
+        "for w = 5 the function returns 2 columns, but the contract says 1 (axis 2 is (w + 3)//4, ",
     ),
     (
         "unet.py",
         ("join(bottom, down2)", "join(bottom, down1)"),
         "join(bottom, down1)",
-        "join: axis 1 of large is h, the contract says 2*h",
+        "join: axis 1 of large is h, but the contract says 2*h",
     ),
 ]
 

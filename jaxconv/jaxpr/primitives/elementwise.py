@@ -17,7 +17,7 @@ def _multiplied(context: EquationContext) -> Field:
 
 
 ELEMENTWISE = PrimitiveRecord(receptive_field=EquationContext.elementwise)
-# What biases, normalisations and activations are made of. The result still is the feature map of
+# What biases, normalisations and activations are made of. The result is still the feature map of
 # the layer before it.
 IN_PLACE = replace(
     ELEMENTWISE, index_map=lambda index, _: index, keeps_positions=True, keeps_feature_map=True

@@ -57,7 +57,7 @@ class PrimitiveRecord:
         output_axes: the same of the result.
         keeps_positions: each number depends on those at its own position alone, so that a compiled
             function may compute it for a few images at a time.
-        keeps_feature_map: the result still is the feature map of the layer before, as after a bias
+        keeps_feature_map: the result is still the feature map of the layer before, as after a bias
             or an activation. Counts only with an index map.
         only_moves: it moves, casts or names numbers, and does not change them.
         names_value: it gives the value the name in its parameter ``name``.

@@ -186,13 +186,13 @@ def test_no_process_is_left(blow):
 
 
 BAD = {
-    "--peers torhc": "is 'torhc', which is not known.\n  Fix: pass --peers= one of 'torch', ",
-    "--peers jax,": "--peers is '', which is not known.",
-    "--workloads vgg16_b8": "'vgg16_b8', which is not known.\n  Fix: pass --workloads= one of "
+    "--peers torhc": "is 'torhc', which is not valid.\n  Fix: set --peers= to one of 'torch', ",
+    "--peers jax,": "--peers is '', which is not valid.",
+    "--workloads vgg16_b8": "'vgg16_b8', which is not valid.\n  Fix: set --workloads= to one of "
     "'vgg16-b8', ",
     "--workloads train-32 --peers onnxruntime": "train-32 is training, which none of these "
     "libraries can run.\n  Fix: pass one of --peers=jaxconv, jax, ",
-    "--cores 0,4096": "--cores is '4096', which is not known.",
+    "--cores 0,4096": "--cores is '4096', which is not valid.",
     "--rounds 0": "'0' is not a whole number from 1 to 999999999",
     "--out bench.txt": "bench.txt has an unknown format. Fix: choose a name that ends in .json.",
     "--chart no/such.png": "no/such.png cannot be written: No such file or directory.",
