@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description="Measure what contracts cost.")
     parser.add_argument("--rounds", type=int, default=40, help="steps of each; default: 40")
-    parser.add_argument("--batch", type=int, default=32, help="pictures a step; default: 32")
+    parser.add_argument("--batch", type=int, default=32, help="pictures per step; default: 32")
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     options = parser.parse_args(arguments)
     result = measure(options.rounds, options.batch)

@@ -3,8 +3,8 @@
 
 Two kinds of names are kept here. *Internals* are functions and classes of ``jax.extend``,
 ``jax.core`` and ``jax.interpreters``, which may move between versions. *Callers* are functions of
-JAX that a symbolic size recognises in the stack when it is asked something: the answer depends on
-who asks.
+JAX that a symbolic size recognises in the stack when it is compared or converted: the result
+depends on the caller.
 
 ``import jaxconv`` never fails for a name that is gone: a missing internal is replaced by a
 placeholder, layers and models compute with ``jax.lax`` alone, and everything that reads a trace
@@ -56,18 +56,18 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "register_lowering": "jax.interpreters.mlir",
     "dce_jaxpr": "jax.interpreters.partial_eval",
 }
-# Functions of JAX that ask for a size as a number, and are content if it is not one.
+# Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
 
-missing: dict[str, str] = {}  # internals that this JAX does not have, and as what they were sought
+missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were looked up
 
 
 class _Placeholder(type):
-    """The type of what stands in for a missing internal: a class without instances."""
+    """The type of the placeholder for a missing internal: a class without instances."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - no call can succeed
         raise UnsupportedJaxError(_message())
@@ -165,7 +165,7 @@ def _message() -> str:
 
 
 def _differences() -> Iterator[str]:
-    """What is not as expected: internals that are missing, attributes, and callers."""
+    """The unexpected: missing internals, missing attributes, and renamed callers."""
     if missing:
         yield from (f"{sought} is missing" for sought in missing.values())
         return  # what follows needs them

@@ -1,6 +1,6 @@
 """ShapeError, and the messages that it carries.
 
-Inner code raises :class:`ValidationError` with diagnostics; the public function, marked with
+Internal code raises :class:`ValidationError` with diagnostics; the public function, marked with
 :func:`public_api`, adds its own name and raises :class:`ShapeError` with the whole message.
 """
 
@@ -15,7 +15,7 @@ Returned = TypeVar("Returned")
 
 
 class ShapeError(ValueError):
-    """Shapes, types or options of a call do not fit; the message says which, where and the fix."""
+    """Shapes, types or options of a call do not fit; the message says which, where, and the fix."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class OperandShape:
-    """An array as a message shows it.
+    """An array, as it appears in a message.
 
     Attributes:
         name: of the argument.
@@ -49,7 +49,7 @@ class OperandShape:
 
 
 class ValidationError(Exception):
-    """Diagnostics of inner code, on their way to the public function that was called."""
+    """Diagnostics raised by internal code, for the public function to report."""
 
     def __init__(
         self, diagnostics: Iterable[Diagnostic], operands: Iterable[OperandShape] = ()

@@ -1,4 +1,4 @@
-"""Whose line it was: the user's source line and layer behind an error, an equation or a size."""
+"""Source locations: the user's line and layer that led to an error, an equation or a size."""
 
 import ast
 import functools
@@ -45,7 +45,7 @@ TYPE_CHECKERS = ("<", folder_of("jaxtyping"), folder_of("beartype"))
 
 
 def frame_outside(path: str) -> FrameType:
-    """Find the innermost frame outside some code: who called it.
+    """Find the innermost frame outside some code, which is its caller.
 
     Args:
         path: of a folder, with a separator at the end, or of a file.
@@ -81,7 +81,7 @@ def is_inside_library(file: str) -> bool:
 
 @dataclass(frozen=True)
 class Origin:
-    """The user's code behind something.
+    """A location in the user's code.
 
     Attributes:
         path: of the file; empty where none is known.
@@ -156,7 +156,7 @@ def _frames_of_error(error: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 
 def origin_of_error(error: BaseException) -> Origin:
-    """Find the user's line behind an error.
+    """Find the user's line that led to an error.
 
     Args:
         error: an error that was raised.
@@ -197,7 +197,7 @@ TRANSFORMATION_MARKS = (
 
 
 def origin_of_equation(eqn: Any) -> Origin:
-    """Find the user's line behind an equation.
+    """Find the user's line that led to an equation.
 
     Args:
         eqn: an equation of a jaxpr.

@@ -88,13 +88,13 @@ def test_a_page_that_is_right_has_no_problems_and_writing_keeps_it(page):
 
 
 @pytest.mark.parametrize(("change", "said"), WRONG.values(), ids=WRONG)
-def test_a_page_that_is_wrong_is_told(page, change, said):
+def test_a_wrong_page_is_reported(page, change, said):
     page.path.write_text(PAGE.replace(*change))
     assert page.text != PAGE
     assert said in "\n".join(page.problems())
 
 
-def test_writing_mends_what_is_printed(page):
+def test_writing_fixes_the_printed_output(page):
     page.path.write_text(PAGE.replace("42\n", "41\n"))
     page.write()
     assert page.text == PAGE

@@ -13,8 +13,8 @@ from jaxconv.symbolic.specs import Spec
 def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
     """Say for each array among the arguments of a function what it is.
 
-    Without any spec the last argument with an array of some axes is the input; beside an NNX module
-    all are.
+    Without any spec, the last argument with an array of at least one axis is the input; for an NNX
+    module all arguments are inputs.
 
     Args:
         template: the arguments, with specs as leaves.

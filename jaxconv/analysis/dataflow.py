@@ -30,7 +30,7 @@ class Value:
     """What a value in a trace comes from.
 
     Attributes:
-        producers: one, or several behind branches; none for numbers that nothing is learnt from.
+        producers: one, or several after a conditional; empty for numbers that cannot be learnt.
         partial: whether it is one slice of theirs, or a stack of many.
     """
 
@@ -137,7 +137,7 @@ class _Reader(Interpreter[Value]):
     def loop(
         self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Value], scope: Scope
     ) -> Sequence[Value]:
-        """Run the loop once: what feeds its body is what feeds the first iteration."""
+        """Run the loop once: the inputs of its body are those of the first iteration."""
         values, inner = self.sliced_inputs(eqn, flow, inputs), scope.inside(eqn)
         if flow.condition:
             self.enter(flow.condition, values, inner)

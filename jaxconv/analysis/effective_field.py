@@ -1,4 +1,4 @@
-"""The effective receptive field: which pixels a neuron heeds, and how much."""
+"""The effective receptive field: how much each pixel contributes to a neuron."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,13 +51,13 @@ def effective_receptive_field(
 
     Most pixels of a receptive field hardly matter: the mean of |gradient| over random images is
     largest in the middle (Luo, Li, Urtasun and Zemel, "Understanding the effective receptive field
-    in deep convolutional neural networks", NeurIPS 2016). The neurons of all channels at one place
-    are taken together, as their sum. Images are drawn from a normal distribution.
+    in deep convolutional neural networks", NeurIPS 2016). The neurons of all channels at one
+    position are summed. Images are drawn from a normal distribution.
 
     Args:
         fn: as :func:`receptive_field` takes it.
         *args: likewise, with numbers as sizes and real arrays as parameters; the image may be a
-            spec such as ``"1 224 224 3"``, for its numbers are not used.
+            spec such as ``"1 224 224 3"``, because its values are not used.
         layer: the name or number of a layer.
         at: the neuron's position: y, x; the one in the middle by default.
         inputs: how many random images.

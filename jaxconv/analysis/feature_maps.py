@@ -41,9 +41,9 @@ def feature_maps(
     A feature map is the output of a layer after its activation: of a convolution, matrix product,
     pool, reduction or merge of branches, the rows of :func:`summary`, under the same names. So is
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
-    costs nothing at run time; a layer that is so named bears this name. Other layers bear that
-    of their module, their parameters, or their source line, such as ``net.py:12``. Where some maps
-    are named, a result without a name is left out unless it is asked for: logits are not a map.
+    costs nothing at run time; a layer named in this way has this name. Other layers are named after
+    their module, their parameters, or their source line, such as ``net.py:12``. If some maps are
+    named, a result without a name is left out unless it is requested: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
     loop or one branch of a ``lax.cond`` have no single value, and are left out.
@@ -51,7 +51,7 @@ def feature_maps(
     Args:
         fn: any JAX function or model; pure, that is, without dropout.
         layers: the name or number (from 1, as in :func:`summary`) of the map or maps to return,
-            or None for all. What only the others need is neither computed nor kept.
+            or None for all. Values that only the other maps need are neither computed nor kept.
 
     Returns:
         A pure function of the arguments of ``fn`` that returns a dict from name to feature map,

@@ -112,7 +112,7 @@ def addition_of_bias(steps: Sequence[PathStep]) -> PathStep | None:
     """Find the addition of a bias: the first step that does more than move or cast the number.
 
     Args:
-        steps: those of a path behind the first.
+        steps: those of a path after the first.
 
     Returns:
         The step; None where nothing is added.

@@ -1,4 +1,4 @@
-"""A traced function as a network: its layers and named values, and where they stand."""
+"""A traced function as a network: its layers and named values, and references to them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class NamedValue(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """What was read of one trace.
+    """One trace, read as a network of layers.
 
     Attributes:
         closed: the trace.

@@ -1,4 +1,4 @@
-"""Read a jaxpr as layers, and which feeds which.
+"""Read a jaxpr as a graph of layers.
 
 A layer is a convolution, a matrix product, a pool, a reduction, or a merge of branches. Whatever
 follows one and needs nothing of another, such as a bias, batch norm or an activation, belongs to

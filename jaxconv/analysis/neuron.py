@@ -1,4 +1,4 @@
-"""One neuron of any network: what it sees, its weights, their sum, and what becomes of it."""
+"""One neuron of any network: its patch, its weights, their sum, and its value in the map."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -31,18 +31,18 @@ class Neuron:
         image: of the batch.
         kind: "convolution" or "product"; of a pool what it makes of its patch, "max", "min", "sum".
         sources: the layers whose maps it sees.
-        patch: (kh, kw, c_in), float64: the numbers that its filter meets. Where it looks into
-            padding, or into the gaps of a transposed convolution, they are 0; of a pool they are
-            what never wins, -inf for a maximum. Of a product (c_in,).
-        weights: of its filter, as many as the patch; None for a pool.
+        patch: (kh, kw, c_in), float64: the numbers under its filter. On padding, or in the gaps of
+            a transposed convolution, they are 0; for a pool they are a value that cannot change the
+            result, -inf for a maximum. For a matrix product (c_in,).
+        weights: of its filter, in the shape of the patch; None for a pool.
         bias: added to the sum; 0.0 where there is none.
         pre: w.p + b, summed by NumPy in float64; None for a pool.
-        value: f(w.p + b), or f(max p): what the rest of the layer makes of that sum.
+        value: f(w.p + b), or f(max p): the rest of the layer applied to that sum.
         map_value: the number in the feature map, as the network computed it.
-        map: that map: a number for each place, (h, w) of an image.
-        box: the pixels of the image outside of which it sees none: for each axis the first, and the
-            first behind them, ((top, bottom), (left, right)); None where that is not known.
-        then: the names of what the rest of the layer does, such as ("relu",).
+        map: that map, one number per position: (h, w) for an image.
+        box: the box of image pixels that it can see, half-open along each axis:
+            ((top, bottom), (left, right)); None where that is not known.
+        then: the operations of the rest of the layer, such as ("relu",).
     """
 
     layer: str
@@ -97,28 +97,28 @@ def neuron(
 ) -> Neuron:
     """Take one neuron of a network apart, and compute it by hand.
 
-    A neuron is f(w.p + b): p the numbers that its filter meets in the map before, w the weights, b
-    the bias, f what the layer does then, such as batch norm and an activation. The sum is computed
-    by NumPy from p, w and b alone; f is the network's own, applied to that sum. The result is the
-    number in the feature map, up to rounding.
+    A neuron is f(w.p + b), where p is the patch of the map before that its filter covers, w the
+    weights, b the bias, and f the rest of the layer, such as batch norm and an activation. NumPy
+    computes the sum from p, w and b alone; f is the network's own, applied to that sum. The result
+    is the number in the feature map, up to rounding.
 
     Args:
         fn: any JAX function or model; pure, that is, without dropout.
         *args: its arguments, arrays; the last one is the images.
-        layer: a convolution, a product or a pool: its name, or its number (from 1), as in
+        layer: a convolution, a matrix product or a pool: its name, or its number (from 1), as in
             :func:`summary`.
-        at: the neuron's position in the map: (y, x) of an image, (x,) of a signal, () of a product
-            that sees all.
+        at: the neuron's position in the map: (y, x) for an image, (x,) for a signal, () for a dense
+            layer, which sees everything.
         channel: its feature map.
         image: of the batch.
-        layout: of the images, as in :func:`receptive_field`; for the box only.
+        layout: of the images, as in :func:`receptive_field`; used for the box only.
 
     Returns:
-        The neuron; ``print`` it for its sum.
+        The neuron; ``print`` shows its sum.
 
     Raises:
-        ShapeError: no such layer, or one without neurons, or inside a loop; a place, a channel or
-            an image that the map does not have.
+        ShapeError: the layer does not exist, has no neurons, or is inside a loop; or the map has no
+            such position, channel or image.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -158,7 +158,7 @@ def _by_hand(
     steps: Sequence[PathStep],
     everywhere: Index,
 ) -> dict[str, Any]:
-    """Compute a neuron by hand, and what its network makes of that and of its own sum."""
+    """Compute a neuron by hand, and apply the rest of its layer to that sum."""
     first, last = steps[0], steps[-1]
     summed = addition_of_bias(steps[1:]) or first
     operands = [ValueRef(first.ref.calls, variable) for variable in reading.operands]

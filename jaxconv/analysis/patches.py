@@ -13,7 +13,7 @@ from jaxconv.jaxpr.primitives.reduce_window import POOLINGS
 
 
 def around(calls: Iterable[JaxprEqn]) -> str:
-    """Say what keeps a value inside some calls from having one value.
+    """Name the loop or branch because of which a variable has no single value.
 
     Args:
         calls: the equations around the value.

@@ -1,8 +1,8 @@
 """What the neurons of every value in a trace see of the image: equation by equation.
 
-A field has an :class:`AxisField` for each axis of the image that has pixels. Where no rule says
-better, every neuron of a result sees what any neuron of the operands sees: more than it may, never
-less.
+A field has an :class:`AxisField` for each spatial axis of the image. Without a more precise rule,
+every neuron of a result sees what any neuron of the operands sees: possibly too much, never too
+little.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""Receptive fields: which pixels of the image a neuron of a layer looks at.
+"""Receptive fields: which pixels of the image a neuron of a layer sees.
 
 Sizes, strides and offsets follow Araujo, Norris and Sim, "Computing receptive fields of
 convolutional neural networks", Distill, 2019: a window of extent e, stride s and low padding p
-turns (offset, size, stride) into (offset - p*stride, size + (e - 1)*stride, stride*s). What is
-beyond that paper (skips, holes, borders, any other operation) is done with intervals.
+turns (offset, size, stride) into (offset - p*stride, size + (e - 1)*stride, stride*s). Cases that
+the paper does not cover (skips, gaps, borders, any other operation) are computed with intervals.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ ORDERS = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the neurons of a layer see of the image, along each of its axes that has pixels.
+    """What the neurons of a layer see of the image, along each of its spatial axes.
 
     Attributes:
         layer: its name.
@@ -36,7 +36,8 @@ class ReceptiveField:
         stride: pixels from a neuron to the next, on average (a Fraction after upsampling); 0 along
             an axis that the layer's map no longer has, where all neurons see the same.
         offset: first pixel that the first neuron would see; negative if it begins in padding.
-        exact: whether each box ends with pixels that its neuron does see; else none is outside.
+        exact: whether the first and last pixels of each box are seen; if not, the box may be too
+            large, but never too small.
         map: neurons along each axis of the map along which they see different pixels. One for each
             axis of the image, but for one that is summed up, or two that are flattened into one.
         image: pixels along each axis.
@@ -55,7 +56,7 @@ class ReceptiveField:
 
     @public_api
     def box(self, *at: int, clip: bool = True) -> tuple[Interval, ...]:
-        """The pixels that one neuron sees: for each axis the first, and the first behind them.
+        """The pixels that one neuron sees: a half-open interval along each axis.
 
         Args:
             *at: the neuron's position along each axis of ``map``: y, x.
@@ -127,33 +128,33 @@ def receptive_field(
     layout: str | None = None,
     where: str | None = None,
 ) -> ReceptiveField:
-    """Say which pixels of the image the neurons of a layer look at.
+    """Compute which pixels of the image the neurons of a layer see.
 
     The function is traced, never run. What one neuron sees is followed through every operation:
     convolutions and pools with any stride, padding, dilation and groups, transposed convolutions,
     skips and concatenations (the union), resizing, reshapes, reductions, attention (everything),
-    scans and branches. Weights count as any numbers, also those that a mask sets to 0; an
-    activation counts as seeing what goes in.
+    scans and branches. Weights count as arbitrary numbers, even those that a mask sets to 0; an
+    activation counts as seeing its input.
 
     Args:
         fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
         *args: its arguments, as :func:`summary` takes them: specs such as ``"b h w 3"``, arrays,
-            ShapeDtypeStructs and pytrees of them. The image is the first spec, or without any the
-            last array. With formulas as sizes, offsets are formulas: under SAME padding they
-            depend on the size.
+            ShapeDtypeStructs and pytrees of them. The image is the first spec, or, without any
+            spec, the last array. If sizes are formulas, offsets are formulas, too: with SAME
+            padding they depend on the size.
         layer: the name or number (from 1) of a row of :func:`summary`, or a name given with
-            ``checkpoint_name``. Of a layer inside a loop, its last turn.
-        layout: what the axes of the image are, such as ``"NCHW"`` or ``"CHW"``: N and C have no
-            pixels, every other letter has. Default: as the first convolution reads it; channels
-            last, and a batch before, where there is none.
+            ``checkpoint_name``. For a layer inside a loop, its last iteration.
+        layout: the axes of the image, such as ``"NCHW"`` or ``"CHW"``: N and C are not spatial,
+            every other letter is. Default: as the first convolution reads it; without a
+            convolution, batch first and channels last.
         where: the sizes to consider, such as ``"h >= 32"``.
 
     Returns:
         Size, stride and offset along each axis with pixels, and the box of every neuron.
 
     Raises:
-        ShapeError: an unknown layer, one that does not depend on the image, no size is accepted,
-            or another layout than the image has.
+        ShapeError: an unknown layer, a layer that does not depend on the image, no size is
+            accepted, or a layout that does not fit the image.
 
     Example:
         >>> import jax, jaxconv as jc

@@ -36,30 +36,30 @@ def summary(
     """List the layers of a function: shape, parameters, multiply-accumulates and memory of each.
 
     The function is traced, never run. A row is a convolution, a matrix product, a pool, a
-    reduction, or a merge of branches; what else follows it (bias, batch norm, activation, casts)
-    belongs to it, so that its output is that after the activation. It bears the name that
-    ``checkpoint_name`` gave it, else that of the layer, of its parameters, or its source line.
+    reduction, or a merge of branches. Whatever follows it (bias, batch norm, activation, casts)
+    belongs to it, so its output is the one after the activation. Its name is the one given with
+    ``checkpoint_name``; otherwise that of the module or parameters; otherwise the source line.
 
-    A MAC is one multiply-accumulate for each pair of an output position and a kernel element of a
-    convolution, or for each product of two numbers that a matrix product sums. Kernel elements that fall on
-    padding count by default, as papers count; ``padded_taps=False`` leaves them out, as XLA's cost
-    analysis does, which counts 2 flops a MAC. Kernel elements in the gaps of a dilated image, as transposed
-    convolutions have them, never count. Everything else costs no MACs.
+    A convolution has one MAC (multiply-accumulate) for each pair of an output position and a kernel
+    element; a matrix product has one for each product of two numbers that it sums. Kernel elements
+    on padding count by default, as in papers; ``padded_taps=False`` leaves them out, as does XLA's
+    cost analysis, which counts 2 flops per MAC. Kernel elements in the gaps of a dilated image, as
+    in a transposed convolution, never count. All other operations have no MACs.
 
-    The body of a scan counts as often as it runs, its parameters once. Of the branches of a
-    ``lax.cond`` the totals count the largest; the body of a while loop counts once. What feeds
-    the body of a loop is what feeds its first step.
+    The body of a scan counts as often as it runs, but its parameters count once. Of the branches of
+    a ``lax.cond`` the totals count the largest; the body of a while loop counts once. The inputs of
+    a loop body are those of its first iteration.
 
     Args:
         fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
-            ShapeDtypeStructs, and pytrees of them. Specs are the inputs; without any the last
-            argument is, and all are beside an NNX model. Floats in the other arguments are
-            parameters, and arrays that the function closes over; of an NNX model those in
-            ``nnx.Param``, of Linen's variables those under "params".
+            ShapeDtypeStructs, and pytrees of them. Specs are the inputs. Without any spec, the last
+            argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
+            the other arguments are parameters, and so are arrays that the function closes over; for
+            an NNX model those in ``nnx.Param``, for Linen's variables those under "params".
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
-        at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to see numbers
-            beside the formulas.
+        at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to show numbers
+            next to the formulas.
         padded_taps: whether kernel elements on padding count.
         layout: of the image whose pixels the rows see, as :func:`receptive_field` takes it.
 
@@ -68,7 +68,7 @@ def summary(
 
     Raises:
         SpecError: a spec or a condition that cannot be read.
-        ShapeError: no size is accepted, the layers differ from size to size, sizes that cannot be
+        ShapeError: no size is accepted, the layers differ from size to size, the sizes cannot be
             traced as formulas, or ``at`` is not one of the accepted sizes.
 
     Example:

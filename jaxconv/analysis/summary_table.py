@@ -68,15 +68,15 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`summary` found: text with ``str``, a table for rich, data with ``to_json``.
+    """The result of :func:`summary`: text with ``str``, a table for rich, data with ``to_json``.
 
     Attributes:
         rows: the layers in the order of computation.
         inputs: the shape of each input, by name.
-        parameters: of the whole model, those that no row uses too.
+        parameters: of the whole model, including those that no row uses.
         macs: of all rows; an int, a formula, or None where it is unknown.
         activation_bytes: of all rows; likewise.
-        sizes: for which all this holds.
+        sizes: the sizes for which the table holds.
         padded_taps: whether kernel elements on padding count in ``macs``.
         at: the concrete sizes requested, if any.
         numbers: the rows with numbers for them.
@@ -171,15 +171,15 @@ class Summary:
         point = f"; numbers for {point_text(self.at)}" if self.at else ""
         if self.sizes.names:
             yield f"for {self.sizes}{point}"
-        beside = self.parameters - sum(row.parameters for row in self.rows)
-        unused = f", {beside:,} of them unused by the layers above" if beside else ""
+        other = self.parameters - sum(row.parameters for row in self.rows)
+        unused = f", {other:,} of them unused by the layers above" if other else ""
         yield f"parameters: {self.parameters:,}{unused}"
         yield f"MACs: {_whole_cell(self.macs, numbers and numbers.macs)}"
         bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
         yield f"activation bytes: {bytes_}"
-        taps = "counted" if self.padded_taps else "left out"
+        padded = "counted" if self.padded_taps else "left out"
         yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
-        yield f"A MAC is one multiply-accumulate; kernel elements on padding are {taps}."
+        yield f"A MAC is one multiply-accumulate; kernel elements on padding are {padded}."
 
 
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")

@@ -26,9 +26,9 @@ class Inference:
     Attributes:
         inputs: shapes and types of the arguments, a tuple of pytrees.
         outputs: shapes and types of the results.
-        schedules: how the convolutions of a kind that some formulation was made for, such as 3x3,
-            are computed on a CPU, each with ``formulation``, a name such as "F(4x4, 3x3)" or
-            "direct", and ``reason``. Empty on other platforms, and for a program that was loaded.
+        schedules: how each convolution of a supported kind, such as 3x3, is computed on a CPU:
+            ``formulation``, a name such as "F(4x4, 3x3)" or "direct", and ``reason``. Empty on
+            other platforms, and for a program that was loaded.
     """
 
     def __init__(

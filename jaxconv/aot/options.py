@@ -12,7 +12,7 @@ from jaxconv.compat import missing, trace_state_clean
 # By default XLA hands whole chains of operations on a CPU to one library (YNN), which takes twice
 # as long for a batch of 8 and many times as long for gradients of kernels; XLA's own code is
 # faster. That library is the fastest for single convolutions, those that are left to `lax`, so it
-# keeps them. XLA's default scheduler also starts early what could run beside other work: all
+# keeps them. XLA's default scheduler also starts early what could run in parallel: all
 # transformed kernels of a training step then wait in memory, which the operating system has to
 # provide and clear in each call. That needs three times the memory.
 CPU_OPTIONS = {
@@ -35,9 +35,9 @@ def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
             precedence over those of jaxconv.
 
     Returns:
-        What ``jax.jit`` returns, made at the first use: only then the platform has to be known.
-        Inside a function that is itself compiled, differentiated or batched it is plain
-        ``jax.jit``, since JAX takes compiler options for the outermost program only.
+        The result of ``jax.jit``, created at the first call: the platform need not be known before.
+        Inside a function that is itself compiled, differentiated or batched, it is plain
+        ``jax.jit``, because JAX accepts compiler options for the outermost program only.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv as jc

@@ -1,4 +1,4 @@
-"""Verdicts as annotations, which GitHub shows beside the lines of a pull request."""
+"""Verdicts as annotations, which GitHub shows next to the lines of a pull request."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -17,7 +17,7 @@ CONDITION_HELP = 'a condition on the sizes, such as "h >= 32 and w == h"'
 
 
 class UsageError(ValueError):
-    """Arguments that make no sense; the message says which and the fix."""
+    """Invalid arguments; the message says which, and how to fix them."""
 
 
 def positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a command of ``jaxconv`` is. A new one is a new module beside this one; nothing else."""
+"""The base class of all commands. To add a command, add one module to this package."""
 
 import argparse
 import importlib
@@ -57,7 +57,7 @@ class Command:
             The exit status; None is 0.
 
         Raises:
-            UsageError: the arguments make no sense. It, and the errors of the library, become one
+            UsageError: the arguments are invalid. This and the errors of the library become one
                 message on standard error and exit status 2.
         """
         raise NotImplementedError
@@ -75,7 +75,7 @@ def commands() -> Mapping[str, Command]:
 
 
 def message_with_flags(error: Exception, options: argparse.Namespace) -> str:
-    """Return the message of an error as the command line says it: ``--layer`` for ``layer=``.
+    """Return the message of an error in terms of the command line: ``--layer`` for ``layer=``.
 
     Args:
         error: of the library, whose messages speak of arguments in Python.

@@ -1,4 +1,4 @@
-"""``jaxconv explore``: one page in which to explore what a model makes of a photo."""
+"""``jaxconv explore``: one page that shows what a model computes from a photo."""
 
 import argparse
 import shlex
@@ -28,7 +28,7 @@ class ExploreCommand(Command):
     """Write the page."""
 
     name = "explore"
-    help = "write a web page that shows what a model makes of a photo"
+    help = "write a web page that shows what a model sees in a photo"
     description = (
         "Write one HTML file that shows every feature map of a photo, what each neuron sees of "
         "it, and how its value is computed. It needs no server and no network."

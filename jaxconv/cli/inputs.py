@@ -1,4 +1,4 @@
-"""What a command looks at: a photo, and the model that sees it."""
+"""The inputs of the commands: a photo, and the model that is applied to it."""
 
 import argparse
 import os
@@ -175,7 +175,7 @@ def check_memory(photo: np.ndarray) -> None:
     if need > available:
         raise UsageError(
             f"the first feature maps of a photo of {photo.shape[1]}x{photo.shape[0]} pixels need "
-            f"{need / 1e9:.2g} GB, and this machine has {available / 1e9:.2g}. "
+            f"{need / 1e9:.2g} GB, but this machine has {available / 1e9:.2g}. "
             "Fix: pass --size 1024."
         )
 

@@ -139,7 +139,7 @@ def import_module(name: str) -> ModuleType:
 
 
 def _suggestion(wrong: str, names: Iterable[str]) -> str:
-    """Names to write in place of a wrong one: those like it, else some; empty where none are."""
+    """Names to suggest for a wrong one: similar ones, otherwise a few; empty if there are none."""
     public = sorted(name for name in names if not name.startswith("_"))
     offered = difflib.get_close_matches(wrong, public, 3) or public[:6]
     return f"write {'one of ' * (len(offered) > 1)}{', '.join(offered)}" if offered else ""
@@ -275,9 +275,9 @@ def call(
 
 
 def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
-    """A model of Flax NNX without its weights if asked for, anything else as it is made.
+    """A Flax NNX model without its weights if requested; any other object as it is created.
 
-    Where shapes alone do not suffice, the plain call does, or fails as the user knows it.
+    Where shapes alone are not enough, the plain call is made, and raises the user's own error.
     """
     if abstract:
         with contextlib.suppress(Exception):
@@ -288,7 +288,7 @@ def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
-    """What a call needs; a metaclass, as Flax NNX and Equinox have one, hides it for a class."""
+    """The signature of a call, which the metaclasses of Flax NNX and Equinox hide for a class."""
     try:
         signature = inspect.signature(fn.__init__ if isinstance(fn, type) else fn)
     except ValueError:  # functions in C may not have one

@@ -1,4 +1,4 @@
-"""The command line: each command does with one line what the library does."""
+"""The command line: each command calls one function of the library."""
 
 import argparse
 import contextlib

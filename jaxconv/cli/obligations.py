@@ -32,7 +32,7 @@ class Obligation:
         origin: the line where it is defined.
         load: returns the function or model, which may have to be made first.
         inputs: specs of the arguments; empty where a contract has them.
-        returns: specs of the results; None where nothing is promised, or a contract has them.
+        returns: specs of the results; None where none are given, or a contract has them.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Obligation:
             where: a condition on the sizes, such as "h >= 32".
 
         Raises:
-            TargetError: the user's code, or a spec, does not let the proof start.
+            TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
             return check(self.load(), *self.inputs, returns=self.returns, where=where)

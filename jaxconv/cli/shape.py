@@ -11,7 +11,7 @@ from jaxconv.layers.shape_rules import conv_plan
 
 
 class ShapeCommand(Command):
-    """Print what one convolution makes of an image."""
+    """Print the output shape of one convolution."""
 
     name = "shape"
     help = "compute the output shape of one convolution"

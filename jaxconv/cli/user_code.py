@@ -17,7 +17,7 @@ CALLED_THROUGH = (*OURS, *JAX, folder_of("flax"), str(contextlib.__file__))
 
 
 class TargetError(ValueError):
-    """A name cannot be resolved, or the user's code fails; the message says why, or is that error."""
+    """A name cannot be resolved, or the user's code fails; the message is the reason."""
 
 
 @contextlib.contextmanager

@@ -50,8 +50,8 @@ class ControlFlow(NamedTuple):
         bodies: the jaxprs whose results are those of the equation: one, or one per branch.
         condition: the jaxpr that decides whether a while loop goes on.
         carry: which operands of a loop each iteration replaces. They are the first inputs that the
-            body returns, and the first results. The operands behind them are sliced along their
-            first axis, the results behind them are stacked along a new first axis.
+            body returns, and the first results. The operands after them are sliced along their
+            first axis, and the results after them are stacked along a new first axis.
         length: the number of iterations; None where it is not known.
     """
 
@@ -529,7 +529,7 @@ class Interpreter(ABC, Generic[T]):
         return [*map(self.join, some, others, atoms)]
 
     def join(self, one: T, other: T, atom: Atom) -> T:
-        """A value that is one or the other, as behind a conditional.
+        """A value that is one or the other, as after a conditional.
 
         Args:
             one: a value.
@@ -553,7 +553,7 @@ class Interpreter(ABC, Generic[T]):
         raise NotImplementedError
 
     def decides(self, condition: Sequence[T]) -> bool:
-        """Whether how often a loop runs depends on what is analysed.
+        """Whether the number of iterations of a loop depends on the analysed values.
 
         Args:
             condition: the value of the condition of a while loop; empty for a scan.

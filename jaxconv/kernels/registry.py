@@ -99,8 +99,8 @@ class Formulation:
             ``pool``, one of ``pool_sides`` or 1. Needed where ``prepare`` is given.
         pool_sides: sides of square, non-overlapping windows whose maximum ``apply_prepared`` can
             take before the epilogue.
-        priority: formulations of higher priority are asked first. Those of the same priority
-            should not take the same operation; they are asked in the order of their names.
+        priority: formulations of higher priority are tried first. Those of the same priority
+            should not take the same operation; they are tried in the order of their names.
     """
 
     name: str
@@ -168,7 +168,7 @@ _FORMULATIONS: dict[Primitive, list[Formulation]] = defaultdict(list)
 
 
 def register_formulation(formulation: Formulation) -> Formulation:
-    """Add a formulation to those that are asked.
+    """Add a formulation to those that are tried.
 
     Args:
         formulation: its name and operation are not registered yet.
@@ -197,7 +197,7 @@ def unregister_formulation(formulation: Formulation) -> None:
 
 
 def formulations(primitive: Primitive) -> Sequence[Formulation]:
-    """List the formulations of a primitive in the order in which they are asked.
+    """List the formulations of a primitive in the order in which they are tried.
 
     Args:
         primitive: of JAX.

@@ -1,4 +1,4 @@
-"""Whether the channels of images and kernel fit, and what the mistake was where they do not."""
+"""Check that the channels of images and kernel fit, and diagnose the mistake if they do not."""
 
 from jaxconv.errors import Diagnostic
 from jaxconv.layers.layouts import Layout, Shape

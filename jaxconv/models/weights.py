@@ -8,7 +8,7 @@ Three forms are read:
 - ONNX with Keras' names, as the Visual Geometry Group, Oxford, published the convolutions
   (CC BY 4.0): pixels of 0 to 255 less a mean. Its first kernels take BGR and are turned to RGB.
 
-Since trainings see their images differently, each file brings its own :class:`Preprocessing`.
+Since trainings preprocess their images differently, each file has its own :class:`Preprocessing`.
 """
 
 import json
@@ -43,7 +43,7 @@ def missing_extra(error: ModuleNotFoundError) -> WeightsError:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a training did to its images: ``(pixels*scale - mean)/std``, channels RGB.
+    """The preprocessing that a training used: ``(pixels*scale - mean)/std``, channels RGB.
 
     Attributes:
         scale: factor for pixels of 0 to 255.
@@ -56,7 +56,7 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Turn pixels into what the network was trained on.
+        """Convert pixels to the inputs that the network was trained on.
 
         Args:
             pixels: (..., channels), RGB or grey, of 0 to 255.

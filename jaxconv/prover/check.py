@@ -32,7 +32,7 @@ def check(
     The function is traced, never run: it needs no data and no device.
 
     Args:
-        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        fn: any JAX function; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. A name is any size of at least 1, the same
             wherever it occurs. None are needed for a function with a :func:`contract`.
@@ -69,7 +69,7 @@ def explore_sizes(
         where: as for :func:`check`.
 
     Returns:
-        What the traces showed.
+        The results of the traces.
 
     Raises:
         SpecError: a spec or a condition cannot be read.

@@ -1,4 +1,4 @@
-"""Put the verdict together: what an exploration accepts, returns and rejects, and its notes."""
+"""Build the verdict: what an exploration accepts, returns and rejects, and its notes."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ NOTE_OPERATIONS = 5_000_000  # of isl, after which notes are left out: none is w
 
 
 def conclude(exploration: Exploration) -> Verdict:
-    """Put together what an exploration showed.
+    """Build the verdict of an exploration.
 
     Args:
         exploration: a finished exploration.

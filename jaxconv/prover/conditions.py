@@ -45,7 +45,7 @@ class Requirement(NamedTuple):
 def scraps(jaxpr: Jaxpr) -> set[Var]:
     """Find values that may be empty: cut out of a map, only to be concatenated to something.
 
-    So ``jnp.pad`` with its mode "edge" joins nothing to the sides that it leaves as they are.
+    For example, ``jnp.pad`` with mode "edge" concatenates empty arrays to sides without padding.
 
     Args:
         jaxpr: a trace.
@@ -212,7 +212,7 @@ def lost_pixels_note(lost: Sequence[LostPixels], accepts: SizeSet) -> str:
 
 
 def ambiguity_note(deferred: DeferredEquality, accepts: SizeSet) -> str:
-    """Say so where a flatten fits in several ways: it forgets which side is which.
+    """Note that several sizes fit a flatten, which does not preserve the separate sides.
 
     Args:
         deferred: an equality that a trace asked.

@@ -1,7 +1,7 @@
 """Confirm with numbers what formulas show, at boundary points and at sample points.
 
-Formulas are not ints: code that asks what a size is may do otherwise for numbers. So what a trace
-with formulas accepts or rejects counts only after traces with numbers did the same.
+Formulas are not ints: code that inspects the type of a size may behave differently for numbers. So
+what a trace with formulas accepts or rejects counts only after traces with numbers confirm it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ def agrees(subject: Subject, region: Region) -> bool:
 
 
 def fails(subject: Subject, sizes: isl.Set, deferred: Sequence[DeferredEquality] = ()) -> bool:
-    """Tell whether tracing with numbers fails, too.
+    """Return whether tracing with numbers fails, too.
 
     Args:
         subject: the function.

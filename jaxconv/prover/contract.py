@@ -54,7 +54,7 @@ def contract(
         text: a spec for each array that the function takes, and for each that it returns:
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
             any size, ``...`` for any number of axes. Arguments that are not arrays, such as
-            ``self`` or a tree of parameters, have no spec, nor do those given.
+            ``self`` or a tree of parameters, have no spec, and neither do those in ``given``.
         where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are rejected.
         **given: how a proof gets the arguments without a spec, by name: a value, or a function
             without arguments that makes it and is only traced, such as ``params=init`` or

@@ -46,7 +46,7 @@ class OpenRegion(NamedTuple):
 
 @dataclass
 class Exploration:
-    """What the traces of one function over a domain of sizes showed.
+    """The results of tracing one function over a domain of sizes.
 
     Attributes:
         subject: the function.

@@ -41,18 +41,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What :func:`check` found.
+    """The result of :func:`check`.
 
     Attributes:
         status: "proven": all requested sizes are accepted, and return what the contract says;
             "refuted": some are not; "tested": some sizes could only be tried, not proven.
-        accepts: exactly the sizes accepted; of those only tried, the ones that worked.
+        accepts: exactly the accepted sizes; of sizes that were only tried, those that worked.
         outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
             None where nothing is accepted.
         failures: why the rest fails.
         untried: sizes about which nothing is known.
-        notes: what could not be proven and why, pixels that are lost, flattens that fit in
-            several ways.
+        notes: what could not be proven and why, pixels that no window covers, flattens that several
+            sizes fit.
         runs: how many traces it took.
     """
 

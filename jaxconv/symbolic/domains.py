@@ -15,7 +15,7 @@ from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
 def sizes(names: str, where: str = "") -> tuple[Any, ...]:
-    """Make symbolic sizes that decide every comparison.
+    """Make symbolic sizes, which can be computed with and compared like ints.
 
     Args:
         names: separated by spaces, such as "b h w"; each is at least 1.
@@ -83,7 +83,7 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
 
 
 def _is_name(text: str) -> bool:
-    """Whether isl, too, takes a text for a name; it has words of its own, such as mod."""
+    """Whether isl accepts a text as a name; it has keywords of its own, such as mod."""
     if not (text.isidentifier() and text.isascii()):
         return False
     try:

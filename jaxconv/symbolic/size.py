@@ -212,7 +212,7 @@ class Size:
             return hash((id(self.trace), self.polynomial.key()))
         if not is_inside_library(code.co_filename):
             raise self.trace.undecided(f"the code looks {self} up in a set or a dict")
-        return hash(id(self.trace))  # all alike, so that a set of sizes asks which are equal
+        return hash(id(self.trace))  # the same for all, so that a set of sizes compares them
 
     # Numbers.
 

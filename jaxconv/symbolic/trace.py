@@ -1,8 +1,8 @@
-"""One run of a function for all sizes of a domain at once, and what it asked about them.
+"""One run of a function for all sizes of a domain at once, and the comparisons it made.
 
-What is true on the whole domain is True, what is true nowhere is False. What holds for a part of it
-forks the run; but an equality that JAX asks, which it does often and only to take shortcuts, is
-answered False and remembered (see :mod:`jaxconv.prover.explore`).
+A comparison that holds on the whole domain is True, one that holds nowhere is False. One that holds
+on a part of it forks the run. The exception is an equality that JAX tests, which it does often and
+only to take shortcuts: it is answered False and recorded (see :mod:`jaxconv.prover.explore`).
 """
 
 import os
@@ -70,14 +70,14 @@ def comparison_site() -> tuple[CallSite, bool]:
 
 @dataclass
 class SymbolicTrace:
-    """One run of a function: the sizes still considered, and what was asked about them.
+    """One run of a function: the sizes still considered, and the comparisons made on them.
 
     Attributes:
         domain: the sizes considered: the path condition of the run.
         searching: whether an order that holds in part raises :class:`Fork`.
         ring: the polynomials over the domain.
         deferred: equalities that hold on a part of the domain and were answered False, in the
-            order of asking.
+            order in which they were tested.
         unknowns: equalities whose condition was known in part only, as sentences.
         array_sizes: sizes of the arrays that JAX made so far, and the calls that led there.
         fork: the condition that the run stopped at, even if the code caught the Fork.
@@ -101,7 +101,7 @@ class SymbolicTrace:
         return names_of(self.domain)
 
     def settle(self, condition: isl.Set, difference: Polynomial | None = None) -> bool:
-        """Decide a condition, or remember it where it is an equality, or fork on it.
+        """Decide a condition, or record it if it is an equality, or fork on it.
 
         Args:
             condition: the sizes for which it holds.
@@ -134,7 +134,7 @@ class SymbolicTrace:
     def undecided(self, question: str) -> Undecided:
         """Make the error for a question that cannot be answered.
 
-        JAX may live without an answer. Other code may not: its questions are remembered.
+        JAX can continue without an answer. Other code may not, so its questions are recorded.
 
         Args:
             question: what was asked, as a clause.

@@ -1,4 +1,4 @@
-"""Contracts as pytest items; ``jaxconv_pytest`` beside this package registers it when asked."""
+"""Contracts as pytest items; ``jaxconv_pytest``, next to this package, registers it on request."""
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path

@@ -40,13 +40,13 @@ def test_every_map_in_the_order_of_computation(model):
     same(jc.feature_maps(model)(x), by_hand(model, x))
 
 
-def test_only_the_maps_asked_for_in_the_order_asked(model):
+def test_only_the_requested_maps_in_the_requested_order(model):
     x = noise(2, 8, 12, 3)
     names = ["pool1", "conv1_1"]
     same(jc.feature_maps(model, names)(x), by_hand(model, x), names)
 
 
-def test_under_jit_what_is_not_asked_for_is_not_computed(model):
+def test_under_jit_only_the_requested_maps_are_computed(model):
     lowered = jax.jit(jc.feature_maps(model, ["conv1_1"])).lower(noise(2, 8, 12, 3))
     assert lowered.compile().as_text().count("convolution(") <= 1
     everything = jax.jit(jc.feature_maps(model)).lower(noise(2, 8, 12, 3)).as_text()
@@ -214,7 +214,7 @@ def test_layers_without_names_are_maps_too():
 
 
 @pytest.mark.parametrize("head", ["dense", "conv"])
-def test_a_result_without_a_name_is_no_map_unless_it_is_asked_for(head):
+def test_a_result_without_a_name_is_a_map_only_on_request(head):
     """As the logits of VGG, whose maps all have names."""
     model = nnx.eval_shape(lambda: jc.vgg16(head=head))
     graph, state = nnx.split(model)
@@ -242,7 +242,7 @@ def test_functions_of_parameters_and_of_keywords():
     np.testing.assert_allclose(got, network(params, x, slope=0.3)[0], atol=1e-5)
 
 
-def test_what_is_not_asked_for_is_not_computed_without_jit_either():
+def test_without_jit_only_the_requested_maps_are_computed():
     computed = []
 
     def late(x):

@@ -54,7 +54,7 @@ def test_it_makes_methods():
     agree(Scaled(5).times(X), 5 * X)
 
 
-def test_it_is_what_it_wraps_to_who_asks():
+def test_it_has_the_metadata_of_the_wrapped_function():
     assert (double.__name__, double.__doc__) == ("double", "Twice x.")
     assert double.eval_shape(X).shape == X.shape
     assert double.trace(X).jaxpr.out_avals[0].shape == X.shape

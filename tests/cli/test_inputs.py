@@ -9,7 +9,7 @@ def test_a_photo_too_large_for_the_machine_is_a_sentence(folder, capsys, monkeyp
     monkeypatch.setattr("jaxconv.cli.inputs.total_memory", lambda: 3e6)
     assert run("maps", "photo.jpg") == 2
     assert capsys.readouterr().err == (
-        "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, and this "
+        "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, but this "
         "machine has 0.003. Fix: pass --size 1024.\n"
     )
 

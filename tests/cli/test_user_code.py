@@ -6,7 +6,7 @@ from jaxconv.cli.main import main
 from jaxconv.cli.user_code import TargetError, user_code
 
 
-def test_an_error_of_ours_is_told_with_our_frames(project, capsys, monkeypatch):
+def test_an_internal_error_is_reported_with_our_frames(project, capsys, monkeypatch):
     monkeypatch.setattr("jaxconv.cli.obligations.check", exec)  # which takes no such arguments
     assert main(["check", "nets:Net"]) == 2
     said = capsys.readouterr().err

@@ -10,7 +10,7 @@ SPLITS = [(16, 1), (64, 1), (96, 1), (100, 1), (128, 2), (192, 3), (256, 2), (30
 
 
 @pytest.mark.parametrize(("channels", "splits"), SPLITS)
-def test_long_sums_are_split_where_high_precision_is_asked_for(channels, splits):
+def test_long_sums_are_split_for_high_precision(channels, splits):
     assert channel_splits(channels) == splits
     assert choose_tiling(ConvProblem(4, 32, 32, channels, 32), 4, splits).channel_splits == splits
     assert choose_tiling(ConvProblem(4, 32, 32, channels, 32), 4).channel_splits == 1

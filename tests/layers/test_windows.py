@@ -56,7 +56,7 @@ def test_transposed_same_multiplies_by_the_stride(n, window, name):
     assert (low, max(high, 0)) == forward
 
 
-def test_the_shapes_room_needs_no_jax():
+def test_the_shape_rules_do_not_need_jax():
     code = "import sys; sys.modules['jax'] = None; import jaxconv.layers.shape_rules"
     lines = ["import sys, types", "package = types.ModuleType('jaxconv')"]
     lines += ["package.__path__ = ['jaxconv']", "sys.modules['jaxconv'] = package", code]

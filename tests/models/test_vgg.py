@@ -205,7 +205,7 @@ def test_running_averages_move_by_a_tenth_to_the_batch():
     np.testing.assert_allclose(bare.norm.mean[...], 0.1 * want, rtol=1e-4, atol=1e-6)
 
 
-def test_dropout_drops_the_share_it_is_told():
+def test_dropout_drops_the_given_fraction():
     model = jc.VGG([(4,)] * 5, classes=5, dropout=0.25, rngs=nnx.Rngs(0))
     model.train()
     dropped = float((model.dropout(jnp.ones((100, 100))) == 0).mean())

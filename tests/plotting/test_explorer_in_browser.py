@@ -389,7 +389,7 @@ def _luminance(colour):
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
-def test_nothing_moves_where_less_motion_is_asked_for(visit, explored):
+def test_nothing_moves_if_reduced_motion_is_requested(visit, explored):
     durations = "getComputedStyle(document.querySelector('button.compare')).transitionDuration"
     assert visit(reduced_motion="reduce").evaluate(durations) == "0s"
     assert visit(reduced_motion="no-preference").evaluate(durations) != "0s"

@@ -5,7 +5,7 @@ import pytest
 import jaxconv as jc
 
 
-def test_promises():
+def test_violations_of_returns():
     pooled = lambda x: jc.max_pool(x, 3, stride=2, padding=1)  # noqa: E731
     assert jc.check(pooled, "b h w 8", returns="b (h+1)//2 (w+1)//2 8").ok
     assert jc.check(pooled, "b h w 8", returns="b ... 8").ok
@@ -27,6 +27,6 @@ def test_promises():
     assert str(two.outputs) == "((b, h), {'y': (b, k)})"
 
 
-def test_an_unknown_name_in_a_promise_is_refused():
+def test_an_unknown_name_in_returns_is_rejected():
     with pytest.raises(jc.SpecError, match="returns= names k, but the arguments have b, h"):
         jc.check(lambda x: x, "b h", returns="b k")

@@ -31,7 +31,7 @@ def test_the_remedy_names_sizes_that_work():
     assert remedy(NONE, SOME, {"h": 1}) == "fix the function; no size is known to work."
 
 
-def test_cases_give_the_shapes_of_the_sizes_asked_about():
+def test_cases_give_the_shapes_of_the_requested_sizes():
     cases = Cases(((SOME, (1,)), (jc.SizeSet.parse("h", "h < 3"), (2, 2))))
     assert (cases.at(h=3), cases.at(h=2)) == ((1,), (2, 2))
     assert str(cases) == "(1,) for h >= 3 or (2, 2) for h <= 2"

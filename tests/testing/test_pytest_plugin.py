@@ -93,7 +93,7 @@ def failures(said):
     return re.split("=+ (?:FAILURES|short test summary info) =+\n", said)[1]
 
 
-def test_the_entry_point_leads_to_the_door():
+def test_the_entry_point_names_the_module_outside_the_package():
     (found,) = entry_points(group="pytest11", name="jaxconv")
     assert found.value == "jaxconv_pytest", "install this checkout again: pip install -e ."
 
@@ -126,8 +126,8 @@ def test_each_contract_is_a_test_and_a_failure_prints_the_verdict(project):
     assert failures(done.stdout) == (
         f"{' contract of broken ':_^80}\n"
         "refuted: accepts h a multiple of 2, returns (b, h//2)\n"
-        "  fails at nets.py:12: for h = 1 the function returns 1 row, but the contract says 0 (axis "
-        "1 is (h + 1)//2, not h//2).\n"
+        "  fails at nets.py:12: for h = 1 the function returns 1 row, but the contract says 0 "
+        "(axis 1 is (h + 1)//2, not h//2).\n"
         "    for h odd; first for b = 1, h = 1\n"
         "    Fix: fix the function, or change the contract to what it returns.\n"
     )
@@ -169,7 +169,7 @@ BAD_PACKAGES = [
 ]
 
 
-def test_what_cannot_be_collected_is_told_as_the_users_error(project):
+def test_a_collection_error_is_reported_as_the_users_own(project):
     (project / "plain.py").write_text("")
     (project / "fails.py").write_text("import nobody\n")
     named = [f"--contracts={name}" for name, _ in BAD_PACKAGES]
