@@ -101,7 +101,7 @@ def test_models_are_registered_with_a_title():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="two models 'vgg16'"):
+    with pytest.raises(ValueError, match="two models named 'vgg16'"):
         registry.register_model("vgg16", title="", description="")(jc.vgg16)
     with pytest.raises(ValueError, match="vgg16 has two sets of weights named 'imagenet'"):
         registry.register_weights("vgg16", "imagenet")
