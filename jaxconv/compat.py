@@ -145,7 +145,7 @@ def hashes_for_cache(code: CodeType) -> bool:
 
 @functools.cache
 def require_supported_jax() -> None:
-    """Check once that JAX is what proofs and analyses expect it to be.
+    """Check once that the installed JAX is as proofs and analyses expect.
 
     Raises:
         UnsupportedJaxError: an internal is missing, or a question about sizes is asked by a

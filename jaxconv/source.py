@@ -223,7 +223,7 @@ def _positions(code: CodeType, instruction: int) -> tuple[int | None, ...]:
 
 
 def _called(code: CodeType, instruction: int) -> str:
-    """What an instruction calls, as written: ``self.conv1``; empty where it is not a call."""
+    """The callee of an instruction, as written: ``self.conv1``; empty if it is not a call."""
     first, last, start, end = _positions(code, instruction)
     if first is None or last is None:
         return ""

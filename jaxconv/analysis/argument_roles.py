@@ -11,7 +11,7 @@ from jaxconv.symbolic.specs import Spec
 
 
 def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
-    """Say for each array among the arguments of a function what it is.
+    """Classify each array among the arguments of a function.
 
     Without any spec, the last argument with an array of at least one axis is the input; for an NNX
     module all arguments are inputs.

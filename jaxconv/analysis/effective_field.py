@@ -33,7 +33,7 @@ class EffectiveField:
 
     @property
     def box(self) -> tuple[Interval, ...]:
-        """The pixels outside of which none counts."""
+        """The receptive field of the neuron: no pixel outside it contributes."""
         return self.field.box(*self.at)
 
 

@@ -12,7 +12,7 @@ from jaxconv.jaxpr.interpreter import FlowKind, Interpreter, Scope, ValueRef, sh
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """An array of weights: where it stands among the arguments, and how many numbers it has."""
+    """An array of weights: its path among the arguments, and its number of elements."""
 
     path: tuple[str, ...]
     count: int
@@ -49,7 +49,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Conditional:
-    """Branches of which one runs; each has layers, and conditionals inside it."""
+    """Branches, one of which runs; each has layers, and conditionals inside it."""
 
     branches: "tuple[Layers, ...]"
 
@@ -108,7 +108,7 @@ class Network:
         return {*chain.from_iterable(_Names().run(jaxpr, self.closed.consts, nothing))}
 
     def name(self, layer: str | int, argument: str = "layer") -> str:
-        """Find what a user calls a layer: its name, or its number among the rows.
+        """Find a layer by its name, or by its number among the rows.
 
         Args:
             layer: as the user passes it.

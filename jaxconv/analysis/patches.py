@@ -40,7 +40,7 @@ def pooled(kind: str, patch: np.ndarray) -> float:
 
 
 def reader(layer: Layer) -> PatchReader | None:
-    """Make the reader of what the neurons of a layer see.
+    """Make the reader of the patches of a layer's neurons.
 
     Args:
         layer: any layer of a network.

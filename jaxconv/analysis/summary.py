@@ -236,7 +236,7 @@ def _different_layers(regions: Sequence[_RegionCounts]) -> Iterator[Diagnostic]:
     if len(sizes) > 1:
         texts = sorted(f"{len(layers)} for {SizeSet(some)}" for layers, some in sizes.items())
         wrong = f"the layers differ from case to case: there are {', or '.join(texts)}."
-        yield Diagnostic(wrong, "ask about one case with where=, or pass numbers as sizes.")
+        yield Diagnostic(wrong, "select one case with where=, or pass numbers as sizes.")
 
 
 def _point_diagnostics(point: Mapping[str, Any], verdict: Verdict) -> Iterator[Diagnostic]:

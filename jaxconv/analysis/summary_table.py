@@ -59,7 +59,7 @@ class Row:
 
 
 class Totals(NamedTuple):
-    """Sums over all rows; of branches of which one runs, the largest."""
+    """Sums over all rows; of alternative branches, only the largest counts."""
 
     parameters: int
     macs: Any

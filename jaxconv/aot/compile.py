@@ -81,7 +81,7 @@ class Inference:
             diagnostics = [*self._deleted_constants()]
             if any(isinstance(leaf, Tracer) for leaf in leaves):
                 wrong = "it is called inside jit, grad or vmap, but is a compiled program."
-                diagnostics.append(Diagnostic(wrong, "call the function itself there."))
+                diagnostics.append(Diagnostic(wrong, "call the original function there."))
             raise_if(diagnostics)
             raise
 

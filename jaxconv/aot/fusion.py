@@ -31,7 +31,7 @@ class Instruction(Protocol):
         ...
 
     def prepare(self, environment: Environment) -> "Instruction":
-        """Compute before what does not depend on the images.
+        """Compute in advance everything that does not depend on the images.
 
         Args:
             environment: the values of all variables that do not depend on them.

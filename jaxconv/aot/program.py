@@ -1,4 +1,4 @@
-"""Traces made ready to run: calls inlined, and what depends on parameters alone computed before."""
+"""Traces prepared to run: calls inlined, and values that depend on parameters alone precomputed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def retrace(closed: ClosedJaxpr, function: Callable[..., Any]) -> ClosedJaxpr:
 
 
 def inline_calls(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Replace all calls by the equations of what they call. Names of values are dropped.
+    """Replace all calls by the equations of their bodies. Names of values are dropped.
 
     Args:
         closed: a trace.
@@ -86,7 +86,7 @@ class _Inliner(Evaluator):
 
 
 def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
-    """Compute what depends on the constants alone, and leave a program for the rest.
+    """Compute everything that depends on constants alone, and return a program for the rest.
 
     Args:
         closed: a trace without calls.

@@ -48,7 +48,7 @@ class Command:
         """
 
     def run(self, options: argparse.Namespace) -> int | None:
-        """Do what the command does.
+        """Run the command.
 
         Args:
             options: the arguments, by name.

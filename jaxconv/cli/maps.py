@@ -98,7 +98,7 @@ class MapsCommand(Command):
         )
 
     def run(self, options: argparse.Namespace) -> None:
-        """Print the table and draw what is asked for.
+        """Print the table and draw the requested pictures.
 
         Args:
             options: the arguments, by name.

@@ -1,4 +1,4 @@
-"""What is to be proven: the shapes of a function or model, or the contracts in a package."""
+"""The proof obligations: the shapes of a function or model, or the contracts in a package."""
 
 import inspect
 import pkgutil
@@ -55,7 +55,7 @@ class Obligation:
 
 
 def obligation(text: str, spec: str | None) -> Obligation:
-    """Return what is to be proven of a function or model.
+    """Return the proof obligation of a function or model.
 
     Args:
         text: its name, as :func:`resolve` takes it.
@@ -70,7 +70,7 @@ def obligation(text: str, spec: str | None) -> Obligation:
         if contract_of(fn) is None:
             raise TargetError(
                 f"{text} has no contract.\n"
-                '  Fix: say what it takes and returns, such as "b h w 3 -> b 10".'
+                '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
         return Obligation(text, definition(fn), lambda: fn)
     signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
@@ -111,7 +111,7 @@ def obligations(text: str) -> list[Obligation]:
 
 @dataclass(frozen=True)
 class _Contracted:
-    """Loads what has a contract: a function of a module, or a method of an instance."""
+    """Loads an object with a contract: a function of a module, or a method of an instance."""
 
     module: ModuleType
     owner: type | None

@@ -22,7 +22,7 @@ class TargetError(ValueError):
 
 @contextlib.contextmanager
 def user_code(doing: str) -> Iterator[None]:
-    """Report an error of the user's code as the user's; what it prints goes to standard error.
+    """Report an error in the user's code as such; output of that code goes to standard error.
 
     Args:
         doing: what is done, such as "importing models".

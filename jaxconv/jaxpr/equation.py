@@ -1,4 +1,4 @@
-"""One equation of a trace, and what its operands see of the image: what field rules work with."""
+"""The input of receptive-field rules: one equation of a trace, and the fields of its operands."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable

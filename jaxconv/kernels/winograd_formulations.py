@@ -113,7 +113,7 @@ def kernel_gradient_problem(operation: Operation) -> ConvProblem | None:
 
 
 def _plain_sizes(operation: Operation) -> dict[str, Any] | None:
-    """The sizes of a 2-D convolution of stride 1 in float32; None where it is another one."""
+    """The sizes of a 2-D convolution of stride 1 in float32; None for any other operation."""
     params, (lhs, rhs), out = operation.params, operation.inputs, operation.output
     if any(params.get(name, value) != value for name, value in PLAIN.items()):
         return None

@@ -90,13 +90,13 @@ def dense(
 
 
 def _feature_diagnostics(x: jax.Array, kernel: jax.Array) -> list[Diagnostic]:
-    """Compare the number of features with the kernel, and guess what the mistake was."""
+    """Compare the number of features with the kernel, and guess the mistake."""
     have, want = x.shape[-1], kernel.shape[0]
     if have == want:
         empty = Diagnostic("x and kernel have no features.", "pass c_in of 1 or more.")
         return [] if have else [empty]
     wrong = f"x has {have} features, but kernel expects {want}."
-    if not isinstance(have, int):  # symbolic: what the mistake was differs from size to size
+    if not isinstance(have, int):  # symbolic: the mistake differs from size to size
         return [Diagnostic(wrong, f"pass sizes for which x has {want} features.")]
     if have == kernel.shape[1]:
         return [Diagnostic(wrong, "transpose kernel with kernel.T.", "kernel looks transposed.")]

@@ -55,7 +55,7 @@ _published: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, a
 def register_model(
     name: str, *, title: str, description: str, trunk: Mapping[str, Any] | None = None
 ) -> Callable[[Factory], Factory]:
-    """Register what makes a model, so that commands take its name.
+    """Register the factory of a model, so that commands accept its name.
 
     Args:
         name: of the model on the command line, such as "vgg16".

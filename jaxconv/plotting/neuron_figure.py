@@ -1,4 +1,4 @@
-"""A figure of one neuron: what it sees, its weights, their sum, and its place in its map."""
+"""A figure of one neuron: what it sees, its weights, their sum, and its position in its map."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -278,7 +278,7 @@ class ContractViolationError(ShapeError):
         super().__init__(message(function, [Diagnostic(wrong, FIX_RESULT)]))
 
     def message_at(self, point: Mapping[str, int]) -> str:
-        """Say with numbers what is wrong.
+        """Describe the violation with numbers.
 
         Args:
             point: some sizes of the proof; empty outside a proof.

@@ -160,7 +160,7 @@ def unknowns_of_error(trace: SymbolicTrace, error: BaseException) -> list[str]:
 
 
 def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
-    """What an error says: its first line, and its own remedy where it names one."""
+    """The first line of an error message, and its own remedy if it names one."""
     lines = str(error).strip().splitlines() or [""]
     text = lines[0] if isinstance(error, ShapeError) else f"{type(error).__name__}: {lines[0]}"
     fixes = [
@@ -176,7 +176,7 @@ def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
     )
 
 
-# What to do where an operation of JAX rejects every size, by what its message says.
+# The fix where an operation of JAX rejects every size, by a pattern of its message.
 REMEDIES = (
     (
         r"dot_general requires contracting .* got \((.*?),?\) and \((.*?),?\)",

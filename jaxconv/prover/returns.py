@@ -43,7 +43,7 @@ def dtype_of(spec: Spec) -> jnp.dtype:
 def requirements_of_result(
     trace: SymbolicTrace, returns: Any, result: Any
 ) -> Iterator[Requirement]:
-    """List what must hold of the arrays returned, so that they are those of the contract.
+    """List the conditions under which the returned arrays fulfil the contract.
 
     Args:
         trace: the run.

@@ -93,7 +93,7 @@ class Subject:
 
 
 def _raise_unanswered(trace: SymbolicTrace) -> None:
-    """Raise what the function met first, even if it caught that."""
+    """Raise the first Fork or Undecided of the trace, even if the function caught it."""
     if trace.fork is not None:
         raise Fork(trace.fork)
     if trace.unanswered:

@@ -392,12 +392,12 @@ def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | Non
 
 
 def _conditions_text(points: isl.Set) -> str:
-    """What isl writes of a set, without what is always true."""
+    """A set as isl writes it, without conditions that are always true."""
     return _isl_text(points.gist(SizeSet.parse(names_of(points)).points))
 
 
 def _isl_text(points: isl.Set) -> str:
-    """What isl writes of a set, without its frame."""
+    """A set as isl writes it, without the enclosing braces."""
     text = str(points)
     inside = text[text.index("{") + 1 : text.rindex("}")].strip().removeprefix(":").strip()
     return inside.replace(" and ", ", ")

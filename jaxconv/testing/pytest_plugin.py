@@ -20,7 +20,7 @@ class NotProvenError(Exception):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """Add what ``--contracts`` names to what the session collects, with or without test files.
+    """Collect the contracts that ``--contracts`` names, with or without test files.
 
     Args:
         collector: any; that of the session gets the contracts.

@@ -607,7 +607,7 @@ BAD = {
         lambda: jc.summary(lambda x: jc.max_pool(x) if x.shape[1] > 9 else x, "b h w 3",
                            where="h >= 2, w >= 2"),
         "summary: the layers differ from case to case: there are 0 for 2 <= h <= 9, w >= 2, or 1 "
-        "for h >= 10, w >= 2.\n  Fix: ask about one case with where=, or pass numbers as sizes.",
+        "for h >= 10, w >= 2.\n  Fix: select one case with where=, or pass numbers as sizes.",
     ),
     "numbers needed": (
         lambda: jc.summary(lambda x: x[:, : int(x.shape[1] ** 0.5)] if 0 else x * int(x.shape[1]),

@@ -101,7 +101,7 @@ BAD = {
     ),
     "nets:make": (
         "nets:make has no contract.\n"
-        '  Fix: say what it takes and returns, such as "b h w 3 -> b 10".'
+        '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
     ),
     "nets:mak b": "nets has no mak.\n  Fix: write make.",
     "nets:Net.encod b": "Net has no encod.\n  Fix: write encode.",

@@ -102,7 +102,7 @@ _RECORDS: dict[str, PrimitiveRecord] = {}
 
 
 def register(record: PrimitiveRecord, *names: str) -> None:
-    """Say what jaxconv knows about some primitives.
+    """Register the record of some primitives.
 
     Args:
         record: what is known; the same for all of them.
