@@ -154,8 +154,8 @@ def _maps_data(
     Rounding keeps the order of numbers, so that the maximum of rounded ones is the rounded maximum.
     """
     maps = np.moveaxis(layer.finite(), -1, 0)
-    source = layers[layer.source] if layer.source else None
-    if maps.size > packing.MAX_EXACT and source and layer.is_max_pool_of(source):
+    is_large = maps.size > packing.MAX_EXACT
+    if is_large and layer.source and layer.is_max_pool_of(layers[layer.source]):
         return {"coding": "largest", "shape": maps.shape}
     block = f"maps-{len(blocks)}"
     blocks[block] = packed = pack_maps(maps)
