@@ -142,7 +142,7 @@ def test_parameters_that_are_gone_are_a_sentence(tmp_path):
 @pytest.mark.parametrize("outer", [jax.jit, jax.vmap, jax.grad], ids=lambda f: f.__name__)
 def test_a_call_inside_a_trace_is_a_sentence(outer):
     infer = jc.compile(jnp.sum, X[0])
-    with pytest.raises(jc.ShapeError, match=r"(?s)inside jit, grad or vmap, .* Fix: call the f"):
+    with pytest.raises(jc.ShapeError, match=r"(?s)inside jit, grad or vmap, .* Fix: call the o"):
         outer(lambda x: infer(x) + 0)(X if outer is jax.vmap else X[0])
 
 
