@@ -98,20 +98,21 @@ def fold_constants(closed: ClosedJaxpr) -> FoldedProgram:
     read = variables((*(v for eqn in late for v in eqn.invars), *jaxpr.outvars))
     needed = [v for v in dict.fromkeys(read) if v in made or v in set(jaxpr.constvars)]
     values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    # All in one program, so that what none of them needs is not computed.
+    # All in one program, so that what none of them needs is not computed. Constants become inputs,
+    # because a jaxpr of JAX 0.12 holds its constants itself.
     inputs = {v for eqn in early for v in variables(eqn.invars)}
     taken = [v for v in jaxpr.constvars if v in inputs]
     wanted = [v for v in needed if v in made]
-    program = jaxpr.replace(eqns=early, constvars=taken, invars=[], outvars=wanted)
-    run = jax.jit(lambda given: Evaluator().run(program, given, []))
+    program = jaxpr.replace(eqns=early, constvars=[], invars=taken, outvars=wanted)
+    run = jax.jit(lambda given: Evaluator().run(program, [], given))
     arrays = run([values[v] for v in taken]) if wanted else []
     for number, array in enumerate(arrays):  # one by one: each is there twice for a moment only
         arrays[number] = in_large_pages(array)
     values.update(zip(wanted, arrays, strict=True))
-    rest = jaxpr.replace(eqns=late, constvars=needed)
+    rest = jaxpr.replace(eqns=late, constvars=[], invars=[*needed, *jaxpr.invars])
     return FoldedProgram(
         [jax.numpy.asarray(values[v]) for v in needed],
-        lambda constants, args: Evaluator().run(rest, constants, args),
+        lambda constants, args: Evaluator().run(rest, [], [*constants, *args]),
     )
 
 

@@ -115,7 +115,7 @@ def _while(eqn: JaxprEqn) -> ControlFlow:
 CONTROL_FLOW: Mapping[str, Callable[[JaxprEqn], ControlFlow]] = {
     **dict.fromkeys(("jit", "pjit", "checkpoint", "remat2"), _one_body(FlowKind.CALL, "jaxpr")),
     **dict.fromkeys(
-        ("closed_call", "custom_jvp_call", "custom_vjp_call"),
+        ("closed_call", "eval_jaxpr", "custom_jvp_call", "custom_vjp_call"),
         _one_body(FlowKind.CALL, "call_jaxpr"),
     ),
     "scan": _scan,
@@ -189,13 +189,13 @@ def rewrite(closed: ClosedJaxpr, rule: Callable[[JaxprEqn], JaxprEqn | None]) ->
 
     def rewritten(value: Any) -> Any:
         """A jaxpr, or a parameter that may have some; the same object if nothing changes."""
-        if isinstance(value, ClosedJaxpr):
-            jaxpr = rewritten(value.jaxpr)
-            return value if jaxpr is value.jaxpr else value.replace(jaxpr=jaxpr)
-        if isinstance(value, Jaxpr):
-            eqns = [rule(eqn) or rewritten_inside(eqn) for eqn in value.eqns]
-            same = all(new is old for new, old in zip(eqns, value.eqns, strict=True))
-            return value if same else value.replace(eqns=eqns)
+        if isinstance(value, ClosedJaxpr | Jaxpr):  # one class since JAX 0.12
+            jaxpr = value.jaxpr if isinstance(value, ClosedJaxpr) else value
+            eqns = [rule(eqn) or rewritten_inside(eqn) for eqn in jaxpr.eqns]
+            if all(new is old for new, old in zip(eqns, jaxpr.eqns, strict=True)):
+                return value
+            jaxpr = jaxpr.replace(eqns=eqns)
+            return value.replace(jaxpr=jaxpr) if isinstance(value, ClosedJaxpr) else jaxpr
         if isinstance(value, tuple) and any(isinstance(v, ClosedJaxpr | Jaxpr) for v in value):
             parts = tuple(map(rewritten, value))
             return value if all(map(lambda a, b: a is b, parts, value)) else parts

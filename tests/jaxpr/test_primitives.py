@@ -46,8 +46,9 @@ WITHOUT_RECORD = {
     *("stage", "swap"),
 }
 NOT_IN_EVERY_JAX = {  # without a record
-    *("custom_lin", "dce_sink", "empty2", "eq_to", "get", "le_to", "lt_to", "mulhi", "polynomial"),
-    *("ragged_all_to_all", "random_gamma", "stack", "stage", "swap", "tile", "unstack"),
+    *("call", "closed_call", "custom_lin", "dce_sink", "empty2", "eq_to", "eval_jaxpr", "get"),
+    *("le_to", "lt_to", "mulhi", "polynomial", "ragged_all_to_all", "random_gamma", "stack"),
+    *("stage", "swap", "tile", "unstack"),
 }
 
 
