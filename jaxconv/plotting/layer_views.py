@@ -134,7 +134,7 @@ def layer_views(
 def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterator[Diagnostic]:
     """What is wrong with a choice of layers."""
     if not chosen:
-        wrong = "there is no layer to show: none has maps, or what they see is not known."
+        wrong = "there is no layer to show: none has maps, or their receptive fields are unknown."
         fix = "name a function with a convolution that takes images (b, h, w, c)."
         yield Diagnostic(wrong, fix)
     for name in chosen:
