@@ -55,7 +55,15 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "lower_fun": "jax.interpreters.mlir",
     "register_lowering": "jax.interpreters.mlir",
     "dce_jaxpr": "jax.interpreters.partial_eval",
+    "dim_value_aval": "jax._src.core",
+    "pytype_aval_mappings": "jax._src.core",
+    "python_scalar_types": "jax._src.dtypes",
+    "python_scalar_types_to_dtypes": "jax._src.dtypes",
+    "register_canonicalize_value_handler": "jax._src.dtypes",
+    "register_weak_scalar_type": "jax._src.dtypes",
+    "eliminate_deprecated_list_indexing": "jax._src.numpy.indexing",
 }
+INDEXING = "jax._src.numpy.indexing"  # the module that reads the indices of x[i] and x.at[i]
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
@@ -93,7 +101,14 @@ def _find(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from jax._src.core import trace_state_clean
+    from jax._src.core import dim_value_aval, pytype_aval_mappings, trace_state_clean
+    from jax._src.dtypes import (
+        python_scalar_types,
+        python_scalar_types_to_dtypes,
+        register_canonicalize_value_handler,
+        register_weak_scalar_type,
+    )
+    from jax._src.numpy.indexing import eliminate_deprecated_list_indexing
     from jax.core import Tracer, eval_jaxpr
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
     from jax.extend.core.primitives import (
@@ -113,6 +128,46 @@ if TYPE_CHECKING:
     from jax.interpreters.partial_eval import dce_jaxpr
 else:
     globals().update({name: _find(name) for name in INTERNALS})
+
+
+def register_number(symbolic: type, number: type) -> None:
+    """Let JAX's functions take a type of symbolic numbers as they take Python's numbers.
+
+    Args:
+        symbolic: the type; ``__jax_array__`` makes what JAX computes with.
+        number: int or float.
+    """
+    if missing:  # then nothing is traced with symbolic numbers
+        return
+    pytype_aval_mappings[symbolic] = lambda _: jax.typeof(number(0))
+    register_weak_scalar_type(symbolic)
+    python_scalar_types.add(symbolic)
+    python_scalar_types_to_dtypes[symbolic] = python_scalar_types_to_dtypes[number]
+    register_canonicalize_value_handler(symbolic, None)
+
+
+@contextlib.contextmanager
+def indexing_by_sizes() -> Iterator[None]:
+    """Let ``x[i]`` and ``x.at[i]`` take a symbolic size as they take an int.
+
+    JAX tells the kind of an index by its type, and has no place for another one.
+    """
+
+    def read(indices: Any) -> tuple[Any, ...]:
+        as_tuple = original(indices)
+        return tuple(
+            index.dimension_as_value() if hasattr(index, "dimension_as_value") else index
+            for index in as_tuple
+        )
+
+    module = importlib.import_module(INDEXING)
+    name = "eliminate_deprecated_list_indexing"
+    original = getattr(module, name)
+    setattr(module, name, read)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
 
 
 def asks_for_new_array(code: CodeType) -> bool:

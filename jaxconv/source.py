@@ -1,6 +1,7 @@
 """Source locations: the user's line and layer that led to an error, an equation or a size."""
 
 import ast
+import dis
 import functools
 import inspect
 import linecache
@@ -33,6 +34,7 @@ def folder_of(package: str) -> str:
 
 
 JAX = (folder_of("jax"), folder_of("jaxlib"))
+NUMPY = folder_of("numpy")
 LIBRARIES = (
     str(Path(__file__).parent) + os.sep,
     sysconfig.get_path("stdlib") + os.sep,
@@ -41,7 +43,8 @@ LIBRARIES = (
 
 
 # What a runtime type checker, where one is on, puts between the functions of this package.
-TYPE_CHECKERS = ("<", folder_of("jaxtyping"), folder_of("beartype"))
+TYPE_CHECKERS = ("<@beartype", folder_of("jaxtyping"), folder_of("beartype"))
+TYPED = ("<stdin>", "<ipython", "<python-input")  # code that a person typed, rather than generated
 
 
 def frame_outside(path: str) -> FrameType:
@@ -55,9 +58,32 @@ def frame_outside(path: str) -> FrameType:
     """
     frame = sys._getframe()
     skipped = (__file__, path, *TYPE_CHECKERS)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(skipped):
+    while frame.f_back is not None and _is_within(frame, skipped):
         frame = frame.f_back
     return frame
+
+
+def _is_within(frame: FrameType, places: tuple[str, ...]) -> bool:
+    return frame.f_code.co_filename.startswith(places) or file_of(frame).startswith(places)
+
+
+def file_of(frame: FrameType) -> str:
+    """Find the file of the code that runs in a frame; for generated code, that of its module.
+
+    Args:
+        frame: the frame.
+    """
+    path = frame.f_code.co_filename
+    return str(frame.f_globals.get("__file__") or path) if path.startswith("<") else path
+
+
+def has_returned(frame: FrameType) -> bool:
+    """Tell whether a function that has ended returned, rather than raised.
+
+    Args:
+        frame: of the function.
+    """
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
 def is_inside_jax(file: str) -> bool:
@@ -69,6 +95,15 @@ def is_inside_jax(file: str) -> bool:
     return file.startswith(JAX)
 
 
+def is_inside_numpy(file: str) -> bool:
+    """Tell whether a file belongs to NumPy.
+
+    Args:
+        file: its path.
+    """
+    return file.startswith(NUMPY)
+
+
 @functools.cache
 def is_inside_library(file: str) -> bool:
     """Tell whether a file is part of this package or of an installed one, not the user's own.
@@ -76,6 +111,8 @@ def is_inside_library(file: str) -> bool:
     Args:
         file: its path.
     """
+    if file.startswith(TYPED):
+        return False
     return file.startswith(LIBRARIES) or "site-packages" in file
 
 
@@ -224,14 +261,27 @@ def _positions(code: CodeType, instruction: int) -> tuple[int | None, ...]:
 
 def _called(code: CodeType, instruction: int) -> str:
     """The callee of an instruction, as written: ``self.conv1``; empty if it is not a call."""
+    tree = expression_of(code, instruction)
+    return ast.unparse(tree.func) if isinstance(tree, ast.Call) else ""
+
+
+def expression_of(code: CodeType, instruction: int) -> ast.expr | None:
+    """Read the expression that an instruction belongs to from the source.
+
+    Args:
+        code: of the function.
+        instruction: the instruction in it.
+
+    Returns:
+        The expression; None where there is no source, or where it is not an expression.
+    """
     first, last, start, end = _positions(code, instruction)
     if first is None or last is None:
-        return ""
+        return None
     lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
     lines[-1] = lines[-1][:end]
     lines[0] = lines[0][start:]
     try:
-        tree = ast.parse(b"".join(lines).strip(), mode="eval").body
+        return ast.parse(b"".join(lines).strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        return ""
-    return ast.unparse(tree.func) if isinstance(tree, ast.Call) else ""
+        return None

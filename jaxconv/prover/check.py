@@ -13,7 +13,7 @@ from jaxconv.compat import require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.contract import arguments_of, contract_of
-from jaxconv.prover.explore import Exploration
+from jaxconv.prover.explore import TIMEOUT, Exploration
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import Verdict
@@ -25,7 +25,11 @@ from jaxconv.symbolic.trace import SymbolicTrace
 
 
 def check(
-    fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
+    fn: Callable[..., Any],
+    *args: Any,
+    returns: Any = None,
+    where: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> Verdict:
     """Prove, for every size at once, what a function accepts and returns.
 
@@ -39,6 +43,7 @@ def check(
         returns: what it must return, in the structure of the result: ``"b 1000"``, with formulas
             of the names, ``_`` for any size and ``...`` for any number of axes.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
+        timeout: seconds, after which what is left is not decided.
 
     Returns:
         The verdict.
@@ -54,11 +59,15 @@ def check(
           note: a window does not reach the end of its map, first for h = 2, w = 3; to use all,
           pad to sizes with h and w multiples of 2, or crop to them.
     """
-    return conclude(explore_sizes(fn, *args, returns=returns, where=where))
+    return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
 
 
 def explore_sizes(
-    fn: Callable[..., Any], *args: Any, returns: Any = None, where: str | None = None
+    fn: Callable[..., Any],
+    *args: Any,
+    returns: Any = None,
+    where: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> Exploration:
     """Do what :func:`check` does, and keep the traces.
 
@@ -67,6 +76,7 @@ def explore_sizes(
         *args: as for :func:`check`.
         returns: as for :func:`check`.
         where: as for :func:`check`.
+        timeout: as for :func:`check`.
 
     Returns:
         The results of the traces.
@@ -104,7 +114,7 @@ def explore_sizes(
                 "  Fix: use the names of the arguments, or _ for any size."
             )
     domain = _without_empty_sides(domain_of(names, where or ""), _specs(arguments))
-    exploration = Exploration(Subject(fn, origin, arguments, results), domain)
+    exploration = Exploration(Subject(fn, origin, arguments, results), domain, timeout)
     exploration.run()
     return exploration
 

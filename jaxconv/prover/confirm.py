@@ -11,15 +11,17 @@ import islpy as isl
 import jax
 
 from jaxconv.compat import ClosedJaxpr
-from jaxconv.prover.diagnose import unmet_requirements
+from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
 from jaxconv.prover.subject import Subject
+from jaxconv.source import call_sites_of_error, is_inside_jax
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import value_at
-from jaxconv.symbolic.trace import DeferredEquality, Fork, SymbolicTrace, Undecided
+from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
-SAMPLES = 12  # sizes tried where nothing can be proven
-CONFIRMED = 4  # sizes at which equalities that were answered False are confirmed with numbers
+MOST_POINTS = 64  # at which equalities that were answered False are confirmed
+# Above this, a size is not tried where the code makes arrays of numbers: they may fill the memory.
+LARGEST_OF_NUMBERS = 4096
 
 
 class Region(NamedTuple):
@@ -38,80 +40,185 @@ class Region(NamedTuple):
     shapes: Any
 
 
-def agrees(subject: Subject, region: Region) -> bool:
-    """Tell whether tracing with numbers gives the values of a region's formulas.
+class Outcome(NamedTuple):
+    """What tracing with the numbers of one point shows.
+
+    Attributes:
+        shapes: what is returned; None where it fails.
+        error: what was raised; None where nothing was.
+        is_open: whether it is not decided.
+    """
+
+    shapes: Any
+    error: Exception | None = None
+    is_open: bool = False
+
+
+class Disagreement(NamedTuple):
+    """Numbers give something else than the formulas of a region.
+
+    Attributes:
+        condition: sizes to be traced apart from the others; None where none are known.
+        is_overflow: whether outside them a number may be too large.
+    """
+
+    condition: isl.Set | None
+    is_overflow: bool = False
+
+
+def disagreement(subject: Subject, region: Region) -> Disagreement | None:
+    """Compare tracing with numbers with the formulas of a region.
 
     Args:
         subject: the function.
         region: sizes that a trace with formulas accepts.
 
     Returns:
-        Whether it does at every point tried.
+        Where they differ; None where they agree at every point tried.
     """
-    for point in _boundary_points(region.sizes, region.trace.deferred):
-        sizes = SizeSet(point).smallest()
-        expected = jax.tree.map(lambda size, point=sizes: value_at(size, point), region.shapes)
-        if _shapes_at(subject, point) != expected:
-            return False
-    return True
+    trace = region.trace
+    conditions = [equality.condition for equality in trace.deferred]
+    points = _boundary_points(region.sizes, conditions, trace.uses_numbers)
+    if points is None:
+        return Disagreement(None)
+    for point in points:
+        if not _has_shapes(subject, region, point):
+            split_on = (c for c in conditions if point.is_subset(c))
+            apart = (c for c in split_on if not region.sizes.is_subset(c))
+            causes = (c for c in apart if _explains(subject, region.sizes.intersect(c), point))
+            return Disagreement(next(causes, None))
+    for overflow in trace.overflows:
+        large = SizeSet(region.sizes.intersect(overflow.sizes))
+        if large.is_empty():
+            continue
+        point = _smallest_point(large)
+        if trace.uses_numbers or not _has_shapes(subject, region, point):
+            return Disagreement(overflow.safe, is_overflow=True)
+    return None
 
 
-def fails(subject: Subject, sizes: isl.Set, deferred: Sequence[DeferredEquality] = ()) -> bool:
-    """Return whether tracing with numbers fails, too.
+def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
+    """Whether formulas agree with numbers at a point once an equality that holds there is known."""
+    trace = SymbolicTrace(sizes)
+    try:
+        traced = subject.trace(trace)
+    except (Fork, Restart):  # its parts will be compared with numbers, each on its own
+        return True
+    except (Exception, OutOfTime) as error:
+        return _is_same_failure(error, outcome_at(subject, point).error)
+    return _has_shapes(subject, Region(trace, sizes, traced.closed, traced.shapes), point)
+
+
+def _has_shapes(subject: Subject, region: Region, point: isl.Set) -> bool:
+    """Whether tracing with numbers gives the values of a region's formulas."""
+    sizes = SizeSet(point).smallest()
+    expected = jax.tree.map(lambda size: value_at(size, sizes), region.shapes)
+    return outcome_at(subject, point).shapes == expected
+
+
+def fails(
+    subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Exception | None = None
+) -> bool:
+    """Return whether tracing with numbers fails, too, and for the same reason.
 
     Args:
         subject: the function.
         sizes: sizes that a trace with formulas rejects.
-        deferred: equalities that this trace answered False.
+        trace: the run that rejects them.
+        error: what it raised; None where it finished, and shows that a requirement is not met.
 
     Returns:
         Whether it fails at every point tried.
     """
-    points = _boundary_points(sizes, deferred)
-    return all(_shapes_at(subject, point) is None for point in points)
+    points = _boundary_points(sizes, [e.condition for e in trace.deferred], trace.uses_numbers)
+    if points is None:
+        return False
+    outcomes = (outcome_at(subject, point) for point in points)
+    return all(
+        outcome.shapes is None and not outcome.is_open and _is_same_failure(error, outcome.error)
+        for outcome in outcomes
+    )
 
 
-def _shapes_at(subject: Subject, point: isl.Set) -> Any:
-    """The shapes that tracing with the numbers of one point gives; None where it fails."""
+def _is_same_failure(error: BaseException | None, other: Exception | None) -> bool:
+    """Whether two errors are the same failure of the same operation."""
+    if error is None:
+        return True
+    if other is None or operation_of_error(error)[0] != operation_of_error(other)[0]:
+        return False
+    if isinstance(error, CONCRETIZATION):  # an array of unknown values stood for a number
+        return isinstance(other, CONCRETIZATION)
+    frames = [call_sites_of_error(e)[-1][0].co_filename for e in (error, other)]
+    return type(error) is type(other) or all(map(is_inside_jax, frames))
+
+
+CONCRETIZATION = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+
+
+def outcome_at(subject: Subject, point: isl.Set) -> Outcome:
+    """Trace with the numbers of one point.
+
+    Args:
+        subject: the function.
+        point: a set of one element.
+
+    Returns:
+        What the trace shows.
+    """
     trace = SymbolicTrace(point)
     try:
         traced = subject.trace(trace)
-    except (Exception, Fork):
-        return None
-    try:
         _, refusals = unmet_requirements(subject, trace, traced)
-    except Undecided:
-        return None
-    return None if refusals else traced.shapes
+    except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart, OutOfTime):
+        return Outcome(None, is_open=True)
+    except Exception as error:
+        return Outcome(None, error)
+    return Outcome(None if refusals else traced.shapes)
 
 
-def _boundary_points(sizes: isl.Set, deferred: Sequence[DeferredEquality]) -> list[isl.Set]:
+def _boundary_points(
+    sizes: isl.Set, conditions: Sequence[isl.Set], uses_numbers: bool
+) -> list[isl.Set] | None:
     """Where formulas and numbers may differ: the points at which a set is compared with numbers.
 
-    These are the smallest sizes of the set, the smallest that are larger and not alike, where it
-    has such, and one point for each equality that holds on a part of it.
+    These are the smallest sizes of the set, larger ones that are not alike, some that are all
+    alike, as JAX keeps one object for equal shapes, and a point for each equality that holds on a
+    part of the set. None where they are too many or too large to be tried.
     """
     whole = SizeSet(sizes)
     larger = (f"{name} >= {7 + 2 * i}" for i, name in enumerate(whole.names))
-    parts = [whole, whole & SizeSet.parse(whole.names, " and ".join(larger))]
-    points = [_smallest_point(part) for part in parts if not part.is_empty()]
-    if len(points) > 1 and points[0].is_equal(points[1]):
-        points.pop()
-    equalities = [question.condition for question in deferred]
-    left = list({str(one): one for one in equalities if not one.is_disjoint(sizes)}.values())
-    for _ in range(CONFIRMED):
-        if not left:
-            break
+    points = [_smallest_point(whole)]
+    for others in (whole & SizeSet.parse(whole.names, " and ".join(larger)), whole):
+        rest = others - SizeSet(points[0])
+        if len(points) == 1 and not rest.is_empty():
+            points.append(_smallest_point(rest))
+    alike = [f"{name} = {whole.names[0]} and {name} >= 3" for name in whole.names]
+    diagonal = whole & SizeSet.parse(whole.names, " and ".join(alike))
+    if len(whole.names) > 1 and not diagonal.is_empty():
+        points.append(_smallest_point(diagonal))
+    left = list({str(one): one for one in conditions if not one.is_disjoint(sizes)}.values())
+    while left:
         best, _ = intersect_most(sizes, left)
         points.append(_smallest_point(SizeSet(best)))
         left = [condition for condition in left if not best.is_subset(condition)]
+        if len(points) > MOST_POINTS:
+            return None
+    if uses_numbers and any(max(SizeSet(p).smallest().values()) > LARGEST_OF_NUMBERS for p in points):
+        return None
     return list({str(point): point for point in points}.values())
 
 
 def _smallest_point(sizes: SizeSet) -> isl.Set:
     """The smallest sizes of a set, as a set."""
-    conditions = (f"{name} = {size}" for name, size in sizes.smallest().items())
-    return SizeSet.parse(sizes.names, " and ".join(conditions)).points
+    return _exactly(sizes.smallest()).points
+
+
+# Shapes that people use: a batch, a first side, the other sides.
+SAMPLES = (
+    (1, 1, 1), (2, 3, 2), (1, 5, 8), (2, 8, 8), (1, 16, 16), (1, 33, 17), (1, 32, 32), (1, 64, 64),
+    (1, 128, 64), (2, 224, 224), (1, 256, 256), (3, 100, 75),
+)  # fmt: skip
+BATCH_NAMES = ("b", "n")  # the first letters of the names of a batch
 
 
 def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
@@ -121,15 +228,21 @@ def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
         sizes: the sizes that are not decided.
 
     Yields:
-        Sets of one element each, from small sizes to large ones.
+        Sets of one element each.
     """
     whole, seen = SizeSet(sizes), []
-    for count, least in enumerate((1, 2, 3, 5, 8, 16, 17, 32, 33, 64, 100, 224)):
-        step = count % 2  # every second one has no two sizes alike
-        bounds = (f"{name} >= {least + i * step}" for i, name in enumerate(whole.names))
-        part = whole & SizeSet.parse(whole.names, " and ".join(bounds))
-        if not part.is_empty() and (smallest := part.smallest()) not in seen:
-            seen.append(smallest)
-            yield _smallest_point(part)
-        if len(seen) == SAMPLES:
-            return
+    batch = next((name for name in whole.names[:1] if name[0] in BATCH_NAMES), "")
+    for batch_size, first, others in SAMPLES:
+        sides = iter([first])
+        wished = {
+            name: batch_size if name == batch else next(sides, others) for name in whole.names
+        }
+        point = whole.nearest(wished)
+        if point not in seen:
+            seen.append(point)
+            yield _exactly(point).points
+
+
+def _exactly(point: dict[str, int]) -> SizeSet:
+    conditions = (f"{name} = {size}" for name, size in point.items())
+    return SizeSet.parse(list(point), " and ".join(conditions))

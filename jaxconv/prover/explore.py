@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
-from jaxconv.prover.confirm import Region, agrees, fails, sample_points
+from jaxconv.prover.confirm import Region, disagreement, fails, sample_points
 from jaxconv.prover.diagnose import (
     Refusal,
     operation_of_error,
@@ -26,10 +26,18 @@ from jaxconv.prover.diagnose import (
 )
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.symbolic.domains import intersect_most, split
-from jaxconv.symbolic.trace import DeferredEquality, Fork, SymbolicTrace, Undecided
+from jaxconv.symbolic.trace import (
+    DeferredEquality,
+    Fork,
+    OutOfTime,
+    Restart,
+    SymbolicTrace,
+    Undecided,
+)
 
 TRACES = 500  # after which the rest is tested, not proven
-SECONDS = 60  # after which it is, too
+TIMEOUT = 60.0  # seconds for a proof
+SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
 
 
 class OpenRegion(NamedTuple):
@@ -51,6 +59,7 @@ class Exploration:
     Attributes:
         subject: the function.
         domain: the sizes to consider.
+        timeout: seconds, after which what is left is not decided.
         regions: sizes that are accepted.
         refusals: sizes that are rejected.
         open_regions: sizes that are not decided.
@@ -60,6 +69,7 @@ class Exploration:
 
     subject: Subject
     domain: isl.Set
+    timeout: float = TIMEOUT
     regions: list[Region] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     open_regions: list[OpenRegion] = field(default_factory=list)
@@ -74,57 +84,81 @@ class Exploration:
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
         work, start = [self.domain], time.monotonic()
+        until = start + self.timeout * SHARE_OF_PROOF
         while work:
             domain = work.pop().coalesce()
             if domain.is_empty():
                 continue
-            seconds = time.monotonic() - start
-            if self.subject.traces >= TRACES or seconds > SECONDS:
-                reason = f"gave up after {self.subject.traces} traces in {seconds:.0f} seconds"
+            now = time.monotonic()
+            if self.subject.traces >= TRACES or now > until:
+                reason = f"gave up after {self.subject.traces} traces in {now - start:.0f} seconds"
                 self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *work)]
                 break
-            work += self._explore(domain)
+            work += self._explore(domain, until)
         for region in list(self.open_regions):  # to which undecided samples are added
             for point in sample_points(region.sizes):
+                if time.monotonic() > start + self.timeout:
+                    return
                 undecided = len(self.open_regions)
-                self._explore(point)
+                self._explore(point, start + self.timeout)
                 if len(self.open_regions) == undecided:
                     self.sampled.append(point)
 
-    def _explore(self, domain: isl.Set) -> list[isl.Set]:
+    def _explore(self, domain: isl.Set, deadline: float) -> list[isl.Set]:
         """Trace once, and return the parts of the domain that must be traced again."""
-        trace = SymbolicTrace(domain)
+        trace = SymbolicTrace(domain, deadline=deadline)
+        try:
+            return self._traced(trace)
+        except OutOfTime:
+            self._leave_open(domain, [f"gave up after {self.timeout:.0f} seconds"])
+        except (isl.Error, Undecided, MemoryError, RecursionError) as error:
+            self._leave_open(domain, [str(error).partition("\n")[0] or type(error).__name__])
+        finally:
+            self.deferred += trace.deferred
+        return []
+
+    def _traced(self, trace: SymbolicTrace) -> list[isl.Set]:
         try:
             traced = self.subject.trace(trace)
         except Fork as fork:
-            return split(domain, fork.condition)
+            return split(trace.domain, fork.condition)
+        except Restart:
+            return [trace.domain]
+        except MemoryError:
+            raise
         except Exception as error:
             return self._failed(trace, error)
-        finally:
-            self.deferred += trace.deferred
-        self._finished(trace, traced)
-        return []
+        return self._finished(trace, traced)
 
-    def _finished(self, trace: SymbolicTrace, traced: Traced) -> None:
-        """Keep the sizes for which a finished trace shows no failure; reject the others."""
-        try:
-            accepted, refusals = unmet_requirements(self.subject, trace, traced)
-        except Undecided as error:
-            self._leave_open(trace.domain, [str(error)])
-            return
-        if refusals:
-            failing, kind = trace.domain.subtract(accepted), refusals[0].requirement.kind
-            if fails(self.subject, failing, trace.deferred):
-                self.refusals += refusals
+    def _finished(self, trace: SymbolicTrace, traced: Traced) -> list[isl.Set]:
+        """Keep the sizes for which a finished trace shows no failure; reject the others.
+
+        Returns:
+            The parts that must be traced again.
+        """
+        accepted, refusals = unmet_requirements(self.subject, trace, traced)
+        for refusal in refusals:
+            if fails(self.subject, refusal.sizes, trace):
+                self.refusals.append(refusal)
             else:
-                self._leave_open(failing, [f"its trace fails ({kind}), but not with numbers"])
+                kind = refusal.requirement.kind
+                reason = f"its trace fails ({kind}), but not with numbers"
+                self._leave_open(refusal.sizes, [reason])
         if accepted.is_empty():
-            return
+            return []
         region = Region(trace, accepted, traced.closed, traced.shapes)
-        if agrees(self.subject, region):
+        difference = disagreement(self.subject, region)
+        if difference is None:
             self.regions.append(region)
-        else:
+            return []
+        if difference.condition is None:
             self._leave_open(accepted, ["its formulas are not what tracing with numbers gives"])
+            return []
+        others, inside = split(accepted, difference.condition)
+        if not difference.is_overflow:
+            return [others, inside]
+        self._leave_open(others, ["a number computed from the sizes may not fit in 32 bits"])
+        return [inside]
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set]:
         """Reject sizes for which a trace failed; return what an equality may save."""
@@ -154,7 +188,7 @@ class Exploration:
         trace = SymbolicTrace(best.coalesce())
         try:
             self.subject.trace(trace)
-        except Fork:
+        except (Fork, Restart, MemoryError):
             return None
         except Exception as again:
             same = operation_of_error(again) == operation_of_error(error)
@@ -165,7 +199,8 @@ class Exploration:
     def _refuse(self, trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> None:
         """Reject sizes for which a trace failed, as far as tracing with numbers fails, too."""
         for refusal in refusals_of_error(trace, sizes, error):
-            if fails(self.subject, refusal.sizes):
+            blamed = None if refusal.requirement.kind == "empty" else error
+            if fails(self.subject, refusal.sizes, trace, blamed):
                 self.refusals.append(refusal)
             else:
                 kind = refusal.requirement.kind

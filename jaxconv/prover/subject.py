@@ -1,18 +1,20 @@
 """What is checked: a function, its arguments, and one trace of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr
+from jaxconv.compat import ClosedJaxpr, indexing_by_sizes
 from jaxconv.prover.returns import dtype_of, is_spec
+from jaxconv.prover.state import State
 from jaxconv.source import Origin
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import sizes_of
 from jaxconv.symbolic.specs import Spec
-from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
+from jaxconv.symbolic.substitutes import substituted
+from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 TRACE_OPERATIONS = 5_000_000  # of isl in one trace, after which the trace is given up
 
@@ -44,6 +46,7 @@ class Subject:
         arguments: its arguments, a tree with specs in the place of arrays.
         returns: a tree of specs of what it must return; None where anything will do.
         traces: how often it was traced.
+        substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
     """
 
     fn: Callable[..., Any]
@@ -51,6 +54,10 @@ class Subject:
     arguments: Any
     returns: Any
     traces: int = 0
+    substituted: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._state = State(self.fn)
 
     def trace(self, trace: SymbolicTrace) -> Traced:
         """Trace the function once.
@@ -66,9 +73,12 @@ class Subject:
         Raises:
             Fork: the function compared sizes with a result that differs within the domain, also
                 where it caught the Fork and went on without an answer.
+            Restart: the function needs substitutes, which the next trace has.
+            OutOfTime: the time for the proof is over.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
         self.traces += 1
+        trace.substituted = frozenset(map(id, self.substituted))
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)
         varying = [
@@ -82,22 +92,29 @@ class Subject:
             arguments = [next(remaining) if _varies(leaf) else leaf for leaf in leaves]
             return self.fn(*jax.tree.unflatten(tree, arguments))
 
+        names = bool(trace.names()) and trace.searching  # numbers are traced as they are
+        modules = self.substituted if names else []
         try:
-            with bounded(TRACE_OPERATIONS):
+            with bounded(TRACE_OPERATIONS), indexing_by_sizes(), substituted(modules):
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
-        except (Exception, Fork):
-            _raise_unanswered(trace)
+        except (Exception, Fork, Restart, OutOfTime):
+            trace.finish()
+            self._raise_unanswered(trace)
             raise
-        _raise_unanswered(trace)
+        finally:
+            self._state.restore()
+        trace.finish()
+        self._raise_unanswered(trace)
         return traced
 
-
-def _raise_unanswered(trace: SymbolicTrace) -> None:
-    """Raise the first Fork or Undecided of the trace, even if the function caught it."""
-    if trace.fork is not None:
-        raise Fork(trace.fork)
-    if trace.unanswered:
-        raise Undecided(trace.unanswered[0])
+    def _raise_unanswered(self, trace: SymbolicTrace) -> None:
+        """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
+        if isinstance(trace.stop, Restart) and trace.asks_for is not None:
+            self.substituted.append(trace.asks_for)
+        if trace.stop is not None:
+            raise trace.stop
+        if trace.unanswered:
+            raise Undecided(trace.unanswered[0])
 
 
 def _varies(leaf: Any) -> bool:

@@ -10,22 +10,27 @@ A :class:`Size` lives in a :class:`~jaxconv.symbolic.trace.SymbolicTrace`: one r
 all sizes of a domain at once.
 """
 
+import enum
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import islpy as isl
+import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import current_call_sites, is_inside_library
+from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.lookups import CACHE, keys_of_lookup
 from jaxconv.symbolic.polynomials import Polynomial
+from jaxconv.symbolic.real import Real, Symbolic, apply, compare, is_number, number_of, placeholder
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
-from jaxconv.symbolic.trace import SymbolicTrace, Undecided, caller, comparison_site
+from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
-FEW_VALUES = 8  # values that a size may take, to be tried one by one where a number is needed
+LARGEST_POWER = 8  # of a size that is multiplied out
+FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
 
 
 def _binary(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], Any]:
@@ -34,24 +39,46 @@ def _binary(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], 
     @functools.wraps(method)
     def operation(self: "Size", other: Any) -> Any:
         if not isinstance(other, Size):
-            try:
-                number = operator.index(other)
-            except TypeError:
+            if not isinstance(other, int | np.integer | np.bool_):
                 return NotImplemented
-            other = Size(self.trace, self.trace.ring.number(number))
+            other = Size(self.trace, self.trace.ring.number(int(other)))
         return method(self, other)
 
     return operation
 
 
-class Size:
+def _arithmetic(
+    on_numbers: Callable[[Any, Any], Any], *, reflected: bool = False
+) -> Callable[[Callable[["Size", "Size"], Any]], Callable[["Size", Any], Any]]:
+    """Let a method of two sizes take an int as the second one, or a real number.
+
+    Args:
+        on_numbers: the operator, for a result that is a real number.
+        reflected: whether the size is the operator's second argument.
+    """
+
+    def decorate(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], Any]:
+        on_sizes = _binary(method)
+
+        @functools.wraps(method)
+        def operation(self: "Size", other: Any) -> Any:
+            result = on_sizes(self, other)
+            if result is not NotImplemented or isinstance(other, Real):
+                return result  # a Real has operators of its own
+            return apply(on_numbers, other, self) if reflected else apply(on_numbers, self, other)
+
+        return operation
+
+    return decorate
+
+
+class Size(Symbolic):
     """An integer of at least one size, known as a formula: ``h``, ``(h + 7)//8``, ``512*h*w``.
 
     :func:`sizes` makes them. They add, multiply, divide and compare as ints do.
     """
 
     __slots__ = ("polynomial", "trace")
-    __array_priority__ = 1000  # so that NumPy leaves the arithmetic to us
 
     def __init__(self, trace: SymbolicTrace, polynomial: Polynomial) -> None:
         self.trace = trace
@@ -79,39 +106,39 @@ class Size:
     def __neg__(self) -> "Size | int":
         return Size.of(self.trace, -self.polynomial)
 
-    @_binary
+    @_arithmetic(operator.add)
     def __add__(self, other: "Size") -> "Size | int":
         return Size.of(self.trace, self.polynomial + other.polynomial)
 
     __radd__ = __add__
 
-    @_binary
+    @_arithmetic(operator.sub)
     def __sub__(self, other: "Size") -> "Size | int":
         return Size.of(self.trace, self.polynomial - other.polynomial)
 
-    @_binary
+    @_arithmetic(operator.sub, reflected=True)
     def __rsub__(self, other: "Size") -> "Size | int":
         return Size.of(self.trace, other.polynomial - self.polynomial)
 
-    @_binary
+    @_arithmetic(operator.mul)
     def __mul__(self, other: "Size") -> "Size | int":
         return Size.of(self.trace, self.polynomial * other.polynomial)
 
     __rmul__ = __mul__
 
-    @_binary
+    @_arithmetic(operator.floordiv)
     def __floordiv__(self, other: "Size") -> "Size | int":
         return _divide(self, other)[0]
 
-    @_binary
+    @_arithmetic(operator.floordiv, reflected=True)
     def __rfloordiv__(self, other: "Size") -> "Size | int":
         return _divide(other, self)[0]
 
-    @_binary
+    @_arithmetic(operator.mod)
     def __mod__(self, other: "Size") -> "Size | int":
         return _divide(self, other)[1]
 
-    @_binary
+    @_arithmetic(operator.mod, reflected=True)
     def __rmod__(self, other: "Size") -> "Size | int":
         return _divide(other, self)[1]
 
@@ -160,61 +187,123 @@ class Size:
     def __abs__(self) -> Any:
         return self.max(-self)
 
-    def __and__(self, mask: int) -> Any:
-        if mask < 0 or mask & (mask + 1):
-            raise self.trace.undecided(f"{self} & {mask} is not a formula")
-        return self % (mask + 1)
+    def __and__(self, other: Any) -> Any:
+        if not isinstance(other, Size) and isinstance(other, int | np.integer):
+            mask = int(other)
+            return self - (self & ~mask) if mask < 0 else _masked(self, mask)
+        if isinstance(other, Size) and not self.polynomial.products and self - other in (1, -1):
+            return _and_with_neighbour(self, other)
+        return self._by_value(operator.and_, other)
 
-    def __rshift__(self, bits: int) -> Any:
-        return self // 2**bits
+    __rand__ = __and__
 
-    def __lshift__(self, bits: int) -> Any:
-        return self * 2**bits
+    def __or__(self, other: Any) -> Any:
+        return self + other - (self & other)
 
-    def __round__(self) -> "Size":
-        return self
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Any:
+        return self + other - 2 * (self & other)
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Any:
+        return -self - 1
+
+    def __rshift__(self, bits: Any) -> Any:
+        return self // 2 ** number_of(bits)
+
+    def __lshift__(self, bits: Any) -> Any:
+        return self * 2 ** number_of(bits)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return other >> self.number()
+
+    def __rlshift__(self, other: Any) -> Any:
+        return other << self.number()
+
+    def __round__(self, digits: int = 0) -> Any:
+        return self if digits >= 0 else apply(round, self, digits)
 
     __floor__ = __ceil__ = __trunc__ = __round__
 
     # Comparisons.
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> Any:
         if isinstance(other, Size) and other.trace is not self.trace:
             return False
         answer = _equals(self, other)
-        return False if answer is NotImplemented else answer
+        return compare(operator.eq, self, other) if answer is NotImplemented else answer
 
-    def __ne__(self, other: object) -> bool:
-        return not self == other
+    def __ne__(self, other: object) -> Any:
+        answer = self == other
+        return answer if answer is NotImplemented else not answer
 
-    @_binary
-    def __lt__(self, other: "Size") -> bool:
-        return _compare(self, "<", other)
+    def __lt__(self, other: Any) -> Any:
+        return _order(self, "<", operator.lt, other)
 
-    @_binary
-    def __le__(self, other: "Size") -> bool:
-        return _compare(self, "<=", other)
+    def __le__(self, other: Any) -> Any:
+        return _order(self, "<=", operator.le, other)
 
-    @_binary
-    def __gt__(self, other: "Size") -> bool:
-        return _compare(self, ">", other)
+    def __gt__(self, other: Any) -> Any:
+        return _order(self, ">", operator.gt, other)
 
-    @_binary
-    def __ge__(self, other: "Size") -> bool:
-        return _compare(self, ">=", other)
+    def __ge__(self, other: Any) -> Any:
+        return _order(self, ">=", operator.ge, other)
 
     def __bool__(self) -> bool:
         return self != 0
 
     def __hash__(self) -> int:
-        code = caller().f_code
-        if compat.hashes_for_cache(code):
-            return hash((id(self.trace), self.polynomial.key()))
-        if not is_inside_library(code.co_filename):
-            raise self.trace.undecided(f"the code looks {self} up in a set or a dict")
+        frame = caller()
+        file = file_of(frame)
+        by_formula = hash((id(self.trace), self.polynomial.key()))
+        if compat.hashes_for_cache(frame.f_code):
+            return by_formula
+        if not is_inside_jax(file):
+            if file == enum.__file__:  # which then compares with its members one by one
+                raise TypeError(f"{self} is symbolic")
+            keys = keys_of_lookup(frame)
+            if keys is CACHE:
+                return by_formula
+            if keys is None:
+                return hash(self.number())
+            for key in keys:
+                if self == key:
+                    return hash(key)
         return hash(id(self.trace))  # the same for all, so that a set of sizes compares them
 
     # Numbers.
+
+    def bounds(self) -> tuple[int | None, int | None]:
+        """Bounds on the domain of the run; None where there are none."""
+        if not self.polynomial.products:
+            return bounds(self.trace.domain, self.polynomial.affine)
+        low, high = (None if math.isinf(n) else int(n) for n in self.polynomial.bounds())
+        return low, high
+
+    def number(self) -> int:
+        """Find the number, where the size takes few values; else try its least values one by one.
+
+        Raises:
+            Fork: it takes several values on the domain.
+            Undecided: it takes more values than are tried.
+        """
+        self.trace.uses_numbers = True
+        low, _ = self.bounds()
+        tried = range(low, FEW_VALUES + 1) if low is not None and self.trace.searching else ()
+        return self._one_of_few(tried)
+
+    def _one_of_few(self, tried: Sequence[int] = ()) -> int:
+        """The number, where the size takes few values, or one of those to be tried."""
+        low, high = self.bounds()
+        if low is not None and high is not None and high - low < FEW_VALUES:
+            tried = range(low, high + 1)
+        for value in tried:
+            condition, exact = zeros(self.polynomial - self.trace.ring.number(value))
+            if exact and self.trace.settle(condition):
+                return value
+        raise self._no_number()
 
     def __index__(self) -> int:
         code = caller().f_code
@@ -223,44 +312,60 @@ class Size:
             raise TypeError(f"{self} is symbolic")
         if compat.asks_if_constant(code):
             raise TypeError(f"{self} is symbolic")
-        trace, affine = self.trace, self.polynomial.affine
-        low, high = (None, None) if self.polynomial.products else bounds(trace.domain, affine)
-        if low is None or high is None or high - low >= FEW_VALUES:
-            raise self._no_number()
-        for value in range(low, high + 1):
-            if trace.settle(affine.eq_set(trace.ring.formula(value))):
-                return value
-        raise AssertionError(f"{self} takes none of its values")
+        if is_inside_jax(file_of(caller())):
+            return self._one_of_few()
+        self.trace.ask_for_substitutes()
+        return self.number()
 
     __int__ = __index__
 
     def __float__(self) -> float:
-        raise self._no_number()
+        return float(self.__index__())
 
     def _no_number(self) -> Undecided:
         return self.trace.undecided(f"the code needs {self} as a number")
 
+    def _by_value(self, operation: Callable[[Any, Any], Any], other: Any) -> Any:
+        if not is_number(other):
+            return NotImplemented
+        return operation(self.number(), number_of(other))
+
     def dimension_as_value(self) -> Any:
         """What JAX computes with where a size is used as a number: any, unknown while tracing."""
-        from jax import lax, numpy
-
-        value = lax.optimization_barrier(numpy.int32(1))  # constant folding does not look behind it
-        if not isinstance(value, compat.Tracer):
-            raise self._no_number()
+        value = placeholder(self, 1)
+        _remember_overflow(self)
         return value
 
     __jax_array__ = dimension_as_value
 
     def __truediv__(self, other: Any) -> Any:
-        return self.dimension_as_value() / other
+        return apply(operator.truediv, self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return other / self.dimension_as_value()
+        return apply(operator.truediv, other, self)
 
     def __pow__(self, other: Any) -> Any:
-        if isinstance(other, int) and other >= 0:
+        if isinstance(other, int) and 0 <= other <= LARGEST_POWER:
             return math.prod([self] * other)
-        return self.dimension_as_value() ** other
+        if isinstance(other, Size):
+            return self._by_value(operator.pow, other)
+        return apply(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        if isinstance(other, int):
+            return other ** self.number()
+        return apply(operator.pow, other, self)
+
+    def is_integer(self) -> bool:
+        """Whether the number is whole, as for an int."""
+        return True
+
+    # The names under which NumPy looks for its functions in an array of objects.
+    def sqrt(self) -> Any:
+        """The square root."""
+        return apply(np.sqrt, self)
+
+    floor = ceil = rint = __round__
 
     def at(self, **sizes: int) -> int:
         """Compute the number that the formula gives.
@@ -283,6 +388,10 @@ class Size:
         return str(self.polynomial)
 
     __repr__ = __str__
+
+
+compat.register_number(Size, int)
+compat.register_number(Real, float)
 
 
 def sizes_of(trace: SymbolicTrace) -> dict[str, Size | int]:
@@ -421,6 +530,62 @@ def _divide_by(
     if divided is None:
         raise trace.undecided(f"{dividend} divided by {number} is not a formula")
     return divided
+
+
+def _masked(size: Size, mask: int) -> Any:
+    """The bits of a size that a mask of 0 or more selects, each run of ones at once."""
+    selected: Any = 0
+    while mask:
+        low = (mask & -mask).bit_length() - 1
+        high = low + ((~(mask >> low)) & ((mask >> low) + 1)).bit_length() - 1
+        selected = selected + size % 2**high - size % 2**low
+        mask &= -(2**high)
+    return selected
+
+
+def _and_with_neighbour(a: Size, b: Size) -> Any:
+    """``n & (n - 1)``, which is 0 where n is a power of two, or 0."""
+    larger = a if a - b == 1 else b
+    ring, affine = a.trace.ring, larger.polynomial.affine
+    zero = affine.eq_set(ring.formula(0))
+    powers = (affine.eq_set(ring.formula(2**bit)) for bit in range(LARGEST_BIT + 1))
+    if a.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
+        return 0
+    return apply(operator.and_, a, b).positive()
+
+
+# Numbers that JAX computes with are 32-bit integers by default.
+LARGEST_BIT = 30
+LARGEST_NUMBER = 2**31 - 1
+LARGEST_SIDE = 2**16  # of an array, up to which it is examined whether numbers fit
+
+
+def _remember_overflow(size: Size) -> None:
+    """Note for which sizes a number does not fit JAX's default integer type."""
+    trace, ring = size.trace, size.trace.ring
+    factors = [(size.polynomial.affine, 1)] if not size.polynomial.products else []
+    for product, k in size.polynomial.products.items():
+        # Where each factor is above this root the product is too large; where each is not, it fits.
+        root = math.floor((LARGEST_NUMBER / (2 * abs(k))) ** (1 / len(product)))
+        factors += [(factor.affine, root) for factor in product]
+    sides = (ring.formula(name).le_set(ring.formula(LARGEST_SIDE)) for name in trace.names())
+    domain = functools.reduce(isl.Set.intersect, sides, trace.domain)
+    if size.polynomial.products:
+        large = [affine.gt_set(ring.formula(2 * root)) for affine, root in factors]
+        small = [affine.le_set(ring.formula(root)) for affine, root in factors]
+    else:
+        limit = ring.formula(LARGEST_NUMBER)
+        large = [size.polynomial.affine.gt_set(limit)]
+        small = [size.polynomial.affine.le_set(limit)]
+    overflow = functools.reduce(isl.Set.intersect, large, domain)
+    if not overflow.is_empty():
+        safe = functools.reduce(isl.Set.intersect, small, trace.domain)
+        trace.overflows.append(Overflow(overflow, safe))
+
+
+def _order(a: Size, symbol: str, relation: Callable[[Any, Any], bool], b: Any) -> Any:
+    answer = _binary(lambda one, other: _compare(one, symbol, other))(a, b)
+    return compare(relation, a, b) if answer is NotImplemented else answer
 
 
 def _compare(a: Size, symbol: str, b: Size) -> bool:

@@ -5,15 +5,17 @@ on a part of it forks the run. The exception is an equality that JAX tests, whic
 only to take shortcuts: it is answered False and recorded (see :mod:`jaxconv.prover.explore`).
 """
 
+import math
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import islpy as isl
 
-from jaxconv.source import CallSite, frame_outside, is_inside_jax
+from jaxconv.source import CallSite, file_of, frame_outside, has_returned, is_inside_jax, is_inside_numpy
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
 
@@ -27,6 +29,20 @@ class Fork(BaseException):
     def __init__(self, condition: isl.Set) -> None:
         self.condition = condition
         super().__init__(str(condition))
+
+
+class Restart(BaseException):
+    """The code asked for the number of a size: trace it again with substitutes for int and NumPy.
+
+    It is not an Exception, for the reason given at :class:`Fork`.
+    """
+
+
+class OutOfTime(BaseException):
+    """The time for a proof is over.
+
+    It is not an Exception, for the reason given at :class:`Fork`.
+    """
 
 
 class Undecided(TypeError):  # noqa: N818 - JAX expects a TypeError of a size that is not an int
@@ -47,6 +63,18 @@ class DeferredEquality(NamedTuple):
     difference: Polynomial
 
 
+class Overflow(NamedTuple):
+    """Sizes for which a number that JAX computes with may not fit its default integer type.
+
+    Attributes:
+        sizes: some of the sizes for which it does not.
+        safe: sizes for which it does.
+    """
+
+    sizes: isl.Set
+    safe: isl.Set
+
+
 PACKAGE = str(Path(__file__).parent) + os.sep
 
 
@@ -63,7 +91,7 @@ def comparison_site() -> tuple[CallSite, bool]:
         function of JAX in between.
     """
     frame = comparing = caller()
-    while frame.f_back is not None and is_inside_jax(frame.f_code.co_filename):
+    while frame.f_back is not None and is_inside_jax(file_of(frame)):
         frame = frame.f_back
     return (frame.f_code, frame.f_lasti), frame is comparing
 
@@ -80,8 +108,14 @@ class SymbolicTrace:
             order in which they were tested.
         unknowns: equalities whose condition was known in part only, as sentences.
         array_sizes: sizes of the arrays that JAX made so far, and the calls that led there.
-        fork: the condition that the run stopped at, even if the code caught the Fork.
-        unanswered: what code outside JAX asked without an answer, even if it caught the error.
+        overflows: where numbers made of sizes may be too large; these sizes are to be confirmed.
+        stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
+        unanswered: what was asked without an answer, even if the code caught the error.
+        asked_in_jax: what JAX asked without an answer, and the function of JAX that was called.
+        substituted: ids of the module dictionaries whose int, float, math and NumPy are substitutes.
+        asks_for: the module dictionary that needs substitutes, where that stopped the run.
+        uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
+        deadline: when the time is over, in seconds of the monotonic clock.
     """
 
     domain: isl.Set
@@ -90,8 +124,14 @@ class SymbolicTrace:
     deferred: list[DeferredEquality] = field(default_factory=list)
     unknowns: list[str] = field(default_factory=list)
     array_sizes: list[tuple[Any, list[CallSite]]] = field(default_factory=list)
-    fork: isl.Set | None = None
+    overflows: list[Overflow] = field(default_factory=list)
+    stop: BaseException | None = None
     unanswered: list[str] = field(default_factory=list)
+    asked_in_jax: list[tuple[str, FrameType]] = field(default_factory=list)
+    substituted: frozenset[int] = frozenset()
+    asks_for: dict[str, Any] | None = None
+    uses_numbers: bool = False
+    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         self.ring = PolynomialRing(self.domain)
@@ -114,6 +154,8 @@ class SymbolicTrace:
             Fork: it holds on a part of the domain, and the run searches.
             Undecided: it holds on a part of the domain, and the run does not search.
         """
+        if time.monotonic() > self.deadline and self.searching:
+            self.stop_with(OutOfTime())
         if self.domain.is_subset(condition):
             return True
         if self.domain.is_disjoint(condition):
@@ -123,18 +165,48 @@ class SymbolicTrace:
             self.deferred.append(DeferredEquality(condition, site, difference))
             return False
         if self.searching:
-            self.fork = condition
-            raise Fork(condition)
+            self.stop_with(Fork(condition))
         holds = SizeSet(self.domain.intersect(condition))
         raise self.undecided(
             f"The comparison holds for {holds} only. Fix: narrow the sizes with where=, or let "
             "jaxconv.check try both cases."
         )
 
+    def stop_with(self, stop: "Fork | Restart | OutOfTime") -> NoReturn:
+        """Stop the run.
+
+        Args:
+            stop: what to raise; it is remembered, since a bare ``except`` may catch it.
+
+        Raises:
+            BaseException: always.
+        """
+        self.stop = stop
+        raise stop
+
+    def ask_for_substitutes(self) -> None:
+        """Note that code outside JAX asks for a number, and stop for substitutes the first time.
+
+        With them ``int(h / 2)`` and ``np.arange(h)`` need no number.
+
+        Raises:
+            Restart: the module that asks has no substitutes yet, and the run searches.
+        """
+        frame = caller()
+        while is_inside_numpy(file_of(frame)) and frame.f_back is not None:
+            frame = frame.f_back
+        if is_inside_jax(file_of(frame)):
+            return
+        self.uses_numbers = True
+        if self.searching and id(frame.f_globals) not in self.substituted:
+            self.asks_for = frame.f_globals
+            self.stop_with(Restart())
+
     def undecided(self, question: str) -> Undecided:
         """Make the error for a question that cannot be answered.
 
-        JAX can continue without an answer. Other code may not, so its questions are recorded.
+        The code may catch it, and continue without an answer, so the question is recorded. If
+        JAX asks, it may catch the error itself: this is known when its function has ended.
 
         Args:
             question: what was asked, as a clause.
@@ -142,6 +214,21 @@ class SymbolicTrace:
         Returns:
             The error to raise.
         """
-        if not is_inside_jax(caller().f_code.co_filename):
+        frame = caller()
+        if is_inside_jax(file_of(frame)):
+            while frame.f_back is not None and is_inside_jax(file_of(frame.f_back)):
+                frame = frame.f_back
+            self.asked_in_jax.append((question, frame))
+        else:
             self.unanswered.append(question)
         return Undecided(question)
+
+    def finish(self) -> None:
+        """End the run: sizes that the code keeps ask nothing more.
+
+        What was asked inside JAX is unanswered where the function of JAX did not return.
+        """
+        self.searching = False
+        asked = [question for question, frame in self.asked_in_jax if not has_returned(frame)]
+        self.unanswered += asked
+        self.asked_in_jax.clear()  # the frames hold values of the run

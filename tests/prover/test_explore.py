@@ -1,6 +1,7 @@
 """What stays open: questions without an answer, errors of isl, and the limits of a proof."""
 
 import itertools
+import time
 
 import islpy as isl
 import jax.numpy as jnp
@@ -28,16 +29,16 @@ def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open(
     assert verdict.accepts == jc.SizeSet.parse("b h w", "h < 7 or h > 7")
     assert [f.message for f in verdict.failures] == ["KeyError: 'seven'"]
 
-    verdict = jc.check(lambda x: jnp.zeros(int(x.shape[1])), "b h w 3")
+    verdict = jc.check(lambda x: jnp.zeros(int(x.shape[1] * 0.7) + 1), "b h w 3")
     assert verdict.status == "tested"
     assert not verdict.ok
     assert verdict.notes == (
-        "not decided: the code needs h as a number",
+        "not decided: the code needs mul(h, 0.7) as a number",
         "tried 12 sizes one by one",
     )
-    assert verdict.accepts.contains(b=3, h=3, w=3)
-    assert verdict.untried.contains(b=3, h=4, w=3)
-    assert not verdict.accepts.contains(b=3, h=4, w=3)
+    assert verdict.accepts.contains(b=1, h=64, w=64)
+    assert verdict.untried.contains(b=1, h=65, w=64)
+    assert not verdict.accepts.contains(b=1, h=65, w=64)
 
 
 UNDECIDED = {
@@ -61,15 +62,15 @@ def test_a_failure_that_comes_of_an_undecided_question_proves_nothing(name):
         assert not (verdict.accepts.contains(h=h, w=w) and not fits(h, w)), (h, w)
 
 
-def test_a_proof_that_takes_too_long_gives_up(monkeypatch):
-    monkeypatch.setattr("jaxconv.prover.explore.SECONDS", 0.2)
-
+def test_a_proof_that_takes_too_long_gives_up():
     def halving(x):
         while x.shape[0] > 3:
             x = x[::2]
         return x
 
-    verdict = jc.check(halving, "h")
+    start = time.monotonic()
+    verdict = jc.check(halving, "h", timeout=2)
+    assert time.monotonic() - start < 20  # by default it would be 60 and more
     assert verdict.status == "tested"
-    assert any(note.startswith("gave up after ") for note in verdict.notes)
+    assert any("gave up after " in note for note in verdict.notes)
     assert verdict.accepts.contains(h=3)

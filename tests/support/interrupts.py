@@ -1,6 +1,7 @@
 """Functions that are interrupted in a trace, after they asked about sizes and went on."""
 
 import contextlib
+import itertools
 
 
 def fork(x, y):
@@ -28,12 +29,17 @@ class Interrupted:
 
     def __init__(self, function, number, interrupt):
         self.function, self.number, self.interrupt = function, number, interrupt
-        self.calls = 0
+        self.made = itertools.count(1)  # no attribute or element changes, which would be restored
 
     def __call__(self, x, y):
-        self.calls += 1
+        call = next(self.made)
         try:
             return self.function(x, y)
         finally:
-            if self.calls == self.number:
+            if call == self.number:
                 raise self.interrupt
+
+    @property
+    def calls(self):
+        """How often it was called."""
+        return int(repr(self.made)[len("count(") : -1]) - 1

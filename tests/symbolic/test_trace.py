@@ -1,11 +1,14 @@
 """One run: what is decided, what forks it, and what is remembered."""
 
+import contextlib
+
+import jax
 import pytest
 
 import jaxconv as jc
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import sizes_of
-from jaxconv.symbolic.trace import Fork, SymbolicTrace
+from jaxconv.symbolic.trace import Fork, Restart, SymbolicTrace
 
 
 def trace_of(where=""):
@@ -20,7 +23,7 @@ def test_what_holds_in_part_forks_the_run_or_is_refused():
     with pytest.raises(Fork) as fork:
         _ = h > 7
     assert SizeSet(fork.value.condition & trace.domain) == jc.SizeSet.parse("h w", "h > 7")
-    assert trace.fork is fork.value.condition
+    assert trace.stop is fork.value
     assert not issubclass(Fork, Exception)  # code that catches every Exception does not catch it
     trace.searching = False
     with pytest.raises(jc.Undecided, match="The comparison holds for h >= 8 only"):
@@ -38,7 +41,24 @@ def test_an_equality_is_deferred_where_the_run_does_not_search():
 
 
 def test_a_question_of_code_outside_jax_is_remembered():
-    trace = trace_of()
+    trace = trace_of("h >= 9")
+    h = sizes_of(trace)["h"]
+    with pytest.raises(Restart):
+        int(h)
+    assert trace.asks_for is globals()
+    trace.substituted = frozenset([id(globals())])
     with pytest.raises(jc.Undecided):
-        int(sizes_of(trace)["h"])
+        int(h)
+    assert trace.unanswered == ["the code needs h as a number"]
+
+
+def test_a_question_of_jax_counts_only_where_its_function_did_not_return():
+    trace = trace_of()
+    x = jax.ShapeDtypeStruct((sizes_of(trace)["h"],), "float32")
+    jax.eval_shape(lambda x: x[:1], x)  # asks for h, and does without
+    trace.finish()
+    assert not trace.unanswered
+    with contextlib.suppress(TypeError):
+        jax.eval_shape(lambda x: sum(x), x)
+    trace.finish()
     assert trace.unanswered == ["the code needs h as a number"]

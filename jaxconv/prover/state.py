@@ -1,0 +1,97 @@
+"""The state that a function keeps between calls, restored after each trace.
+
+A model may remember a shape, ``self.size = x.shape[1]``, or fill a cache. A trace must not leave
+its sizes there, nor what the next trace would take for the user's own.
+"""
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from jaxconv.source import is_inside_library
+
+MOST_OBJECTS = 20_000  # that are looked at
+
+
+class State:
+    """The attributes and elements of the objects that a function refers to."""
+
+    def __init__(self, fn: Any) -> None:
+        """Record the state.
+
+        Args:
+            fn: a function, a method, or an object that can be called.
+        """
+        self._records: list[tuple[Any, Any]] = []
+        self._seen: dict[int, Any] = {}
+        pending = [fn]
+        while pending and len(self._seen) < MOST_OBJECTS:
+            value = pending.pop()
+            package = type(value).__module__.partition(".")[0]
+            if id(value) in self._seen or isinstance(value, PLAIN) or package in STATELESS:
+                continue
+            self._seen[id(value)] = value
+            container = value if isinstance(value, dict | list | set) else _attributes(value)
+            if container is not None:
+                self._records.append((container, container.copy()))
+            pending += _references(value)
+
+    def restore(self) -> None:
+        """Give every object the attributes and elements that it had."""
+        for container, before in self._records:
+            if _same(container, before):
+                continue
+            container.clear()
+            if isinstance(container, list):
+                container.extend(before)
+            else:
+                container.update(before)
+
+
+PLAIN = (str, bytes, int, float, complex, type(None), types.ModuleType, type)
+# Packages whose objects keep no sizes of the user's, but caches of their own.
+STATELESS = ("jax", "jaxlib", "jaxconv", "numpy", "threading", "logging", "weakref", "islpy")
+
+
+def _attributes(value: Any) -> dict[str, Any] | None:
+    """The attributes of an object of the user's; those of functions are left alone."""
+    attributes = getattr(value, "__dict__", None)
+    if not isinstance(attributes, dict) or isinstance(value, types.FunctionType):
+        return None
+    return attributes
+
+
+def _references(value: Any) -> Iterator[Any]:
+    """The objects that an object refers to and that a call may change."""
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from value
+    elif isinstance(value, types.MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # a cell that is empty
+                continue
+        yield from (value.__defaults__ or ())
+        if not is_inside_library(value.__code__.co_filename):
+            names = value.__code__.co_names
+            yield from (value.__globals__[name] for name in names if name in value.__globals__)
+    else:
+        yield from (getattr(value, "__dict__", None) or {}).values()
+        for name in ("func", "args", "keywords", "__wrapped__"):  # of functools.partial and wraps
+            if (part := getattr(type(value), name, None)) is not None and part is not value:
+                yield getattr(value, name, None)
+
+
+def _same(container: Any, before: Any) -> bool:
+    """Whether a container holds the very objects that it held; their equality is not asked."""
+    if len(container) != len(before):
+        return False
+    if isinstance(container, dict):
+        return all(k in container and container[k] is v for k, v in before.items())
+    if isinstance(container, set):
+        return set(map(id, container)) == set(map(id, before))
+    return all(one is other for one, other in zip(container, before, strict=True))

@@ -1,0 +1,86 @@
+"""The keys with which a size is compared when it is looked up in a set or a dict.
+
+Python compares a key only with those of the same hash, so a size has to know which these are. They
+are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table.get(h)``.
+"""
+
+import ast
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Set
+from types import FrameType
+from typing import Any
+
+from jaxconv.source import expression_of
+
+CACHE: tuple[int, ...] = (-1,)  # stands for a function with a cache, which is the same without it
+MOST_KEYS = 64  # with which a size is compared one by one
+SAFE = (  # expressions without side effects
+    ast.Attribute, ast.Constant, ast.Dict, ast.List, ast.Load, ast.Name, ast.Set, ast.Slice,
+    ast.Subscript, ast.Tuple, ast.UnaryOp, ast.USub,
+)  # fmt: skip
+
+
+def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
+    """List the ints with which a size is compared by the lookup that is running.
+
+    Args:
+        frame: of the code that looks a size up.
+
+    Returns:
+        The ints; CACHE where a function with a cache is called; None where they are not known.
+    """
+    tree = expression_of(frame.f_code, frame.f_lasti)
+    match tree:
+        case ast.Call(func=function) if _has_cache(_value(function, frame)):
+            return CACHE
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
+            containers = [container]
+        case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
+            containers = [container]
+        case ast.Call(func=ast.Name(), args=containers):
+            pass
+        case ast.Set(elts=containers) | ast.Dict(keys=containers):
+            pass
+        case _:
+            return None
+    keys: set[int] = set()
+    for container in containers:
+        if container is None or not _collect(_value(container, frame), keys):
+            return None
+    return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
+
+
+UNKNOWN = object()
+
+
+def _value(tree: ast.expr, frame: FrameType) -> Any:
+    """The value of an expression without side effects, in the code that is running."""
+    if isinstance(tree, ast.Set | ast.List | ast.Tuple):  # a set would be another lookup
+        return tuple(_value(element, frame) for element in tree.elts)
+    if isinstance(tree, ast.Dict):
+        return tuple(UNKNOWN if key is None else _value(key, frame) for key in tree.keys)
+    if not all(isinstance(node, SAFE) for node in ast.walk(tree)):
+        return UNKNOWN
+    try:
+        code = compile(ast.fix_missing_locations(ast.Expression(tree)), "<lookup>", "eval")
+        return eval(code, frame.f_globals, frame.f_locals)
+    except Exception:
+        return UNKNOWN
+
+
+def _has_cache(function: Any) -> bool:
+    return hasattr(function, "cache_info")
+
+
+def _collect(value: Any, keys: set[int]) -> bool:
+    """Collect the ints of a container and of the tuples in it; False where some are not known."""
+    if value is UNKNOWN:
+        return False
+    if isinstance(value, Mapping | Set | tuple | list):
+        return all(_collect(key, keys) for key in value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return False
+    if isinstance(value, numbers.Real) and math.isfinite(value) and value == int(value):
+        keys.add(int(value))
+    return True

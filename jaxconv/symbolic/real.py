@@ -1,0 +1,592 @@
+"""Real numbers that code computes from sizes: ``h / 16``, ``h * 0.5``, ``np.sqrt(h)``.
+
+Python computes them as floats. Where the float is the correctly rounded value of a fraction of two
+sizes, the fraction is kept, and it decides comparisons and conversions to an int exactly. Of all
+other numbers only the recipe is known: their values are computed for single sizes.
+
+What is exact here holds for sizes below 2**26, and for products and multiples of sizes below 2**52.
+"""
+
+import bisect
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxconv import compat
+from jaxconv.symbolic.trace import SymbolicTrace
+
+# How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
+# NEAR: it differs by a few rounding errors, and is equal where the fraction is an integer.
+EXACT, ROUNDED, NEAR = range(3)
+
+LARGEST_DENOMINATOR = 2**16  # of a constant: 0.1 is read as 1/10, since 0.1 is the float nearest it
+LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
+FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
+FEW_ELEMENTS = 16  # an array of at most as many numbers may be a shape; a larger one is data
+
+
+class Ratio(NamedTuple):
+    """A fraction of two sizes, and how near the float is to it.
+
+    Attributes:
+        numerator: a size or an int.
+        denominator: a size or an int, positive.
+        level: EXACT, ROUNDED or NEAR.
+    """
+
+    numerator: Any
+    denominator: Any
+    level: int
+
+
+class Symbolic:
+    """What is known as a formula of sizes; NumPy's functions are computed with the formula."""
+
+    __slots__ = ()
+    __array_priority__ = 1000  # for arrays of objects
+    trace: SymbolicTrace
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
+        arrays = [x for x in inputs if isinstance(x, np.ndarray)]
+        if method != "__call__" or named:
+            raise self.trace.undecided(f"the code needs {self} as a number, for {ufunc.__name__}")
+        if any(array.size > FEW_ELEMENTS and array.dtype != object for array in arrays):
+            return _on_data(ufunc, inputs)
+        function = UFUNCS.get(ufunc, functools.partial(apply, ufunc))
+        if not arrays:  # the operators of NumPy's own numbers would come here again
+            return function(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
+        boxed = [x if isinstance(x, np.ndarray) else _boxed(x) for x in inputs]
+        result = np.frompyfunc(function, len(inputs), 1)(*boxed)
+        return np.asarray(result, dtype=bool if ufunc in COMPARISONS else object)
+
+
+def _boxed(value: Any) -> np.ndarray:
+    box = np.empty((), object)
+    box[()] = value
+    return box
+
+
+def _on_data(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
+    """Compute with an array of numbers, whose values do not matter for shapes."""
+    from jax import numpy
+
+    values = (x.__jax_array__() if isinstance(x, Symbolic) else x for x in inputs)
+    return getattr(numpy, ufunc.__name__)(*values)
+
+
+class Real(Symbolic):
+    """A real number that is computed from sizes."""
+
+    __slots__ = ("arguments", "function", "is_positive", "ratio", "trace")
+
+    def __init__(
+        self,
+        trace: SymbolicTrace,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        ratio: Ratio | None,
+    ) -> None:
+        self.trace = trace
+        self.function = function
+        self.arguments = arguments
+        self.ratio = ratio
+        self.is_positive = False
+
+    def positive(self) -> "Real":
+        """Note that the number is known to be above 0.
+
+        Returns:
+            The number itself.
+        """
+        self.is_positive = True
+        return self
+
+    def number(self) -> Any:
+        """Compute the number, for the single sizes that the run then considers.
+
+        Raises:
+            Fork: the sizes differ within the domain.
+            Undecided: there are too many of them.
+        """
+        return self.function(*map(number_of, self.arguments))
+
+    # Conversions.
+
+    def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
+        if self.ratio is not None:
+            return divide(self.ratio)
+        size = variable_of(self)
+        if size is None:
+            return function(self.number())
+        least, _ = _range_of(size)
+        value = function(self.at(least))
+        for result in range(value, FEW_RESULTS + 1):
+            if _is_below(size, lambda n, result=result: function(self.at(n)) > result):
+                return result
+        raise self.trace.undecided(f"the code needs {self} as a number")
+
+    def __floor__(self) -> Any:
+        return self._to_int(math.floor, lambda r: r.numerator // r.denominator)
+
+    def __ceil__(self) -> Any:
+        return self._to_int(math.ceil, lambda r: -(-r.numerator // r.denominator))
+
+    def __trunc__(self) -> Any:
+        return self._to_int(math.trunc, _truncated)
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self._to_int(round, _nearest) if digits is None else apply(round, self, digits)
+
+    def at(self, size: int) -> Any:
+        """Compute the number for one size.
+
+        Args:
+            size: the value of the only size that the number depends on.
+        """
+        arguments = (
+            x.at(size) if isinstance(x, Real) else size if isinstance(x, Symbolic) else x
+            for x in self.arguments
+        )
+        return self.function(*arguments)
+
+    def __int__(self) -> int:
+        self.trace.ask_for_substitutes()
+        return operator.index(number_of(math.trunc(self)))
+
+    def __float__(self) -> float:
+        self.trace.ask_for_substitutes()
+        return float(self.number())
+
+    def is_integer(self) -> bool:
+        """Whether the number is whole, as for a float."""
+        if self.ratio is None:
+            return float(self.number()).is_integer()
+        return bool(self.ratio.numerator % self.ratio.denominator == 0)
+
+    def __jax_array__(self) -> Any:
+        return placeholder(self, 1.0)
+
+    # The names under which NumPy looks for its functions in an array of objects.
+    def floor(self) -> Any:
+        """Round down, to a float as NumPy does."""
+        return apply(np.floor, self)
+
+    def ceil(self) -> Any:
+        """Round up, to a float as NumPy does."""
+        return apply(np.ceil, self)
+
+    def rint(self) -> Any:
+        """Round to the nearest integer, to a float as NumPy does."""
+        return apply(np.rint, self)
+
+    def sqrt(self) -> Any:
+        """The square root."""
+        return apply(np.sqrt, self)
+
+    # Arithmetic.
+
+    def __pos__(self) -> "Real":
+        return self
+
+    def __neg__(self) -> Any:
+        return apply(operator.neg, self)
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __add__(self, other: Any) -> Any:
+        return apply(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return apply(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return apply(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return apply(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return apply(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return apply(operator.mul, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return apply(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return apply(operator.truediv, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return apply(operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return apply(operator.floordiv, other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return apply(operator.mod, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return apply(operator.mod, other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __pow__(self, other: Any) -> Any:
+        return apply(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return apply(operator.pow, other, self)
+
+    # Comparisons.
+
+    def __bool__(self) -> bool:
+        return self != 0
+
+    def __eq__(self, other: object) -> Any:
+        return compare(operator.eq, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        equal = compare(operator.eq, self, other)
+        return equal if equal is NotImplemented else not equal
+
+    def __lt__(self, other: Any) -> Any:
+        return compare(operator.lt, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return compare(operator.le, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return compare(operator.gt, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return compare(operator.ge, self, other)
+
+    def __hash__(self) -> int:
+        return hash(self.number())
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        if self.ratio is not None:
+            return f"({self.ratio.numerator})/({self.ratio.denominator})"
+        name = getattr(self.function, "__name__", "number")
+        return f"{name}({', '.join(map(str, self.arguments))})"
+
+    __repr__ = __str__
+
+
+def placeholder(value: Symbolic, like: Any) -> Any:
+    """Make what JAX computes with in the place of a number: any value, unknown while tracing.
+
+    Args:
+        value: the number.
+        like: a Python number of the same type.
+
+    Returns:
+        A scalar of JAX's default type, which gives way to other types as Python's numbers do.
+    """
+    from jax import lax, numpy
+
+    hidden = lax.optimization_barrier(numpy.asarray(like))  # constant folding does not look inside
+    if not isinstance(hidden, compat.Tracer):
+        raise value.trace.undecided(f"the code needs {value} as a number")
+    return hidden
+
+
+def number_of(value: Any) -> Any:
+    """Replace a symbolic number by its value.
+
+    Args:
+        value: anything.
+
+    Returns:
+        The number, where it is symbolic; else the value itself.
+
+    Raises:
+        Fork: the number differs within the domain.
+        Undecided: there are too many numbers.
+    """
+    return value.number() if isinstance(value, Symbolic) else value  # type: ignore[attr-defined]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value takes part in Python's arithmetic of real numbers.
+
+    Args:
+        value: anything.
+    """
+    return isinstance(value, Symbolic | int | float | Fraction | np.number | np.bool_)
+
+
+def ratio_of(value: Any) -> Ratio | None:
+    """Find the fraction of a number.
+
+    Args:
+        value: a number, symbolic or not.
+
+    Returns:
+        The fraction; None where only the recipe of the number is known.
+    """
+    if isinstance(value, Real):
+        return value.ratio
+    if isinstance(value, Symbolic):
+        return Ratio(value, 1, EXACT)
+    if isinstance(value, np.floating):  # of fewer bits, or more, than Python's
+        return _constant(float(value)) if isinstance(value, np.float64) else None
+    if isinstance(value, float):
+        return _constant(value)
+    if isinstance(value, int | np.integer | np.bool_):
+        return Ratio(int(value), 1, EXACT)
+    return None
+
+
+def _constant(value: float) -> Ratio | None:
+    """The simplest fraction to which a float is the nearest float."""
+    if not math.isfinite(value):
+        return None
+    exact = Fraction(value)
+    simple = exact.limit_denominator(LARGEST_DENOMINATOR)
+    if simple.numerator / simple.denominator != value:
+        return None
+    return Ratio(simple.numerator, simple.denominator, EXACT if simple == exact else ROUNDED)
+
+
+def apply(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Compute a real number from numbers of which one at least is symbolic.
+
+    Args:
+        function: computes it from Python's numbers.
+        *arguments: numbers, symbolic or not.
+
+    Returns:
+        The number, with its fraction where that is known; NotImplemented for what is no number.
+    """
+    traces = [x.trace for x in arguments if isinstance(x, Symbolic)]
+    if not all(map(is_number, arguments)):
+        return NotImplemented
+    rule = RULES.get(function)
+    ratios = [ratio_of(x) for x in arguments]
+    ratio = rule(*ratios) if rule is not None and None not in ratios else None
+    return Real(traces[0], function, arguments, ratio)
+
+
+def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
+    """Compare two numbers of which one at least is symbolic.
+
+    Args:
+        relation: a comparison of :mod:`operator`.
+        a: a number.
+        b: a number.
+
+    Returns:
+        Whether it holds; NotImplemented for what is no number.
+    """
+    if not (is_number(a) and is_number(b)):
+        return NotImplemented
+    # A size is smaller than infinity, and in no relation to NaN, as 0 is.
+    if not isinstance(a, Symbolic) and not math.isfinite(a):
+        return bool(relation(float(a), 0))
+    if not isinstance(b, Symbolic) and not math.isfinite(b):
+        return bool(relation(0, float(b)))
+    for one, other, order in ((a, b, (1, 0)), (b, a, (0, 1))):
+        if isinstance(one, Real) and one.is_positive and not isinstance(other, Symbolic) and other <= 0:
+            return bool(relation(*order))
+    left, right = ratio_of(a), ratio_of(b)
+    if left is None or right is None or not _comparable(left, right):
+        return _compare_values(relation, a, b)
+    one = left.numerator * right.denominator
+    other = right.numerator * left.denominator
+    return bool(relation(one, other))
+
+
+def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
+    """Compare numbers without fractions: a growing function of one size from a size on."""
+    if isinstance(b, Real) and not isinstance(a, Symbolic):
+        return _compare_values(REFLECTED[relation], b, a)
+    size = variable_of(a)
+    if size is None or isinstance(b, Symbolic):
+        return bool(relation(number_of(a), number_of(b)))
+    below = _is_below(size, lambda n: a.at(n) >= b)
+    above = not below and not _is_below(size, lambda n: a.at(n) > b)
+    return bool(relation(above - below, 0))
+
+
+def variable_of(value: Any) -> Any:
+    """Find the size of which a number is a growing function, as floats compute it.
+
+    Args:
+        value: a number.
+
+    Returns:
+        The size; None where the number is not known to grow, or depends on several sizes.
+    """
+    if not isinstance(value, Real):
+        is_size = isinstance(value, Symbolic) and _range_of(value) is not None
+        return value if is_size else None
+    first, *others = value.arguments
+    if value.function in (operator.add, operator.mul) and isinstance(others[0], Symbolic):
+        first, others = others[0], [first]
+    if any(isinstance(x, Symbolic) for x in others):
+        return None
+    grows = GROWING.get(value.function)
+    return variable_of(first) if grows is not None and grows(*others) else None
+
+
+def _range_of(size: Any) -> tuple[int, int] | None:
+    """The least and the largest value of a size; None where it may be negative."""
+    least, most = size.bounds()
+    if least is None or least < 0:
+        return None
+    return int(least), LARGEST_SIZE if most is None else min(int(most), LARGEST_SIZE)
+
+
+def _is_below(size: Any, condition: Callable[[int], bool]) -> bool:
+    """Decide whether a size is below the least one that meets a condition, as do all above it."""
+    low, high = _range_of(size) or (0, 0)
+    least = bisect.bisect_left(range(high + 1), True, lo=low, key=condition)
+    return least > high or bool(size < least)
+
+
+def _truncated(r: Ratio) -> Any:
+    numerator, denominator = r.numerator, r.denominator
+    return numerator // denominator if numerator >= 0 else -(-numerator // denominator)
+
+
+def _comparable(a: Ratio, b: Ratio) -> bool:
+    """Whether floats compare as their fractions do: a float that is only near needs an int."""
+    integral = [isinstance(r.denominator, int) and r.denominator == 1 for r in (a, b)]
+    return (a.level != NEAR or integral[1]) and (b.level != NEAR or integral[0])
+
+
+def _nearest(r: Ratio) -> Any:
+    """Round a fraction to the nearest integer, to the even one of two."""
+    numerator, denominator = r.numerator, r.denominator
+    half_up = (2 * numerator + denominator) // (2 * denominator)
+    if (2 * numerator + denominator) % (4 * denominator) == 2 * denominator:
+        return half_up - 1
+    return half_up
+
+
+def _is_power_of_two(value: Any) -> bool:
+    return isinstance(value, int) and value & (value - 1) == 0
+
+
+def _sum(a: Ratio, b: Ratio) -> Ratio | None:
+    numerator = a.numerator * b.denominator + b.numerator * a.denominator
+    if a.level == b.level == EXACT:
+        return Ratio(numerator, a.denominator * b.denominator, EXACT)
+    for one, other in ((a, b), (b, a)):
+        if other.level == EXACT and isinstance(other.denominator, int) and other.denominator == 1:
+            return Ratio(numerator, one.denominator, NEAR)
+    return None
+
+
+def _product(a: Ratio, b: Ratio) -> Ratio | None:
+    level = max(a.level, b.level)
+    scaled = [r.level == EXACT and _is_power_of_two(r.numerator) for r in (a, b)]
+    if level != EXACT and not any(scaled):
+        return None
+    return Ratio(a.numerator * b.numerator, a.denominator * b.denominator, level)
+
+
+def _quotient(a: Ratio, b: Ratio) -> Ratio | None:
+    if b.numerator == 0:
+        raise ZeroDivisionError("division by zero")
+    sign = 1 if b.numerator > 0 else -1
+    numerator = sign * a.numerator * b.denominator
+    denominator = sign * b.numerator * a.denominator
+    if a.level == EXACT and b.level == EXACT:
+        level = EXACT if _is_power_of_two(denominator) else ROUNDED
+        return Ratio(numerator, denominator, level)
+    if b.level == EXACT and _is_power_of_two(b.numerator):
+        return Ratio(numerator, denominator, a.level)
+    return None
+
+
+def _floor_quotient(a: Ratio, b: Ratio) -> Ratio | None:
+    if a.level != EXACT or b.level != EXACT:
+        return None
+    quotient = _quotient(a, b)
+    return quotient and Ratio(quotient.numerator // quotient.denominator, 1, EXACT)
+
+
+def _remainder(a: Ratio, b: Ratio) -> Ratio | None:
+    quotient = _floor_quotient(a, b)
+    if quotient is None:
+        return None
+    product = _product(quotient, b)
+    return product and _sum(a, Ratio(-product.numerator, product.denominator, product.level))
+
+
+def _whole(divide: Callable[[Ratio], Any]) -> Callable[[Ratio], Ratio]:
+    return lambda r: Ratio(divide(r), 1, EXACT)
+
+
+# The fraction of a result, from those of the arguments.
+RULES: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
+    float: lambda r: r,
+    operator.neg: lambda r: r._replace(numerator=-r.numerator),
+    operator.add: _sum,
+    operator.sub: lambda a, b: _sum(a, b._replace(numerator=-b.numerator)),
+    operator.mul: _product,
+    operator.truediv: _quotient,
+    operator.floordiv: _floor_quotient,
+    operator.mod: _remainder,
+    np.floor: _whole(lambda r: r.numerator // r.denominator),
+    np.ceil: _whole(lambda r: -(-r.numerator // r.denominator)),
+    np.rint: _whole(_nearest),
+}
+
+REFLECTED = {
+    operator.eq: operator.eq,
+    operator.ne: operator.ne,
+    operator.lt: operator.gt,
+    operator.le: operator.ge,
+    operator.gt: operator.lt,
+    operator.ge: operator.le,
+}
+# The functions whose floats grow with the first argument, or stay, if the others are as they must.
+GROWING: dict[Callable[..., Any], Callable[..., bool]] = {
+    **dict.fromkeys((float, math.sqrt, np.sqrt, math.log2, math.log10), lambda: True),
+    **dict.fromkeys((np.log, np.log2, np.log10, np.floor, np.ceil, np.rint), lambda: True),
+    math.log: lambda base=math.e: base > 1,
+    **dict.fromkeys((operator.add, operator.sub), lambda _: True),
+    **dict.fromkeys((operator.mul, operator.truediv), lambda factor: factor > 0),
+    **dict.fromkeys((operator.pow, math.pow), lambda power: power > 0),
+}
+
+COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+# NumPy's functions that Python's operators compute, too.
+UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.multiply: operator.mul,
+    np.true_divide: operator.truediv,
+    np.floor_divide: operator.floordiv,
+    np.remainder: operator.mod,
+    np.power: operator.pow,
+    np.negative: operator.neg,
+    np.absolute: abs,
+    np.square: lambda x: x * x,
+    np.maximum: lambda a, b: a if a >= b else b,
+    np.minimum: lambda a, b: a if a <= b else b,
+    np.bitwise_and: operator.and_,
+    np.bitwise_or: operator.or_,
+    np.bitwise_xor: operator.xor,
+    np.left_shift: operator.lshift,
+    np.right_shift: operator.rshift,
+    np.equal: operator.eq,
+    np.not_equal: operator.ne,
+    np.less: operator.lt,
+    np.less_equal: operator.le,
+    np.greater: operator.gt,
+    np.greater_equal: operator.ge,
+}

@@ -1,0 +1,194 @@
+"""Substitutes for ``int``, ``float``, ``math`` and NumPy, with which sizes stay formulas.
+
+Python lets ``int(x)``, ``float(x)`` and ``np.arange(x)`` return nothing but numbers. So a module whose
+code applies them to sizes is traced once more with substitutes among its globals. For all arguments
+other than sizes they are what they replace.
+"""
+
+import builtins
+import contextlib
+import functools
+import math
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxconv import compat
+from jaxconv.symbolic.real import Symbolic, apply, number_of
+
+MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
+
+
+class _NumberType(type):
+    """The type of substitutes for a class of numbers: they equal the class, as keys do, too."""
+
+    builtin: type
+    convert: Callable[[Any], Any]
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        if len(arguments) == 1 and not named:
+            (value,) = arguments
+            if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
+                value = value.item()
+            if isinstance(value, Symbolic):
+                return cls.convert(value)
+        return cls.builtin(*arguments, **named)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, cls.builtin)
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, cls.builtin)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.builtin
+
+    def __hash__(cls) -> int:
+        return hash(cls.builtin)
+
+
+class _Int(int, metaclass=_NumberType):
+    builtin, convert = int, staticmethod(math.trunc)
+    dtype = np.dtype(int)  # by which NumPy recognises it
+
+
+class _Float(float, metaclass=_NumberType):
+    builtin, convert = float, staticmethod(functools.partial(apply, float))
+    dtype = np.dtype(float)
+
+
+def _gcd(*numbers: Any) -> int:
+    """The greatest common divisor; of a size and a number, by the remainders of the size."""
+    known = math.gcd(*(n for n in numbers if not isinstance(n, Symbolic)))
+    if not 0 < known <= MOST_RESIDUES:
+        return math.gcd(*map(number_of, numbers))
+    for size in numbers:
+        if isinstance(size, Symbolic):
+            rest: Any = size
+            rest = rest % known
+            known = next((math.gcd(n, known) for n in range(known) if rest == n), known)
+    return known
+
+
+def _lcm(a: Any, b: Any) -> Any:
+    return a * b // _gcd(a, b)
+
+
+def _isqrt(size: Any) -> Any:
+    return math.floor(apply(math.sqrt, size))
+
+
+# What a function of math is for sizes, where Python's own asks for a number.
+OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
+    math.gcd: _gcd,
+    math.lcm: _lcm,
+    math.isqrt: _isqrt,
+    math.fabs: abs,
+    math.pow: lambda a, b: apply(math.pow, a, b),
+}
+NATURAL = (math.floor, math.ceil, math.trunc, math.prod)  # ask sizes for nothing but formulas
+# Functions of NumPy that make an array of a size, and JAX's of the same name.
+CREATORS = frozenset(
+    ("arange", "empty", "eye", "full", "identity", "indices", "linspace", "ones", "tri", "zeros")
+)
+
+
+def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def substitute(*arguments: Any, **named: Any) -> Any:
+        if any(isinstance(x, Symbolic) for x in arguments) and not named:
+            return OF_SIZES.get(function, functools.partial(apply, function))(*arguments)
+        return function(*arguments, **named)
+
+    return substitute
+
+
+def _of_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def substitute(*arguments: Any, **named: Any) -> Any:
+        from jax import dtypes, numpy
+
+        values = [*_flat(arguments), *_flat(tuple(named.values()))]
+        name = getattr(function, "__name__", "")
+        creates = name in CREATORS and any(isinstance(x, Symbolic) for x in values)
+        if creates or any(isinstance(x, compat.Tracer) for x in values):
+            if named.get("dtype") is not None:
+                named["dtype"] = dtypes.canonicalize_dtype(named["dtype"])
+            name = {"empty": "zeros"}.get(name, name)
+            return getattr(numpy, name, function)(*arguments, **named)
+        return function(*arguments, **named)
+
+    return substitute
+
+
+def _flat(values: Sequence[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+class _Module(types.ModuleType):
+    """A substitute for a module, whose functions are substituted when they are looked up."""
+
+    def __init__(
+        self, module: types.ModuleType, substitute: Callable[[Callable[..., Any]], Any]
+    ) -> None:
+        super().__init__(module.__name__)
+        self._module = module
+        self._substitute = substitute
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        if callable(value) and not isinstance(value, type | np.ufunc) and value not in NATURAL:
+            return self._substitute(value)
+        return value
+
+
+MODULES = {math: _Module(math, _of_math), np: _Module(np, _of_numpy)}
+MATH_FUNCTIONS = tuple(
+    value for value in vars(math).values() if callable(value) and value not in NATURAL
+)
+
+
+def _substitute_of(value: Any) -> Any:
+    """The substitute for one global of a module; None where it needs none."""
+    if isinstance(value, types.ModuleType):
+        return MODULES.get(value)
+    if isinstance(value, types.BuiltinFunctionType):
+        return _of_math(value) if value in MATH_FUNCTIONS else None
+    name = getattr(value, "__name__", "")
+    is_numpy = isinstance(value, Callable) and name and getattr(np, name, None) is value
+    return _of_numpy(value) if is_numpy and name in CREATORS else None
+
+
+@contextlib.contextmanager
+def substituted(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Put substitutes among the globals of modules, and take them out again.
+
+    Args:
+        modules: their dictionaries.
+    """
+    before: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    try:
+        for module in modules:
+            new = {name: _substitute_of(value) for name, value in [*module.items()]}
+            new = {name: value for name, value in new.items() if value is not None}
+            for builtin, substitute in ((builtins.int, _Int), (builtins.float, _Float)):
+                if module.get(builtin.__name__, builtin) is builtin:
+                    new[builtin.__name__] = substitute
+            before.append((module, {name: module[name] for name in new if name in module}))
+            added = [name for name in new if name not in module]
+            before[-1][1].update(dict.fromkeys(added, before))  # a mark that is no global
+            module.update(new)
+        yield
+    finally:
+        for module, values in before:
+            for name, value in values.items():
+                if value is before:
+                    module.pop(name, None)
+                else:
+                    module[name] = value
