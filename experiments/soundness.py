@@ -147,7 +147,9 @@ def examine(
             )
         except jc.SpecError as error:
             return row | {"outcome": "spec not read", "error": str(error)}
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # also what is meant to stay within the package
             return row | {
                 "outcome": "crashed",
                 "error": traceback.format_exc(),
