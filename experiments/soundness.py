@@ -83,7 +83,7 @@ def points(verdict: jc.Verdict, network: Network, seed: int, count: int) -> list
     wanted = [
         *borders[: count // 2],
         *corners[: count // 4],
-        *_random_points(names, rng, 4 * count),
+        *_random_points(names, rng, 4 * count, network.special),
     ]
     unique = {tuple(point.values()): point for point in wanted}.values()
     known = (
@@ -107,9 +107,20 @@ def _borders(verdict: jc.Verdict, names: Sequence[str], rng: random.Random) -> I
                     yield point | {name: point[name] + step}
 
 
-def _random_points(names: Sequence[str], rng: random.Random, count: int) -> Iterator[Point]:
+def _random_points(
+    names: Sequence[str], rng: random.Random, count: int, special: Sequence[int] = ()
+) -> Iterator[Point]:
+    """Yield random sizes, half of them at or near a multiple of a special one."""
+
+    def size() -> int:
+        if special and rng.random() < 0.5:
+            return max(
+                1, rng.choice(special) * rng.choice((1, 1, 2, 3)) + rng.choice((0, 0, 1, -1))
+            )
+        return rng.randint(1, rng.choice(SIZE_LIMITS))
+
     for _ in range(count):
-        yield {name: rng.randint(1, rng.choice(SIZE_LIMITS)) for name in names}
+        yield {name: size() for name in names}
 
 
 def examine(

@@ -22,6 +22,7 @@ from tests.support.size_programs import (
     STATEMENTS,
     Writer,
     compiled,
+    numbers_in,
     program,
     templates,
 )
@@ -144,6 +145,19 @@ def test_only_sizes_that_where_admits_are_compared():
     assert [h for h in range(1, 14) if is_considered(made, {"h": h})] == [6, 9, 12]
     assert not is_considered(made._replace(largest=8), {"h": 9})
     assert not is_considered(made._replace(where=None), {"h": 2})
+
+
+def test_numbers_in_a_program_are_among_the_sizes_compared():
+    text = (
+        "def program(x):\n    return x if len(x) in (224 / 16, 9) else (lambda n: n // 51)(len(x))"
+    )
+    special = (*numbers_in(compile(text, "text.py", "exec")),)
+    assert sorted(special) == [9, 14, 51]
+    made = program_of("return x", "h")._replace(special=(51, 14), largest=99)
+    verdict = stating("h >= 1", ((1,),))(where=None)
+    compared = [point["h"] for point in soundness.points(verdict, made, 0, 60)]
+    assert {14, 51} <= {*compared}
+    assert max(compared) <= 99
 
 
 @pytest.mark.parametrize(

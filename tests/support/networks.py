@@ -33,6 +33,7 @@ class Network(NamedTuple):
         layers: the makers it came from, in the order of making.
         where: the sizes to consider, such as ``"h >= 8"``, or None.
         largest: size that it is compared at.
+        special: numbers in its text, near which it may do otherwise.
         source: its text, where it was written as text.
         path: the file name in its tracebacks, likewise.
     """
@@ -43,6 +44,7 @@ class Network(NamedTuple):
     layers: tuple[str, ...]
     where: str | None = None
     largest: float = math.inf
+    special: tuple[int, ...] = ()
     source: str = ""
     path: str = ""
 

@@ -1245,6 +1245,16 @@ def compiled(source, path):
     return space["program"]
 
 
+def numbers_in(code):
+    """The numbers in the code of a function, also those that Python computed from others."""
+    for value in code.co_consts:
+        for each in value if isinstance(value, tuple | frozenset) else (value,):
+            if isinstance(each, int | float) and 1 < each <= LARGEST:
+                yield int(each)
+            elif hasattr(each, "co_consts"):
+                yield from numbers_in(each)
+
+
 def text_of(writer, length, decorator):
     """The source text of a program, as written by a writer."""
     arguments = "x, y" if writer.two else "x"
@@ -1269,7 +1279,8 @@ def draft(writer):
         names = writer.rng.permutation(names_of(specs))
         where = writer.one(CONDITIONS).format(*(str(name) for name in (*names, *names)[:2]))
     made = Network(compiled(source, path), specs, None, tuple(writer.kinds), where)
-    return made._replace(largest=LARGEST, source=source, path=path)
+    special = tuple(sorted({*numbers_in(compile(source, path, "exec"))}))
+    return made._replace(largest=LARGEST, special=special, source=source, path=path)
 
 
 def works(made, writer):
