@@ -198,7 +198,6 @@ len(set(x.shape)) == $k
 x.shape[1:3] == ($K, $K)
 x.shape[1:] == x.shape[1:][::-1]
 x.shape[0] == x.shape[-1] or $n == $K
-x.shape[1] is x.shape[-1]
 $n & 1
 $n & ($n - 1) == 0
 $n ^ $K
