@@ -5,7 +5,8 @@
 Each network of ``tests/support/networks.py`` is checked, and its verdict compared with JAX's own
 tracing at sizes where mistakes would show: around the borders of what the verdict accepts and
 rejects, in the corners, and at random. Expected: no wrong answer and no crash; more than 98 % of
-the networks decided for every size; a median well under a second per check.
+the networks decided for every size; a median well under a second per check. ``--grammar programs``
+checks the programs of ``tests/support/size_programs.py`` instead, which compute with sizes.
 
 Networks are checked in separate processes, since isl cannot be interrupted: a network that takes
 longer than ``--limit`` seconds counts as slow. Each finished network is a line of ``--rows``.
@@ -15,6 +16,7 @@ written to ``--out``.
 
 import argparse
 import collections
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -29,6 +31,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -37,32 +40,39 @@ from typing import Any
 import jaxconv as jc
 from tests.support.networks import Network
 from tests.support.networks import network as random_network
-from tests.support.oracle import disagreement, names_of
+from tests.support.oracle import TooLong, at_most, disagreement, is_considered, names_of
+from tests.support.size_programs import program as random_program
 
 BATCH = 100  # networks of one process; a new one has empty caches
 SIZE_LIMITS = (4, 12, 12, 40, 300)  # random sizes go up to one of these
+ANSWERS = {"right", "spec not read"}  # outcomes that are as they should be
 MAX_NOTABLE = 40  # networks of each kind named in the summary
+POINT_SECONDS = 3.0  # a point whose tracing takes longer is not compared
+GRAMMARS: dict[str, Callable[[int], Network]] = {
+    "networks": random_network,
+    "programs": random_program,
+}
 PACKAGES = ("jax", "flax", "equinox", "dm-haiku", "numpy", "islpy")
 
 Point = dict[str, int]
 Row = dict[str, Any]
 
 
-def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> list[Point]:
+def points(verdict: jc.Verdict, network: Network, seed: int, count: int) -> list[Point]:
     """Choose the sizes at which to compare, among those that the verdict decides.
 
     Half of them at most are at borders; the rest are corners and random sizes.
 
     Args:
         verdict: of the network.
-        names: of the sizes.
+        network: what was checked.
         seed: of the random choices.
         count: the largest number of points.
 
     Returns:
         Different points, sizes by name.
     """
-    rng = random.Random(seed)
+    rng, names = random.Random(seed), names_of(network.specs)
     borders = list(_borders(verdict, names, rng))
     rng.shuffle(borders)
     corners = [
@@ -73,10 +83,14 @@ def points(verdict: jc.Verdict, names: Sequence[str], seed: int, count: int) -> 
     wanted = [
         *borders[: count // 2],
         *corners[: count // 4],
-        *_random_points(names, rng, 4 * count),
+        *_random_points(names, rng, 4 * count, network.special),
     ]
     unique = {tuple(point.values()): point for point in wanted}.values()
-    known = (point for point in unique if not verdict.untried.contains(**point))
+    known = (
+        point
+        for point in unique
+        if is_considered(network, point) and not verdict.untried.contains(**point)
+    )
     return list(itertools.islice(known, count))
 
 
@@ -93,9 +107,20 @@ def _borders(verdict: jc.Verdict, names: Sequence[str], rng: random.Random) -> I
                     yield point | {name: point[name] + step}
 
 
-def _random_points(names: Sequence[str], rng: random.Random, count: int) -> Iterator[Point]:
+def _random_points(
+    names: Sequence[str], rng: random.Random, count: int, special: Sequence[int] = ()
+) -> Iterator[Point]:
+    """Yield random sizes, half of them at or near a multiple of a special one."""
+
+    def size() -> int:
+        if special and rng.random() < 0.5:
+            return max(
+                1, rng.choice(special) * rng.choice((1, 1, 2, 3)) + rng.choice((0, 0, 1, -1))
+            )
+        return rng.randint(1, rng.choice(SIZE_LIMITS))
+
     for _ in range(count):
-        yield {name: rng.randint(1, rng.choice(SIZE_LIMITS)) for name in names}
+        yield {name: size() for name in names}
 
 
 def examine(
@@ -120,52 +145,85 @@ def examine(
     row: Row = {
         "seed": seed,
         "specs": network.specs,
+        "where": network.where,
         "returns": network.returns,
         "layers": network.layers,
     }
-    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = time.perf_counter()
+        try:
+            verdict = check(
+                network.fn, *network.specs, returns=network.returns, where=network.where
+            )
+        except jc.SpecError as error:
+            return row | {"outcome": "spec not read", "error": str(error)}
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # also what is meant to stay within the package
+            return row | {
+                "outcome": "crashed",
+                "error": traceback.format_exc(),
+                "source": network.source,
+            }
+        row["seconds"] = round(time.perf_counter() - start, 4)
+        row["peak_mib"] = _peak_memory()
+        return row | _compared(network, verdict, points(verdict, network, seed, sizes))
+
+
+def _peak_memory() -> int | None:
+    """Return the most memory that this process has held so far, in MiB; None on Windows."""
     try:
-        verdict = check(network.fn, *network.specs, returns=network.returns)
-    except Exception:
-        return row | {"outcome": "crashed", "error": traceback.format_exc()}
-    row["seconds"] = round(time.perf_counter() - start, 4)
-    return row | _compared(network, verdict, points(verdict, names_of(network.specs), seed, sizes))
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def _compared(network: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> Row:
     """Describe a verdict, and the sizes at which tracing disagrees."""
-    results = [(point, disagreement(network, verdict, point)) for point in sizes]
+    results = []
+    for point in sizes:
+        with contextlib.suppress(MemoryError, TooLong), at_most(POINT_SECONDS):
+            results.append((point, disagreement(network, verdict, point)))
     wrong = [[point, text] for point, text in results if text]
+    undecided = not verdict.untried.is_empty()
     return {
         "outcome": "wrong" if wrong else "right",
         "status": verdict.status,
         "runs": verdict.runs,
-        "decided": verdict.untried.is_empty(),
+        "decided": not undecided,
         "accepts_some": not verdict.accepts.is_empty(),
-        "not_decided": [note for note in verdict.notes if "decided" in note or "gave up" in note],
+        "not_decided": verdict.notes if undecided else (),
         "compared": len(results),
+        "skipped": len(sizes) - len(results),
         "wrong": wrong,
         **({"verdict": str(verdict)} if wrong else {}),
+        **({"source": network.source} if network.source and (wrong or undecided) else {}),
     }
 
 
 # Many networks: one process per batch, killed if it is silent for too long.
 
 
-def _work(seeds: Sequence[int], sizes: int, send: Any) -> None:
+def _work(seeds: Sequence[int], sizes: int, grammar: str, send: Any) -> None:
     """Examine networks in a separate process, and send each row."""
     for seed in seeds:
-        send.send(examine(seed, sizes))
+        send.send(examine(seed, sizes, make=GRAMMARS[grammar]))
     send.close()
 
 
-def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
+def watched(
+    seeds: Sequence[int], sizes: int, limit: float, grammar: str = "networks"
+) -> Iterator[Row]:
     """Yield a row per network. One that takes too long or ends its process has no verdict.
 
     Args:
         seeds: of the networks.
         sizes: points to compare for each.
         limit: seconds for one network.
+        grammar: what makes the networks, a key of ``GRAMMARS``.
 
     Yields:
         A row of results per network.
@@ -174,14 +232,14 @@ def watched(seeds: Sequence[int], sizes: int, limit: float) -> Iterator[Row]:
     spawn = multiprocessing.get_context("spawn")
     while rest:
         receive, send = spawn.Pipe(duplex=False)
-        worker = spawn.Process(target=_work, args=(rest[:BATCH], sizes, send), daemon=True)
+        worker = spawn.Process(target=_work, args=(rest[:BATCH], sizes, grammar, send), daemon=True)
         worker.start()
         send.close()
         for _ in range(len(rest[:BATCH])):
             row = _receive_row(receive, limit)
             yield {"seed": rest[0], **row}
             rest.pop(0)
-            if "seconds" not in row and row["outcome"] != "crashed":
+            if row["outcome"] in ("slow", "died"):
                 break
         worker.kill()
         worker.join()
@@ -194,7 +252,9 @@ def _receive_row(receive: Any, limit: float) -> Row:
         return {"outcome": "died", "error": "the process ended without an answer"}
 
 
-def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Iterator[Row]:
+def run(
+    seeds: Sequence[int], sizes: int, processes: int, limit: float, grammar: str = "networks"
+) -> Iterator[Row]:
     """Yield a row per network, from several processes, in the order of completion.
 
     Args:
@@ -202,6 +262,7 @@ def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Itera
         sizes: points to compare for each.
         processes: how many work at the same time.
         limit: seconds for one network.
+        grammar: what makes the networks, a key of ``GRAMMARS``.
 
     Yields:
         A row of results per network.
@@ -209,7 +270,7 @@ def run(seeds: Sequence[int], sizes: int, processes: int, limit: float) -> Itera
     rows: queue.Queue[Row] = queue.Queue()
 
     def supervise(part: Sequence[int]) -> None:
-        for row in watched(part, sizes, limit):
+        for row in watched(part, sizes, limit, grammar):
             rows.put(row)
 
     for i in range(processes):
@@ -229,6 +290,7 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
     """
     rows = sorted(rows, key=lambda row: row["seed"])
     checked = [row for row in rows if "seconds" in row]
+    undecided = [row for row in checked if not row["decided"]]
     seconds = sorted(row["seconds"] for row in checked) or [float("nan")]
     outcomes = collections.Counter(row["outcome"] for row in rows)
     return {
@@ -246,7 +308,9 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
             "percentile_99": seconds[int(0.99 * (len(seconds) - 1))],
             "worst": seconds[-1],
         },
+        "peak_mib": max((row["peak_mib"] or 0 for row in checked), default=0),
         "networks_with_layer": dict(sorted(_layers(rows).items())),
+        "share_undecided_with_layer": _shares(_layers(undecided), _layers(rows)),
         "notable": _notable(rows, checked),
     }
 
@@ -255,20 +319,26 @@ def _layers(rows: Sequence[Row]) -> collections.Counter[str]:
     return collections.Counter(name for row in rows for name in set(row.get("layers", ())))
 
 
+def _shares(some: collections.Counter[str], of: collections.Counter[str]) -> dict[str, float]:
+    """Return the share of each layer, the largest first."""
+    shares = {name: round(some[name] / of[name], 3) for name in of}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
 def _notable(rows: Sequence[Row], checked: Sequence[Row]) -> dict[str, list[Row]]:
     """Return the networks with a problem in full, and the slowest of the others in short."""
     undecided = [row for row in checked if not row["decided"]]
     slowest = sorted(checked, key=lambda row: -row["seconds"])[:10]
     return {
-        "not right": [row for row in rows if row["outcome"] != "right"],
+        "not right": [row for row in rows if row["outcome"] not in ANSWERS],
         "not decided": [_brief(row) for row in undecided[:MAX_NOTABLE]],
         "slowest": [_brief(row) for row in slowest],
     }
 
 
 def _brief(row: Row) -> Row:
-    kept = ("seed", "layers", "specs", "returns", "seconds", "runs", "not_decided")
-    return {key: row[key] for key in kept if row[key] not in (None, [])}
+    kept = ("seed", "layers", "specs", "where", "returns", "seconds", "runs", "not_decided")
+    return {key: row[key] for key in (*kept, "source") if row.get(key) not in (None, [], ())}
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
@@ -279,6 +349,7 @@ def _setting(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "commit": commit.stdout.strip(),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "grammar": options.grammar,
         "sizes": options.sizes,
         "limit": options.limit,
     }
@@ -303,6 +374,9 @@ def _rows(options: argparse.Namespace, setting: dict[str, Any]) -> list[Row]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.soundness", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--grammar", choices=GRAMMARS, default="networks", help="what makes the networks"
     )
     parser.add_argument("--networks", type=int, default=10_000, help="number of networks")
     parser.add_argument(
@@ -333,7 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = [s for s in range(options.seed, options.seed + options.networks) if s not in done]
     start = time.perf_counter()
     with options.rows.open("a") as file:
-        for row in run(seeds, options.sizes, options.processes, options.limit):
+        work = run(seeds, options.sizes, options.processes, options.limit, options.grammar)
+        for row in work:
             rows.append(row)
             print(json.dumps(row), file=file, flush=True)
             _report_progress(row, len(rows), options.networks, start)
@@ -348,12 +423,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps({key: report[key] for key in report if key != "notable"}, indent=1))
-    return 0 if set(report["outcomes"]) <= {"right"} else 1
+    return 0 if set(report["outcomes"]) <= ANSWERS else 1
 
 
 def _report_progress(row: Row, done: int, count: int, start: float) -> None:
     """Print each network with a problem, and from time to time the progress."""
-    if row["outcome"] != "right":
+    if row["outcome"] not in ANSWERS:
         print(json.dumps(row | {"wrong": row.get("wrong", [])[:1]}), flush=True)
     if done % 50 == 0 or done == count:
         minutes = (time.perf_counter() - start) / 60

@@ -62,7 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--networks",
         type=int,
         default=24,
-        help="random networks whose proofs are compared with tracing size by size",
+        help="random networks, and a third as many random programs, whose proofs are compared "
+        "with tracing size by size",
     )
 
     parser.addoption(
@@ -85,9 +86,15 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    counts = {"seed": "--configurations", "number": "--networks"}
+    option = metafunc.config.getoption
+    networks = option("--networks")
+    counts = {
+        "seed": option("--configurations"),
+        "number": networks,
+        "program_number": (networks + 2) // 3,
+    }
     for name in counts.keys() & set(metafunc.fixturenames):
-        metafunc.parametrize(name, range(metafunc.config.getoption(counts[name])))
+        metafunc.parametrize(name, range(counts[name]))
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,31 @@
 """The experiment on random networks: it runs, and it would see a wrong verdict."""
 
+import ast
+import builtins
+import collections
 import dataclasses
 import json
+import linecache
 
 import pytest
 
 import jaxconv as jc
 from experiments import soundness
+from jaxconv.prover.verdict import Failure
+from jaxconv.symbolic.trace import Fork
 from tests.support.networks import Network
-from tests.support.oracle import grid, names_of, outcome
+from tests.support.oracle import grid, is_considered, names_of, outcome
+from tests.support.size_programs import (
+    EXPRESSIONS,
+    MODULES,
+    RANKS,
+    STATEMENTS,
+    Writer,
+    compiled,
+    numbers_in,
+    program,
+    templates,
+)
 
 
 def pooled(seed):
@@ -73,14 +90,152 @@ def test_a_wrong_verdict_is_seen(name):
     assert soundness.summary([row])["wrong_answers"] == len(row["wrong"])
 
 
-def test_a_crash_is_seen():
+@pytest.mark.parametrize("error", [ZeroDivisionError("crash"), Fork("crash")])
+def test_a_crash_is_seen(error):
     def check(*args, **options):
-        raise ZeroDivisionError("crash")
+        raise error
 
     row = soundness.examine(0, 40, make=pooled, check=check)
     assert row["outcome"] == "crashed"
-    assert row["error"].endswith("ZeroDivisionError: crash\n")
+    assert row["error"].endswith(f"{type(error).__name__}: crash\n")
     assert soundness.summary([row])["notable"]["not right"] == [row]
+
+
+def program_of(statements, spec, where=None):
+    """A program of the statements between its head and ``return``, the same for every seed."""
+    source = f"def program(x):\n    {statements}\n"
+    return Network(compiled(source, "program.py"), (spec,), None, ("text",), where, source=source)
+
+
+def stating(accepts, outputs):
+    """A check with an answer of its own about sizes h."""
+
+    def check(*args, where, **options):
+        some = jc.SizeSet.parse("h", accepts)
+        rest = jc.SizeSet.parse("h") - some
+        failure = Failure(rest, {}, "", "", "")
+        return jc.Verdict("refuted", some, outputs, (failure,), some - some, (), 1)
+
+    return check
+
+
+DIVISIBLE = "assert x.shape[0] % 3 == 0; return x[:6], {'of': x.shape[0] // 3, 'ten': 10}"
+# What a check says about DIVISIBLE with h >= 6, and whether that is right.
+STATED = {
+    "all": ("h >= 6 and h % 3 = 0", ((6,), {"of": (), "ten": ()}), "right"),
+    "too many": ("h >= 6 and (h % 3 = 0 or h = 7)", ((6,), {"of": (), "ten": ()}), "wrong"),
+    "too few": ("h >= 7 and h % 3 = 0", ((6,), {"of": (), "ten": ()}), "wrong"),
+    "a number as an array": ("h >= 6 and h % 3 = 0", ((6,), {"of": (1,), "ten": ()}), "wrong"),
+    "no number": ("h >= 6 and h % 3 = 0", (6,), "wrong"),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_program_with_numbers_in_its_result_is_compared(name):
+    accepts, outputs, outcome = STATED[name]
+    made = program_of(DIVISIBLE, "h", "h >= 6")
+    row = soundness.examine(0, 40, make=lambda _: made, check=stating(accepts, outputs))
+    assert row["outcome"] == outcome
+    assert ("source" in row) == (outcome == "wrong")
+    assert row["peak_mib"] > 0
+
+
+def test_only_sizes_that_where_admits_are_compared():
+    made = program_of("return x", "2*h-4", "h % 3 == 0, h // 2 >= 2")
+    assert [h for h in range(1, 14) if is_considered(made, {"h": h})] == [6, 9, 12]
+    assert not is_considered(made._replace(largest=8), {"h": 9})
+    assert not is_considered(made._replace(where=None), {"h": 2})
+
+
+def test_numbers_in_a_program_are_among_the_sizes_compared():
+    text = (
+        "def program(x):\n    return x if len(x) in (224 / 16, 9) else (lambda n: n // 51)(len(x))"
+    )
+    special = (*numbers_in(compile(text, "text.py", "exec")),)
+    assert sorted(special) == [9, 14, 51]
+    made = program_of("return x", "h")._replace(special=(51, 14), largest=99)
+    verdict = stating("h >= 1", ((1,),))(where=None)
+    compared = [point["h"] for point in soundness.points(verdict, made, 0, 60)]
+    assert {14, 51} <= {*compared}
+    assert max(compared) <= 99
+
+
+@pytest.mark.parametrize(
+    "statements",
+    ["assert len(x) > 9", "return x.reshape(7)", "raise OverflowError", "return {3: x}[len(x)]"],
+)
+def test_any_error_of_a_program_refuses_a_size(statements):
+    assert outcome(program_of(statements, "h"), {"h": 2}) is None
+
+
+@pytest.mark.parametrize("statements", ["raise MemoryError", "while True: len(x)"])
+def test_a_size_that_takes_too_much_is_not_compared(statements, monkeypatch):
+    monkeypatch.setattr(soundness, "POINT_SECONDS", 0.05)
+    made = program_of(statements, "h", "h <= 3")
+    row = soundness.examine(0, 40, make=lambda _: made, check=stating("h >= 1", (6,)))
+    assert (row["outcome"], row["compared"], row["skipped"]) == ("right", 0, 3)
+
+
+def test_a_spec_that_is_not_read_is_not_a_crash():
+    made = program_of("return x", "h w", "h * w >= 9")
+    row = soundness.examine(0, 40, make=lambda _: made)
+    assert row["outcome"] == "spec not read"
+    assert not soundness.summary([row])["notable"]["not right"]
+
+
+def templates_and_expressions():
+    yield from ((f"{kind}: {t}", t) for kind in STATEMENTS for t in templates(kind))
+    for kind, table in EXPRESSIONS.items():
+        yield from ((f"{kind}: {t}", f"$u = {t}") for t in table.split("\n") if t)
+
+
+@pytest.mark.parametrize(
+    "template", [pytest.param(text, id=name) for name, text in templates_and_expressions()]
+)
+def test_a_template_is_python_and_uses_names_that_are_there(template):
+    writer = Writer(0, 0)
+    _, _, text = RANKS.fullmatch(template).groups()
+    before, _, text = writer.fill(text).rpartition("@@\n")
+    tree = ast.parse(f"{before}\n{text}")
+    known = {*dir(builtins), *MODULES, *"bhwcndxy"}
+    known |= {n.name for n in ast.walk(tree) if hasattr(n, "name")}
+    known |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    known |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and type(n.ctx) is ast.Store}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    assert names <= known, names - known
+
+
+def test_a_program_is_the_same_for_a_seed_and_another_for_another():
+    first, again, other = program(5), program(5), program(6)
+    assert first[1:] == again[1:]
+    assert first.source != other.source
+    assert linecache.getlines(first.path) == first.source.splitlines(keepends=True)
+
+
+def test_most_programs_accept_sizes_and_some_refuse_sizes():
+    accepted = collections.Counter()
+    for made in map(program, range(12)):
+        shapes = [
+            outcome(made, point)
+            for point in grid(names_of(made.specs), 20)
+            if is_considered(made, point)
+        ]
+        accepted[any(shapes), all(shapes)] += 1
+    assert accepted[True, False] >= 3, accepted
+    assert accepted[False, False] <= 4, accepted
+
+
+def test_the_experiment_checks_programs(tmp_path, capsys):
+    out = tmp_path / "out.json"
+    options = ["--sizes", "4", "--rows", str(tmp_path / "rows.jsonl"), "--out", str(out)]
+    soundness.main(["--grammar", "programs", "--seed", "5", "--networks", "3", *options])
+    found = json.loads(out.read_text())
+    assert found["outcomes"] == {"right": 3}
+    assert found["peak_mib"] > 100
+    assert found["networks_with_layer"].keys() <= STATEMENTS.keys()
+    assert found["share_undecided_with_layer"].keys() == found["networks_with_layer"].keys()
+    with pytest.raises(SystemExit, match="another run"):
+        soundness.main(["--networks", "3", "--resume", *options])
 
 
 PROMISES = {

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 
 import jaxconv as jc
-from experiments.soundness import examine
+from experiments.soundness import ANSWERS, examine
 from jaxconv.errors import raises_shape_error
 from jaxconv.prover.check import require_callable
 from tests.support.cnns import (
@@ -28,11 +28,18 @@ from tests.support.cnns import (
     trunk,
     u_net,
 )
+from tests.support.size_programs import program
 
 
 def test_proofs_agree_with_tracing_size_by_size(number):
     row = examine(number, sizes=12)
     assert row["outcome"] == "right", row
+
+
+def test_proofs_of_programs_agree_with_tracing_size_by_size(program_number):
+    first = 1006  # no program from here on takes as long as a check may take, for a while
+    row = examine(first + program_number, sizes=12, make=program)
+    assert row["outcome"] in ANSWERS, row
 
 
 def test_most_random_networks_are_decided():

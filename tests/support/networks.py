@@ -5,6 +5,7 @@ of their makers. A maker throws the dice once and returns a function of x (batch
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from flax import linen, nnx
 from jax import lax
 
 import jaxconv as jc
-from tests.support.oracle import names_of, outcome, value
+from tests.support.oracle import is_shape, names_of, outcome, value
 
 ORDER = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
 
@@ -30,12 +31,22 @@ class Network(NamedTuple):
         specs: of the arrays, such as ``"b h w 2"``.
         returns: what is promised of the result, or None.
         layers: the makers it came from, in the order of making.
+        where: the sizes to consider, such as ``"h >= 8"``, or None.
+        largest: size that it is compared at.
+        special: numbers in its text, near which it may do otherwise.
+        source: its text, where it was written as text.
+        path: the file name in its tracebacks, likewise.
     """
 
     fn: Callable[..., Any]
     specs: tuple[str, ...]
     returns: str | None
     layers: tuple[str, ...]
+    where: str | None = None
+    largest: float = math.inf
+    special: tuple[int, ...] = ()
+    source: str = ""
+    path: str = ""
 
 
 class Dice:
@@ -684,7 +695,10 @@ def promise(dice, network, names):
     """What a user might promise: formulas that fit at two sizes, perhaps one of them spoilt."""
     points = [{name: base + 7 * i for i, name in enumerate(names)} for base in (24, 41)]
     shapes = [outcome(network, point) for point in points]
-    if not all(type(shape) is tuple for shape in shapes) or len({*map(len, shapes)}) > 1:
+    if (
+        not all(shape is not None and is_shape(shape) for shape in shapes)
+        or len({*map(len, shapes)}) > 1
+    ):
         return None if dice.number(0, 1) else "..."
     axes = [_formula(dice, names, points, sizes) for sizes in zip(*shapes, strict=True)]
     if axes and dice.number(0, 2) == 0:

@@ -3,8 +3,11 @@
 Shares no code with jaxconv: specs and promises are read here once more, by Python itself.
 """
 
+import contextlib
 import itertools
 import re
+import signal
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,40 @@ def names_of(specs):
 def value(formula, point):
     """The number that a formula, such as ``(h+1)//2``, has at a point."""
     return eval(formula, {"max": max, "min": min}, dict(point))
+
+
+def is_considered(network, point):
+    """Whether a network is to be compared at a point: all sides are there, and where= holds."""
+    sides = [value(axis, point) for spec in network.specs for axis in spec.split()]
+    conditions = (network.where or "True").split(",")
+    return (
+        all(side >= 1 for side in sides)
+        and max(point.values()) <= network.largest
+        and all(value(condition.strip(), point) for condition in conditions)
+    )
+
+
+class TooLong(BaseException):
+    """Tracing took too long. No program catches it."""
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """End with TooLong what takes longer, where the system can: in the main thread, on Unix."""
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() != threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def subjaxprs(eqn):
@@ -56,13 +93,18 @@ PIECES = set(
 
 
 def outcome(network, point):
-    """The shapes returned for one size; None if that fails, a map is empty or a promise broken."""
+    """The shapes returned for one size; None if that fails, a map is empty or a promise broken.
+
+    A number in a result has the shape of a scalar. MemoryError and TooLong say nothing.
+    """
     args = [
         jax.ShapeDtypeStruct([value(axis, point) for axis in spec.split()], jnp.float32)
         for spec in network.specs
     ]
     try:
         closed, result = jax.make_jaxpr(network.fn, return_shape=True)(*args)
+    except MemoryError:
+        raise
     except Exception:
         return None
     if any(empty_maps(closed.jaxpr)):
