@@ -195,8 +195,20 @@ def _position(points: isl.Set, name: str) -> int:
     return points.find_dim_by_name(PARAM, name)
 
 
+def integer(value: int) -> isl.Val:
+    """Make a number of isl, which may be larger than isl takes from Python as it is.
+
+    Args:
+        value: the number.
+
+    Returns:
+        The same number.
+    """
+    return isl.Val(str(value))
+
+
 def _fix(points: isl.Set, name: str, value: int) -> isl.Set:
-    return points.fix_val(PARAM, _position(points, name), isl.Val(str(value)))
+    return points.fix_val(PARAM, _position(points, name), integer(value))
 
 
 def _condition(points: isl.Set, text: str) -> isl.Set:
