@@ -77,8 +77,8 @@ def as_product(polynomial: Polynomial) -> Product | None:
 
 def _constant_part(affine: isl.PwAff) -> int:
     pieces = affine.get_pieces()
-    value = pieces[0][1].get_constant_val()
-    return value.to_python() if len(pieces) == 1 and value.is_int() else 0
+    values = [aff.get_constant_val() for _, aff in pieces]
+    return values[0].to_python() if len(values) == 1 and values[0].is_int() else 0
 
 
 def _completed(polynomial: Polynomial) -> Product | None:

@@ -33,6 +33,7 @@ RELATIONS = {
     "<": Relation(operator.lt, isl.PwAff.lt_set),
     "<=": Relation(operator.le, isl.PwAff.le_set),
     "==": Relation(operator.eq, isl.PwAff.eq_set),
+    "!=": Relation(operator.ne, isl.PwAff.ne_set),
     ">=": Relation(operator.ge, isl.PwAff.ge_set),
     ">": Relation(operator.gt, isl.PwAff.gt_set),
 }
