@@ -13,7 +13,8 @@ from jaxconv.symbolic.polynomials import (
     Polynomial,
     constant_of,
 )
-from jaxconv.symbolic.sets import PARAM, integer
+from jaxconv.symbolic.sets import integer
+from jaxconv.symbolic.sums import PARAM
 
 
 class Product(NamedTuple):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import islpy as isl
 
-from jaxconv.symbolic.formulas import DIV, factor_text, formula_text
-from jaxconv.symbolic.sets import PARAM, bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.formulas import factor_text, formula_text
+from jaxconv.symbolic.sets import bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.sums import DIV, PARAM
 
 
 @dataclass(frozen=True, eq=False)
