@@ -2,10 +2,9 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import islpy as isl
 import jax
 from flax import nnx
 
@@ -18,10 +17,8 @@ from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import definition
-from jaxconv.symbolic.domains import domain_of
-from jaxconv.symbolic.size import at_least_one, sizes_of
+from jaxconv.symbolic.domains import domain_of, without_empty_sides
 from jaxconv.symbolic.specs import ANY, REST, Spec, SpecError, parse_spec
-from jaxconv.symbolic.trace import SymbolicTrace
 
 
 def check(
@@ -113,7 +110,7 @@ def explore_sizes(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    domain = _without_empty_sides(domain_of(names, where or ""), _specs(arguments))
+    domain = without_empty_sides(domain_of(names, where or ""), _specs(arguments))
     exploration = Exploration(Subject(fn, origin, arguments, results), domain, timeout)
     exploration.run()
     return exploration
@@ -182,21 +179,6 @@ def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
         count = f"{len(args)} argument{'s' * (len(args) != 1)}"
         wrong = f"the function takes {signature}, but got {count}: {error}."
         raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
-
-
-def _without_empty_sides(domain: isl.Set, specs: Iterable[Spec]) -> isl.Set:
-    """The sizes for which every side of every argument is at least 1."""
-    trace = SymbolicTrace(domain)
-    sizes = sizes_of(trace)
-    for spec in specs:
-        for size in spec.shape(sizes):
-            domain = domain.intersect(at_least_one(trace, size))
-    if domain.is_empty():
-        texts = ", ".join(spec.text for spec in specs)
-        raise SpecError(
-            f"No sizes make every side of {texts} 1 or more.\n  Fix: change the spec or where=."
-        )
-    return domain
 
 
 def _specs(tree: Any) -> list[Spec]:

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
-from jaxconv.symbolic.sets import RELATIONS
 from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.specs import (
     Formula,
@@ -250,8 +249,7 @@ def _misfits(array: _ArrayArgument, spec: Spec, sizes: Mapping[str, Any]) -> Ite
 def _unmet_conditions(signature: Signature, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Say which conditions of a contract the sizes do not meet."""
     for condition in signature.conditions:
-        left, right = (side.value(sizes) for side in (condition.left, condition.right))
-        if not RELATIONS[condition.symbol].on_ints(left, right):
+        if not condition.holds(sizes):
             names = [name for name in condition.names() if str(sizes[name]) != name]
             known = ", ".join(f"{name} = {sizes[name]}" for name in names)
             known = f"{known}, but " if known else ""

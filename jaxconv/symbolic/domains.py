@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.evaluation import where_at_least_one, where_holds
 from jaxconv.symbolic.polynomials import PolynomialRing
-from jaxconv.symbolic.sets import RELATIONS, SizeSet, names_of
+from jaxconv.symbolic.sets import SizeSet, names_of
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
-from jaxconv.symbolic.specs import SpecError, parse_condition
+from jaxconv.symbolic.specs import Formula, Spec, SpecError, parse_condition
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
-def sizes(names: str, where: str = "") -> tuple[Any, ...]:
+def sizes(names: str, where: str | None = "") -> tuple[Any, ...]:
     """Make symbolic sizes, which can be computed with and compared like ints.
 
     Args:
@@ -34,11 +35,13 @@ def sizes(names: str, where: str = "") -> tuple[Any, ...]:
         >>> h // 2 // 2 == h // 4, h > 31, (h + 1) // 2 - h // 2, 3 * b * h * w
         (True, True, h % 2, 3*b*h*w)
     """
+    if not isinstance(names, str):
+        raise SpecError(f'{names!r} does not name sizes.\n  Fix: name them in one text: "b h w".')
     trace = SymbolicTrace(domain_of(names.split(), where), searching=False)
     return tuple(sizes_of(trace).values())
 
 
-def domain_of(names: Sequence[str], where: str) -> isl.Set:
+def domain_of(names: Sequence[str], where: str | None) -> isl.Set:
     """Make the set of all sizes of at least 1 for which a condition holds.
 
     Args:
@@ -56,25 +59,15 @@ def domain_of(names: Sequence[str], where: str) -> isl.Set:
     if unusable := [name for name in names if not _is_name(name)]:
         raise SpecError(f"{unusable[0]!r} cannot name a size.\n  Fix: call it h, height or h2.")
     domain = SizeSet.parse(names).points
-    if not where.strip():
+    if where is None or (isinstance(where, str) and not where.strip()):
         return domain
-    trace = SymbolicTrace(domain)
-    values = sizes_of(trace)
-    for comparison in parse_condition(where):
-        unknown = {*comparison.names()} - {*names}
-        if unknown:
+    for condition in parse_condition(where):
+        if unknown := {*condition.names()} - {*names}:
             raise SpecError(
                 f"where= names {', '.join(sorted(unknown))}, but the sizes are "
                 f"{', '.join(names)}.\n  Fix: use their names."
             )
-        formulas = (comparison.left, comparison.right)
-        left, right = (polynomial_of(formula.value(values), trace) for formula in formulas)
-        if left.products or right.products:
-            raise SpecError(
-                "where= has a product of sizes.\n  Fix: compare sums and quotients only."
-            )
-        holds = RELATIONS[comparison.symbol].on_formulas(left.affine, right.affine)
-        domain = domain.intersect(holds)
+        domain = where_holds(condition, domain)
     if domain.is_empty():
         raise SpecError(
             f"where= holds for no size: {where}.\n  Fix: pass a condition that some sizes meet."
@@ -90,6 +83,31 @@ def _is_name(text: str) -> bool:
         return names_of(isl.Set(f"[{text}] -> {{ : {text} mod 2 = 1 and {text} >= 3 }}")) == (text,)
     except isl.Error:
         return False
+
+
+def without_empty_sides(domain: isl.Set, specs: Sequence[Spec]) -> isl.Set:
+    """Find for which sizes every side of some arrays is at least 1.
+
+    Args:
+        domain: the sizes to consider.
+        specs: the specs of the arrays.
+
+    Returns:
+        The sizes, not empty.
+
+    Raises:
+        SpecError: there are none, or a side cannot be decided.
+    """
+    for spec in specs:
+        for axis in spec.axes:
+            if isinstance(axis, Formula):
+                domain = where_at_least_one(axis, domain)
+    if domain.is_empty():
+        texts = ", ".join(spec.text for spec in specs)
+        raise SpecError(
+            f"No sizes make every side of {texts} 1 or more.\n  Fix: change the spec or where=."
+        )
+    return domain
 
 
 def split(domain: isl.Set, condition: isl.Set) -> list[isl.Set]:

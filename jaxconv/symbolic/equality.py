@@ -11,8 +11,17 @@ from collections.abc import Iterator
 
 import islpy as isl
 
+from jaxconv.symbolic.factoring import as_product, common_factors
 from jaxconv.symbolic.formulas import formula_text
-from jaxconv.symbolic.polynomials import Factor, Monomials, Polynomial, PolynomialRing
+from jaxconv.symbolic.polynomials import (
+    LARGEST,
+    Factor,
+    Monomials,
+    Polynomial,
+    PolynomialRing,
+    positive_divisors,
+)
+from jaxconv.symbolic.sets import integer
 
 
 def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
@@ -33,12 +42,21 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     low, high = difference.bounds()
     if low > 0 or high < 0:
         return ring.nowhere, True
+    return _zeros_of_products(difference)
+
+
+def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:
+    ring, product = difference.ring, as_product(difference)
+    if product is not None and abs(product.constant) <= LARGEST:
+        coefficient, factors, constant = product
+        return _product_equals(ring, factors, coefficient, -constant), True
+    common, rest = common_factors(difference)
+    if common:
+        points, exact = zeros(rest)
+        parts = [factor.affine.eq_set(ring.formula(0)) for factor in common]
+        return functools.reduce(isl.Set.union, parts, points), exact
     monomials = difference.monomials()
-    constant = monomials.pop((), 0)
-    if len(monomials) == 1:
-        ((factors, k),) = monomials.items()
-        return _product_equals(ring, factors, k, -constant), True
-    if len(monomials) == 2 and not constant:
+    if len(monomials) == 2 and () not in monomials:
         return _products_equal(ring, monomials)
     return ring.nowhere, False
 
@@ -53,15 +71,14 @@ def factorizations(difference: Polynomial) -> list[tuple[str, isl.Set]]:
         For each way the values of the factors as text, and the sizes for which they take these
         values. Empty for any other polynomial.
     """
-    monomials = difference.monomials()
-    value = -monomials.pop((), 0)
-    if len(monomials) != 1 or not value:
+    product = as_product(difference) if difference.products else None
+    if product is None or not 0 < abs(product.constant) <= LARGEST:
         return []
-    ((factors, k),) = monomials.items()
-    names = [formula_text(factor.affine) for factor in factors]
+    value, k = -product.constant, product.coefficient
+    names = [formula_text(factor.affine) for factor in product.factors]
     return [
         (", ".join(f"{n} = {x}" for n, x in zip(names, numbers, strict=True)), points)
-        for numbers, points in _divisors(difference.ring, factors, value // k)
+        for numbers, points in _divisors(difference.ring, product.factors, value // k)
         if value % k == 0
     ]
 
@@ -86,8 +103,7 @@ def _divisors(
     first, *rest = factors
     candidates = [value]
     if rest:
-        positive = [number for number in range(1, abs(value) + 1) if value % number == 0]
-        candidates = [signed for number in positive for signed in (number, -number)]
+        candidates = [signed for n in positive_divisors(abs(value)) for signed in (n, -n)]
     for number in candidates:
         points = first.affine.eq_set(ring.formula(number)).intersect(ring.domain)
         if points.is_empty():
@@ -141,9 +157,9 @@ def _dominate(
     first, *rest = large
     for index, partner in enumerate(small):
         others = small[:index] + small[index + 1 :]
-        shares = itertools.product(_positive_divisors(i), _positive_divisors(j))
+        shares = itertools.product(positive_divisors(i), positive_divisors(j))
         for p, q in shares if rest else [(i, j)]:
-            one, other = first.scale_val(isl.Val(p)), partner.scale_val(isl.Val(q))
+            one, other = first.scale_val(integer(p)), partner.scale_val(integer(q))
             # Where the partner is 0, its product is 0 and the other is not: never equal there.
             positive = one.ge_set(ring.formula(1)).intersect(other.ge_set(ring.formula(0)))
             if not ring.domain.is_subset(one.ge_set(other).intersect(positive)):
@@ -152,7 +168,3 @@ def _dominate(
             if equal is not None:
                 return one.eq_set(other).intersect(equal)
     return None
-
-
-def _positive_divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]

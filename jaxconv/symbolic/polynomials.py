@@ -4,14 +4,16 @@ The factors of a product stay whole: ``(h//32)*(w//32)`` is not multiplied out. 
 therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
 """
 
+import functools
 import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 import islpy as isl
 
-from jaxconv.symbolic.formulas import DIV, factor_text, formula_text
-from jaxconv.symbolic.sets import PARAM, bounds, names_of, parse_affine
+from jaxconv.symbolic.formulas import factor_text, formula_text
+from jaxconv.symbolic.sets import bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.sums import DIV, PARAM
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,7 @@ class PolynomialRing:
         for factors, k in monomials.items():
             if len(factors) < 2:
                 part = factors[0].affine if factors else self.formula(1)
-                affine = affine.add(part.scale_val(isl.Val(k)))
+                affine = affine.add(part.scale_val(integer(k)))
         return self.simplify(affine, {f: k for f, k in monomials.items() if len(f) > 1})
 
     def transfer(self, other: "Polynomial") -> "Polynomial":
@@ -190,7 +192,7 @@ class Polynomial:
             ``k`` times this polynomial.
         """
         products = {factors: k * c for factors, c in self.products.items()}
-        return self.ring.simplify(self.affine.scale_val(isl.Val(k)), products)
+        return self.ring.simplify(self.affine.scale_val(integer(k)), products)
 
     def monomials(self) -> Monomials:
         """The summands as products of any number of factors, coefficients taken out."""
@@ -198,7 +200,7 @@ class Polynomial:
         constant = constant_of(self.affine)
         if constant is None:
             content = math.gcd(*(_content(aff) for _, aff in self.affine.get_pieces())) or 1
-            primitive = self.affine.scale_down_val(isl.Val(content))
+            primitive = self.affine.scale_down_val(integer(content))
             negative = self.ring.domain.is_subset(primitive.le_set(self.ring.formula(0)))
             factor = self.ring.factor(primitive.neg() if negative else primitive)
             monomials[(factor,)] = -content if negative else content
@@ -208,6 +210,9 @@ class Polynomial:
 
     def divide(self, by: int) -> "tuple[Polynomial, Polynomial] | None":
         """Divide by a number, rounding down as Python does.
+
+        Where a factor f has one remainder r by d on the whole domain, it is d*(f//d) + r. So h*w
+        divided by 2 is (h//2)*w where h is even.
 
         Args:
             by: the divisor.
@@ -220,32 +225,36 @@ class Polynomial:
         """
         if by == 0:
             raise ZeroDivisionError("a size is divided by zero.")
-        if any(k % by for k in self.products.values()):
-            return None
         if by < 0:
             divided = (-self).divide(-by)
             return None if divided is None else (divided[0], -divided[1])
-        quotient = self.affine.scale_down_val(isl.Val(by)).floor()
-        remainder = self.affine.sub(quotient.scale_val(isl.Val(by)))
-        products = {factors: k // by for factors, k in self.products.items()}
+        dividend = self
+        if any(k % by for k in self.products.values()):
+            monomials = _multiples(self.ring, self.monomials(), by)
+            if monomials is None:
+                return None
+            dividend = self.ring.sum_of(monomials)
+        quotient = dividend.affine.scale_down_val(integer(by)).floor()
+        remainder = dividend.affine.sub(quotient.scale_val(integer(by)))
+        products = {factors: k // by for factors, k in dividend.products.items()}
         return self.ring.simplify(quotient, products), self.ring.simplify(remainder, {})
 
     def cancel(self, other: "Polynomial") -> "tuple[Polynomial, int, Polynomial] | None":
-        """Cancel the factors of a divisor that has one summand.
+        """Cancel a divisor that has one summand, or of which the dividend is a multiple.
 
         Args:
             other: the divisor.
 
         Returns:
-            The dividend without the factors, the divisor's coefficient that remains, and the
-            product of the factors. None where some summand lacks one of the factors.
+            The dividend without what cancels, the divisor's coefficient that remains, and what
+            cancels. None where some summand of the dividend lacks a factor of the divisor.
         """
-        one, divisor = self.ring.number(1), other.monomials()
+        dividend, divisor = self.monomials(), other.monomials()
         if len(divisor) != 1:
-            return (one, 1, one) if self.monomials() == divisor else None
+            return self._ratio(dividend, divisor)
         ((by, coefficient),) = divisor.items()
         reduced: Monomials = {}
-        for factors, k in self.monomials().items():
+        for factors, k in dividend.items():
             rest = list(factors)
             for factor in by:
                 if factor not in rest:
@@ -254,18 +263,30 @@ class Polynomial:
             reduced[tuple(rest)] = k
         return self.ring.sum_of(reduced), coefficient, self.ring.sum_of({by: 1})
 
+    def _ratio(
+        self, dividend: Monomials, divisor: Monomials
+    ) -> "tuple[Polynomial, int, Polynomial] | None":
+        """Cancel a sum of which the dividend is a rational multiple."""
+        if not divisor or dividend.keys() != divisor.keys():
+            return None
+        first = next(iter(divisor))
+        shared = math.gcd(dividend[first], divisor[first])
+        i, j = dividend[first] // shared, divisor[first] // shared
+        if any(j * dividend[factors] != i * divisor[factors] for factors in divisor):
+            return None
+        common = self.ring.sum_of({factors: k // j for factors, k in divisor.items()})
+        return self.ring.number(i), j, common
+
     def bounds(self) -> tuple[float, float]:
-        """Bounds over the domain by interval arithmetic; infinite where there is none."""
-        total = [0.0, 0.0]
+        """Bounds over the domain by interval arithmetic: ints, or infinite where there is none."""
+        intervals = []
         for factors, k in self.monomials().items():
-            low, high = float(k), float(k)
+            interval: Interval = (k, k)
             for factor in factors:
-                least, most = bounds(self.ring.domain, factor.affine)
-                ends = (-math.inf if least is None else least, math.inf if most is None else most)
-                corners = [0.0 if 0 in (x, y) else x * y for x in (low, high) for y in ends]
-                low, high = min(corners), max(corners)
-            total = [total[0] + low, total[1] + high]
-        return total[0], total[1]
+                interval = _times(interval, bounds(self.ring.domain, factor.affine))
+            intervals.append(interval)
+        low, high = (_sum(ends) for ends in zip(*intervals, strict=True)) if intervals else (0, 0)
+        return -math.inf if low is None else low, math.inf if high is None else high
 
     def value_at(self, point: isl.Set) -> int:
         """Compute the value for given sizes.
@@ -316,6 +337,93 @@ def constant_of(affine: isl.PwAff) -> int | None:
         value = pieces[0][1].get_constant_val()
         return value.to_python() if value.is_int() else None
     return None
+
+
+Interval = tuple[int | None, int | None]  # None is infinite: floats would round
+
+
+def _times(one: Interval, other: Interval) -> Interval:
+    """All products of a number of each of two intervals."""
+
+    def corner(i: int, j: int) -> tuple[float, int]:  # infinite, or a number; 0 times anything is 0
+        x, y = one[i], other[j]
+        if x == 0 or y == 0:
+            return 0, 0
+        if x is not None and y is not None:
+            return 0, x * y
+        negative = [i == 0 if x is None else x < 0, j == 0 if y is None else y < 0]
+        return -1 if negative[0] != negative[1] else 1, 0
+
+    corners = sorted(corner(i, j) for i in (0, 1) for j in (0, 1))
+    (low_sign, low), (high_sign, high) = corners[0], corners[-1]
+    return None if low_sign else low, None if high_sign else high
+
+
+def _sum(ends: Iterable[int | None]) -> int | None:
+    total = 0
+    for end in ends:
+        if end is None:
+            return None
+        total += end
+    return total
+
+
+def _multiples(ring: PolynomialRing, monomials: Monomials, by: int) -> Monomials | None:
+    """Write products as multiples of a number, and summands of fewer factors; None: they are not.
+
+    A factor f that has one remainder r by d is d*f' + r.
+    """
+    done: Monomials = {}
+    work = [*monomials.items()]
+    while work:
+        factors, k = work.pop()
+        missing = by // math.gcd(by, k)
+        if len(factors) < 2 or missing == 1:
+            done[factors] = done.get(factors, 0) + k
+            continue
+        for i, factor in enumerate(factors):
+            if residue := _known_residue(ring, factor, missing):
+                step, rest = residue
+                others = factors[:i] + factors[i + 1 :]
+                quotient = factor.affine.scale_down_val(integer(step)).floor()
+                quotient = ring.simplify(quotient, {})
+                if quotient.constant is None:
+                    work += [(_in_order((ring.factor(quotient.affine), *others)), k * step)]
+                else:
+                    work += [(others, k * step * quotient.constant)]
+                work += [(others, k * rest)] if rest else []
+                break
+        else:
+            return None
+    return done
+
+
+def _known_residue(ring: PolynomialRing, factor: Factor, number: int) -> tuple[int, int] | None:
+    """The largest divisor of a number by which a factor has one remainder, and this remainder."""
+    for step in reversed(positive_divisors(number)[1:]):
+        least, most = bounds(ring.domain, factor.affine.mod_val(integer(step)))
+        if least is not None and least == most:
+            return step, least
+    return None
+
+
+LARGEST = 2**44  # number whose divisors are listed
+
+
+@functools.lru_cache(maxsize=1000)
+def positive_divisors(number: int) -> tuple[int, ...]:
+    """List the divisors of a number.
+
+    Args:
+        number: the number, positive.
+
+    Returns:
+        Its positive divisors in order; only 1 and the number itself above ``LARGEST``.
+    """
+    if number > LARGEST:
+        return (1, number)
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return tuple(sorted({*small, *(number // n for n in small)}))
 
 
 def _in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
-PARAM = isl.dim_type.param
+from jaxconv.symbolic.sums import PARAM, conditions_of
 
 
 class Relation(NamedTuple):
@@ -33,6 +33,7 @@ RELATIONS = {
     "<": Relation(operator.lt, isl.PwAff.lt_set),
     "<=": Relation(operator.le, isl.PwAff.le_set),
     "==": Relation(operator.eq, isl.PwAff.eq_set),
+    "!=": Relation(operator.ne, isl.PwAff.ne_set),
     ">=": Relation(operator.ge, isl.PwAff.ge_set),
     ">": Relation(operator.gt, isl.PwAff.gt_set),
 }
@@ -173,7 +174,7 @@ class SizeSet:
     def __str__(self) -> str:
         with contextlib.suppress(isl.Error), bounded(TEXT_OPERATIONS):
             return _readable(self)
-        return _isl_text(self.points)
+        return _complicated(self)
 
     def __repr__(self) -> str:
         return f"SizeSet({self})"
@@ -195,8 +196,20 @@ def _position(points: isl.Set, name: str) -> int:
     return points.find_dim_by_name(PARAM, name)
 
 
+def integer(value: int) -> isl.Val:
+    """Make a number of isl, which may be larger than isl takes from Python as it is.
+
+    Args:
+        value: the number.
+
+    Returns:
+        The same number.
+    """
+    return isl.Val(str(value))
+
+
 def _fix(points: isl.Set, name: str, value: int) -> isl.Set:
-    return points.fix_val(PARAM, _position(points, name), isl.Val(str(value)))
+    return points.fix_val(PARAM, _position(points, name), integer(value))
 
 
 def _condition(points: isl.Set, text: str) -> isl.Set:
@@ -250,7 +263,8 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
     )
 
 
-TEXT_OPERATIONS = 2_000_000  # of isl, after which a set is written as isl does; about a second
+TEXT_OPERATIONS = 2_000_000  # of isl for the text of a set: about a second
+EXAMPLE_OPERATIONS = 2_000_000  # for an example, where its text takes more
 
 
 @contextlib.contextmanager
@@ -297,7 +311,7 @@ def _readable(sizes: SizeSet) -> str:
     parts = [SizeSet(isl.Set.from_basic_set(part)) for part in points.get_basic_sets()]
     if len(parts) > 1:
         parts.sort(key=lambda part: tuple(part.smallest().values()))
-        return " or ".join(f"({_readable(part)})" for part in parts)
+        return _either([_readable(part) for part in parts])
     return _conditions_text(points)
 
 
@@ -392,12 +406,32 @@ def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | Non
 
 
 def _conditions_text(points: isl.Set) -> str:
-    """A set as isl writes it, without conditions that are always true."""
-    return _isl_text(points.gist(SizeSet.parse(names_of(points)).points))
+    """A set as conditions on sums of its names, in one case or a few."""
+    points = points.gist(SizeSet.parse(names_of(points)).points).compute_divs()
+    parts = points.make_disjoint().get_basic_sets() if points.n_basic_set() > 1 else ()
+    parts = [conditions_of(part.remove_redundancies()) for part in parts or points.get_basic_sets()]
+    return _either([", ".join(conditions) for conditions in parts])
 
 
-def _isl_text(points: isl.Set) -> str:
-    """A set as isl writes it, without the enclosing braces."""
-    text = str(points)
-    inside = text[text.index("{") + 1 : text.rindex("}")].strip().removeprefix(":").strip()
-    return inside.replace(" and ", ", ")
+def _either(texts: list[str]) -> str:
+    """Join the texts of several cases, or of the first of very many."""
+    texts = list(dict.fromkeys(texts))
+    if len(texts) == 1:
+        return texts[0]
+    joined = ", | or " + ("| [<>=]" if any("multiple" in text for text in texts) else "")
+    shown = [f"({text})" if re.search(joined, text) else text for text in texts[:CASES]]
+    more = f" or ... ({len(texts)} cases)" if len(texts) > CASES else ""
+    return " or ".join(shown) + more
+
+
+CASES = 12  # of a set that are written
+
+
+def _complicated(sizes: SizeSet) -> str:
+    """Say something of a set whose conditions take too long to find."""
+    with contextlib.suppress(isl.Error), bounded(EXAMPLE_OPERATIONS):
+        if sizes.is_empty():
+            return "no size"
+        smallest = ", ".join(f"{name} = {size}" for name, size in sizes.smallest().items())
+        return f"({smallest}) and other sizes"
+    return "some sizes"

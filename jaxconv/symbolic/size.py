@@ -24,8 +24,10 @@ from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.lookups import CACHE, keys_of_lookup
+from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import Real, Symbolic, apply, compare, is_number, number_of, placeholder
+from jaxconv.symbolic.residues import division_cases, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
@@ -500,8 +502,7 @@ def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
     """Quotient and remainder, as Python rounds them: down."""
     number = b.polynomial.constant
     if number is not None:
-        quotient, remainder = _divide_by(a.trace, a.polynomial, number)
-        return Size.of(a.trace, quotient), Size.of(a.trace, remainder)
+        return _divide_by(a, number)
     zero, exact = zeros(b.polynomial)
     if not exact:
         raise a.trace.undecided(f"whether {b}, by which {a} is divided, is 0")
@@ -510,8 +511,8 @@ def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
     canceled = a.polynomial.cancel(b.polynomial)
     if canceled is not None:
         reduced, coefficient, factors = canceled
-        quotient, remainder = _divide_by(a.trace, reduced, coefficient)
-        return Size.of(a.trace, quotient), Size.of(a.trace, remainder * factors)
+        quotient, remainder = _divide_by(Size(a.trace, reduced), coefficient)
+        return quotient, remainder * Size(a.trace, factors)
     number = a.polynomial.constant
     if number is None:
         raise a.trace.undecided(f"{a} divided by {b} is not a formula")
@@ -523,13 +524,25 @@ def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
     return divmod(number, b.__index__())
 
 
-def _divide_by(
-    trace: SymbolicTrace, dividend: Polynomial, number: int
-) -> tuple[Polynomial, Polynomial]:
+def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
+    """Divide by a number; a product of sizes where it is a multiple of the number."""
+    trace, dividend = a.trace, a.polynomial
     divided = dividend.divide(number)
     if divided is None:
-        raise trace.undecided(f"{dividend} divided by {number} is not a formula")
-    return divided
+        multiple = where_divisible(dividend, number)
+        if multiple is None:
+            raise trace.undecided(f"{a} divided by {number} is not a formula")
+        if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
+            quotient = Real(trace, operator.floordiv, (a, number), None)
+            remainder = Real(trace, operator.mod, (a, number), None)
+            return quotient, remainder.positive() if number > 0 else remainder
+        for case in division_cases(dividend, number) or ():
+            if trace.settle(case):
+                break
+        divided = dividend.divide(number)
+        if divided is None:
+            raise trace.undecided(f"{a} divided by {number} is not a formula")
+    return Size.of(trace, divided[0]), Size.of(trace, divided[1])
 
 
 def _masked(size: Size, mask: int) -> Any:
@@ -596,9 +609,9 @@ def _compare(a: Size, symbol: str, b: Size) -> bool:
         return relation.on_ints(difference.constant, 0)
     if not difference.products:
         return trace.settle(relation.on_formulas(difference.affine, trace.ring.formula(0)))
-    answers = {relation.on_ints(bound, 0) for bound in difference.bounds()}
-    if len(answers) == 1:
-        return answers.pop()
+    condition = where_ordered(difference, symbol)
+    if condition is not None:
+        return trace.settle(condition)
     raise trace.undecided(f"{a} {symbol} {b} is not decided for a product of sizes")
 
 

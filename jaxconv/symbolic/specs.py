@@ -3,16 +3,21 @@
 A spec has a word for each axis: a name, a number, or a formula of ``+ - * // % min max`` over
 names, without spaces. ``_`` is any size, ``...`` any number of axes. ``:bfloat16`` at the end is
 the dtype.
+
+A condition, as ``where=`` takes it, compares such formulas by ``< <= == != >= >``, joined by
+``and``, ``or``, ``not`` and brackets as in Python; a comma is "and", too.
 """
 
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxconv.errors import ShapeError
+from jaxconv.symbolic.sets import RELATIONS
 
 
 class SpecError(ShapeError):
@@ -126,6 +131,7 @@ def parse_spec(text: str) -> Spec:
     Raises:
         SpecError: with a caret under the character that cannot be read.
     """
+    _require_text(text, SPEC)
     return _spec(text, 0, len(text))
 
 
@@ -148,11 +154,13 @@ class Comparison(NamedTuple):
     """A comparison of two formulas, such as ``h >= 32``.
 
     Attributes:
+        text: the condition that it is part of, as written.
         left: the formula on the left.
-        symbol: ``"<"``, ``"<="``, ``"=="``, ``">="`` or ``">"``.
+        symbol: ``"<"``, ``"<="``, ``"=="``, ``"!="``, ``">="`` or ``">"``.
         right: the formula on the right.
     """
 
+    text: str
     left: Formula
     symbol: str
     right: Formula
@@ -160,6 +168,74 @@ class Comparison(NamedTuple):
     def names(self) -> list[str]:
         """Names in the order of their first use."""
         return list(dict.fromkeys([*self.left.names(), *self.right.names()]))
+
+    def holds(self, sizes: Mapping[str, Any]) -> bool:
+        """Tell whether it holds.
+
+        Args:
+            sizes: an int or a symbolic size for each name.
+
+        Returns:
+            Whether it holds of these.
+        """
+        return RELATIONS[self.symbol].on_ints(self.left.value(sizes), self.right.value(sizes))
+
+
+class All(NamedTuple):
+    """Conditions of which all must hold.
+
+    Attributes:
+        text: the condition that they are part of, as written.
+        parts: the conditions.
+    """
+
+    text: str
+    parts: "tuple[Condition, ...]"
+
+    def names(self) -> list[str]:
+        """Names in the order of their first use."""
+        return list(dict.fromkeys(name for part in self.parts for name in part.names()))
+
+    def holds(self, sizes: Mapping[str, Any]) -> bool:
+        """Tell whether all hold.
+
+        Args:
+            sizes: an int or a symbolic size for each name.
+
+        Returns:
+            Whether they hold of these.
+        """
+        return all(part.holds(sizes) for part in self.parts)
+
+
+class Either(NamedTuple):
+    """Conditions of which one must hold.
+
+    Attributes:
+        text: the condition that they are part of, as written.
+        parts: the conditions.
+    """
+
+    text: str
+    parts: "tuple[Condition, ...]"
+
+    def names(self) -> list[str]:
+        """Names in the order of their first use."""
+        return list(dict.fromkeys(name for part in self.parts for name in part.names()))
+
+    def holds(self, sizes: Mapping[str, Any]) -> bool:
+        """Tell whether one holds.
+
+        Args:
+            sizes: an int or a symbolic size for each name.
+
+        Returns:
+            Whether it holds of these.
+        """
+        return any(part.holds(sizes) for part in self.parts)
+
+
+Condition = Comparison | All | Either
 
 
 @dataclass(frozen=True)
@@ -171,14 +247,14 @@ class Signature:
         inputs: a spec for each argument that is an array.
         outputs: a spec for each array returned.
         where: the condition on the sizes, as written.
-        conditions: the comparisons in it.
+        conditions: its parts, which must all hold.
     """
 
     text: str
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     where: str
-    conditions: tuple[Comparison, ...]
+    conditions: tuple[Condition, ...]
 
 
 def parse_contract(text: str, where: str = "") -> Signature:
@@ -195,6 +271,7 @@ def parse_contract(text: str, where: str = "") -> Signature:
         SpecError: with a caret under the character that cannot be read, or for a name that is not
             on its own the size of an argument.
     """
+    _require_text(text, ARROW)
     arrow = text.find("->")
     if arrow < 0 or "->" in text[arrow + 2 :]:
         wrong = "exactly one -> must precede what is returned"
@@ -266,14 +343,21 @@ def parse_formula(whole: str, text: str, column: int = 0) -> Formula:
         SpecError: with a caret under the character that cannot be read.
     """
     try:
-        tree = ast.parse(text, mode="eval").body
+        tree = _parse(text)
+        _allow(tree, whole, column, SPEC)
+    except SpecError:
+        raise
     except UNREADABLE as error:
         raise _error(whole, column + _offset(error, len(text)), "this is not a formula") from None
-    _allow(tree, whole, column)
     return Formula(text, tree)
 
 
-UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)  # errors of ast.parse
+UNREADABLE = (
+    SyntaxError,
+    ValueError,
+    MemoryError,
+    RecursionError,
+)  # errors of ast.parse, and of deep trees
 
 
 def _offset(error: BaseException, length: int) -> int:
@@ -281,53 +365,91 @@ def _offset(error: BaseException, length: int) -> int:
     return max(min((getattr(error, "offset", 1) or 1) - 1, length - 1), 0)
 
 
-def parse_condition(text: str) -> list[Comparison]:
+def parse_condition(text: str) -> list[Condition]:
     """Read a condition.
 
     Args:
-        text: comparisons joined by commas or by "and", such as ``"h >= 32, w == h"``.
+        text: comparisons joined by "and", commas, "or" and "not", such as ``"h >= 32, w == h"``.
 
     Returns:
-        The comparisons, which must all hold.
+        Conditions that must all hold.
 
     Raises:
         SpecError: with a caret under the character that cannot be read.
     """
+    _require_text(text, CONDITION)
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = _parse(text.strip())
+        condition = _condition(tree, text, negated=False)
+    except SpecError:
+        raise
     except UNREADABLE as error:
         wrong = "this is not a condition"
         raise _error(text, _offset(error, len(text)), wrong, CONDITION) from None
-    comparisons = []
-    for part in _conjuncts(tree):
-        if not isinstance(part, ast.Compare):
-            wrong = "a comparison is expected, such as h >= 32"
-            raise _error(text, part.col_offset, wrong, CONDITION)
-        sides = [part.left, *part.comparators]
-        for left, operation, right in zip(sides, part.ops, sides[1:], strict=False):
-            for side in (left, right):
-                _allow(side, text, 0)
-            if type(operation) not in SYMBOLS:
-                wrong = "only < <= == >= > compare sizes"
-                raise _error(text, part.col_offset, wrong, CONDITION)
-            symbol = SYMBOLS[type(operation)]
-            comparisons.append(Comparison(Formula(text, left), symbol, Formula(text, right)))
-    return comparisons
+    return list(condition.parts) if isinstance(condition, All) else [condition]
 
 
-def _conjuncts(tree: ast.expr) -> Iterator[ast.expr]:
+def _condition(tree: ast.expr, text: str, *, negated: bool) -> Condition:
+    """The condition of an expression; if negated, its opposite, with "not" only in comparisons."""
     match tree:
-        case ast.BoolOp(op=ast.And(), values=parts) | ast.Tuple(elts=parts):
-            for part in parts:
-                yield from _conjuncts(part)
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return _condition(inner, text, negated=not negated)
+        case ast.BoolOp(values=parts) | ast.Tuple(elts=parts):
+            join = Either if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.Or) else All
+            conditions = [_condition(part, text, negated=negated) for part in parts]
+        case ast.Compare(left=first, ops=operations, comparators=others):
+            join, sides = All, [first, *others]
+            conditions = [
+                _comparison(tree, text, *pair, negated=negated)
+                for pair in zip(sides, operations, others, strict=False)
+            ]
         case _:
-            yield tree
+            wrong = "a comparison is expected, such as h >= 32"
+            raise _error(text, tree.col_offset, wrong, CONDITION)
+    if len(conditions) == 1:
+        return conditions[0]
+    if negated:
+        join = All if join is Either else Either
+    nested = [part.parts if isinstance(part, join) else (part,) for part in conditions]
+    return join(text, tuple(one for parts in nested for one in parts))
 
 
+def _comparison(
+    tree: ast.expr,
+    text: str,
+    left: ast.expr,
+    operation: ast.cmpop,
+    right: ast.expr,
+    *,
+    negated: bool,
+) -> Comparison:
+    for side in (left, right):
+        _allow(side, text, 0, CONDITION)
+    if type(operation) not in SYMBOLS:
+        raise _error(text, tree.col_offset, f"only {' '.join(OPPOSITES)} compare sizes", CONDITION)
+    symbol = SYMBOLS[type(operation)]
+    symbol = OPPOSITES[symbol] if negated else symbol
+    return Comparison(text.strip(), Formula(text, left), symbol, Formula(text, right))
+
+
+def _require_text(text: object, fix: str) -> None:
+    if not isinstance(text, str):
+        what = "condition" if fix == CONDITION else "spec"
+        raise SpecError(f"A {what} is text, not {type(text).__name__}.\n  Fix: {fix}.")
+
+
+def _parse(text: str) -> ast.expr:
+    with warnings.catch_warnings():  # Python warns of 1if, for example
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval").body
+
+
+OPPOSITES = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<="}
 SYMBOLS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<",
     ast.LtE: "<=",
     ast.Eq: "==",
+    ast.NotEq: "!=",
     ast.GtE: ">=",
     ast.Gt: ">",
 }
@@ -341,23 +463,26 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 FUNCTIONS = ("min", "max")
 
 
-def _allow(tree: ast.expr, whole: str, column: int) -> None:
+def _allow(tree: ast.expr, whole: str, column: int, fix: str) -> None:
     """Reject everything but names, ints, the operators above, min and max."""
     match tree:
         case ast.Name():
             return None
-        case ast.Constant(value=int()) if not isinstance(tree.value, bool):
-            return None
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
+            if value < 2**63:
+                return None
+            wrong = "a number of a formula must be less than 2**63"
+            raise _error(whole, column + tree.col_offset, wrong, fix)
         case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return _allow(inner, whole, column)
+            return _allow(inner, whole, column, fix)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            _allow(left, whole, column)
-            return _allow(right, whole, column)
+            _allow(left, whole, column, fix)
+            return _allow(right, whole, column, fix)
         case ast.Call(func=ast.Name(id=name), args=[left, right], keywords=[]) if name in FUNCTIONS:
-            _allow(left, whole, column)
-            return _allow(right, whole, column)
+            _allow(left, whole, column, fix)
+            return _allow(right, whole, column, fix)
     allowed = "names, ints, + - * // %, min(a,b) and max(a,b)"
-    raise _error(whole, column + tree.col_offset, f"only {allowed} make a formula")
+    raise _error(whole, column + tree.col_offset, f"only {allowed} make a formula", fix)
 
 
 def _evaluate(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
@@ -393,7 +518,7 @@ def extreme(name: str, a: Any, b: Any) -> Any:
 
 
 SPEC = "write a word without spaces for each axis, such as b h w 3, h//2 or ((h+1)//2)"
-CONDITION = 'write comparisons joined by "and", such as h >= 32 and h % 4 == 0'
+CONDITION = 'write comparisons joined by "and" or "or", such as h >= 32 and h % 4 == 0'
 ARROW = "write it as b h w 3 -> b 10, arguments and results separated by commas"
 
 

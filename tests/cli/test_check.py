@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jaxconv as jc
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.main import main
@@ -153,3 +155,11 @@ def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("where", ["64//", "b//(b-2) >= 1", "b >= 1.5", "b in b", "((((", "k >= 1"])
+def test_a_condition_that_cannot_be_read_ends_with_2(where, project, capsys):
+    assert main(["check", "nets:number", "b", "--where", where]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Fix: " in said.err

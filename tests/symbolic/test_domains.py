@@ -3,8 +3,9 @@
 import pytest
 
 import jaxconv as jc
-from jaxconv.symbolic.domains import SizePart, intersect_most, split, unite
+from jaxconv.symbolic.domains import SizePart, intersect_most, split, unite, without_empty_sides
 from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.specs import parse_spec
 from jaxconv.symbolic.trace import SymbolicTrace
 
 
@@ -18,9 +19,9 @@ def test_conditions_are_joined_by_commas_or_by_and():
 WHERE = {
     "an unknown name": ("k >= 3", "where= names k, but the sizes are b, h."),
     "no comparison": ("h + 3", "a comparison is expected, such as h >= 32."),
-    "unequal": ("h != 3", "only < <= == >= > compare sizes."),
+    "membership": ("h in b", "only < <= == != >= > compare sizes."),
     "no condition": ("h >=", "this is not a condition."),
-    "a product": ("h*b >= 3", "where= has a product of sizes."),
+    "no text": (3, "A condition is text, not int."),
 }
 
 
@@ -33,6 +34,23 @@ def test_a_malformed_condition_is_refused(name):
     with pytest.raises(jc.SpecError) as error:
         jc.sizes("b h", where=where)
     assert message in str(error.value)
+
+
+def test_no_condition_is_no_restriction():
+    for where in (None, "", " "):
+        assert str(jc.sizes("h w", where=where)) == "(h, w)"
+    with pytest.raises(jc.SpecError, match="does not name sizes"):
+        jc.sizes(["h"])
+
+
+def test_sides_that_may_be_empty_are_excluded():
+    domain = jc.SizeSet.parse("h w").points
+    specs = [parse_spec("h//w h-3")]
+    assert jc.SizeSet(without_empty_sides(domain, specs)) == jc.SizeSet.parse(
+        "h w", "h >= w and h >= 4"
+    )
+    with pytest.raises(jc.SpecError, match="No sizes make every side of h 0 1 or more"):
+        without_empty_sides(domain, [parse_spec("h 0")])
 
 
 def test_a_formula_that_covers_all_parts_is_preferred():

@@ -1,6 +1,12 @@
 """Where products of sizes are equal."""
 
+import pytest
+from hypothesis import given, settings
+
 import jaxconv as jc
+from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.sets import SizeSet
+from tests.support.polynomials import DOMAINS, polynomials, read, ring_over, values
 
 
 def test_a_common_factor_of_two_products_cancels():
@@ -9,3 +15,22 @@ def test_a_common_factor_of_two_products_cancels():
     where = " or ".join(f"h = {h} and w = {w}" for h, w in pairs)
     assert verdict.accepts == jc.SizeSet.parse("b h w", where)
     assert verdict.untried.is_empty()
+
+
+@settings(deadline=None, max_examples=100)
+@given(polynomials(), DOMAINS)
+def test_zeros_are_where_the_value_is_0(text, domain):
+    ring = ring_over(domain)
+    points, exact = zeros(read(ring, text))
+    where = SizeSet(points)
+    for point, value in values(ring, text):
+        assert where.contains(**point) == (value == 0) or (not exact and value == 0), point
+
+
+@pytest.mark.parametrize("text", ["b*h*w - 4*b*h", "h*w - 4*h - 4*w", "h*w + h - 2**20", "h*w - 9"])
+def test_zeros_are_exact_for_what_factors(text):
+    assert zeros(read(ring_over(), text))[1]
+
+
+def test_zeros_of_a_number_with_too_many_divisors_to_list_are_not_exact():
+    assert not zeros(read(ring_over(), "h*w - 10**40"))[1]

@@ -42,3 +42,24 @@ def test_equal_formulas_are_one_factor():
     other = PolynomialRing(SizeSet.parse("h w", "w = h").points)
     assert str(other.transfer(affine("h") * affine("w"))) in ("h*h", "w*w")
     assert RING.number(3).key() == RING.number(3).key()
+
+
+def test_bounds_are_exact_beyond_floats():
+    large = PolynomialRing(SizeSet.parse("h w", "h <= 134217729 and w <= 134217727").points)
+    h, w = (large.simplify(large.formula(name), {}) for name in "hw")
+    assert (h * w).bounds() == (1, 134217729 * 134217727)
+    assert (-(h * w)).bounds() == (-134217729 * 134217727, -1)
+    assert type((h * w).bounds()[1]) is int
+    assert (affine("h - 3") * affine("w")).bounds() == (-float("inf"), float("inf"))
+    assert (affine("h") * affine("w")).scaled(10**400).bounds() == (10**400, float("inf"))
+
+
+def test_a_multiple_of_a_sum_cancels():
+    some = affine("h") * affine("w") + affine("h")
+    for i, j in ((8, -1), (-8, 3), (5, 5)):
+        reduced, coefficient, rest = some.scaled(i).cancel(some.scaled(j))
+        quotient, remainder = reduced.divide(coefficient)
+        value = some.value_at(POINT)
+        numbers = quotient.value_at(POINT), (remainder * rest).value_at(POINT)
+        assert numbers == divmod(i * value, j * value)
+    assert some.cancel(some + RING.number(1)) is None

@@ -1,0 +1,119 @@
+"""Polynomials of sizes as a product: ``b*h*w + b*h`` is ``b*h*(w + 1)``."""
+
+import functools
+import operator
+from collections import Counter
+from typing import NamedTuple
+
+import islpy as isl
+
+from jaxconv.symbolic.polynomials import (
+    Factor,
+    Monomials,
+    Polynomial,
+    constant_of,
+)
+from jaxconv.symbolic.sets import integer
+from jaxconv.symbolic.sums import PARAM
+
+
+class Product(NamedTuple):
+    """A product of quasi-affine formulas, and a number.
+
+    Attributes:
+        coefficient: the number that the product is multiplied by.
+        factors: the formulas.
+        constant: the number that is added.
+    """
+
+    coefficient: int
+    factors: tuple[Factor, ...]
+    constant: int
+
+
+def common_factors(polynomial: Polynomial) -> tuple[tuple[Factor, ...], Polynomial]:
+    """Take out the factors that all summands have.
+
+    Args:
+        polynomial: the polynomial.
+
+    Returns:
+        The factors, and what remains of the polynomial without them.
+    """
+    monomials = polynomial.monomials()
+    counts = [Counter(factors) for factors in monomials]
+    common = functools.reduce(operator.and_, counts) if counts else Counter[Factor]()
+    if not common:
+        return (), polynomial
+    rest: Monomials = {
+        tuple((count - common).elements()): k
+        for count, k in zip(counts, monomials.values(), strict=True)
+    }
+    return tuple(common.elements()), polynomial.ring.sum_of(rest)
+
+
+def as_product(polynomial: Polynomial) -> Product | None:
+    """Write a polynomial, or a positive multiple of it, as a product plus a number.
+
+    Args:
+        polynomial: a polynomial with products.
+
+    Returns:
+        The product: ``h*(w + 1) - 9`` for ``h*w + h - 9``, ``(h - 4)*(w - 4) - 16`` for
+        ``h*w - 4*h - 4*w``. None where it has no such form that is found.
+    """
+    ring, monomials = polynomial.ring, polynomial.monomials()
+    constant = monomials.pop((), 0)
+    if len(monomials) == 1:
+        ((factors, coefficient),) = monomials.items()
+        return Product(coefficient, factors, constant)
+    for constant in dict.fromkeys((0, _constant_part(polynomial.affine))):
+        factors, rest = common_factors(polynomial - ring.number(constant))
+        monomials = rest.monomials()
+        if len(monomials) == 1 and (factors or rest.products):
+            ((others, coefficient),) = monomials.items()
+            return Product(coefficient, (*factors, *others), constant)
+    return _completed(polynomial)
+
+
+def _constant_part(affine: isl.PwAff) -> int:
+    pieces = affine.get_pieces()
+    values = [aff.get_constant_val() for _, aff in pieces]
+    return values[0].to_python() if len(values) == 1 and values[0].is_int() else 0
+
+
+def _completed(polynomial: Polynomial) -> Product | None:
+    """Write ``a*f*g + c*f + d*g + e`` as ``((a*f + d)*(a*g + c) + a*e - c*d)/a``."""
+    ring, pieces = polynomial.ring, polynomial.affine.get_pieces()
+    if len(polynomial.products) != 1 or len(pieces) != 1:
+        return None
+    ((factors, a),) = polynomial.products.items()
+    if len(factors) != 2:
+        return None
+    f, g = (factor.affine for factor in factors)
+    c, d = _share(pieces[0][1], f, g), _share(pieces[0][1], g, f)
+    if c is None or d is None:
+        return None
+    rest = polynomial.affine.sub(f.scale_val(integer(c))).sub(g.scale_val(integer(d)))
+    e = constant_of(rest.coalesce())
+    if e is None:
+        return None
+    left, right = (
+        ring.factor(one.scale_val(integer(a)).add(ring.formula(shift)))
+        for one, shift in ((f, d), (g, c))
+    )
+    sign = 1 if a > 0 else -1
+    return Product(sign, (left, right), sign * (a * e - c * d))
+
+
+def _share(whole: isl.Aff, of: isl.PwAff, other: isl.PwAff) -> int | None:
+    """How often a formula is in a sum, by a name that the other formula lacks; None: unknown."""
+    if of.n_piece() != 1 or other.n_piece() != 1:
+        return None
+    one, another = of.get_pieces()[0][1], other.get_pieces()[0][1]
+    for i in range(one.dim(PARAM)):
+        coefficient = one.get_coefficient_val(PARAM, i)
+        if not coefficient.is_zero() and another.get_coefficient_val(PARAM, i).is_zero():
+            share = whole.get_coefficient_val(PARAM, i).div(coefficient)
+            return share.to_python() if share.is_int() else None
+    return None

@@ -1,0 +1,156 @@
+"""Where a polynomial of sizes is less or more than 0: exactly, where few cases decide it.
+
+``h*w > 100`` holds where h is 1 and w above 100, or h is 2 and w above 50, and so on: values of h
+with the same limit for w are one case. Their number is about twice the root of the limit.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import islpy as isl
+
+from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.factoring import as_product, common_factors
+from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing
+from jaxconv.symbolic.sets import RELATIONS, bounds
+
+CASES = 256  # of one condition, after which it is not decided
+FLIPPED = {"<": ">", "<=": ">=", "==": "==", ">=": "<=", ">": "<"}
+
+
+def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
+    """Find where a polynomial is less than 0, or at least 0, and so on.
+
+    Args:
+        difference: the polynomial, such as the difference of two sizes.
+        symbol: the order, one of ``< <= == >= >``, between the polynomial and 0.
+
+    Returns:
+        The sizes of the ring's domain for which it holds; None where they are not known.
+    """
+    ring, relation = difference.ring, RELATIONS[symbol]
+    if not difference.products:
+        return relation.on_formulas(difference.affine, ring.formula(0)).intersect(ring.domain)
+    answers = {relation.on_ints(bound, 0) for bound in difference.bounds()}
+    if len(answers) == 1 and symbol != "==":
+        return ring.domain if answers.pop() else ring.nowhere
+    if symbol == "==":
+        points, exact = zeros(difference)
+        return points.intersect(ring.domain) if exact else None
+    return _where_product_ordered(difference, symbol)
+
+
+def _where_product_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
+    product = as_product(difference)
+    if product is not None:
+        coefficient, factors, constant = product
+        limit = -constant - (symbol in ("<", ">="))
+        with contextlib.suppress(_TooManyCasesError):
+            cases = _Cases(difference.ring)
+            return cases.where(coefficient, factors, limit, above=symbol in (">", ">="))
+    common, rest = common_factors(difference)
+    if common and rest.constant is None:
+        return _of_signs(difference.ring, [factor.affine for factor in common], rest, symbol)
+    return None
+
+
+def _of_signs(
+    ring: PolynomialRing, factors: list[isl.PwAff], rest: Polynomial, symbol: str
+) -> isl.Set | None:
+    """Where ``f*g*...*rest`` is in an order to 0, by the signs of the factors."""
+    first, *others = factors
+    zero, holds = ring.formula(0), ring.nowhere
+    signs = ((first.gt_set(zero), symbol), (first.lt_set(zero), FLIPPED[symbol]))
+    for points, order in signs:
+        if points.is_disjoint(ring.domain):
+            continue
+        inside = _of_signs(ring, others, rest, order) if others else where_ordered(rest, order)
+        if inside is None:
+            return None
+        holds = holds.union(points.intersect(inside))
+    if RELATIONS[symbol].on_ints(0, 0):
+        holds = holds.union(first.eq_set(zero).intersect(ring.domain))
+    return holds
+
+
+class _TooManyCasesError(Exception):
+    """The values of the factors make too many cases."""
+
+
+class _Cases:
+    """The cases of one condition, counted."""
+
+    def __init__(self, ring: PolynomialRing) -> None:
+        self.ring = ring
+        self.count = 0
+
+    def where(
+        self, coefficient: int, factors: tuple[Factor, ...], limit: int, *, above: bool
+    ) -> isl.Set:
+        """Where a product times a coefficient is above a limit, or else at most the limit."""
+        ring = self.ring
+        if coefficient < 0:  # -f <= 5 is f > -6
+            return self.where(-coefficient, factors, -limit - 1, above=not above)
+        if coefficient == 0 or not factors:
+            return ring.domain if (coefficient > limit) == above else ring.nowhere
+        limit //= coefficient
+        if len(factors) == 1:
+            relation = isl.PwAff.gt_set if above else isl.PwAff.le_set
+            return relation(factors[0].affine, ring.formula(limit)).intersect(ring.domain)
+        first, *rest = sorted(factors, key=self._number_of_values)
+        others = ring.sum_of({tuple(rest): 1}).bounds()
+        holds = ring.nowhere
+        for low, high, value in _runs(*bounds(ring.domain, first.affine), limit, others):
+            self.count += 1
+            if self.count > CASES:
+                raise _TooManyCasesError
+            case = first.affine.ge_set(ring.formula(low))
+            if high is not None:
+                case = case.intersect(first.affine.le_set(ring.formula(high)))
+            if not case.is_disjoint(ring.domain):
+                inside = self.where(value, tuple(rest), limit, above=above)
+                holds = holds.union(case.intersect(inside))
+        return holds
+
+    def _number_of_values(self, factor: Factor) -> float:
+        low, high = bounds(self.ring.domain, factor.affine)
+        return math.inf if low is None or high is None else high - low
+
+
+def _runs(
+    low: int | None, high: int | None, limit: int, others: tuple[float, float]
+) -> Iterator[tuple[int, int | None, int]]:
+    """Runs of values of a factor for which a limit of the product is one limit of the others.
+
+    Yields:
+        The first and last value of a run, the last None where there is none, and a value of the
+        factor that stands for them all.
+
+    Raises:
+        _TooManyCasesError: the factor is not bounded below.
+    """
+    if low is None:
+        raise _TooManyCasesError
+    value = low
+    while high is None or value <= high:
+        last = _last_of_run(value, limit, others)
+        if last is None or (high is not None and last >= high):
+            yield value, high, value
+            return
+        yield value, last, value
+        value = last + 1
+
+
+def _last_of_run(value: int, limit: int, others: tuple[float, float]) -> int | None:
+    """The last value with the same quotient of the limit, or one that changes nothing."""
+    if value <= 0:
+        return value
+    quotient = limit // value
+    least, most = others
+    # The others are all above the quotients from here on, or all at most these.
+    if (limit >= 0 and quotient < least) or (limit < 0 and quotient >= most):
+        return None
+    if quotient in (0, -1):
+        return None
+    return limit // quotient if quotient > 0 else -(limit // -(quotient + 1)) - 1

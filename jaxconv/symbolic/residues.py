@@ -1,0 +1,163 @@
+"""Where a number divides a polynomial of sizes: decided by remainders.
+
+A product is a multiple of 6 where one of its factors is even, and one is a multiple of 3. A sum of
+products becomes affine once the remainders of enough factors are known.
+"""
+
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import islpy as isl
+
+from jaxconv.symbolic.factoring import as_product
+from jaxconv.symbolic.polynomials import (
+    LARGEST,
+    Factor,
+    Polynomial,
+    PolynomialRing,
+    positive_divisors,
+)
+from jaxconv.symbolic.sets import integer
+
+CASES = 256  # of remainders, after which divisibility is not decided
+
+
+def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
+    """Find where a polynomial is a multiple of a number.
+
+    Args:
+        polynomial: the polynomial.
+        number: the number, not 0.
+
+    Returns:
+        The sizes of the ring's domain for which it is; None where that takes too many cases.
+    """
+    ring = polynomial.ring
+    whole = ring.domain
+    if abs(number) > LARGEST:
+        return None
+    for power in _prime_powers(abs(number)):
+        ways = _ways(polynomial, power)
+        if ways is None:
+            return None
+        whole = whole.intersect(functools.reduce(isl.Set.union, ways, ring.nowhere))
+    return whole
+
+
+def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:
+    """Split the sizes so that :meth:`Polynomial.divide` finds the quotient in each case.
+
+    Args:
+        polynomial: the polynomial.
+        number: the number to divide by, not 0.
+
+    Returns:
+        Sets that cover the ring's domain together, those where nothing remains first; they may
+        overlap. None where there are too many.
+    """
+    ring, number = polynomial.ring, abs(number)
+    cases: list[isl.Set] = []
+    if number > LARGEST:
+        return None
+    product = as_product(polynomial) if polynomial.products else None
+    expanded = len(polynomial.monomials()) == 1  # not b*h*(w + 1), which divide does not see
+    if product is not None and product.constant == 0 and expanded:
+        missing = number // math.gcd(number, product.coefficient)
+        cases += _multiples_of_factors(ring, product.factors, missing)
+    rest = functools.reduce(isl.Set.subtract, cases, ring.domain)
+    if rest.is_empty():
+        return cases
+    fixed = _factors_to_fix(polynomial, number)
+    if number ** len(fixed) + len(cases) > CASES:
+        return None
+    for remainders in itertools.product(range(number), repeat=len(fixed)):
+        points = rest
+        for factor, remainder in zip(fixed, remainders, strict=True):
+            points = points.intersect(_with_remainder(factor.affine, number, remainder, ring))
+        if not points.is_empty():
+            cases.append(points)
+    return cases
+
+
+def _ways(polynomial: Polynomial, power: int) -> list[isl.Set] | None:
+    """Where a power of a prime divides a polynomial, as parts to join; None: too many."""
+    ring = polynomial.ring
+    product = as_product(polynomial) if polynomial.products else None
+    if product is not None and product.constant == 0:
+        missing = power // math.gcd(power, product.coefficient)
+        return _multiples_of_factors(ring, product.factors, missing)
+    fixed = _factors_to_fix(polynomial, power)
+    if power ** len(fixed) > CASES:
+        return None
+    ways = []
+    for remainders in itertools.product(range(power), repeat=len(fixed)):
+        points, known = ring.domain, dict(zip(fixed, remainders, strict=True))
+        for factor, remainder in known.items():
+            points = points.intersect(_with_remainder(factor.affine, power, remainder, ring))
+        total = polynomial.affine
+        for factors, k in polynomial.products.items():
+            scale = k * math.prod(known[factor] for factor in factors if factor in known)
+            free = [factor.affine for factor in factors if factor not in known]
+            total = total.add((free or [ring.formula(1)])[0].scale_val(integer(scale % power)))
+        ways.append(points.intersect(_with_remainder(total, power, 0, ring)))
+    return ways
+
+
+def _multiples_of_factors(
+    ring: PolynomialRing, factors: tuple[Factor, ...], number: int
+) -> list[isl.Set]:
+    """For each way to split a number into divisors of the factors, where these divide them."""
+    ways = []
+    for divisors in _splits(number, len(factors)):
+        points = ring.domain
+        for factor, divisor in zip(factors, divisors, strict=True):
+            if divisor > 1:
+                points = points.intersect(_with_remainder(factor.affine, divisor, 0, ring))
+        if not points.is_empty():
+            ways.append(points)
+    return ways
+
+
+def _splits(number: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write a number as a product of so many numbers, in order."""
+    if parts == 1:
+        yield (number,)
+        return
+    for first in positive_divisors(number):
+        for rest in _splits(number // first, parts - 1):
+            yield (first, *rest)
+
+
+def _factors_to_fix(polynomial: Polynomial, number: int) -> list[Factor]:
+    """Factors that leave at most one other factor in each product that a number does not divide."""
+    fixed: list[Factor] = []
+    products = [factors for factors, k in polynomial.products.items() if k % number]
+    while True:
+        free = [[factor for factor in factors if factor not in fixed] for factors in products]
+        counts = Counter(factor for factors in free if len(factors) > 1 for factor in factors)
+        if not counts:
+            return fixed
+        fixed.append(counts.most_common(1)[0][0])
+
+
+def _with_remainder(
+    affine: isl.PwAff, number: int, remainder: int, ring: PolynomialRing
+) -> isl.Set:
+    return affine.mod_val(integer(number)).eq_set(ring.formula(remainder))
+
+
+def _prime_powers(number: int) -> Iterator[int]:
+    """The powers of primes whose product a number is."""
+    prime = 2
+    while number > 1:
+        if prime * prime > number:
+            prime = number
+        power = 1
+        while number % prime == 0:
+            number, power = number // prime, power * prime
+        if power > 1:
+            yield power
+        prime += 1

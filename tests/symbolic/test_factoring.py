@@ -1,0 +1,43 @@
+"""Polynomials as products, against plain integers."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+
+from jaxconv.symbolic.factoring import as_product, common_factors
+from tests.support.polynomials import POINTS, polynomials, read, ring_over, set_at
+
+PRODUCTS = {
+    "b*h*w - 9": (3, -9),
+    "b*h*w + b*h": (3, 0),
+    "h*w + h - 9": (2, -9),
+    "h*w - 4*h - 4*w": (2, -16),
+    "2*h*w - h - w - 1": (2, -3),
+    "h*w + 3*b": None,
+}
+
+
+@pytest.mark.parametrize("text", PRODUCTS)
+def test_a_polynomial_is_written_as_a_product_where_it_has_one(text):
+    product = as_product(read(ring_over(), text))
+    assert (product and (len(product.factors), product.constant)) == PRODUCTS[text]
+
+
+@settings(deadline=None, max_examples=80)
+@given(polynomials())
+def test_a_product_has_the_sign_of_the_polynomial(text):
+    ring = ring_over()
+    polynomial = read(ring, text)
+    if not polynomial.products:
+        return
+    common, rest = common_factors(polynomial)
+    product = as_product(polynomial)
+    for point in POINTS[::23]:
+        where, value = set_at(point), eval(text, dict(point))
+        factors = math.prod(ring.sum_of({(f,): 1}).value_at(where) for f in common)
+        assert factors * rest.value_at(where) == value
+        if product is not None:
+            factors = [ring.sum_of({(f,): 1}).value_at(where) for f in product.factors]
+            multiple = product.coefficient * math.prod(factors) + product.constant
+            assert multiple == 0 == value or multiple % value == 0 < multiple // value

@@ -1,0 +1,60 @@
+"""Orders of polynomials, against plain integers."""
+
+import operator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxconv.symbolic.order import where_ordered
+from jaxconv.symbolic.sets import SizeSet
+from tests.support.polynomials import DOMAINS, polynomials, read, ring_over, values
+
+ORDERS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+
+
+@settings(deadline=None, max_examples=100)
+@given(polynomials(), DOMAINS, st.sampled_from([*ORDERS]))
+def test_an_order_holds_where_it_holds_of_numbers(text, domain, symbol):
+    ring = ring_over(domain)
+    points = where_ordered(read(ring, text), symbol)
+    if points is not None:
+        holds = SizeSet(points)
+        assert holds <= SizeSet(ring.domain)
+        for point, value in values(ring, text):
+            assert holds.contains(**point) == ORDERS[symbol](value, 0), point
+
+
+DECIDED = {
+    "h*w - 100": ("h = 1 and w > 100", "h >= 100 and w = 1"),
+    "h*w - 4096": ("h = 64 and w = 65", "h = 64 and w = 64"),
+    "b*h*w - 3*b*h": ("w >= 4", "w <= 3"),
+    "h*w - 4*h - 4*w": ("h = 5 and w = 21", "h = 5 and w <= 20"),
+    "h*h - 49": ("h >= 8", "h <= 7"),
+    "(h - 3)*(w + 1)": ("h >= 4", "h <= 3"),
+}
+
+
+@pytest.mark.parametrize("text", DECIDED)
+def test_products_are_compared_exactly(text):
+    inside, outside = (SizeSet.parse("b h w", part) for part in DECIDED[text])
+    ring = ring_over()
+    above, others = (SizeSet(where_ordered(read(ring, text), order)) for order in (">", "<="))
+    assert inside <= above
+    assert (outside & above).is_empty() or text == "h*w - 100"
+    assert above | others == SizeSet(ring.domain)
+    assert (above & others).is_empty()
+
+
+def test_an_order_of_too_many_cases_is_not_decided():
+    assert where_ordered(read(ring_over(), "h*w - 10**9"), ">") is None
+    bounded = where_ordered(read(ring_over("31 < h and h < 256"), "h*w - 50000"), ">=")
+    assert SizeSet(bounded).contains(b=1, h=250, w=200)
+    assert not SizeSet(bounded).contains(b=1, h=250, w=199)
+    assert where_ordered(read(ring_over(), "h*w - h - b"), ">") is None

@@ -1,0 +1,54 @@
+"""Divisibility of polynomials, against plain integers."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxconv.symbolic.polynomials import PolynomialRing
+from jaxconv.symbolic.residues import division_cases, where_divisible
+from jaxconv.symbolic.sets import SizeSet
+from tests.support.polynomials import DOMAINS, polynomials, read, ring_over, set_at, values
+
+NUMBERS = st.sampled_from([2, 3, 4, -5, 6, 12, 49, 147, 1024])
+
+
+@settings(deadline=None, max_examples=100)
+@given(polynomials(), DOMAINS, NUMBERS)
+def test_a_polynomial_is_divisible_where_its_values_are(text, domain, number):
+    ring = ring_over(domain)
+    points = where_divisible(read(ring, text), number)
+    if points is not None:
+        divisible = SizeSet(points)
+        for point, value in values(ring, text):
+            assert divisible.contains(**point) == (value % number == 0), point
+
+
+@settings(deadline=None, max_examples=30)
+@given(polynomials(), st.sampled_from([2, 3, -4, 6]))
+def test_a_polynomial_is_divided_case_by_case(text, number):
+    whole = ring_over()
+    cases = division_cases(read(whole, text), number)
+    if cases is None:
+        return
+    covered = SizeSet(whole.nowhere)
+    for case in cases:
+        covered = covered | SizeSet(case)
+        ring = PolynomialRing(case)
+        quotient, remainder = read(ring, text).divide(number)
+        for point, value in values(ring, text)[:3]:
+            numbers = quotient.value_at(set_at(point)), remainder.value_at(set_at(point))
+            assert numbers == divmod(value, number)
+    assert covered == SizeSet(whole.domain)
+
+
+def test_a_product_is_divided_by_the_divisors_of_its_factors():
+    ring = ring_over()
+    divisible = SizeSet(where_divisible(read(ring, "3*h*w"), 147))
+    assert divisible == SizeSet.parse(
+        "b h w", "h mod 49 = 0 or (h mod 7 = 0 and w mod 7 = 0) or w mod 49 = 0"
+    )
+    even = ring_over("h mod 2 = 0")
+    assert str(read(even, "h*w").divide(2)[0]) == "(h//2)*w"
+    assert read(ring, "h*w").divide(2) is None
+    assert where_divisible(read(ring, "h*w"), 10**30) is None
+    assert division_cases(read(ring, "h*w"), 10**30) is None
+    assert division_cases(read(ring, "b*h*w + b + h"), 100) is None
