@@ -100,8 +100,8 @@ def _requirements_of_shape(
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if isinstance(axis, Formula):
             where = f"axis {i}{which}"
-            text = "_" if " if " in str(size) else str(size).replace(" ", "")
-            fix = f"write {text} there in the contract, or fix the function."
+            formula = str(size)
+            fix = f"write {formula.replace(' ', '')} there in the contract, or fix the function."
             holds = equal(trace, size, axis.value(sizes))
             yield Requirement(
                 holds,
@@ -109,5 +109,6 @@ def _requirements_of_shape(
                 lambda point, size=size, axis=axis, where=where: violation_text(
                     point, value_at(size, point), axis, where, str(size)
                 ),
-                fix,
+                # A spec has no word for several cases: the sizes that do fit are proposed instead.
+                "" if " if " in formula else fix,
             )

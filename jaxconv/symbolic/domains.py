@@ -10,6 +10,7 @@ from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.evaluation import where_at_least_one, where_holds
 from jaxconv.symbolic.polynomials import PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
+from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.specs import Formula, Spec, SpecError, parse_condition
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
@@ -188,4 +189,4 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
         for part, polynomial in zip(parts, polynomials, strict=True)
     ]
     affine = functools.reduce(isl.PwAff.union_add, joined)
-    return Size.of(trace, trace.ring.simplify(affine, {}))
+    return Size.of(trace, trace.ring.simplify(shorter(affine, whole), {}))

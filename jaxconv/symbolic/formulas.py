@@ -30,5 +30,12 @@ def formula_text(affine: isl.PwAff) -> str:
     pieces = affine.get_pieces()
     if len(pieces) == 1:
         return str(Sum.of(pieces[0][1]))
+    if len(pieces) == 2:
+        one, other = (isl.PwAff.from_aff(aff) for _, aff in pieces)
+        texts = [str(Sum.of(aff)) for _, aff in pieces]
+        both = ", ".join(sorted(texts, key=lambda text: (text.lstrip("-").isdigit(), len(text))))
+        for name, extreme in (("min", one.min(other)), ("max", one.max(other))):
+            if affine.domain().is_subset(affine.eq_set(extreme)):
+                return f"{name}({both})"
     cases = [f"{Sum.of(aff)} if {SizeSet(where.params())}" for where, aff in pieces[:-1]]
     return " else ".join([*cases, str(Sum.of(pieces[-1][1]))])

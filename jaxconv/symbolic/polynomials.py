@@ -13,6 +13,7 @@ import islpy as isl
 
 from jaxconv.symbolic.formulas import factor_text, formula_text
 from jaxconv.symbolic.sets import bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.sums import DIV, PARAM
 
 
@@ -41,11 +42,13 @@ class PolynomialRing:
         domain: the sizes for which the polynomials are defined.
         factors: the factors of all products so far.
         simplified: formulas simplified on the domain, by their text before.
+        shortened: formulas as they are written, by their text before.
     """
 
     domain: isl.Set
     factors: list[Factor] = field(default_factory=list)
     simplified: dict[str, isl.PwAff] = field(default_factory=dict)
+    shortened: dict[str, isl.PwAff] = field(default_factory=dict)
 
     @property
     def nowhere(self) -> isl.Set:
@@ -89,6 +92,20 @@ class PolynomialRing:
             self.simplified[text] = affine.coalesce().gist_params(self.domain).coalesce()
         products = {factors: k for factors, k in products.items() if k}
         return Polynomial(self, self.simplified[text], products)
+
+    def short(self, affine: isl.PwAff) -> isl.PwAff:
+        """Find the form of a formula that is written.
+
+        Args:
+            affine: the formula.
+
+        Returns:
+            A formula with the same values on the domain.
+        """
+        text = str(affine)
+        if text not in self.shortened:
+            self.shortened[text] = shorter(affine, self.domain)
+        return self.shortened[text]
 
     def factor(self, affine: isl.PwAff) -> Factor:
         """Find the factor of a formula.
@@ -315,11 +332,11 @@ class Polynomial:
         parts = []
         for factors, k in self.products.items():
             # In the order of their first names: b*(h//2).
-            texts = [factor_text(f.affine) for f in factors]
+            texts = [factor_text(self.ring.short(f.affine)) for f in factors]
             texts.sort(key=lambda text: (text.lstrip("(-0123456789*"), text))
             parts.append("*".join([str(k)] * (k != 1) + texts))
         if not parts or constant_of(self.affine) != 0:
-            parts.append(formula_text(self.affine))
+            parts.append(formula_text(self.ring.short(self.affine)))
         return " + ".join(parts).replace("+ -", "- ")
 
 

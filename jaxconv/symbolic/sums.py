@@ -67,12 +67,24 @@ class Sum:
             return Sum({}, ((k, raised, bottom),), 0)
         return self
 
+    def _remainder(self) -> str | None:
+        """The text of ``k*(h % 16) + e``, which is ``k*h - 16*k*(h//16) + e``."""
+        if len(self.floors) != 1:
+            return None
+        ((floor, top, bottom),) = self.floors
+        k, rest = divmod(-floor, bottom)
+        if rest or top.floors or self.names != {name: k * i for name, i in top.names.items()}:
+            return None
+        text = f"{bracket(str(Sum(top.names, (), top.constant)))} % {bottom}"
+        text = text if abs(k) == 1 else f"{abs(k)}*({text})"
+        constant = self.constant - k * top.constant
+        if k < 0:
+            return f"{constant} - {text}" if constant else f"-({text})"
+        return f"{text} {'-' if constant < 0 else '+'} {abs(constant)}" if constant else text
+
     def __str__(self) -> str:
-        if len(self.floors) == 1:  # h - 16*(h//16) is h % 16
-            ((k, top, bottom),) = self.floors
-            same = (self.names, self.constant, ()) == (top.names, top.constant, top.floors)
-            if same and k == -bottom:
-                return f"{bracket(str(top))} % {bottom}"
+        if (remainder := self._remainder()) is not None:
+            return remainder
         terms = [(k, name) for name, k in self.names.items()]
         terms += [(k, f"{bracket(str(top))}//{bottom}") for k, top, bottom in self.floors]
         if self.constant or not terms:

@@ -1,0 +1,125 @@
+"""Shorter formulas with the same values: ``(h + 7)//8`` for ``(7*h + 4)//8 - (3*h)//4``.
+
+A short form is guessed from values, and counts only if isl proves it equal for all sizes.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import islpy as isl
+
+from jaxconv.symbolic.sets import bounded, bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.sums import PARAM, Sum
+
+OPERATIONS = 300_000  # of isl for one formula, after which it stays as it is
+SAMPLES = 64  # values that a formula is guessed from
+DENOMINATORS = 128  # of the fractions that are tried
+
+
+def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
+    """Find a short form of a formula.
+
+    Args:
+        affine: the formula.
+        domain: the sizes for which the values must be the same.
+
+    Returns:
+        A formula of one floor, one remainder or none; the one given where none is found.
+    """
+    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+        pieces = affine.get_pieces()
+        names = _names(affine)
+        if len(names) != 1 or (len(pieces) == 1 and _is_short(Sum.of(pieces[0][1]))):
+            return affine
+        values = _samples(affine, domain, names[0])
+        if len(values) > 2:
+            for text in _guesses(values, names[0], _slope(pieces[0][1])):
+                guess = parse_affine(names_of(domain), text)
+                if domain.is_subset(guess.eq_set(affine)):
+                    return guess
+    return affine
+
+
+def _names(affine: isl.PwAff) -> list[str]:
+    used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
+    return [str(affine.get_dim_name(PARAM, i)) for i in used]
+
+
+def _is_short(one: Sum) -> bool:
+    """Whether a formula has one floor of one name, or none."""
+    return not one.floors or (
+        len(one.floors) == 1 and not one.names and not one.floors[0][1].floors
+    )
+
+
+def _samples(affine: isl.PwAff, domain: isl.Set, name: str) -> dict[int, int]:
+    """The values of a formula for the first values of its name."""
+    least, most = bounds(domain, parse_affine((name,), name))
+    values: dict[int, int] = {}
+    if least is None:
+        return values
+    position = domain.find_dim_by_name(PARAM, name)
+    last = least + SAMPLES - 1
+    for number in range(least, last + 1 if most is None else min(most, last) + 1):
+        points = domain.fix_val(PARAM, position, integer(number))
+        if not points.is_empty():
+            value, _ = bounds(points, affine)
+            if value is not None:
+                values[number] = value
+    return values
+
+
+def _slope(aff: isl.Aff) -> Fraction:
+    """The growth of a formula of one name, in the mean."""
+
+    def of(one: Sum) -> Fraction:
+        floors = sum((k * of(top) / divisor for k, top, divisor in one.floors), Fraction(0))
+        return floors + sum(one.names.values())
+
+    return of(Sum.of(aff))
+
+
+def _guesses(values: dict[int, int], name: str, slope: Fraction) -> Iterator[str]:
+    """Formulas of one floor or remainder with given values, in isl's notation."""
+    numbers = set(values.values())
+    if len(numbers) == 1:
+        yield str(numbers.pop())
+    elif slope == 0:
+        yield from _remainders(values, name)
+    else:
+        rest = next(iter(values.values()))
+        step = math.gcd(*(number - rest for number in numbers)) or 1
+        for k in dict.fromkeys((1, step)):
+            rest %= k
+            inner = {x: (value - rest) // k for x, value in values.items()}
+            yield from _floors(inner, name, slope / k, f"{k}*", f" + {rest}")
+
+
+def _floors(
+    values: dict[int, int], name: str, slope: Fraction, before: str, after: str
+) -> Iterator[str]:
+    """``(a*h + c)//d`` with the numerator's constant nearest to 0."""
+    for scale in range(1, DENOMINATORS // slope.denominator + 1):
+        a, d = slope.numerator * scale, slope.denominator * scale
+        # c lies in d*value - a*x <= c < d*value - a*x + d for all x.
+        low = max(d * value - a * x for x, value in values.items())
+        high = min(d * value - a * x + d - 1 for x, value in values.items())
+        if low <= high:
+            c = min(max(0, low), high)
+            yield f"{before}floor(({a}*{name} + {c})/{d}){after}"
+            return
+
+
+def _remainders(values: dict[int, int], name: str) -> Iterator[str]:
+    """``k*((h + c) % d) + e``, or with a minus sign."""
+    low, high = min(values.values()), max(values.values())
+    for sign, start in ((1, low), (-1, high)):
+        heights = {x: sign * (value - start) for x, value in values.items()}
+        k = math.gcd(*heights.values())
+        d = (high - low) // k + 1
+        zero = next(x for x, height in heights.items() if height == 0)
+        c = -zero % d
+        if all((x + c) % d * k == height for x, height in heights.items()):
+            yield f"{sign * k}*(({name} + {c}) mod {d}) + {start}"

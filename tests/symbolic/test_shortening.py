@@ -1,0 +1,51 @@
+"""Short forms of formulas have the values of the long ones."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxconv as jc
+from jaxconv.symbolic.domains import SizePart, unite
+from jaxconv.symbolic.shortening import shorter
+from jaxconv.symbolic.size import Size, sizes_of
+from jaxconv.symbolic.trace import SymbolicTrace
+from tests.support.formulas import POINTS, at, formulas
+
+
+@settings(deadline=None, max_examples=60)
+@given(formulas(), formulas(), st.sampled_from(["h mod 2 = 0", "h mod 3 = 1", "h >= 4", "w <= h"]))
+def test_formulas_joined_of_cases_print_as_python_of_the_same_value(one, other, where):
+    whole = jc.SizeSet.parse("h w")
+    inside = jc.SizeSet.parse("h w", where)
+    parts = []
+    for text, some in ((one, inside), (other, whole - inside)):
+        trace = SymbolicTrace(some.points)
+        parts.append(SizePart(some.points, eval(text, sizes_of(trace))))
+    joined = unite(parts)
+    for point in POINTS[::3]:
+        value = eval(one if inside.contains(**point) else other, dict(point))
+        assert at(joined, point) == value
+        if " if " not in str(joined):
+            assert eval(str(joined), {"min": min, "max": max}, dict(point)) == value
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_cases_by_remainder_become_one_formula(k):
+    parts = []
+    for rest in range(8):
+        some = jc.SizeSet.parse("h", f"h mod 8 = {rest}").points
+        trace = SymbolicTrace(some)
+        text = f"{k}*(h + {-rest % 8})/8"
+        parts.append(SizePart(some, Size(trace, trace.ring.simplify(trace.ring.formula(text), {}))))
+    assert str(unite(parts)) == f"{k}*((h + 7)//8)"
+
+
+def test_what_has_no_short_form_or_takes_too_long_stays(monkeypatch):
+    domain = jc.SizeSet.parse("h").points
+    ring = SymbolicTrace(domain).ring
+    long = ring.formula("floor(h/2) + floor(h/3)")
+    assert shorter(long, domain) is long
+    two = ring.formula("floor(7*h/8 + 1/2) - floor(3*h/4)")
+    assert shorter(two, domain) is not two
+    monkeypatch.setattr("jaxconv.symbolic.shortening.OPERATIONS", 1)
+    assert shorter(two, domain) is two
