@@ -203,7 +203,8 @@ def _boundary_points(
         left = [condition for condition in left if not best.is_subset(condition)]
         if len(points) > MOST_POINTS:
             return None
-    if uses_numbers and any(max(SizeSet(p).smallest().values()) > LARGEST_OF_NUMBERS for p in points):
+    largest = max((max(SizeSet(p).smallest().values(), default=0) for p in points), default=0)
+    if uses_numbers and largest > LARGEST_OF_NUMBERS:
         return None
     return list({str(point): point for point in points}.values())
 

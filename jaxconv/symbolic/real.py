@@ -82,7 +82,7 @@ def _on_data(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
 class Real(Symbolic):
     """A real number that is computed from sizes."""
 
-    __slots__ = ("arguments", "function", "is_positive", "ratio", "trace")
+    __slots__ = ("arguments", "function", "ratio", "sign", "trace")
 
     def __init__(
         self,
@@ -95,15 +95,18 @@ class Real(Symbolic):
         self.function = function
         self.arguments = arguments
         self.ratio = ratio
-        self.is_positive = False
+        self.sign = 0
 
-    def positive(self) -> "Real":
-        """Note that the number is known to be above 0.
+    def with_sign(self, sign: int) -> "Real":
+        """Note that the number is known not to be 0.
+
+        Args:
+            sign: 1 where it is above 0, -1 where it is below.
 
         Returns:
             The number itself.
         """
-        self.is_positive = True
+        self.sign = sign
         return self
 
     def number(self) -> Any:
@@ -391,14 +394,12 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
     """
     if not (is_number(a) and is_number(b)):
         return NotImplemented
-    # A size is smaller than infinity, and in no relation to NaN, as 0 is.
-    if not isinstance(a, Symbolic) and not math.isfinite(a):
-        return bool(relation(float(a), 0))
+    if not isinstance(a, Symbolic):
+        return compare(REFLECTED[relation], b, a)
     if not isinstance(b, Symbolic) and not math.isfinite(b):
-        return bool(relation(0, float(b)))
-    for one, other, order in ((a, b, (1, 0)), (b, a, (0, 1))):
-        if isinstance(one, Real) and one.is_positive and not isinstance(other, Symbolic) and other <= 0:
-            return bool(relation(*order))
+        return bool(relation(0, b))  # a size is below infinity, and in no relation to NaN, as 0 is
+    if isinstance(a, Real) and a.sign and not isinstance(b, Symbolic) and a.sign * b <= 0:
+        return bool(relation(a.sign, 0))
     left, right = ratio_of(a), ratio_of(b)
     if left is None or right is None or not _comparable(left, right):
         return _compare_values(relation, a, b)
@@ -409,8 +410,6 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
 
 def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
     """Compare numbers without fractions: a growing function of one size from a size on."""
-    if isinstance(b, Real) and not isinstance(a, Symbolic):
-        return _compare_values(REFLECTED[relation], b, a)
     size = variable_of(a)
     if size is None or isinstance(b, Symbolic):
         return bool(relation(number_of(a), number_of(b)))

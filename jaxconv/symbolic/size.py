@@ -535,7 +535,7 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
             quotient = Real(trace, operator.floordiv, (a, number), None)
             remainder = Real(trace, operator.mod, (a, number), None)
-            return quotient, remainder.positive() if number > 0 else remainder
+            return quotient, remainder.with_sign(1 if number > 0 else -1)
         for case in division_cases(dividend, number) or ():
             if trace.settle(case):
                 break
@@ -564,7 +564,7 @@ def _and_with_neighbour(a: Size, b: Size) -> Any:
     powers = (affine.eq_set(ring.formula(2**bit)) for bit in range(LARGEST_BIT + 1))
     if a.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
         return 0
-    return apply(operator.and_, a, b).positive()
+    return apply(operator.and_, a, b).with_sign(1)
 
 
 # Numbers that JAX computes with are 32-bit integers by default.

@@ -1,8 +1,8 @@
 """Substitutes for ``int``, ``float``, ``math`` and NumPy, with which sizes stay formulas.
 
-Python lets ``int(x)``, ``float(x)`` and ``np.arange(x)`` return nothing but numbers. So a module whose
-code applies them to sizes is traced once more with substitutes among its globals. For all arguments
-other than sizes they are what they replace.
+Python lets ``int(x)``, ``float(x)`` and ``np.arange(x)`` return nothing but numbers. So a module
+whose code applies them to sizes is traced once more with substitutes among its globals. For all
+arguments other than sizes they are what they replace.
 """
 
 import builtins

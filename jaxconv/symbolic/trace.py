@@ -15,7 +15,14 @@ from typing import Any, NamedTuple, NoReturn
 
 import islpy as isl
 
-from jaxconv.source import CallSite, file_of, frame_outside, has_returned, is_inside_jax, is_inside_numpy
+from jaxconv.source import (
+    CallSite,
+    file_of,
+    frame_outside,
+    has_returned,
+    is_inside_jax,
+    is_inside_numpy,
+)
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
 
@@ -112,7 +119,7 @@ class SymbolicTrace:
         stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
         unanswered: what was asked without an answer, even if the code caught the error.
         asked_in_jax: what JAX asked without an answer, and the function of JAX that was called.
-        substituted: ids of the module dictionaries whose int, float, math and NumPy are substitutes.
+        substituted: ids of the module dictionaries that have substitutes for int, float and NumPy.
         asks_for: the module dictionary that needs substitutes, where that stopped the run.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.

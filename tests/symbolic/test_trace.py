@@ -59,6 +59,6 @@ def test_a_question_of_jax_counts_only_where_its_function_did_not_return():
     trace.finish()
     assert not trace.unanswered
     with contextlib.suppress(TypeError):
-        jax.eval_shape(lambda x: sum(x), x)
+        jax.eval_shape(sum, x)
     trace.finish()
     assert trace.unanswered == ["the code needs h as a number"]
