@@ -64,21 +64,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=16,
+        default=8,
         help="random configurations of each layer compared with NumPy, onnxruntime and PyTorch",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=24,
-        help="random networks whose proofs are compared with tracing size by size",
+        default=12,
+        help="random networks whose proofs, receptive fields and diagrams are compared with what "
+        "tracing and gradients show",
     )
 
     parser.addoption(
         "--kills",
         type=int,
-        default=3,
+        default=2,
         help="times that a training run is killed before its end is compared with another's",
     )
 
