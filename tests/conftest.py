@@ -1,6 +1,7 @@
 """Compiled programs that are shared, runtime type checks on request, and options."""
 
 import ast
+import gc
 import importlib
 import inspect
 import os
@@ -10,16 +11,25 @@ import socket
 import tempfile
 from pathlib import Path
 
-# All processes of a test run share what XLA compiles: about two fifths of the time is compiling.
-# JAX reads these variables when it is imported, also in the processes that tests start.
-CACHE = {
+# All processes of a test run share what XLA compiles, and LLVM optimises none of it: most programs
+# of the tests run once, in less time than optimising them takes. XLA's own passes still run. A
+# variable that is set wins: JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests what users get. JAX reads
+# these variables when it is imported, also in the processes that tests start.
+COMPILING = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+for variable, value in COMPILING.items():
+    os.environ.setdefault(variable, value)
 OWN_CACHE = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     OWN_CACHE = tempfile.mkdtemp(prefix="jaxconv-compiled-")
-    os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=OWN_CACHE)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
+
+# A process that has run hundreds of tests has millions of objects. To look for garbage among them
+# after every 700 new ones, Python's default, takes up to a tenth of the time.
+gc.set_threshold(50_000, 10, 10)
 
 # Every annotation of the package is checked at run time if this variable is set, as in CI: that
 # takes as long again as the tests.
@@ -54,22 +64,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=16,
+        default=8,
         help="random configurations of each layer compared with NumPy, onnxruntime and PyTorch",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=24,
-        help="random networks, and a third as many random programs, whose proofs are compared "
-        "with tracing size by size",
+        default=12,
+        help="random networks, and a third as many random programs, whose proofs, receptive fields "
+        "and diagrams are compared with what tracing and gradients show",
     )
 
     parser.addoption(
         "--kills",
         type=int,
-        default=3,
+        default=2,
         help="times that a training run is killed before its end is compared with another's",
     )
 

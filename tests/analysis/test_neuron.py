@@ -25,10 +25,11 @@ def noise(*shape):
     return np.random.default_rng([*shape]).normal(size=shape).astype(np.float32)
 
 
-def agree(fn, *args, place, **options):
-    """The neuron, whose values are those at a place of the map."""
+def agree(fn, *args, place, maps=None, **options):
+    """The neuron, whose values are those at a place of the map, which may be computed already."""
     n = jc.neuron(fn, *args, **options)
-    (values,) = jc.feature_maps(fn, options["layer"])(*args).values()
+    layer = options["layer"]
+    values = maps[layer] if maps else next(iter(jc.feature_maps(fn, layer)(*args).values()))
     assert n.map_value == float(values[place])
     np.testing.assert_allclose(n.value, n.map_value, **CLOSE)
     if n.weights is not None:
@@ -46,26 +47,28 @@ def wake(model, seed=0):
     return model
 
 
+LAYERS = [name for s, n in enumerate((2, 2, 3, 3, 3), 1)
+          for name in (*(f"conv{s}_{i}" for i in range(1, n + 1)), f"pool{s}")]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def vgg16():
-    return wake(jc.vgg16(head=None)), noise(2, 36, 45, 3)
+    """A network, two images, and all their maps, by name."""
+    model, x = wake(jc.vgg16(head=None)), noise(2, 36, 45, 3)
+    return model, x, {"input": x, **jc.feature_maps(model, LAYERS)(x)}
 
 
-LAYERS = [f"conv{s}_{i}" for s, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
-
-
-@pytest.mark.parametrize("layer", [*LAYERS, *(f"pool{s}" for s in range(1, 6))])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_of_vgg16(vgg16, layer):
     """In the strongest map at the border, with the patch cut from the map before by hand."""
-    model, x = vgg16
-    names = [*(row.name for row in jc.summary(model, "2 36 45 3").rows)]
-    before = names[names.index(layer) - 1] if layer != "conv1_1" else None
-    found = jc.feature_maps(model, [layer] + [before] * bool(before))(x)
-    values, seen = np.asarray(found[layer]), np.asarray(found[before]) if before else x
+    model, x, maps = vgg16
+    before = ["input", *LAYERS][LAYERS.index(layer)]
+    values, seen = np.asarray(maps[layer]), np.asarray(maps[before])
     y, channel = values.shape[1] - 1, int(values[1, -1, 0].argmax())
-    n = agree(model, x, layer=layer, at=(y, 0), channel=channel, image=1, place=(1, y, 0, channel))
+    where = {"at": (y, 0), "channel": channel, "image": 1, "place": (1, y, 0, channel)}
+    n = agree(model, x, layer=layer, maps=maps, **where)
     assert n.map_value > 0
-    assert n.sources == (before or "input",)
+    assert n.sources == (before,)
     if layer.startswith("pool"):
         want = seen[1, 2 * y : 2 * y + 2, :2, channel, None]
         assert (n.weights, n.pre, n.bias, n.kind, n.then) == (None, None, 0.0, "max", ())
@@ -90,7 +93,8 @@ def test_the_heads_of_vgg(head):
     before = maps["pool5"]
     for name in ("fc6", "fc7", "fc8"):
         channel = int(maps[name].argmax())
-        n = agree(model, x, layer=name, at=at, channel=channel, place=(0, *at, channel))
+        where = {"at": at, "channel": channel, "place": (0, *at, channel)}
+        n = agree(model, x, layer=name, maps=maps, **where)
         np.testing.assert_allclose(n.patch.ravel(), before.ravel(), rtol=1e-6)
         assert n.kind == {"dense": "product", "conv": "convolution"}[head]
         assert n.map_value > 0

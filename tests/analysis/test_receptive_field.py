@@ -142,14 +142,13 @@ def first_that_takes(shape, chosen):
     raise AssertionError("no network takes this size")
 
 
-@pytest.mark.parametrize("chosen", range(40))
-def test_the_gradient_reaches_exactly_the_box(chosen):
+def test_the_gradient_reaches_exactly_the_box(number):
     """A neuron depends on the first and last row and column of its box, and on none outside.
 
     The box of each place along either axis is compared, those at the borders too.
     """
     shape = (1, 13, 16, 2)
-    fn = first_that_takes(shape, chosen)
+    fn = first_that_takes(shape, number)
     field = jc.receptive_field(fn, "1 13 16 2", layer="last", layout="NHWC")
     made = jax.eval_shape(fn, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
     image = jnp.asarray(noise(*shape))
@@ -162,7 +161,7 @@ def test_the_gradient_reaches_exactly_the_box(chosen):
         got = hull(np.asarray(slope(image, y, z)) != 0)[1:3]
         box = field.box(*((z, y) if turned else (y, z)))
         assert list(box) == got if field.exact else covers(box, got), (y, z)
-    assert field.exact or chosen in INEXACT
+    assert field.exact or number in INEXACT or number >= KNOWN
 
 
 def covers(box, got):
@@ -172,15 +171,14 @@ def covers(box, got):
     )
 
 
-# Branches join there of which one sees nothing but padding.
-INEXACT = (1, 8, 10, 11, 13, 14, 20, 21, 29)
+# Branches join there of which one sees nothing but padding; looked at for the first 40 networks.
+INEXACT, KNOWN = (1, 8, 10, 11, 13, 14, 20, 21, 29), 40
 
 
-@pytest.mark.parametrize("chosen", range(40))
-def test_nothing_outside_the_box_has_a_gradient(chosen):
+def test_nothing_outside_the_box_has_a_gradient(number):
     """Networks of every kind, with activations, attention, models of other libraries."""
-    dice = np.random.default_rng(chosen)
-    fn, shape = next(filter(None, (taken(100 * chosen + turn, dice) for turn in range(100))))
+    dice = np.random.default_rng(number)
+    fn, shape = next(filter(None, (taken(100 * number + turn, dice) for turn in range(100))))
     found = analyze_fields(fn, " ".join(map(str, shape)))
     refs = found.networks.regions[0].network.maps()
     plain = [name for name in found.names() if not inside_loop(refs[name])]

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -54,6 +55,14 @@ TINY = Recipe(
 )
 # What is drawn at random takes most of the time to compile.
 PLAIN = replace(TINY, model=Model(((12,), (16,))), augmentation=Augmentation())
+IMPORTED_BY_A_RUN = (
+    "experiments.training.figures",
+    "jaxconv.analysis.summary",
+    "jaxconv.models.vgg",
+    "matplotlib.backends.backend_agg",
+    "sklearn.datasets",
+    "tensorboardX",
+)
 STEPS = round(1.5 * 1438 / 32)
 MODEL = "model.safetensors"
 
@@ -95,9 +104,9 @@ def test_the_network_of_a_run_is_the_one_that_was_measured(whole):
 
 
 def forkserver():
-    """Starts processes that have imported what a run needs."""
+    """Starts processes that have imported what a run needs, also what it imports where used."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "experiments.train"])
+    context.set_forkserver_preload([__name__, "experiments.train", *IMPORTED_BY_A_RUN])
     return context
 
 
@@ -107,14 +116,22 @@ def survivor(out):
     train.train(Run(TINY, out, resume=(out / "config.json").exists(), save_every=3))
 
 
+def last_saved(out):
+    """The step of the newest checkpoint; 0 where there is none."""
+    names = [path.name for path in (out / "checkpoints").glob("*")]
+    return max([int(name) for name in names if name.isdigit()], default=0)
+
+
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(whole, tmp_path, request):
-    context = forkserver()
+    """Each time after a new checkpoint, so that something is there to go on from."""
     out, moments = tmp_path / "run", random.Random(0)
     kills = 0
     while kills < request.config.getoption("--kills"):
-        process = context.Process(target=survivor, args=[out])
+        process, before = forkserver().Process(target=survivor, args=[out]), last_saved(out)
         process.start()
-        process.join(moments.uniform(0.2, 4))
+        while process.is_alive() and last_saved(out) == before:
+            time.sleep(0.01)
+        process.join(moments.uniform(0, 0.3))
         if process.exitcode == 0:
             break
         assert process.exitcode is None
@@ -226,31 +243,42 @@ def test_a_folder_is_claimed_once(whole, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
-    wild = replace(TINY, optimiser=Optimiser(learning_rate=1e30), schedule=Schedule(1, warmup=0.2))
+    wild = replace(PLAIN, optimiser=Optimiser(learning_rate=1e30), schedule=Schedule(1, warmup=0.2))
     with pytest.raises(TrainingError, match=r"The loss is nan after step .* Fix: lower"):
         train.train(Run(wild, tmp_path / "run", save_every=1))
     chex.clear_trace_counter()
     assert np.isfinite(numbers(tmp_path / "run")).all()
 
 
+def commanded(out):
+    """What a process does that a user starts: the module as a command, with a small recipe."""
+    chex.clear_trace_counter()
+    RECIPES["digits"] = replace(PLAIN, schedule=Schedule(epochs=999))
+    del sys.modules["experiments.train"]
+    sys.argv[1:] = ["digits", "--out", str(out)]
+    with out.with_name("printed").open("w") as printed, contextlib.redirect_stdout(printed):
+        runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
+
+
 def test_a_signal_to_the_command_saves(tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "experiments.train", "digits", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = forkserver().Process(target=commanded, args=[out])
+    process.start()
     while not (out / "metrics.jsonl").exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGTERM
+    process.terminate()
+    ended(process, status=128 + signal.SIGTERM)
+    printed = (tmp_path / "printed").read_text()
     assert printed.endswith(f"stopped and saved. To continue, add --resume (run: {out}).\n")
     assert int(newest_checkpoint(out).name) == len(numbers(out))
 
 
 # Without batch norm, and in small steps, rounding does not grow into other numbers.
 GENTLE = replace(
-    TINY,
+    PLAIN,
     model=Model(((12,), (16,)), batch_norm=False),
+    augmentation=Augmentation(flip=True),
     optimiser=Optimiser(learning_rate=1e-3),
     schedule=Schedule(epochs=25 * 32 / 1438),
 )
@@ -328,7 +356,7 @@ def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port,
 
 
 # Two of its checkpoints are larger than four million bytes.
-WIDE = replace(TINY, model=Model(((64,), (512,))), schedule=Schedule(epochs=40 * 32 / 1438))
+WIDE = replace(PLAIN, model=Model(((8,), (64,), (512,))), schedule=Schedule(epochs=40 * 32 / 1438))
 
 
 def on_a_small_disk(disk, elsewhere):
@@ -430,7 +458,7 @@ def test_a_step_is_lowered_for_accelerators(platform):
 
 
 def test_bfloat16_computes_narrow_and_keeps_wide_numbers():
-    narrow = replace(TINY, model=replace(TINY.model, dtype="bfloat16"))
+    narrow = replace(PLAIN, model=replace(PLAIN.model, dtype="bfloat16"))
     steps, state = steps_and_state(narrow)
     batch = batch_of(4)
     after, found = jax.jit(steps.train)(state, batch)

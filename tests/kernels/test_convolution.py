@@ -18,7 +18,7 @@ from jaxconv.kernels.registry import SelectionRule
 from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
 from jaxconv.kernels.winograd_formulations import CONVOLUTION, KERNEL_GRADIENT, NAMES
 from tests.support import reference
-from tests.support.programs import lowered
+from tests.support.programs import OPTIMIZED, lowered
 
 SLOW = "stablehlo.convolution"
 ORDERS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "HWIO", "NCHW")}
@@ -85,7 +85,8 @@ def value_and_gradients(case):
 
     y, dx, dk = by_elements(x, kernel, pads, g)
     want = y + bias, dx, dk, g.astype(np.float64).sum((0, 1, 2))
-    return jax.jit(program)(x, kernel, bias, g), want, lowered(program, x, kernel, bias, g)
+    optimized = jax.jit(program, compiler_options=OPTIMIZED)
+    return optimized(x, kernel, bias, g), want, lowered(program, x, kernel, bias, g)
 
 
 TILES = [4, 4, 2, 2, 4, 4, 2, 4, 4, 4, 2]

@@ -22,6 +22,7 @@ from tests.support.configurations import (
     dense_case,
     pool_case,
 )
+from tests.support.programs import OPTIMIZED
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ def jax_with_gradients(name, seed):
     return case, arrays, direction, run_with_gradients(layer, arrays, direction)
 
 
-# Unoptimised code compiles in a third of the time; the test of values below runs the optimised one.
+# As conftest.py says, without optimisations; the test of values below runs the optimised programs.
 def run_with_gradients(layer, arrays, direction):
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def both(direction, *arrays):
         y, pull = jax.vjp(layer, *arrays)
         return y, *pull(direction)
@@ -161,7 +162,7 @@ def test_values_and_refusals_are_those_of_numpy_loops(seed, name):
     case = LAYERS[name].case(seed)
     arrays = case.arrays(seed)
     want = refused(numpy_with_gradients, name, case, arrays)
-    got = refused(ours(name, case), *arrays)
+    got = refused(jax.jit(ours(name, case), compiler_options=OPTIMIZED), *arrays)
     assert (got is None) == (want is None), case
     if want is not None:
         np.testing.assert_allclose(got, want[0], atol=2e-5, err_msg=case)
