@@ -14,7 +14,7 @@ calls :func:`require_supported_jax` first, which says what is missing.
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "lower_fun": "jax.interpreters.mlir",
     "register_lowering": "jax.interpreters.mlir",
     "dce_jaxpr": "jax.interpreters.partial_eval",
+    "default_contraction_order": "jax._src.numpy.einsum:_default_poly_einsum_handler",
+    "einsum_orders_by_dimension": "jax._src.numpy.einsum:_poly_einsum_handlers",
 }
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
@@ -111,6 +113,9 @@ if TYPE_CHECKING:
     from jax.interpreters.batching import primitive_batchers
     from jax.interpreters.mlir import lower_fun, register_lowering
     from jax.interpreters.partial_eval import dce_jaxpr
+
+    default_contraction_order: Callable[..., tuple[Any, Any]]
+    einsum_orders_by_dimension: dict[type, Callable[..., tuple[Any, Any]]]
 else:
     globals().update({name: _find(name) for name in INTERNALS})
 

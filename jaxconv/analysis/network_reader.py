@@ -23,6 +23,7 @@ from jaxconv.jaxpr.interpreter import (
     ValueRef,
     equations,
     fresh,
+    shape_of,
     subjaxprs,
 )
 from jaxconv.jaxpr.primitives import record_of
@@ -192,8 +193,10 @@ class _Grouping:
             return Content(cores, parameters)
         self._claim(owner, inputs)
         record = record_of(operation.eqn)
-        whole = record.index_map is not None and any(map(self._is_whole, feeding))
-        if whole and record.keeps_feature_map:  # not after a flatten
+        squeezes = _is_squeeze(operation.eqn)
+        rearranges = record.index_map is not None or squeezes
+        whole = rearranges and any(map(self._is_whole, feeding))
+        if whole and (record.keeps_feature_map or squeezes):  # not after a flatten
             self.ends.update(dict.fromkeys(cores, operation))
         return Content(cores, (), whole)
 
@@ -227,6 +230,17 @@ class _Grouping:
         self.merged[core] = root
         for source in core.sources:
             self._merge(source, root)
+
+
+def _is_squeeze(eqn: JaxprEqn) -> bool:
+    """Whether a gather takes all of its operand, as ``x[0]`` does where axis 0 has one element.
+
+    JAX squeezes the axis where the sizes are numbers, and gathers where they are formulas.
+    """
+    if eqn.primitive.name != "gather" or len(shape_of(eqn.invars[1])) != 1:
+        return False
+    sides = zip(shape_of(eqn.invars[0]), eqn.params["slice_sizes"], strict=True)
+    return all(str(side) == str(part) for side, part in sides)  # == would be a question
 
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
