@@ -55,7 +55,7 @@ def layers_at(subject: Subject, point: Point) -> Network | None:
         traced = subject.trace(SymbolicTrace(_only(point).points))
     except (Exception, Fork):
         return None
-    return read_network(traced.closed, subject.arguments)
+    return read_network(traced.closed, subject.arguments, subject.fn)
 
 
 def confirm_counts(

@@ -7,14 +7,14 @@ was taken of is not a layer.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxconv.analysis.argument_roles import argument_roles
+from jaxconv.analysis.argument_roles import argument_roles, closed_over_roles
 from jaxconv.analysis.dataflow import Dataflow, OperationNode, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
@@ -30,17 +30,21 @@ from jaxconv.jaxpr.primitives import record_of
 from jaxconv.source import origin_of_equation
 
 
-def read_network(closed: ClosedJaxpr, template: Any) -> Network:
+def read_network(
+    closed: ClosedJaxpr, template: Any, fn: Callable[..., Any] | None = None
+) -> Network:
     """Read a trace as a network.
 
     Args:
         closed: the trace.
         template: its arguments, with specs as leaves.
+        fn: what was traced, to tell parameters from state that it closes over.
 
     Returns:
         The layers of the trace, and which feeds which.
     """
-    graph = dataflow(closed, argument_roles(template))
+    closed_over = [] if fn is None else closed_over_roles(fn)
+    graph = dataflow(closed, argument_roles(template), closed_over)
     grouping = _Grouping(graph)
     layers = _final_layers(graph, grouping)
     rows = [core for core in grouping.cores if core not in grouping.merged]

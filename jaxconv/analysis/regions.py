@@ -109,7 +109,7 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
         [
             RegionNetwork(
                 region,
-                read_network(region.closed, exploration.subject.arguments),
+                read_network(region.closed, exploration.subject.arguments, exploration.subject.fn),
                 _substitution(region.sizes),
             )
             for region in exploration.regions

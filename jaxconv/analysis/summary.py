@@ -52,6 +52,10 @@ def summary(
     cost analysis, which counts 2 flops per MAC. Kernel elements in the gaps of a dilated image, as
     in a transposed convolution, never count. All other operations have no MACs.
 
+    Formulas are confirmed with numbers. Sizes for which JAX computes something else, such as a
+    resize to its own size, are not among the ``sizes`` of the table, and a count without a formula,
+    as that of an einsum whose order depends on sizes, is None; ``notes`` say so.
+
     The body of a scan counts as often as it runs, but its parameters count once. Of the branches of
     a ``lax.cond`` the totals count the largest; the body of a while loop counts once. The inputs of
     a loop body are those of its first iteration.
@@ -61,8 +65,9 @@ def summary(
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. Specs are the inputs. Without any spec, the last
             argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
-            the other arguments are parameters, and so are arrays that the function closes over; for
-            an NNX model those in ``nnx.Param``, for Linen's variables those under "params".
+            the other arguments are parameters, and so are arrays that the function closes over. Of
+            a model, passed or closed over, they are those that its library counts: ``nnx.Param`` of
+            NNX, "params" of Linen, all but the state of Equinox and Haiku.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to show numbers
             next to the formulas.
