@@ -63,6 +63,7 @@ def confirm_counts(
     region: RegionCounts,
     contractions: Iterable[Contraction],
     padded_taps: bool,
+    harmless: set[str],
 ) -> Confirmation:
     """Compare the formulas of a region with numbers.
 
@@ -74,6 +75,8 @@ def confirm_counts(
         region: the sizes and the formulas.
         contractions: the einsums of its trace.
         padded_taps: whether kernel elements on padding count.
+        harmless: equalities that changed nothing in other regions, to which those of this one are
+            added.
 
     Returns:
         Where they hold.
@@ -92,7 +95,9 @@ def confirm_counts(
     others = sizes_of_other_orders([*contractions], SizeSet(sizes))
     differences: dict[str, frozenset[str]] = {}
     examples = []
-    for point in (*_plain_points(SizeSet(without)), *others[:ORDERS]):
+    points = [*_plain_points(SizeSet(without))]
+    # Where there are equalities, they hold for the smallest sizes, which are compared below.
+    for point in (*(points[-1:] if equalities else points), *others[:ORDERS]):
         found = compare.at(point)
         for name, counts in found.items():
             differences[name] = differences.get(name, frozenset()) | counts
@@ -102,7 +107,10 @@ def confirm_counts(
             if layer.kind == "product":
                 differences[layer.name] = differences.get(layer.name, frozenset()) | {"macs"}
         examples = examples or others[:1]
-    excluded = SizeSet(_excluded(compare, sizes, equalities, differences))
+    left = [one for text, one in conditions.items() if text not in harmless]
+    excluded = SizeSet(_excluded(compare, sizes, left, differences))
+    if excluded.is_empty():
+        harmless.update(conditions)
     return Confirmation(excluded, differences, tuple(examples))
 
 

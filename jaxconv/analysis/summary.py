@@ -103,8 +103,11 @@ def summary(
     point = None if at is None else dict(at)
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
+    harmless: set[str] = set()
     confirmations = [
-        confirm_counts(analysis.subject, region, _of_region(contractions, region), padded_taps)
+        confirm_counts(
+            analysis.subject, region, _of_region(contractions, region), padded_taps, harmless
+        )
         for region in regions
     ]
     table = _formula_table(analysis, regions, confirmations, fields, padded_taps)
