@@ -14,7 +14,7 @@ calls :func:`require_supported_jax` first, which says what is missing.
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "register_canonicalize_value_handler": "jax._src.dtypes",
     "register_weak_scalar_type": "jax._src.dtypes",
     "eliminate_deprecated_list_indexing": "jax._src.numpy.indexing",
+    "default_contraction_order": "jax._src.numpy.einsum:_default_poly_einsum_handler",
+    "einsum_orders_by_dimension": "jax._src.numpy.einsum:_poly_einsum_handlers",
 }
 INDEXING = "jax._src.numpy.indexing"  # the module that reads the indices of x[i] and x.at[i]
 # Functions of JAX that request a size as a number, and accept that it is not one.
@@ -126,6 +128,9 @@ if TYPE_CHECKING:
     from jax.interpreters.batching import primitive_batchers
     from jax.interpreters.mlir import lower_fun, register_lowering
     from jax.interpreters.partial_eval import dce_jaxpr
+
+    default_contraction_order: Callable[..., tuple[Any, Any]]
+    einsum_orders_by_dimension: dict[type, Callable[..., tuple[Any, Any]]]
 else:
     globals().update({name: _find(name) for name in INTERNALS})
 

@@ -1,13 +1,28 @@
-"""Which arguments of a function are inputs, and which are parameters."""
+"""Which arguments of a function are inputs, which are parameters, and which are state.
 
-from collections.abc import Iterator
+Libraries tell parameters from state: Flax by collections and types of variables, Equinox by its
+``State``, Haiku by separate trees. Where a tree is passed or closed over without its type, state is
+known by the names that the normalisations of these libraries give to it.
+"""
+
+import contextlib
+import dis
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxconv.source import is_inside_library
 from jaxconv.symbolic.specs import Spec
+
+AVERAGES = {"average", "counter", "hidden"}  # of an hk.ExponentialMovingAverage
+STATISTICS = {"mean", "var"}  # of a BatchNorm of Flax Linen, in its collection batch_stats
 
 
 def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
@@ -22,32 +37,150 @@ def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
     Yields:
         The path of a parameter, an empty path for state, or None for an input.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(
-        template, is_leaf=lambda value: isinstance(value, Spec | nnx.Variable)
-    )
+    for _, role in _classified(template):
+        yield role
+
+
+def _classified(template: Any) -> Iterator[tuple[Any, tuple[str, ...] | None]]:
+    """The arrays and specs among the arguments, each with its role."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_whole)
     has_specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
     is_module = isinstance(template[0], nnx.State) if template else False
     candidates = [] if has_specs else leaves
-    arrays = [path for path, leaf in candidates if any(map(jnp.ndim, jax.tree.leaves(leaf)))]
+    arrays = [
+        path for path, leaf in candidates if any(map(jnp.ndim, filter(_varies, _arrays(leaf))))
+    ]
     images = _key(arrays[-1][0]) if arrays else None
-    variables_of_linen = {
-        str(n)
-        for n, argument in enumerate(template)
-        if isinstance(argument, dict) and "params" in argument
-    }
+    kinds = {str(n): _kind(argument) for n, argument in enumerate(template)}
     for path, leaf in leaves:
         argument, *steps = map(_key, path)
         is_input = isinstance(leaf, Spec) or argument == images or (is_module and argument != "0")
-        # The path of a parameter has nothing that every path begins with; that of state is empty.
-        if isinstance(leaf, nnx.Variable):
-            role = tuple(steps) if isinstance(leaf, nnx.Param) else ()
-        elif argument in variables_of_linen:
-            role = tuple(steps[1:]) if steps[0] == "params" else ()
-        else:
-            role = tuple(step.replace("/", ".") for step in steps) or (argument,)
-        count = 1 if isinstance(leaf, Spec) else len(jax.tree.leaves(leaf))
-        for _ in range(count):
-            yield None if is_input else role
+        role = None if is_input else _role(kinds[argument], argument, steps, leaf)
+        for array in _arrays(leaf):
+            if _varies(array):  # an activation in a model is none of the arrays of a trace
+                yield array, role
+
+
+def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, ...]:
+    """The path of a parameter, which has nothing that every path begins with; empty for state."""
+    if isinstance(leaf, nnx.Variable):
+        return tuple(steps) if isinstance(leaf, nnx.Param) else ()
+    if kind == "linen":
+        return tuple(steps[1:]) if steps[0] == "params" else ()
+    if kind in ("nnx", "state") or _is_state(leaf):
+        return ()
+    return tuple(step.replace("/", ".") for step in steps) or (argument,)
+
+
+def _kind(argument: Any) -> str:
+    """Which library an argument is of, as far as it says what state is; "state" where all is."""
+    equinox: Any = sys.modules.get("equinox")
+    if isinstance(argument, nnx.State | nnx.Module):
+        return "nnx"
+    if equinox is not None and isinstance(argument, equinox.Module):
+        return "equinox"
+    if not isinstance(argument, dict):
+        return ""
+    if "params" in argument:
+        return "linen"
+    names = [*_innermost_names(argument)]
+    averages = any(some == AVERAGES for some in names)
+    return "state" if averages or (names and all(some == STATISTICS for some in names)) else ""
+
+
+def _innermost_names(tree: dict[Any, Any]) -> Iterator[set[Any]]:
+    """The keys of each dict that has no dict inside."""
+    inner = [value for value in tree.values() if isinstance(value, dict)]
+    for value in inner:
+        yield from _innermost_names(value)
+    if tree and not inner:
+        yield {*tree}
+
+
+def _is_state(value: Any) -> bool:
+    equinox: Any = sys.modules.get("equinox")
+    return equinox is not None and isinstance(value, equinox.nn.State)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a part of the arguments says itself what it is."""
+    return isinstance(value, Spec | nnx.Variable) or _is_state(value)
+
+
+def _arrays(leaf: Any) -> list[Any]:
+    return [leaf] if isinstance(leaf, Spec) else jax.tree.leaves(leaf)
+
+
+def _varies(leaf: Any) -> bool:
+    """Whether a leaf is an argument of the trace, unlike an activation in a model."""
+    return isinstance(leaf, Spec | bool | int | float | complex) or hasattr(leaf, "dtype")
+
+
+ClosedOver = Mapping[int, tuple[Any, tuple[str, ...]]]  # by the identity of an array
+
+
+def closed_over_roles(fn: Callable[..., Any]) -> list[ClosedOver]:
+    """Classify the arrays in the models and variables that a function closes over.
+
+    Args:
+        fn: the function, or a model.
+
+    Returns:
+        For each model its arrays, each with the path of a parameter or an empty one for state.
+        Arrays of which no library says what they are are left out.
+    """
+    return [
+        {id(array): (array, role) for array, role in _classified_model(value)}
+        for value in _closed_over(fn, set())
+        if _is_state(value) or _kind(value)
+    ]
+
+
+def _classified_model(value: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    try:  # a module may have been updated in a trace that is over
+        leaves, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_whole)
+        arrays = [(path, leaf, _arrays(leaf)) for path, leaf in leaves]
+    except ValueError:
+        return
+    kind = _kind(value)
+    for path, leaf, parts in arrays:
+        role = _role(kind, "", [*map(_key, path)] or [""], leaf)
+        yield from ((array, role) for array in parts if hasattr(array, "dtype"))
+
+
+def _closed_over(value: Any, seen: set[int]) -> Iterator[Any]:
+    """What a function refers to: by its closure, its module, or as an argument bound to it."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, functools.partial):
+        parts = [value.func, *value.args, *value.keywords.values()]
+    elif inspect.isfunction(value):
+        parts = [getattr(value, "__wrapped__", None), *(value.__defaults__ or ())]
+        for cell in value.__closure__ or ():
+            with contextlib.suppress(ValueError):  # an empty cell
+                parts.append(cell.cell_contents)
+        if not is_inside_library(value.__code__.co_filename):
+            parts += [value.__globals__.get(name) for name in _global_names(value.__code__)]
+    elif inspect.ismethod(value):
+        parts = [value.__self__]
+    elif hasattr(value, "__wrapped__"):
+        parts = [value.__wrapped__]
+    else:
+        yield value
+        return
+    for part in parts:
+        yield from _closed_over(part, seen)
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    """The globals that a function and those defined inside it read."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _global_names(inner)
 
 
 def _key(step: Any) -> str:

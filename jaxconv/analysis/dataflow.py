@@ -6,7 +6,9 @@ from math import prod
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from jaxconv.analysis.argument_roles import ClosedOver
 from jaxconv.analysis.network import Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn, Literal, Var
 from jaxconv.jaxpr.interpreter import Atom, ControlFlow, Interpreter, Scope, shape_of
@@ -71,13 +73,19 @@ class Dataflow:
     operations: tuple[OperationNode, ...]
 
 
-def dataflow(closed: ClosedJaxpr, roles: Iterable[tuple[str, ...] | None]) -> Dataflow:
+def dataflow(
+    closed: ClosedJaxpr,
+    roles: Iterable[tuple[str, ...] | None],
+    closed_over: Iterable[ClosedOver] = (),
+) -> Dataflow:
     """Read the operations of a trace.
 
     Args:
         closed: the trace.
         roles: for each of its arguments the path of a parameter, an empty one for state, or None
             for an input.
+        closed_over: for each model that the function closes over its arrays, each with the path of
+            a parameter, or an empty one for state.
 
     Returns:
         The operations, with what each of them takes.
@@ -91,8 +99,15 @@ def dataflow(closed: ClosedJaxpr, roles: Iterable[tuple[str, ...] | None]) -> Da
         else:
             parameter = _parameter(role, variable.aval.dtype, shape_of(variable))
             producers.append(parameter if role else None)
-    reader = _Reader()
+    models = [*closed_over]
+    reader = _Reader({key: one for model in models for key, one in model.items()})
     reader.run(closed.jaxpr, closed.consts, [*map(_value, producers)])
+    used = {*reader.constants}
+    for model in models:
+        if used & {*model}:  # its other parameters are not used, but the library counts them
+            for array, _ in model.values():
+                if not isinstance(array, np.ndarray):  # a trace has a copy of it, if it is used
+                    reader.constant(array)
     known = (*producers, *reader.constants.values())
     parameters = tuple(one for one in known if isinstance(one, Parameter))
     return Dataflow(tuple(inputs), parameters, tuple(reader.operations))
@@ -114,16 +129,20 @@ class _Reader(Interpreter[Value]):
         operations: in order of computation.
         constants: closed-over arrays by their identity; where several calls close over one, it is
             one parameter.
+        roles: of those among them that belong to a model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, roles: ClosedOver) -> None:
+        self.roles = roles
         self.operations: list[OperationNode] = []
         self.constants: dict[int, Parameter | None] = {}
 
     def constant(self, const: Any) -> Value:
         if id(const) not in self.constants:
             shape, dtype = jnp.shape(const), jnp.result_type(const)
-            self.constants[id(const)] = _parameter((), dtype, shape)
+            _, role = self.roles.get(id(const), (const, None))
+            is_state = role is not None and not role
+            self.constants[id(const)] = None if is_state else _parameter((), dtype, shape)
         return _value(self.constants[id(const)])
 
     def literal(self, literal: Literal) -> Value:

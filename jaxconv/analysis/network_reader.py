@@ -7,14 +7,14 @@ was taken of is not a layer.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxconv.analysis.argument_roles import argument_roles
+from jaxconv.analysis.argument_roles import argument_roles, closed_over_roles
 from jaxconv.analysis.dataflow import Dataflow, OperationNode, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn
@@ -23,23 +23,28 @@ from jaxconv.jaxpr.interpreter import (
     ValueRef,
     equations,
     fresh,
+    shape_of,
     subjaxprs,
 )
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.source import origin_of_equation
 
 
-def read_network(closed: ClosedJaxpr, template: Any) -> Network:
+def read_network(
+    closed: ClosedJaxpr, template: Any, fn: Callable[..., Any] | None = None
+) -> Network:
     """Read a trace as a network.
 
     Args:
         closed: the trace.
         template: its arguments, with specs as leaves.
+        fn: what was traced, to tell parameters from state that it closes over.
 
     Returns:
         The layers of the trace, and which feeds which.
     """
-    graph = dataflow(closed, argument_roles(template))
+    closed_over = [] if fn is None else closed_over_roles(fn)
+    graph = dataflow(closed, argument_roles(template), closed_over)
     grouping = _Grouping(graph)
     layers = _final_layers(graph, grouping)
     rows = [core for core in grouping.cores if core not in grouping.merged]
@@ -192,8 +197,10 @@ class _Grouping:
             return Content(cores, parameters)
         self._claim(owner, inputs)
         record = record_of(operation.eqn)
-        whole = record.index_map is not None and any(map(self._is_whole, feeding))
-        if whole and record.keeps_feature_map:  # not after a flatten
+        squeezes = _is_squeeze(operation.eqn)
+        rearranges = record.index_map is not None or squeezes
+        whole = rearranges and any(map(self._is_whole, feeding))
+        if whole and (record.keeps_feature_map or squeezes):  # not after a flatten
             self.ends.update(dict.fromkeys(cores, operation))
         return Content(cores, (), whole)
 
@@ -227,6 +234,17 @@ class _Grouping:
         self.merged[core] = root
         for source in core.sources:
             self._merge(source, root)
+
+
+def _is_squeeze(eqn: JaxprEqn) -> bool:
+    """Whether a gather takes all of its operand, as ``x[0]`` does where axis 0 has one element.
+
+    JAX squeezes the axis where the sizes are numbers, and gathers where they are formulas.
+    """
+    if eqn.primitive.name != "gather" or len(shape_of(eqn.invars[1])) != 1:
+        return False
+    sides = zip(shape_of(eqn.invars[0]), eqn.params["slice_sizes"], strict=True)
+    return all(str(side) == str(part) for side, part in sides)  # == would be a question
 
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.check import explore_sizes
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.confirm import Region
+from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import Verdict
 from jaxconv.symbolic.domains import SizePart, unite
 from jaxconv.symbolic.size import Size, transfer
@@ -41,10 +42,12 @@ class NetworkAnalysis:
     """A function traced for all sizes.
 
     Attributes:
+        subject: the function, to be traced with numbers too.
         verdict: which sizes it accepts.
         regions: the network for each part of these sizes.
     """
 
+    subject: Subject
     verdict: Verdict
     regions: list[RegionNetwork]
 
@@ -101,11 +104,12 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
         wrong = f"no size is accepted. {line}{failure.message}"
         raise ValidationError([Diagnostic(wrong, failure.fix)])
     return NetworkAnalysis(
+        exploration.subject,
         verdict,
         [
             RegionNetwork(
                 region,
-                read_network(region.closed, exploration.subject.arguments),
+                read_network(region.closed, exploration.subject.arguments, exploration.subject.fn),
                 _substitution(region.sizes),
             )
             for region in exploration.regions

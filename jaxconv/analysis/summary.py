@@ -1,24 +1,30 @@
 """A table of the layers of any model: what each returns, learns, computes and keeps."""
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import islpy as isl
 
-from jaxconv.analysis.network import Layer, Layers
+from jaxconv.analysis.confirm_counts import (
+    Confirmation,
+    confirm_counts,
+    layers_at,
+    number,
+    same_layer,
+)
+from jaxconv.analysis.contraction_order import Contraction, recorded_contractions
+from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers, product_of
+from jaxconv.analysis.network import Layer, Layers, Network
 from jaxconv.analysis.receptive_field import FieldAnalysis, ReceptiveField
-from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze, if_known
+from jaxconv.analysis.regions import NetworkAnalysis, analyze, if_known
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
-from jaxconv.jaxpr.equation import Substitute
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.size import value_at
 from jaxconv.symbolic.specs import extreme
 
 FieldsByName = Mapping[str, ReceptiveField]
@@ -46,6 +52,10 @@ def summary(
     cost analysis, which counts 2 flops per MAC. Kernel elements in the gaps of a dilated image, as
     in a transposed convolution, never count. All other operations have no MACs.
 
+    Formulas are confirmed with numbers. Sizes for which JAX computes something else, such as a
+    resize to its own size, are not among the ``sizes`` of the table, and a count without a formula,
+    as that of an einsum whose order depends on sizes, is None; ``notes`` say so.
+
     The body of a scan counts as often as it runs, but its parameters count once. Of the branches of
     a ``lax.cond`` the totals count the largest; the body of a while loop counts once. The inputs of
     a loop body are those of its first iteration.
@@ -55,8 +65,9 @@ def summary(
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. Specs are the inputs. Without any spec, the last
             argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
-            the other arguments are parameters, and so are arrays that the function closes over; for
-            an NNX model those in ``nnx.Param``, for Linen's variables those under "params".
+            the other arguments are parameters, and so are arrays that the function closes over. Of
+            a model, passed or closed over, they are those that its library counts: ``nnx.Param`` of
+            NNX, "params" of Linen, all but the state of Equinox and Haiku.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to show numbers
             next to the formulas.
@@ -82,21 +93,64 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
-    analysis = analyze(fn, *args, where=where)
-    regions = []
-    for region in analysis.regions:
-        layers = region.network.rows.values()
-        counts = {layer: _Counts.of(layer, region.substitute, padded_taps) for layer in layers}
-        regions.append(_RegionCounts(region, counts))
+    with recorded_contractions() as contractions:
+        analysis = analyze(fn, *args, where=where)
+    regions = [
+        RegionCounts(region, count_layers(region.network, region.substitute, padded_taps))
+        for region in analysis.regions
+    ]
     raise_if(_different_layers(regions))
     point = None if at is None else dict(at)
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
+    harmless: set[str] = set()
+    confirmations = [
+        confirm_counts(
+            analysis.subject, region, _of_region(contractions, region), padded_taps, harmless
+        )
+        for region in regions
+    ]
+    table = _formula_table(analysis, regions, confirmations, fields, padded_taps)
+    if point is None:
+        raise_if(_no_formula(table))
+        return table
+    network = layers_at(analysis.subject, point)
+    raise_if(_other_layers(point, regions[0], network))
+    assert network is not None
+    # At this point the layers are the same, so that they may stand beside the formulas.
+    numbers, sums = _row_table(network, count_layers(network, number, padded_taps), fields)
+    return replace(table, at=point, numbers=numbers, totals=sums)
+
+
+def _of_region(contractions: Iterable[Contraction], region: RegionCounts) -> list[Contraction]:
+    trace = region.analysis.region.trace
+    return [one for one in contractions if one.trace is trace]
+
+
+def _formula_table(
+    analysis: NetworkAnalysis,
+    regions: Sequence[RegionCounts],
+    confirmations: Sequence[Confirmation],
+    fields: FieldsByName,
+    padded_taps: bool,
+) -> Summary:
+    """The table of what holds for all sizes that are not excluded."""
     # Factors are united, then multiplied: (h + 1)//2 covers even and odd h, a product of two such
     # formulas for either cannot be found from those for both.
     ways = zip(*(region.counts.values() for region in regions), strict=True)
     united = [first.mapped(analysis.unite, *others) for first, *others in ways]
-    rows, totals = _row_table(regions[0], united, fields)
+    differing: dict[str, frozenset[str]] = {}
+    for confirmation in confirmations:
+        for name, counts in confirmation.differences.items():
+            differing[name] = differing.get(name, frozenset()) | counts
+    network = regions[0].analysis.network
+    counts = {
+        layer: some.without(differing.pop(layer.name, ()))
+        for layer, some in zip(regions[0].counts, united, strict=True)
+    }
+    rows, totals = _row_table(network, counts, fields)
+    if differing:  # rows that this table does not have
+        totals = totals._replace(macs=None, activation_bytes=None)
     inputs = {}
     for name in analysis.regions[0].network.inputs:
         shapes = [
@@ -104,67 +158,39 @@ def summary(
             for region in analysis.regions
         ]
         inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
-    table = Summary(rows, inputs, *totals, analysis.verdict.accepts, padded_taps)
-    if point is None:
-        return table
-    region = next(one for one in regions if SizeSet(one.analysis.region.sizes).contains(**point))
-    number = functools.partial(value_at, point=point)
-    numbered = [counts.mapped(number) for counts in region.counts.values()]
-    numbers, sums = _row_table(region, numbered, fields)
-    return replace(table, at=point, numbers=numbers, totals=sums)
+    excluded = functools.reduce(operator.or_, (one.excluded for one in confirmations))
+    sizes = analysis.verdict.accepts - excluded
+    notes = tuple(_confirmation_notes(excluded, confirmations))
+    return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes)
 
 
-class _Counts(NamedTuple):
-    """The formulas of a layer, each as factors; None is unknown, or has no meaning.
-
-    Attributes:
-        output: the sides of its output.
-        times: how often each scan around it runs.
-        macs: of one run.
-        weights: of one neuron.
-    """
-
-    output: tuple[Any, ...]
-    times: tuple[Any, ...]
-    macs: tuple[Any, ...] | None
-    weights: tuple[Any, ...] | None
-
-    @classmethod
-    def of(cls, layer: Layer, substitute: Substitute, padded_taps: bool) -> "_Counts":
-        """Count what a layer returns, computes and has learnt."""
-        eqn = layer.eqn
-        assert eqn is not None
-        sizes = (layer.output.shape, layer.times)
-        output, times = (tuple(map(substitute, some)) for some in sizes)
-        record = record_of(eqn)
-        count_macs, count_weights = record.macs, record.weights
-        if count_macs is None:
-            return cls(output, times, None if layer.kind == "unknown" else (0,), None)
-        macs = if_known(lambda: count_macs(eqn, substitute, padded_taps))
-        is_learnt = any(layer.fixed[index] for index in record.weight_operands)
-        weights = count_weights(eqn, substitute) if is_learnt and count_weights else None
-        return cls(output, times, macs, weights)
-
-    def mapped(self, change: Callable[..., Any], *others: "_Counts") -> "_Counts":
-        """Change each factor, given those of others in the same place."""
-
-        def changed(*factors: tuple[Any, ...] | None) -> Any:
-            known = [some for some in factors if some is not None]
-            return tuple(map(change, *known)) if len(known) == len(factors) else None
-
-        return _Counts(*map(changed, self, *others))
+def _confirmation_notes(excluded: SizeSet, confirmations: Iterable[Confirmation]) -> Iterator[str]:
+    """Say for which sizes the formulas do not hold."""
+    if not excluded.is_empty():
+        yield f"For {excluded} the layers or their counts differ; pass numbers to see them."
+    example = next((one.examples[0] for one in confirmations if one.examples), None)
+    if example is not None:
+        yield (
+            f'Where it says "differs by size", no formula holds for all sizes: for '
+            f"{point_text(example)} JAX computes it in another way; pass numbers to see it."
+        )
 
 
-class _RegionCounts(NamedTuple):
-    """What one region of the sizes shows.
+def _no_formula(table: Summary) -> Iterator[Diagnostic]:
+    if table.sizes.is_empty():
+        wrong = "the layers differ from size to size."
+        yield Diagnostic(wrong, "pass numbers as sizes.")
 
-    Attributes:
-        analysis: the sizes, their trace, and the network.
-        counts: of the layers that are rows.
-    """
 
-    analysis: RegionNetwork
-    counts: dict[Layer, _Counts]
+def _other_layers(
+    point: dict[str, int], region: RegionCounts, network: Network | None
+) -> Iterator[Diagnostic]:
+    """Whether the layers for one size are not those of the formulas."""
+    layers = [] if network is None else [*network.rows.values()]
+    known = [*region.counts]
+    if len(layers) != len(known) or not all(map(same_layer, layers, known)):
+        wrong = f"for {point_text(point)} the layers are not those of other sizes."
+        yield Diagnostic(wrong, "pass numbers as sizes, without at=.")
 
 
 def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:
@@ -180,34 +206,28 @@ def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:
 
 
 def _row_table(
-    region: _RegionCounts, counts: Iterable[_Counts], fields: FieldsByName
+    network: Network, counts: Mapping[Layer, Counts], fields: FieldsByName
 ) -> tuple[tuple[Row, ...], Totals]:
     rows = {}
-    for layer, count in zip(region.counts, counts, strict=True):
+    for layer, count in counts.items():
+        is_known = all(side is not None for side in count.output)
         rows[layer] = Row(
             layer.name,
             layer.kind,
             tuple(source.name for source in layer.sources),
             count.output,
             str(layer.output.dtype),
-            _product_of(count.times),
+            product_of(count.times),
             sum(parameter.count for parameter in layer.parameters),
-            _product_of(count.weights),
-            fields.get(layer.name),
-            _product_of(count.macs, count.times),
-            _product_of((layer.output.dtype.itemsize,), count.output, count.times),
+            product_of(count.weights),
+            fields.get(layer.name) if is_known else None,
+            product_of(count.macs, count.times),
+            product_of((layer.output.dtype.itemsize,), count.output, count.times),
         )
-    network = region.analysis.network
     unused = sum(parameter.count for parameter in network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())
     sums = (_total(network.layers, rows, name) for name in SUMMED)
     return tuple(rows.values()), Totals(parameters, *sums)
-
-
-def _product_of(*factors: tuple[Any, ...] | None) -> Any:
-    """The product of all factors; None where one is unknown."""
-    known: list[Any] = [n for some in factors for n in ((None,) if some is None else some)]
-    return None if any(n is None for n in known) else if_known(lambda: prod(known))
 
 
 def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
@@ -223,7 +243,7 @@ def _total(layers: Layers, rows: Mapping[Layer, Row], name: str) -> Any:
     return None if any(count is None for count in counts) else sum(counts)
 
 
-def _different_layers(regions: Sequence[_RegionCounts]) -> Iterator[Diagnostic]:
+def _different_layers(regions: Sequence[RegionCounts]) -> Iterator[Diagnostic]:
     """Whether the layers differ from region to region of the sizes."""
     sizes: dict[Any, isl.Set] = {}
     for analysis, counts in regions:

@@ -81,6 +81,7 @@ class Summary:
         at: the concrete sizes requested, if any.
         numbers: the rows with numbers for them.
         totals: the numbers of the whole for them.
+        notes: sentences that say for which sizes the formulas do not hold.
     """
 
     rows: tuple[Row, ...]
@@ -93,6 +94,7 @@ class Summary:
     at: dict[str, int] | None = None
     numbers: tuple[Row, ...] = ()
     totals: Totals | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain data: formulas as text, and numbers for the sizes ``at``."""
@@ -109,6 +111,7 @@ class Summary:
             "parameters": self.parameters,
             "macs": _plain(self.macs),
             "activation_bytes": _plain(self.activation_bytes),
+            "notes": list(self.notes),
         }
         if self.at is None or self.totals is None:
             return table
@@ -172,11 +175,12 @@ class Summary:
         if self.sizes.names:
             yield f"for {self.sizes}{point}"
         other = self.parameters - sum(row.parameters for row in self.rows)
+        yield from self.notes
         unused = f", {other:,} of them unused by the layers above" if other else ""
         yield f"parameters: {self.parameters:,}{unused}"
-        yield f"MACs: {_whole_cell(self.macs, numbers and numbers.macs)}"
-        bytes_ = _whole_cell(self.activation_bytes, numbers and numbers.activation_bytes)
-        yield f"activation bytes: {bytes_}"
+        for name, heading in zip(SUMMED, ("MACs", "activation bytes"), strict=True):
+            total = _whole_cell(getattr(self, name), numbers and getattr(numbers, name))
+            yield f"{heading}: {total.replace('?', DIFFERS) if self.notes else total}"
         padded = "counted" if self.padded_taps else "left out"
         yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
         yield f"A MAC is one multiply-accumulate; kernel elements on padding are {padded}."
@@ -185,6 +189,7 @@ class Summary:
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")
 WORDS = ("layer", "from", "output")
 SUMMED = ("macs", "activation_bytes")
+DIFFERS = "differs by size"  # a total without a formula
 COUNTED = ("convolution", "product", "unknown")
 
 

@@ -1,0 +1,243 @@
+"""Confirm the formulas of counts with numbers, as :mod:`jaxconv.prover.confirm` does for shapes.
+
+JAX may compute the same result in another way for some sizes: it leaves out a resize to the same
+size, and contracts an einsum in the order that costs least. Shapes do not show it, but MACs do.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import islpy as isl
+import numpy as np
+
+from jaxconv.analysis.contraction_order import Contraction, sizes_of_other_orders
+from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers, product_of
+from jaxconv.analysis.network import Layer, Network
+from jaxconv.analysis.network_reader import read_network
+from jaxconv.prover.subject import Subject
+from jaxconv.symbolic.domains import intersect_most
+from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.size import value_at
+from jaxconv.symbolic.trace import Fork, SymbolicTrace
+
+GROUPS = 8  # of equalities that are compared with numbers, all that can hold at once together
+ORDERS = 2  # sizes compared at which an einsum contracts in another order
+
+Point = dict[str, int]
+Differences = dict[str, frozenset[str]]  # which counts of each row differ, by its name
+
+
+class Confirmation(NamedTuple):
+    """Where the formulas of a region hold.
+
+    Attributes:
+        excluded: sizes for which some layer differs, or its counts do.
+        differences: counts for which no such sizes are known: they hold for some, not for all.
+        examples: sizes for which these differ.
+    """
+
+    excluded: SizeSet
+    differences: Differences
+    examples: tuple[Point, ...]
+
+
+def layers_at(subject: Subject, point: Point) -> Network | None:
+    """Trace a function with numbers.
+
+    Args:
+        subject: the function.
+        point: a number for each size.
+
+    Returns:
+        Its network; None where the trace fails.
+    """
+    try:
+        traced = subject.trace(SymbolicTrace(_only(point).points))
+    except (Exception, Fork):
+        return None
+    return read_network(traced.closed, subject.arguments, subject.fn)
+
+
+def confirm_counts(
+    subject: Subject,
+    region: RegionCounts,
+    contractions: Iterable[Contraction],
+    padded_taps: bool,
+    harmless: set[str],
+) -> Confirmation:
+    """Compare the formulas of a region with numbers.
+
+    They are compared where JAX was told that no two sizes are equal, for sizes at which an einsum
+    contracts in another order, and for one size for each equality that was answered False.
+
+    Args:
+        subject: the function.
+        region: the sizes and the formulas.
+        contractions: the einsums of its trace.
+        padded_taps: whether kernel elements on padding count.
+        harmless: equalities that changed nothing in other regions, to which those of this one are
+            added.
+
+    Returns:
+        Where they hold.
+    """
+    compare = _Comparison(subject, region.counts, padded_taps)
+    trace, sizes = region.analysis.region.trace, region.analysis.region.sizes
+    conditions = {
+        str(one.condition): one.condition
+        for one in trace.deferred
+        if not one.condition.is_disjoint(sizes)
+    }
+    equalities = [*conditions.values()]
+    without = sizes
+    for condition in equalities:
+        without = without.subtract(condition)
+    others = sizes_of_other_orders([*contractions], SizeSet(sizes))
+    differences: dict[str, frozenset[str]] = {}
+    examples = []
+    points = [*_plain_points(SizeSet(without))]
+    # Where there are equalities, they hold for the smallest sizes, which are compared below.
+    for point in (*(points[-1:] if equalities else points), *others[:ORDERS]):
+        found = compare.at(point)
+        for name, counts in found.items():
+            differences[name] = differences.get(name, frozenset()) | counts
+        examples += [point] if found else []
+    if others:  # the numbers may be equal by chance at those that are compared
+        for layer in region.counts:
+            if layer.kind == "product":
+                differences[layer.name] = differences.get(layer.name, frozenset()) | {"macs"}
+        examples = examples or others[:1]
+    left = [one for text, one in conditions.items() if text not in harmless]
+    excluded = SizeSet(_excluded(compare, sizes, left, differences))
+    if excluded.is_empty():
+        harmless.update(conditions)
+    return Confirmation(excluded, differences, tuple(examples))
+
+
+def _plain_points(sizes: SizeSet) -> Iterator[Point]:
+    """The smallest sizes, and the smallest that are larger and not alike, where there are such."""
+    larger = (f"{name} >= {7 + 2 * i}" for i, name in enumerate(sizes.names))
+    points = []
+    for part in (sizes, sizes & SizeSet.parse(sizes.names, " and ".join(larger))):
+        if not part.is_empty() and (smallest := part.smallest()) not in points:
+            points.append(smallest)
+            yield smallest
+
+
+def _excluded(
+    compare: "_Comparison",
+    sizes: isl.Set,
+    equalities: list[isl.Set],
+    known: Differences,
+) -> isl.Set:
+    """The sizes for which an equality holds, and more differs than is known to."""
+    excluded, left = isl.Set.empty(sizes.space), equalities
+    for group in range(GROUPS + 1):
+        if not left:
+            break
+        if group == GROUPS:
+            excluded = _union(excluded, left)  # not compared, so that nothing is claimed
+            break
+        best, _ = intersect_most(sizes, left)
+        holding = [one for one in left if best.is_subset(one)]
+        left = [one for one in left if not best.is_subset(one)]
+        if not compare.differs(SizeSet(best).smallest(), known):
+            continue
+        guilty = [one for one in holding if compare.differs(_alone(sizes, one, equalities), known)]
+        excluded = _union(excluded, guilty or [best])
+    return excluded.intersect(sizes)
+
+
+def _union(first: isl.Set, others: Iterable[isl.Set]) -> isl.Set:
+    for other in others:
+        first = first.union(other)
+    return first
+
+
+def _alone(sizes: isl.Set, equality: isl.Set, equalities: Iterable[isl.Set]) -> Point:
+    """The smallest sizes for which an equality holds and as many others as possible do not."""
+    points = sizes.intersect(equality)
+    for other in equalities:
+        if not (rest := points.subtract(other)).is_empty():
+            points = rest
+    return SizeSet(points).smallest()
+
+
+class _Comparison:
+    """Compares formulas with numbers, at each point once."""
+
+    def __init__(self, subject: Subject, counts: Mapping[Layer, Counts], padded_taps: bool) -> None:
+        self.subject, self.padded_taps = subject, padded_taps
+        self.formulas = {layer.name: (layer, some) for layer, some in counts.items()}
+        self.found: dict[tuple[int, ...], Differences] = {}
+
+    def differs(self, point: Point, known: Differences) -> bool:
+        """Tell whether more differs at a point than is known to."""
+        return any(counts - known.get(name, frozenset()) for name, counts in self.at(point).items())
+
+    def at(self, point: Point) -> Differences:
+        """Which counts of which rows differ at a point; those that only one side has do."""
+        key = tuple(point.values())
+        if key not in self.found:
+            self.found[key] = {name: some for name, some in self._compared(point) if some}
+        return self.found[key]
+
+    def _compared(self, point: Point) -> Iterator[tuple[str, frozenset[str]]]:
+        everything = frozenset(Counts._fields)
+        network = layers_at(self.subject, point)
+        counted = count_layers(network, number, self.padded_taps) if network else {}
+        numbers = {layer.name: (layer, counts) for layer, counts in counted.items()}
+        for name in {**self.formulas, **numbers}:
+            formula, exact = self.formulas.get(name), numbers.get(name)
+            if formula is None or exact is None or not same_layer(formula[0], exact[0]):
+                yield name, everything
+                continue
+            values = formula[1].mapped(lambda size: size if size is None else value_at(size, point))
+            different = {*_different_counts(values, exact[1])}
+            if formula[0].output.dtype != exact[0].output.dtype:
+                different.add("output")
+            yield name, frozenset(different)
+
+
+def _different_counts(values: Counts, exact: Counts) -> Iterator[str]:
+    """Names of the counts that differ; those without a formula do not."""
+    for name, value, want in zip(Counts._fields, values, exact, strict=True):
+        if name == "output":
+            differs = value != want
+        else:
+            computed = product_of(value)
+            differs = computed is not None and computed != product_of(want)
+        if differs:
+            yield name
+
+
+def same_layer(one: Layer, other: Layer) -> bool:
+    """Tell whether rows of two traces are the same layer, fed by the same ones.
+
+    Args:
+        one: a layer.
+        other: a layer of another trace of the function.
+
+    Returns:
+        Whether they agree in all but sizes.
+    """
+    first, second = (
+        (
+            layer.name,
+            layer.kind,
+            tuple(source.name for source in layer.sources),
+            sum(parameter.count for parameter in layer.parameters),
+        )
+        for layer in (one, other)
+    )
+    return first == second
+
+
+def number(size: Any) -> Any:
+    """Rewrite a size of a trace with numbers as an int; other values stay."""
+    return int(size) if isinstance(size, np.integer) else size
+
+
+def _only(point: Point) -> SizeSet:
+    """The set that has one element."""
+    return SizeSet.parse([*point], " and ".join(f"{name} = {n}" for name, n in point.items()))

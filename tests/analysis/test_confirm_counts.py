@@ -1,0 +1,145 @@
+"""Formulas of MACs and shapes against a plain count over the jaxpr of each size."""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxconv as jc
+
+WIDE, NARROW = jnp.ones((8, 64)), jnp.ones((64, 8))
+KERNEL = jnp.ones((3, 3, 3, 4))
+
+
+def counted(jaxpr):
+    """The MACs of the products and convolutions of a jaxpr, those on padding too."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+        total += sum(times * counted(inner) for inner in inner_jaxprs(eqn.params.values()))
+        shapes = [variable.aval.shape for variable in (*eqn.invars, *eqn.outvars)]
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            total += prod(shapes[2]) * prod(shapes[0][axis] for axis in contracted)
+        elif eqn.primitive.name == "conv_general_dilated":
+            filters = eqn.params["dimension_numbers"].rhs_spec[0]
+            total += prod(shapes[2]) * prod(np.delete(shapes[1], filters).tolist())
+    return total
+
+
+def inner_jaxprs(params):
+    for value in params:
+        for one in value if isinstance(value, tuple) else (value,):
+            if hasattr(one, "eqns") or hasattr(one, "jaxpr"):
+                yield getattr(one, "jaxpr", one)
+
+
+def resized(height, width, method="linear"):
+    return lambda x: jax.image.resize(x, (x.shape[0], height(x), width(x), 3), method)
+
+
+def attention(x):
+    scores = jnp.einsum("btc,bsc->bts", x, x)
+    return jnp.einsum("bts,bsc->btc", jax.nn.softmax(scores), x)
+
+
+def scanned(x):
+    return lax.scan(lambda carry, _: (jnp.tanh(carry @ jnp.ones((4, 4))), None), x, length=3)[0]
+
+
+def lora(down, up):
+    return lambda x: jnp.einsum("bhc,cr,rd->bhd", x, down, up)
+
+
+# name: a function, its input, and whether one formula holds for all sizes that remain
+FUNCTIONS = {
+    "own size": (resized(lambda _: 8, lambda x: x.shape[2]), "b h w 3", True),
+    "half": (resized(lambda x: 2 * (x.shape[1] // 2), lambda x: x.shape[2]), "b h w 3", True),
+    "nearest": (resized(lambda x: 2 * x.shape[1], lambda _: 9, "nearest"), "b h w 3", True),
+    "bilinear": (resized(lambda x: 2 * x.shape[1], lambda x: 2 * x.shape[2]), "b h w 3", False),
+    "both sides": (resized(lambda _: 8, lambda _: 6), "b h w 3", False),
+    "into a narrow space": (lora(NARROW, WIDE), "b h 64", True),
+    "into a wide space": (lora(WIDE, NARROW), "b h 8", False),
+    "order of a list": (
+        lambda x: jnp.einsum(x, [0, 1, 2], WIDE, [2, 3], NARROW, [3, 4], [0, 1, 4]),
+        "b h 8",
+        False,
+    ),
+    "chain": (lambda x: jnp.linalg.multi_dot([x, WIDE, NARROW]), "n 8", False),
+    "order given": (
+        lambda x: jnp.einsum("nc,cr,rd->nd", x, WIDE, NARROW, optimize=[(0, 1), (0, 1)]),
+        "n 8",
+        True,
+    ),
+    "Gram": (lambda x: jnp.einsum("bhc,bhd,de->bce", x, x, jnp.ones((16, 16))), "b h 16", False),
+    "attention": (attention, "b t 8", True),
+    "scan": (scanned, "n 4", True),
+    "convolution": (lambda x: jc.conv(x, KERNEL, stride=2), "b h w 3", True),
+    "valid": (lambda x: jc.conv(x, KERNEL, padding="VALID"), "b h w 3", True),
+    "gradient": (jax.grad(lambda x: (jc.conv(x, KERNEL) ** 2).sum()), "b h w 3", True),
+    "vmap": (jax.vmap(lambda x: jc.conv(x[None], KERNEL)[0]), "b h w 3", True),
+}  # fmt: skip
+
+
+def structs(spec, point):
+    shape = [point.get(word) or int(word) for word in spec.split()]
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_formula_gives_a_wrong_number(name):
+    fn, spec, has_formula = FUNCTIONS[name]
+    table = jc.summary(fn, spec)
+    assert (table.macs is not None) == has_formula
+    assert bool(table.notes) == (not has_formula or name in ("own size", "half"))
+    rng = np.random.default_rng(len(name))
+    for largest in [*range(1, 12), 30, 70, 200]:
+        point = {n: int(rng.integers(1, largest + 1)) for n in table.sizes.names}
+        if not table.sizes.contains(**point):
+            continue
+        image = structs(spec, point)
+        want = counted(jax.make_jaxpr(fn)(image).jaxpr)
+        exact = jc.summary(fn, image)
+        assert exact.macs == want
+        assert table.macs is None or value(table.macs, point) == want
+        for row, numbers in zip(table.rows, exact.rows, strict=False):
+            if row.macs is not None:
+                assert value(row.macs, point) == numbers.macs
+            if all(side is not None for side in row.output):
+                assert [value(n, point) for n in row.output] == [*numbers.output]
+
+
+def value(formula, point):
+    return formula.at(**point) if isinstance(formula, jc.Size) else formula
+
+
+def test_a_resize_to_its_own_size_is_left_out():
+    table = jc.summary(FUNCTIONS["own size"][0], "b h w 3", at={"b": 2, "h": 5, "w": 7})
+    assert (str(table.macs), table.totals.macs) == ("24*b*h*w", 24 * 2 * 5 * 7)
+    assert not table.sizes.contains(b=2, h=8, w=7)
+    assert table.notes == (
+        "For h = 8 the layers or their counts differ; pass numbers to see them.",
+    )
+    assert table.notes[0] in str(table)
+    assert table.to_json()["notes"] == [*table.notes]
+    with pytest.raises(jc.ShapeError) as caught:
+        jc.summary(FUNCTIONS["own size"][0], "b h w 3", at={"b": 2, "h": 8, "w": 7})
+    assert str(caught.value) == (
+        "summary: for b = 2, h = 8, w = 7 the layers are not those of other sizes.\n"
+        "  Fix: pass numbers as sizes, without at=."
+    )
+
+
+def test_an_upsampling_has_numbers_and_no_formula():
+    fn = FUNCTIONS["bilinear"][0]
+    table = jc.summary(fn, "b h w 3", at={"b": 1, "h": 9, "w": 5})
+    assert table.totals.macs == counted(jax.make_jaxpr(fn)(jnp.ones((1, 9, 5, 3))).jaxpr)
+    assert "MACs: differs by size = " in str(table)
+    (note,) = table.notes
+    assert "no formula holds for all sizes" in note
+    square = jc.summary(fn, "b h w 3", where="w == h, h >= 2")
+    assert not square.notes
+    assert square.macs is not None
