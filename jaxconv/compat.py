@@ -69,6 +69,7 @@ INDEXING = "jax._src.numpy.indexing"  # the module that reads the indices of x[i
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
+CONVERTS_LENGTH = frozenset(("scan",))  # with int(length), though a symbolic one would do
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
@@ -159,11 +160,8 @@ def indexing_by_sizes() -> Iterator[None]:
     """
 
     def read(indices: Any) -> tuple[Any, ...]:
-        as_tuple = original(indices)
-        return tuple(
-            index.dimension_as_value() if hasattr(index, "dimension_as_value") else index
-            for index in as_tuple
-        )
+        values = ((i, getattr(i, "dimension_as_value", None)) for i in original(indices))
+        return tuple(index if as_value is None else as_value() for index, as_value in values)
 
     module = importlib.import_module(INDEXING)
     name = "eliminate_deprecated_list_indexing"
@@ -191,6 +189,15 @@ def asks_if_constant(code: CodeType) -> bool:
         code: of the function.
     """
     return code.co_name in ASKS_IF_CONSTANT and is_inside_jax(code.co_filename)
+
+
+def converts_length(code: CodeType) -> bool:
+    """Whether a function of JAX applies int to a length that may be symbolic, as scan does.
+
+    Args:
+        code: of the function.
+    """
+    return code.co_name in CONVERTS_LENGTH and is_inside_jax(code.co_filename)
 
 
 def hashes_for_cache(code: CodeType) -> bool:

@@ -1,5 +1,6 @@
 """What is checked: a function, its arguments, and one trace of it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.state import State
 from jaxconv.source import Origin
 from jaxconv.symbolic.sets import bounded
-from jaxconv.symbolic.size import sizes_of
+from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.specs import Spec
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
@@ -92,10 +93,13 @@ class Subject:
             arguments = [next(remaining) if _varies(leaf) else leaf for leaf in leaves]
             return self.fn(*jax.tree.unflatten(tree, arguments))
 
-        names = bool(trace.names()) and trace.searching  # numbers are traced as they are
-        modules = self.substituted if names else []
         try:
-            with bounded(TRACE_OPERATIONS), indexing_by_sizes(), substituted(modules):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(bounded(TRACE_OPERATIONS))
+                if any(isinstance(size, Size) for size in sizes.values()):
+                    # Numbers are traced with JAX and Python as they are.
+                    stack.enter_context(indexing_by_sizes())
+                    stack.enter_context(substituted(self.substituted))
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
         except (Exception, Fork, Restart, OutOfTime):
             trace.finish()

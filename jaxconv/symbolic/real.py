@@ -61,8 +61,8 @@ class Symbolic:
         if not arrays:  # the operators of NumPy's own numbers would come here again
             return function(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
         boxed = [x if isinstance(x, np.ndarray) else _boxed(x) for x in inputs]
-        result = np.frompyfunc(function, len(inputs), 1)(*boxed)
-        return np.asarray(result, dtype=bool if ufunc in COMPARISONS else object)
+        result = np.frompyfunc(function, len(inputs), ufunc.nout)(*boxed)
+        return np.asarray(result, dtype=bool) if ufunc in COMPARISONS else result
 
 
 def _boxed(value: Any) -> np.ndarray:
@@ -240,6 +240,9 @@ class Real(Symbolic):
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     def __pow__(self, other: Any) -> Any:
         return apply(operator.pow, self, other)
@@ -571,6 +574,7 @@ UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.true_divide: operator.truediv,
     np.floor_divide: operator.floordiv,
     np.remainder: operator.mod,
+    np.divmod: divmod,
     np.power: operator.pow,
     np.negative: operator.neg,
     np.absolute: abs,

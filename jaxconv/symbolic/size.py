@@ -31,6 +31,7 @@ from jaxconv.symbolic.residues import division_cases, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
+LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
 
@@ -314,10 +315,8 @@ class Size(Symbolic):
             raise TypeError(f"{self} is symbolic")
         if compat.asks_if_constant(code):
             raise TypeError(f"{self} is symbolic")
-        if is_inside_jax(file_of(caller())):
-            return self._one_of_few()
         self.trace.ask_for_substitutes()
-        return self.number()
+        return self._one_of_few() if is_inside_jax(file_of(caller())) else self.number()
 
     __int__ = __index__
 
@@ -514,14 +513,19 @@ def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
         quotient, remainder = _divide_by(Size(a.trace, reduced), coefficient)
         return quotient, remainder * Size(a.trace, factors)
     number = a.polynomial.constant
-    if number is None:
-        raise a.trace.undecided(f"{a} divided by {b} is not a formula")
-    # A larger size divides a number 0 times, or -1 times.
-    if number >= 0 and b > number:
-        return 0, number
-    if number < 0 and b >= -number:
+    if number is not None and number < 0 and b >= -number:
         return -1, b + number
-    return divmod(number, b.__index__())
+    if b <= 0:
+        raise a.trace.undecided(f"{a} divided by {b}, which is below 0")
+    # The quotient falls as the divisor grows; a number has few quotients, two sizes any number.
+    if number is not None and 0 <= number <= LARGEST_DIVIDEND:
+        quotients = sorted({number // n for n in range(1, number + 1)} | {0})
+    else:
+        quotients = range(FEW_VALUES) if a >= 0 else ()
+    for quotient in quotients:
+        if a < (quotient + 1) * b:
+            return quotient, a - quotient * b
+    raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
 def _divide_by(a: Size, number: int) -> tuple[Any, Any]:

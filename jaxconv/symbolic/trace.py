@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import islpy as isl
 
+from jaxconv.compat import converts_length
 from jaxconv.source import (
     CallSite,
     file_of,
@@ -202,7 +203,7 @@ class SymbolicTrace:
         frame = caller()
         while is_inside_numpy(file_of(frame)) and frame.f_back is not None:
             frame = frame.f_back
-        if is_inside_jax(file_of(frame)):
+        if is_inside_jax(file_of(frame)) and not converts_length(frame.f_code):
             return
         self.uses_numbers = True
         if self.searching and id(frame.f_globals) not in self.substituted:
