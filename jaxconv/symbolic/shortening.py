@@ -115,7 +115,7 @@ def _floors(
 def _remainders(values: dict[int, int], name: str) -> Iterator[str]:
     """``k*((h + c) % d) + e``, or with a minus sign."""
     low, high = min(values.values()), max(values.values())
-    for sign, start in ((1, low), (-1, high)):
+    for sign, start in sorted([(1, low), (-1, high)], key=lambda end: end[1] != 0):
         heights = {x: sign * (value - start) for x, value in values.items()}
         k = math.gcd(*heights.values())
         d = (high - low) // k + 1

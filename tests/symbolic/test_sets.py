@@ -51,6 +51,7 @@ SETS |= {
     "sums": ("h mod 4 = 0 and w <= h + 2 and 2*w >= h", "h a multiple of 4, w <= h + 2, h <= 2*w"),
     "an equation": ("w = 2*h + 1 and h <= 9", "w = 2*h + 1, h <= 9"),
     "a remainder of a sum": ("(h + w) mod 3 = 1", "(h + w) % 3 = 1"),
+    "a sum at least, a sum at most": ("h + w >= 5 and h + 2*w <= 9", "h + 2*w <= 9, h + w >= 5"),
     "halves": ("(h - w) mod 2 = 0 and w >= h", "(h + w) % 2 = 0, h <= w"),
     "floors": ("2*w > h and w < 20", "w <= 19, h + 1 <= 2*w"),
 }
