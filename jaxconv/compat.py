@@ -69,7 +69,8 @@ INDEXING = "jax._src.numpy.indexing"  # the module that reads the indices of x[i
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
-CONVERTS_LENGTH = frozenset(("scan",))  # with int(length), though a symbolic one would do
+# Functions of JAX that apply int to a length, though a symbolic one would do.
+CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python

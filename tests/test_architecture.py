@@ -84,9 +84,10 @@ def test_sizes_and_their_arithmetic_do_not_know_jax():
     rules = [
         PACKAGE / f"layers/{name}.py" for name in ("windows", "layouts", "channels", "shape_rules")
     ]
-    symbolic = (PACKAGE / "symbolic").glob("*.py")
-    for path, light in ((p, LIGHT - {"numpy"}) for p in symbolic), *((p, LIGHT) for p in rules):
-        assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & light
+    light = dict.fromkeys(rules, LIGHT)
+    light |= dict.fromkeys((PACKAGE / "symbolic").glob("*.py"), LIGHT - {"numpy"})
+    for path, packages in light.items():
+        assert not {name.split(".")[0] for name in imported(path, top_level_only=True)} & packages
 
 
 TESTS = Path(__file__).parent

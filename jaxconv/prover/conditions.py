@@ -219,8 +219,10 @@ def ambiguity_note(deferred: DeferredEquality, accepts: SizeSet) -> str:
         accepts: the sizes that are accepted.
 
     Returns:
-        A sentence; empty where the equality holds in at most one way.
+        A sentence; empty where the equality holds in at most one way, or need not hold.
     """
+    if not accepts <= SizeSet(deferred.condition):
+        return ""
     factors = [
         text
         for text, sizes in factorizations(deferred.difference)

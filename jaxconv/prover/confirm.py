@@ -214,6 +214,7 @@ def _smallest_point(sizes: SizeSet) -> isl.Set:
     return _exactly(sizes.smallest()).points
 
 
+FEW_PARTS = 8  # of a set, in which isl finds the sizes near those that people use quickly
 # Shapes that people use: a batch, a first side, the other sides.
 SAMPLES = (
     (1, 1, 1), (2, 3, 2), (1, 5, 8), (2, 8, 8), (1, 16, 16), (1, 33, 17), (1, 32, 32), (1, 64, 64),
@@ -231,17 +232,19 @@ def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
     Yields:
         Sets of one element each.
     """
-    whole, seen = SizeSet(sizes), []
+    whole = SizeSet(sizes)
     batch = next((name for name in whole.names[:1] if name[0] in BATCH_NAMES), "")
+    wished = []
     for batch_size, first, others in SAMPLES:
         sides = iter([first])
-        wished = {
-            name: batch_size if name == batch else next(sides, others) for name in whole.names
-        }
-        point = whole.nearest(wished)
-        if point not in seen:
-            seen.append(point)
-            yield _exactly(point).points
+        wished.append(
+            {name: batch_size if name == batch else next(sides, others) for name in whole.names}
+        )
+    points = [point for point in wished if whole.contains(**point)]
+    if len(points) < len(wished) and whole.points.n_basic_set() <= FEW_PARTS:
+        points += [whole.nearest(point) for point in wished if point not in points]
+    for point in {tuple(point.values()): point for point in points}.values():
+        yield _exactly(point).points
 
 
 def _exactly(point: dict[str, int]) -> SizeSet:

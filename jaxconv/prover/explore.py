@@ -8,6 +8,7 @@ turn. What comes out counts only after it is confirmed with numbers at a few poi
 :mod:`jaxconv.prover.confirm`).
 """
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from jaxconv.prover.diagnose import (
 )
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.symbolic.domains import intersect_most, split
+from jaxconv.symbolic.sets import SizeSet, bounded, names_of
 from jaxconv.symbolic.trace import (
     DeferredEquality,
     Fork,
@@ -36,6 +38,8 @@ from jaxconv.symbolic.trace import (
 )
 
 TRACES = 500  # after which the rest is tested, not proven
+LARGEST = 2**26  # a size; a domain of larger ones only is not examined
+DOMAIN_OPERATIONS = 20_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
 
@@ -84,6 +88,9 @@ class Exploration:
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
         work, start = [self.domain], time.monotonic()
+        names = names_of(self.domain)
+        small = " and ".join(f"{name} <= {LARGEST}" for name in names)
+        examined = SizeSet.parse(names, small).points
         until = start + self.timeout * SHARE_OF_PROOF
         while work:
             domain = work.pop().coalesce()
@@ -94,15 +101,25 @@ class Exploration:
                 reason = f"gave up after {self.subject.traces} traces in {now - start:.0f} seconds"
                 self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *work)]
                 break
-            work += self._explore(domain, until)
-        for region in list(self.open_regions):  # to which undecided samples are added
-            for point in sample_points(region.sizes):
-                if time.monotonic() > start + self.timeout:
-                    return
-                undecided = len(self.open_regions)
-                self._explore(point, start + self.timeout)
-                if len(self.open_regions) == undecided:
-                    self.sampled.append(point)
+            if domain.is_disjoint(examined):  # a loop that halves a size would come to them
+                reason = f"sizes above {LARGEST} are examined only together with smaller ones"
+                self.open_regions.append(OpenRegion(domain, (reason,)))
+                continue
+            try:
+                with bounded(DOMAIN_OPERATIONS):
+                    work += self._explore(domain, until)
+            except isl.Error as error:
+                self._leave_open(domain, [str(error).partition("\n")[0]])
+        if not self.open_regions:
+            return
+        not_decided = functools.reduce(isl.Set.union, (part.sizes for part in self.open_regions))
+        for point in sample_points(not_decided):
+            if time.monotonic() > start + self.timeout:
+                return
+            undecided = len(self.open_regions)
+            self._explore(point, start + self.timeout)
+            if len(self.open_regions) == undecided:
+                self.sampled.append(point)
 
     def _explore(self, domain: isl.Set, deadline: float) -> list[isl.Set]:
         """Trace once, and return the parts of the domain that must be traced again."""
@@ -137,28 +154,31 @@ class Exploration:
             The parts that must be traced again.
         """
         accepted, refusals = unmet_requirements(self.subject, trace, traced)
+        again = []
         for refusal in refusals:
             if fails(self.subject, refusal.sizes, trace):
                 self.refusals.append(refusal)
+            elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
+                again.append(refusal.sizes)
             else:
                 kind = refusal.requirement.kind
                 reason = f"its trace fails ({kind}), but not with numbers"
                 self._leave_open(refusal.sizes, [reason])
         if accepted.is_empty():
-            return []
+            return again
         region = Region(trace, accepted, traced.closed, traced.shapes)
         difference = disagreement(self.subject, region)
         if difference is None:
             self.regions.append(region)
-            return []
+            return again
         if difference.condition is None:
             self._leave_open(accepted, ["its formulas are not what tracing with numbers gives"])
-            return []
+            return again
         others, inside = split(accepted, difference.condition)
         if not difference.is_overflow:
-            return [others, inside]
+            return [*again, others, inside]
         self._leave_open(others, ["a number computed from the sizes may not fit in 32 bits"])
-        return [inside]
+        return [*again, inside]
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set]:
         """Reject sizes for which a trace failed; return what an equality may save."""

@@ -1,6 +1,7 @@
 """What is checked: a function, its arguments, and one trace of it."""
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax
 from jaxconv.compat import ClosedJaxpr, indexing_by_sizes
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.state import State
-from jaxconv.source import Origin
+from jaxconv.source import Origin, is_inside_library
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.specs import Spec
@@ -59,6 +60,10 @@ class Subject:
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
+        code = inspect.unwrap(getattr(self.fn, "__func__", self.fn))
+        module = getattr(code, "__globals__", None)
+        if module is not None and not is_inside_library(code.__code__.co_filename):
+            self.substituted.append(module)
 
     def trace(self, trace: SymbolicTrace) -> Traced:
         """Trace the function once.
@@ -101,8 +106,8 @@ class Subject:
                     stack.enter_context(indexing_by_sizes())
                     stack.enter_context(substituted(self.substituted))
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
-        except (Exception, Fork, Restart, OutOfTime):
-            trace.finish()
+        except (Exception, Fork, Restart, OutOfTime) as error:
+            trace.finish(error)
             self._raise_unanswered(trace)
             raise
         finally:

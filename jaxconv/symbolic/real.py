@@ -65,6 +65,12 @@ class Symbolic:
         return np.asarray(result, dtype=bool) if ufunc in COMPARISONS else result
 
 
+class SymbolicInt(Symbolic):
+    """An integer that is known as a formula of sizes."""
+
+    __slots__ = ()
+
+
 def _boxed(value: Any) -> np.ndarray:
     box = np.empty((), object)
     box[()] = value
@@ -123,8 +129,8 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        size = variable_of(self)
-        if size is None:
+        size, sign = variable_of(self)
+        if sign <= 0:
             return function(self.number())
         least, _ = _range_of(size)
         value = function(self.at(least))
@@ -412,34 +418,38 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
 
 
 def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
-    """Compare numbers without fractions: a growing function of one size from a size on."""
-    size = variable_of(a)
-    if size is None or isinstance(b, Symbolic):
+    """Compare numbers without fractions: a function of one size that only grows, or only falls."""
+    size, sign = variable_of(a)
+    if not sign or isinstance(b, Symbolic):
         return bool(relation(number_of(a), number_of(b)))
-    below = _is_below(size, lambda n: a.at(n) >= b)
-    above = not below and not _is_below(size, lambda n: a.at(n) > b)
+    if sign > 0:
+        below = _is_below(size, lambda n: a.at(n) >= b)
+        above = not below and not _is_below(size, lambda n: a.at(n) > b)
+    else:
+        above = _is_below(size, lambda n: a.at(n) <= b)
+        below = not above and not _is_below(size, lambda n: a.at(n) < b)
     return bool(relation(above - below, 0))
 
 
-def variable_of(value: Any) -> Any:
-    """Find the size of which a number is a growing function, as floats compute it.
+def variable_of(value: Any) -> tuple[Any, int]:
+    """Find the size of which a number is a growing or a falling function, as floats compute it.
 
     Args:
         value: a number.
 
     Returns:
-        The size; None where the number is not known to grow, or depends on several sizes.
+        The size, and 1 where the number grows with it, -1 where it falls; 0 where neither is known,
+        or where it depends on several sizes.
     """
     if not isinstance(value, Real):
-        is_size = isinstance(value, Symbolic) and _range_of(value) is not None
-        return value if is_size else None
-    first, *others = value.arguments
-    if value.function in (operator.add, operator.mul) and isinstance(others[0], Symbolic):
-        first, others = others[0], [first]
-    if any(isinstance(x, Symbolic) for x in others):
-        return None
-    grows = GROWING.get(value.function)
-    return variable_of(first) if grows is not None and grows(*others) else None
+        return value, int(isinstance(value, Symbolic) and _range_of(value) is not None)
+    symbolic = [i for i, x in enumerate(value.arguments) if isinstance(x, Symbolic)]
+    others = [x for x in value.arguments if not isinstance(x, Symbolic)]
+    rule = MONOTONE.get((value.function, *symbolic))
+    if rule is None:
+        return None, 0
+    size, sign = variable_of(value.arguments[symbolic[0]])
+    return size, sign * rule(*others)
 
 
 def _range_of(size: Any) -> tuple[int, int] | None:
@@ -555,14 +565,29 @@ REFLECTED = {
     operator.gt: operator.lt,
     operator.ge: operator.le,
 }
-# The functions whose floats grow with the first argument, or stay, if the others are as they must.
-GROWING: dict[Callable[..., Any], Callable[..., bool]] = {
-    **dict.fromkeys((float, math.sqrt, np.sqrt, math.log2, math.log10), lambda: True),
-    **dict.fromkeys((np.log, np.log2, np.log10, np.floor, np.ceil, np.rint), lambda: True),
-    math.log: lambda base=math.e: base > 1,
-    **dict.fromkeys((operator.add, operator.sub), lambda _: True),
-    **dict.fromkeys((operator.mul, operator.truediv), lambda factor: factor > 0),
-    **dict.fromkeys((operator.pow, math.pow), lambda power: power > 0),
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
+
+
+# How floats of a function change with one of its arguments: 1 where they grow, or stay the same,
+# -1 where they fall, 0 where neither is known; by the position of the argument, from the others.
+MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
+    **{(f, 0): lambda: 1 for f in (float, math.sqrt, math.log2, math.log10, math.exp)},
+    **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
+    (math.log, 0): lambda base=math.e: int(base > 1),
+    (operator.neg, 0): lambda: -1,
+    (operator.add, 0): lambda _: 1,
+    (operator.add, 1): lambda _: 1,
+    (operator.sub, 0): lambda _: 1,
+    (operator.sub, 1): lambda _: -1,
+    (operator.mul, 0): _sign,
+    (operator.mul, 1): _sign,
+    (operator.truediv, 0): _sign,
+    (operator.truediv, 1): lambda number: -_sign(number),
+    (operator.pow, 0): _sign,
+    (math.pow, 0): _sign,
 }
 
 COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)

@@ -26,7 +26,15 @@ from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.lookups import CACHE, keys_of_lookup
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
-from jaxconv.symbolic.real import Real, Symbolic, apply, compare, is_number, number_of, placeholder
+from jaxconv.symbolic.real import (
+    Real,
+    SymbolicInt,
+    apply,
+    compare,
+    is_number,
+    number_of,
+    placeholder,
+)
 from jaxconv.symbolic.residues import division_cases, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
@@ -75,7 +83,7 @@ def _arithmetic(
     return decorate
 
 
-class Size(Symbolic):
+class Size(SymbolicInt):
     """An integer of at least one size, known as a formula: ``h``, ``(h + 7)//8``, ``512*h*w``.
 
     :func:`sizes` makes them. They add, multiply, divide and compare as ints do.
@@ -497,8 +505,10 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
     raise Undecided(f"whether {size} is at least 1")
 
 
-def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
+def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     """Quotient and remainder, as Python rounds them: down."""
+    if not isinstance(a, Size):
+        a = Size(b.trace, b.trace.ring.number(a))
     number = b.polynomial.constant
     if number is not None:
         return _divide_by(a, number)
@@ -513,19 +523,27 @@ def _divide(a: Size, b: Size) -> tuple[Size | int, Size | int]:
         quotient, remainder = _divide_by(Size(a.trace, reduced), coefficient)
         return quotient, remainder * Size(a.trace, factors)
     number = a.polynomial.constant
-    if number is not None and number < 0 and b >= -number:
-        return -1, b + number
-    if b <= 0:
-        raise a.trace.undecided(f"{a} divided by {b}, which is below 0")
-    # The quotient falls as the divisor grows; a number has few quotients, two sizes any number.
+    if b < 0:
+        quotient, remainder = _divide(-a, -b)
+        return quotient, -remainder
+    # A number has few quotients; two sizes may have few, too: (h + 4)//h.
     if number is not None and 0 <= number <= LARGEST_DIVIDEND:
         quotients = sorted({number // n for n in range(1, number + 1)} | {0})
     else:
-        quotients = range(FEW_VALUES) if a >= 0 else ()
+        quotients = _likely_quotients(a, b)
     for quotient in quotients:
-        if a < (quotient + 1) * b:
+        if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
+
+
+def _likely_quotients(a: Size, b: Size) -> list[int]:
+    """The quotients of some sizes of the domain, small ones and large ones."""
+    domain = SizeSet(a.trace.domain)
+    wished = [{name: size + i for i, name in enumerate(domain.names)} for size in (1, 5, 50, 9999)]
+    points = [domain.nearest(point) for point in wished]
+    values = ((a.at(**point), b.at(**point)) for point in points)
+    return sorted({i // j for i, j in values if j > 0})
 
 
 def _divide_by(a: Size, number: int) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Substitutes for ``int``, ``float``, ``math`` and NumPy, with which sizes stay formulas.
+"""Substitutes for ``int``, ``float``, ``len``, ``math`` and NumPy, with which sizes stay formulas.
 
 Python lets ``int(x)``, ``float(x)`` and ``np.arange(x)`` return nothing but numbers. So a module
 whose code applies them to sizes is traced once more with substitutes among its globals. For all
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.symbolic.real import Symbolic, apply, number_of
+from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply, number_of
 
 MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
 
@@ -25,6 +25,7 @@ class _NumberType(type):
     """The type of substitutes for a class of numbers: they equal the class, as keys do, too."""
 
     builtin: type
+    symbolic: type  # what takes the place of its instances
     convert: Callable[[Any], Any]
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
@@ -37,7 +38,7 @@ class _NumberType(type):
         return cls.builtin(*arguments, **named)
 
     def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, cls.builtin)
+        return isinstance(value, (cls.builtin, cls.symbolic))
 
     def __subclasscheck__(cls, other: type) -> bool:
         return issubclass(other, cls.builtin)
@@ -50,13 +51,23 @@ class _NumberType(type):
 
 
 class _Int(int, metaclass=_NumberType):
-    builtin, convert = int, staticmethod(math.trunc)
+    builtin, symbolic, convert = int, SymbolicInt, staticmethod(math.trunc)
     dtype = np.dtype(int)  # by which NumPy recognises it
 
 
 class _Float(float, metaclass=_NumberType):
-    builtin, convert = float, staticmethod(functools.partial(apply, float))
+    builtin, symbolic, convert = float, Real, staticmethod(functools.partial(apply, float))
     dtype = np.dtype(float)
+
+
+def _len(value: Any) -> Any:
+    """The number of elements; of an array its first side, which Python's len makes a number."""
+    if isinstance(value, compat.Tracer) and value.ndim:
+        return value.shape[0]
+    return len(value)
+
+
+BUILTINS: dict[Any, Any] = {builtins.int: _Int, builtins.float: _Float, builtins.len: _len}
 
 
 def _gcd(*numbers: Any) -> int:
@@ -112,7 +123,10 @@ def _of_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
 
         values = [*_flat(arguments), *_flat(tuple(named.values()))]
         name = getattr(function, "__name__", "")
-        creates = name in CREATORS and any(isinstance(x, Symbolic) for x in values)
+        sizes = [x for x in values if isinstance(x, Symbolic)]
+        creates = name in CREATORS and bool(sizes)
+        for size in sizes:  # with numbers there will be arrays of them
+            size.trace.uses_numbers = True
         if creates or any(isinstance(x, compat.Tracer) for x in values):
             if named.get("dtype") is not None:
                 named["dtype"] = dtypes.canonicalize_dtype(named["dtype"])
@@ -177,7 +191,7 @@ def substituted(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
         for module in modules:
             new = {name: _substitute_of(value) for name, value in [*module.items()]}
             new = {name: value for name, value in new.items() if value is not None}
-            for builtin, substitute in ((builtins.int, _Int), (builtins.float, _Float)):
+            for builtin, substitute in BUILTINS.items():
                 if module.get(builtin.__name__, builtin) is builtin:
                     new[builtin.__name__] = substitute
             before.append((module, {name: module[name] for name in new if name in module}))

@@ -18,11 +18,13 @@ import islpy as isl
 from jaxconv.compat import converts_length
 from jaxconv.source import (
     CallSite,
+    current_call_sites,
     file_of,
     frame_outside,
     has_returned,
     is_inside_jax,
     is_inside_numpy,
+    origin,
 )
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
@@ -222,6 +224,8 @@ class SymbolicTrace:
         Returns:
             The error to raise.
         """
+        line = str(origin(current_call_sites()))
+        question = f"{question}, at {line}" if line else question
         frame = caller()
         if is_inside_jax(file_of(frame)):
             while frame.f_back is not None and is_inside_jax(file_of(frame.f_back)):
@@ -231,12 +235,25 @@ class SymbolicTrace:
             self.unanswered.append(question)
         return Undecided(question)
 
-    def finish(self) -> None:
+    def finish(self, error: BaseException | None = None) -> None:
         """End the run: sizes that the code keeps ask nothing more.
 
-        What was asked inside JAX is unanswered where the function of JAX did not return.
+        What was asked inside JAX is unanswered where the function of JAX did not return, unless it
+        went on without an answer, and then raised the error of the run.
+
+        Args:
+            error: what the run raised; None where it returned.
         """
         self.searching = False
-        asked = [question for question, frame in self.asked_in_jax if not has_returned(frame)]
+        raised: set[FrameType] = set()
+        traceback = None if error is None else error.__traceback__
+        while traceback is not None:
+            raised.add(traceback.tb_frame)
+            traceback = traceback.tb_next
+        asked = [
+            question
+            for question, frame in self.asked_in_jax
+            if frame not in raised and not has_returned(frame)
+        ]
         self.unanswered += asked
         self.asked_in_jax.clear()  # the frames hold values of the run

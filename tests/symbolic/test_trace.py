@@ -49,7 +49,8 @@ def test_a_question_of_code_outside_jax_is_remembered():
     trace.substituted = frozenset([id(globals())])
     with pytest.raises(jc.Undecided):
         int(h)
-    assert trace.unanswered == ["the code needs h as a number"]
+    (question,) = trace.unanswered
+    assert question.startswith("the code needs h as a number, at test_trace.py:")
 
 
 def test_a_question_of_jax_counts_only_where_its_function_did_not_return():
@@ -61,4 +62,5 @@ def test_a_question_of_jax_counts_only_where_its_function_did_not_return():
     with contextlib.suppress(TypeError):
         jax.eval_shape(sum, x)
     trace.finish()
-    assert trace.unanswered == ["the code needs h as a number"]
+    (question,) = trace.unanswered
+    assert question.startswith("the code needs h as a number, at test_trace.py:")
