@@ -13,7 +13,7 @@ import jax
 from jaxconv.compat import ClosedJaxpr
 from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
 from jaxconv.prover.subject import Subject
-from jaxconv.source import call_sites_of_error, is_inside_jax
+from jaxconv.source import call_sites_of_error
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import value_at
@@ -141,17 +141,24 @@ def fails(
 
 
 def _is_same_failure(error: BaseException | None, other: Exception | None) -> bool:
-    """Whether two errors are the same failure of the same operation."""
+    """Whether two errors are the same failure of the same operation.
+
+    JAX has errors of its own for symbolic sizes that it does not support: so it must be raised by
+    the same instruction, except for the two ways to say that a reshape does not fit.
+    """
     if error is None:
         return True
     if other is None or operation_of_error(error)[0] != operation_of_error(other)[0]:
         return False
     if isinstance(error, CONCRETIZATION):  # an array of unknown values stood for a number
         return isinstance(other, CONCRETIZATION)
-    frames = [call_sites_of_error(e)[-1][0].co_filename for e in (error, other)]
-    return type(error) is type(other) or all(map(is_inside_jax, frames))
+    if type(error).__name__ == NO_DIVISION:
+        return isinstance(other, TypeError | ZeroDivisionError)
+    raised, raised_too = (call_sites_of_error(e)[-1] for e in (error, other))
+    return type(error) is type(other) and raised == raised_too
 
 
+NO_DIVISION = "InconclusiveDimensionOperation"
 CONCRETIZATION = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 
