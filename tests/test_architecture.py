@@ -103,6 +103,7 @@ CROSS_CUTTING = {
     "kernels/test_exactness.py": "rounding, compared with PyTorch",
     "layers/test_parity.py": "every layer against NumPy, onnxruntime and PyTorch",
     "plotting/test_explorer_in_browser.py": "the explorer's page in Chromium",
+    "prover/test_traps.py": "functions that mislead proofs",
 }
 
 

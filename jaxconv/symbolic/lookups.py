@@ -5,6 +5,7 @@ are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table
 """
 
 import ast
+import dis
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Set
@@ -30,8 +31,11 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     Returns:
         The ints; CACHE where a function with a cache is called; None where they are not known.
     """
-    tree = expression_of(frame.f_code, frame.f_lasti)
-    match tree:
+    keys: set[int] = set()
+    constant = _constant_container(frame)  # as there may be no source of what was typed
+    if constant is not None and _collect(constant, keys):
+        return tuple(sorted(keys))
+    match expression_of(frame.f_code, frame.f_lasti):
         case ast.Call(func=function) if _has_cache(_value(function, frame)):
             return CACHE
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
@@ -44,11 +48,21 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
             pass
         case _:
             return None
-    keys: set[int] = set()
     for container in containers:
         if container is None or not _collect(_value(container, frame), keys):
             return None
     return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
+
+
+def _constant_container(frame: FrameType) -> Any:
+    """The container of ``h in {7, 14}``, a constant in the code; None for anything else."""
+    before = None
+    for instruction in dis.get_instructions(frame.f_code):
+        if instruction.offset == frame.f_lasti:
+            is_constant = before is not None and before.opname == "LOAD_CONST"
+            return before.argval if is_constant and instruction.opname == "CONTAINS_OP" else None
+        before = instruction
+    return None
 
 
 UNKNOWN = object()

@@ -1,0 +1,319 @@
+"""Traps: functions that do otherwise for a formula than for a number. Never a wrong answer.
+
+To add one, write a line in ``EXACT`` with the condition on the sizes that it accepts, or in
+``NEVER_WRONG`` where it may stay undecided. Every verdict is compared with tracing size by size.
+"""
+
+import contextlib
+import enum
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxconv as jc
+from tests.support.networks import Network
+from tests.support.oracle import disagreement, grid, names_of
+
+POINTS = 24  # sizes at which a verdict is compared
+
+
+def at_least(n, x):
+    if x.shape[1] < n:
+        raise ValueError("too small")
+    return x
+
+
+class Kind(enum.Enum):
+    SMALL = 14
+    LARGE = 28
+
+
+def of_kind(x):
+    try:
+        return x[:, : Kind(x.shape[1]).value // 2]
+    except ValueError:
+        return x
+
+
+@functools.cache
+def half(n):
+    return n // 2
+
+
+def matched(x):
+    match x.shape[1]:
+        case 7:
+            return x[:, :3]
+        case 14.0 | 28:
+            return x[:, :5]
+        case _:
+            return x
+
+
+def named(x):
+    if x.shape[1] <= 3:
+        raise ValueError(f"{x.shape[1]} is too small: {x.shape[1] / 3:.2f}")
+    return x
+
+
+def wrapper(x):
+    return x[:, :2] if x.shape[1] in {7, 14} else x
+
+
+def convert_to_index(x):
+    return x[:, :2] if x.shape[1] in {7, 14} else x
+
+
+def typed(source):
+    """The function f of a source that was typed into Python."""
+    scope = {"jnp": jnp, "lax": lax}
+    exec(compile(source, "<stdin>", "exec"), scope)
+    return scope["f"]
+
+
+def resized(x):
+    return [jax.image.resize(x, (x.shape[0], n), "linear") for n in (3, 5, 7, 9, 11)]
+
+
+# A function of an array with the spec "b h", and the h that it accepts.
+EXACT = {
+    # A size compared with a number that is not an int.
+    "equal to a float": (lambda x: x[:, :3] if x.shape[1] == 224 / 16 else x, ""),
+    "in floats": (lambda x: x[:, :3] if x.shape[1] in (7.0, 14.0) else x, ""),
+    "in an array": (lambda x: x[:, :3] if x.shape[1] in np.array([14, 28]) else x, ""),
+    "any of an array": (
+        lambda x: x[:, :3] if np.any(np.array([14, 28]) == x.shape[1]) else x,
+        "",
+    ),
+    "above a float": (lambda x: x[:, :3] if x.shape[1] > 19.0 else x, ""),
+    "half above a float": (lambda x: x[:, :3] if x.shape[1] / 2 > 9.5 else x, ""),
+    "a quotient that is whole": (
+        lambda x: x if x.shape[1] / 6 == x.shape[1] // 6 else x[:, :1],
+        "",
+    ),
+    "a third": (lambda x: x[:, :3] if x.shape[1] / 3 == 7 / 3 else x, ""),
+    "a ratio": (lambda x: x[:, :1] if x.shape[0] / x.shape[1] > 1.5 else x, ""),
+    "a decimal ratio": (lambda x: x[:, :1] if x.shape[0] / x.shape[1] > 1.333 else x, ""),
+    "a root above a number": (lambda x: x[:, :3] if x.shape[1] ** 0.5 > 3.5 else x, ""),
+    "infinity": (lambda x: x if x.shape[1] < math.inf else x[:, :0], ""),
+    "not a number": (lambda x: x[:, :1] if x.shape[1] >= math.nan else x, ""),
+    # A size looked up.
+    "in a set": (wrapper, ""),
+    "in a set, in a function called as one of JAX": (convert_to_index, ""),
+    "in a dict": (lambda x: {7: x[:, :2]}.get(x.shape[1], x), ""),
+    "in an Enum": (of_kind, ""),
+    "matched": (matched, ""),
+    "cached": (lambda x: x[:, : half(x.shape[1])], "h >= 2"),
+    "in a list": (lambda x: x[:, : [4, 8].index(x.shape[1]) + 1], "h = 4 or h = 8"),
+    "in a typed set": (typed("def f(x):\n    return x[:, :2] if x.shape[1] in {7, 14} else x"), ""),
+    "typed": (typed("def f(x):\n    assert x.shape[1] % 2 == 0\n    return x"), "h mod 2 = 0"),
+    # Numbers that are computed from a size, followed by what fails for small sizes.
+    "int of a float": (lambda x: at_least(5, x[:, : int(x.shape[1] * 0.5)]), "h >= 10"),
+    "int of an int": (lambda x: at_least(12, x[:, : int(x.shape[1])]), "h >= 12"),
+    "a ceiling": (lambda x: x[:, : math.ceil(x.shape[1] / 2)], ""),
+    "NumPy's ceiling": (lambda x: x[:, : int(np.ceil(x.shape[1] / 3))], ""),
+    "rounded": (lambda x: x[:, : round(x.shape[1] / 2)], "h >= 2"),
+    "rounded up from a quarter": (lambda x: x[:, : round(x.shape[1] / 4 + 0.5)], ""),
+    "a float of a size": (lambda x: x[:, : int(float(x.shape[1]) / 4)], "h >= 4"),
+    "a root of NumPy": (lambda x: at_least(12, x / np.sqrt(x.shape[1])), "h >= 12"),
+    "a divisor in common": (lambda x: x[:, : math.gcd(x.shape[1], 12)], ""),
+    "an array of NumPy": (lambda x: at_least(12, x + np.arange(x.shape[1])), "h >= 12"),
+    "its length": (lambda x: x[:, : len(np.zeros(x.shape[1])[::2])], ""),
+    "the product of a shape": (lambda x: x.reshape(int(np.prod(x.shape))), ""),
+    "a triangle": (lambda x: x @ np.tri(x.shape[1]), ""),
+    "bits": (
+        lambda x: x[:, : (x.shape[1] & 6) + (x.shape[1] | 1) // 2 + (x.shape[1] ^ 5) // 4],
+        "",
+    ),
+    "a power of two": (
+        lambda x: at_least(12, x if x.shape[1] & (x.shape[1] - 1) == 0 else x[:, :9]),
+        " or ".join(f"h = {2**i}" for i in range(4, 31)),
+    ),
+    "a number over a size": (lambda x: jnp.zeros(64 // x.shape[1]), "h <= 64"),
+    "sizes in the result": (lambda x: (x, x.shape), ""),
+    "sizes in a message": (named, "h > 3"),
+    # Indices, loops of JAX, and its functions.
+    "an index": (lambda x: at_least(12, x)[:, x.shape[1] // 2], "h >= 12"),
+    "an index set": (lambda x: x.at[:, x.shape[1] // 2].set(0.0), ""),
+    "a dynamic slice": (
+        lambda x: lax.dynamic_slice_in_dim(at_least(12, x), x.shape[1] // 4, x.shape[1] // 2, 1),
+        "h >= 12",
+    ),
+    "a loop of JAX": (
+        lambda x: lax.fori_loop(0, x.shape[1] // 2, lambda _, y: y * 2, at_least(12, x)),
+        "h >= 12",
+    ),
+    "a scan of a length": (
+        lambda x: lax.scan(lambda c, _: (c + 1, c), x, None, length=x.shape[1])[1],
+        "",
+    ),
+    "an einsum": (lambda x: jnp.einsum("bh,k->bhk", at_least(12, x), jnp.ones(5)), "h >= 12"),
+    "a squeeze after a pool": (
+        lambda x: jnp.squeeze(jc.avg_pool(at_least(12, x)[..., None, None], (2, 1)), 3),
+        "h >= 12",
+    ),
+    "resized five times": (resized, ""),
+    "padded around": (lambda x: jnp.pad(x, ((0, 0), (2, 2)), mode="wrap"), ""),
+    "padded by a remainder": (lambda x: jnp.pad(x, ((0, 0), (2, -x.shape[1] % 4))), ""),
+    # Products of sizes.
+    "a product above a number": (lambda x: x[:, :1] if x.shape[0] * x.shape[1] > 20 else x, ""),
+    "elements above a number": (lambda x: x[:, :1] if x.size > 20 else x, ""),
+    "a product divided": (
+        lambda x: x.reshape(-1, 6),
+        "h mod 6 = 0 or (b mod 2 = 0 and h mod 3 = 0) or (b mod 3 = 0 and h mod 2 = 0) or "
+        "b mod 6 = 0",
+    ),
+    "a square": (lambda x: x.reshape(x.shape[0], x.shape[0]), "h = b"),
+    "an unlikely map": (lambda x: x.reshape(65536, 65536)[:1], None),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_trap_is_decided_and_right(name):
+    function, accepted = EXACT[name]
+    verdict = jc.check(function, "b h")
+    assert verdict.untried.is_empty(), verdict
+    if accepted is not None:
+        assert verdict.accepts == jc.SizeSet.parse("b h", accepted), verdict
+    compare(function, ("b h",), verdict)
+
+
+def compare(function, specs, verdict):
+    """Compare a verdict with tracing, at small sizes and around the numbers of the traps."""
+    network = Network(function, tuple(specs), None, ())
+    special = [{"b": 2, "h": n} for n in (7, 14, 16, 28, 64)] if specs == ("b h",) else []
+    for point in [*grid(names_of(specs), POINTS), *special]:
+        if all(n >= 1 for n in sides(specs, point)) and not verdict.untried.contains(**point):
+            assert not disagreement(network, verdict, point), (point, str(verdict))
+
+
+def swallowed(function):
+    try:
+        return function()
+    except Exception:
+        return 3
+
+
+def rows(x):
+    return x.shape[0]
+
+
+def swallowed_number(x):
+    n = 3
+    with contextlib.suppress(TypeError):
+        n = int(rows(x))
+    return jnp.zeros(n)
+
+
+def swallowed_split(x):
+    try:
+        large = rows(x) > 3
+    except:  # noqa: E722 - that is the trap
+        large = True
+    return x if large else x[:1]
+
+
+def swallowed_mismatch(x, y):
+    try:
+        return x + y
+    except (TypeError, ValueError):
+        return jnp.concatenate([x, y])
+
+
+def swallowed_reshape(x):
+    try:
+        return x.reshape(4, -1)
+    except TypeError:
+        return x
+
+
+def empty_for_formulas_only(x):
+    n = rows(x)
+    if isinstance(n, int):
+        return x
+    jnp.zeros(n - 5)
+    raise ValueError("not for formulas")
+
+
+def one_place_two_operations(x, y):
+    for step in (functools.partial(jnp.add, y), functools.partial(jnp.dot, jnp.ones(5))):
+        x = step(x)
+    return x
+
+
+NEVER_WRONG = {
+    "a swallowed number": (swallowed_number, "h"),
+    "a swallowed comparison": (swallowed_split, "h"),
+    "a swallowed mismatch": (swallowed_mismatch, "h", "w"),
+    "a swallowed reshape": (swallowed_reshape, "h"),
+    "a map that is empty for formulas only": (empty_for_formulas_only, "h"),
+    "two operations at one place": (one_place_two_operations, "h", "w"),
+    "a set": (lambda x: x if rows(x) in {3, 4} else x[:1], "h"),
+    "a dict": (lambda x: {3: x}.get(rows(x), x[:1]), "h"),
+    "the type of a size": (lambda x: x if isinstance(rows(x), int) else x[:1], "h"),
+    "an equality of products": (
+        lambda x: x if math.prod(x.shape) == sum(x.shape) else x[None],
+        "h w",
+    ),
+    "an equality of types": (lambda x, y: x if x.aval == y.aval else x[None], "h", "w"),
+    "a set of shapes": (lambda x, y: jnp.stack([x, y]), "h", "w"),
+    "a scan over two": (
+        lambda x, y: lax.scan(lambda c, ab: (c, ab[0] * ab[1]), 0.0, (x, y))[1],
+        "h",
+        "w",
+    ),
+    "a branch within jax": (lambda x: jnp.packbits(x > 0), "h"),
+    "a rest of zero": (lambda x: lax.map(lambda y: y + 1, x, batch_size=3), "h"),
+    "no symbolic sizes allowed": (lambda x: lax.associative_scan(jnp.add, x), "h"),
+    "reflected": (lambda x: jnp.pad(x, 3, mode="reflect"), "h"),
+    "all ones squeezed": (jnp.squeeze, "h w"),
+    "a factor that may be 0": (
+        lambda x: jnp.zeros(x.shape[0] * (x.shape[1] - 3) // (x.shape[1] - 3)),
+        "h w",
+    ),
+    "minus one and a number": (lambda x: x.reshape(-1, 6), "h w"),
+    "minus one and a size": (lambda x: x.reshape(x.shape[0], -1, 4), "h w"),
+    "a window of the size": (lambda x: jc.avg_pool(x, (x.shape[1] // 2, 1)), "1 h 2 1"),
+    "a float": (lambda x: x[: int(rows(x) / 2)], "h"),
+    "a power": (lambda x: x * rows(x) ** -0.5 + rows(x) ** 2, "h"),
+    "a root": (lambda x: x / np.sqrt(rows(x)), "h"),
+    "a ceiling": (lambda x: x[: math.ceil(rows(x) / 2)], "h"),
+    "bits": (lambda x: x[: (rows(x) & 3) + (rows(x) >> 1) + (rows(x) << 1)], "h"),
+    "a distance": (lambda x: x[: abs(rows(x) - 3) + round(rows(x))], "h"),
+    "an einsum": (lambda x: jnp.einsum("bh,hk->bk", x, jnp.ones((3, 4))), "b h"),
+    "less than nothing": (lambda x: x, "h-5"),
+    "an overflow": (lambda x: jnp.zeros(3, jnp.int32) + x.shape[0] * x.shape[1], "b h"),
+    "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
+    "a whole root": (
+        lambda x: x[:, 1:].reshape(x.shape[0], int((x.shape[1] - 1) ** 0.5), -1),
+        "b h",
+    ),
+    "a quotient of sizes": (lambda x: jnp.zeros(x.shape[0] // x.shape[1]), "b h"),
+    "a remainder of sizes": (lambda x: x if x.shape[0] % x.shape[1] == 0 else x[:1], "b h"),
+    "a list of rows": (lambda x: jnp.zeros(swallowed(lambda: len(list(x[0])))), "b h"),
+    "a split": (lambda x: swallowed(lambda: jnp.split(x, x.shape[1], axis=1)[0]), "b h"),
+    "sections": (lambda x: jnp.split(x, x.shape[1] // 4, axis=1)[0], "b h"),
+    "a loop over a size": (lambda x: sum(x[:, i] for i in range(x.shape[1] // 8)) + x[:, 8], "b h"),
+}
+
+
+@pytest.mark.parametrize("name", NEVER_WRONG)
+def test_no_trap_leads_to_a_wrong_answer(name):
+    function, *specs = NEVER_WRONG[name]
+    compare(function, tuple(specs), jc.check(function, *specs))
+
+
+def sides(specs, point):
+    return [eval(axis, {}, dict(point)) for spec in specs for axis in spec.split()]
+
+
+def test_what_is_decided_in_spite_of_a_trap():
+    for name in ("a set of shapes", "a scan over two", "bits", "minus one and a size"):
+        function, *specs = NEVER_WRONG[name]
+        assert jc.check(function, *specs).untried.is_empty(), name
+    assert jc.check(jax.nn.relu, "h-5").accepts == jc.SizeSet.parse("h", "h >= 6")
