@@ -71,6 +71,7 @@ ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new ar
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 # Functions of JAX that apply int to a length, though a symbolic one would do.
 CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
+DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
@@ -199,6 +200,15 @@ def converts_length(code: CodeType) -> bool:
         code: of the function.
     """
     return code.co_name in CONVERTS_LENGTH and is_inside_jax(code.co_filename)
+
+
+def divides_shapes(code: CodeType) -> bool:
+    """Whether a function of JAX divides the numbers of elements of two shapes, for a reshape.
+
+    Args:
+        code: of the function.
+    """
+    return code.co_name == DIVIDES_SHAPES and is_inside_jax(code.co_filename)
 
 
 def hashes_for_cache(code: CodeType) -> bool:

@@ -33,7 +33,7 @@ def folder_of(package: str) -> str:
     return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "<"
 
 
-JAX = (folder_of("jax"), folder_of("jaxlib"))
+JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum
 NUMPY = folder_of("numpy")
 LIBRARIES = (
     str(Path(__file__).parent) + os.sep,
@@ -190,6 +190,19 @@ def _frames_of_error(error: BaseException) -> Iterator[tuple[FrameType, int]]:
     while traceback is not None:
         yield traceback.tb_frame, traceback.tb_lasti
         traceback = traceback.tb_next
+
+
+def is_same_expression(site: CallSite, other: CallSite) -> bool:
+    """Tell whether two instructions belong to one expression of the source.
+
+    A call is several instructions, and which of them runs it changes once Python has specialized
+    the code.
+
+    Args:
+        site: an instruction.
+        other: another one.
+    """
+    return site[0] is other[0] and _positions(*site) == _positions(*other)
 
 
 def origin_of_error(error: BaseException) -> Origin:

@@ -11,7 +11,7 @@ import jax
 
 from jaxconv.prover.conditions import ambiguity_note, lost_pixels, lost_pixels_note
 from jaxconv.prover.diagnose import Refusal
-from jaxconv.prover.explore import Exploration
+from jaxconv.prover.explore import LARGEST, Exploration
 from jaxconv.prover.verdict import Cases, Failure, Verdict, remedy
 from jaxconv.source import Origin
 from jaxconv.symbolic.domains import SizePart, unite
@@ -37,6 +37,8 @@ def conclude(exploration: Exploration) -> Verdict:
     failures = tuple(_failures(exploration, accepts, untried))
     status = "refuted" if failures else "tested" if exploration.open_regions else "proven"
     notes = [*exploration.reasons]
+    if exploration.is_limited:
+        notes.append(f"sizes above {LARGEST} are not examined where all smaller ones are decided")
     if exploration.sampled:
         notes.append(f"tried {len(exploration.sampled)} sizes one by one")
     else:

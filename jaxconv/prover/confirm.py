@@ -4,6 +4,7 @@ Formulas are not ints: code that inspects the type of a size may behave differen
 what a trace with formulas accepts or rejects counts only after traces with numbers confirm it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax
 from jaxconv.compat import ClosedJaxpr
 from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
 from jaxconv.prover.subject import Subject
-from jaxconv.source import call_sites_of_error
+from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import value_at
@@ -143,22 +144,28 @@ def fails(
 def _is_same_failure(error: BaseException | None, other: Exception | None) -> bool:
     """Whether two errors are the same failure of the same operation.
 
-    JAX has errors of its own for symbolic sizes that it does not support: so it must be raised by
-    the same instruction, except for the two ways to say that a reshape does not fit.
+    For numbers JAX may find the same fault by another check. But it has errors of its own for
+    symbolic sizes that it does not support: they prove nothing.
     """
     if error is None:
         return True
-    if other is None or operation_of_error(error)[0] != operation_of_error(other)[0]:
+    if other is None:
+        return False
+    if not is_same_expression(operation_of_error(error)[0], operation_of_error(other)[0]):
         return False
     if isinstance(error, CONCRETIZATION):  # an array of unknown values stood for a number
         return isinstance(other, CONCRETIZATION)
-    if type(error).__name__ == NO_DIVISION:
-        return isinstance(other, TypeError | ZeroDivisionError)
     raised, raised_too = (call_sites_of_error(e)[-1] for e in (error, other))
-    return type(error) is type(other) and raised == raised_too
+    if is_same_expression(raised, raised_too):
+        return type(error) is type(other)
+    by_library = all(is_inside_library(code.co_filename) for code, _ in (raised, raised_too))
+    return by_library and re.search(UNSUPPORTED, str(error)) is None
 
 
-NO_DIVISION = "InconclusiveDimensionOperation"
+# What JAX and Python say of an argument that ought to be a number.
+UNSUPPORTED = (
+    r"symbolic|polymorph|constant|concrete|static|support|integer|dtype|type|\bSize\b|\bReal\b"
+)
 CONCRETIZATION = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 

@@ -26,7 +26,7 @@ from jaxconv.source import (
     origin_of_error,
 )
 from jaxconv.symbolic.domains import split
-from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
+from jaxconv.symbolic.trace import PACKAGE, DeferredEquality, SymbolicTrace, Undecided
 
 
 class Refusal(NamedTuple):
@@ -112,10 +112,11 @@ def operation_of_error(error: Exception) -> list[CallSite]:
         error: an error that was raised.
 
     Returns:
-        The innermost instruction outside JAX, and the calls that it led to.
+        The innermost instruction outside JAX and the sizes, and the calls that it led to.
     """
     call_sites = call_sites_of_error(error)
-    outside = [i for i, site in enumerate(call_sites) if not is_inside_jax(site[0].co_filename)]
+    files = [code.co_filename for code, _ in call_sites]
+    outside = [i for i, f in enumerate(files) if not (is_inside_jax(f) or f.startswith(PACKAGE))]
     return call_sites[outside[-1] :]
 
 

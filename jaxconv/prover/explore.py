@@ -38,7 +38,7 @@ from jaxconv.symbolic.trace import (
 )
 
 TRACES = 500  # after which the rest is tested, not proven
-LARGEST = 2**26  # a size; a domain of larger ones only is not examined
+LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 20_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
@@ -69,6 +69,7 @@ class Exploration:
         open_regions: sizes that are not decided.
         sampled: points of the open regions that were decided by trying them.
         deferred: the equalities that the traces answered False.
+        is_limited: whether sets of sizes above LARGEST were left out.
     """
 
     subject: Subject
@@ -79,6 +80,7 @@ class Exploration:
     open_regions: list[OpenRegion] = field(default_factory=list)
     sampled: list[isl.Set] = field(default_factory=list)
     deferred: list[DeferredEquality] = field(default_factory=list)
+    is_limited: bool = False
 
     @property
     def reasons(self) -> list[str]:
@@ -102,8 +104,7 @@ class Exploration:
                 self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *work)]
                 break
             if domain.is_disjoint(examined):  # a loop that halves a size would come to them
-                reason = f"sizes above {LARGEST} are examined only together with smaller ones"
-                self.open_regions.append(OpenRegion(domain, (reason,)))
+                self.is_limited = True
                 continue
             try:
                 with bounded(DOMAIN_OPERATIONS):

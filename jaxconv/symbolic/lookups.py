@@ -1,4 +1,4 @@
-"""The keys with which a size is compared when it is looked up in a set or a dict.
+"""How code uses a size, read from its source: in a message, or as a key of a set or a dict.
 
 Python compares a key only with those of the same hash, so a size has to know which these are. They
 are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table.get(h)``.
@@ -52,6 +52,18 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
         if container is None or not _collect(_value(container, frame), keys):
             return None
     return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
+
+
+def is_formatting(frame: FrameType) -> bool:
+    """Tell whether the code that is running formats a text, as ``"%d rows" % h`` does.
+
+    Args:
+        frame: of the code that needs the number of a size.
+    """
+    match expression_of(frame.f_code, frame.f_lasti):
+        case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
+            return True
+    return False
 
 
 def _constant_container(frame: FrameType) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.lookups import CACHE, keys_of_lookup
+from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import (
@@ -155,7 +155,14 @@ class Size(SymbolicInt):
 
     @_binary
     def __divmod__(self, other: "Size") -> "tuple[Size | int, Size | int]":
-        return _divide(self, other)
+        quotient, remainder = _divide(self, other)
+        if compat.divides_shapes(caller().f_code) and remainder != 0:
+            # JAX's own error for symbolic sizes is not one that code catches for numbers.
+            count = abs(other) if other.polynomial.constant is not None else other
+            raise TypeError(
+                f"cannot reshape an array: its {self} elements do not divide by {count}."
+            )
+        return quotient, remainder
 
     @_binary
     def __rdivmod__(self, other: "Size") -> "tuple[Size | int, Size | int]":
@@ -323,6 +330,8 @@ class Size(SymbolicInt):
             raise TypeError(f"{self} is symbolic")
         if compat.asks_if_constant(code):
             raise TypeError(f"{self} is symbolic")
+        if is_formatting(caller()):
+            return self.bounds()[0] or 0  # which number a message shows does not matter
         self.trace.ask_for_substitutes()
         return self._one_of_few() if is_inside_jax(file_of(caller())) else self.number()
 

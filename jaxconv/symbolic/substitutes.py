@@ -101,9 +101,10 @@ OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 NATURAL = (math.floor, math.ceil, math.trunc, math.prod)  # ask sizes for nothing but formulas
 # Functions of NumPy that make an array of a size, and JAX's of the same name.
-CREATORS = frozenset(
-    ("arange", "empty", "eye", "full", "identity", "indices", "linspace", "ones", "tri", "zeros")
-)
+CREATORS = frozenset((
+    "arange", "bartlett", "blackman", "empty", "eye", "full", "hamming", "hanning", "identity",
+    "indices", "linspace", "ones", "tri", "zeros",
+))  # fmt: skip
 
 
 def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:

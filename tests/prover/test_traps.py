@@ -101,7 +101,7 @@ EXACT = {
     "a decimal ratio": (lambda x: x[:, :1] if x.shape[0] / x.shape[1] > 1.333 else x, ""),
     "a root above a number": (lambda x: x[:, :3] if x.shape[1] ** 0.5 > 3.5 else x, ""),
     "infinity": (lambda x: x if x.shape[1] < math.inf else x[:, :0], ""),
-    "not a number": (lambda x: x[:, :1] if x.shape[1] >= math.nan else x, ""),
+    "not a number": (lambda x: x[:, :1] if x.shape[1] >= math.inf - math.inf else x, ""),
     # A size looked up.
     "in a set": (wrapper, ""),
     "in a set, in a function called as one of JAX": (convert_to_index, ""),
