@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import islpy as isl
 import jax
 
 from jaxconv.prover.conditions import ambiguity_note, lost_pixels, lost_pixels_note
+from jaxconv.prover.confirm import Region
 from jaxconv.prover.diagnose import Refusal
 from jaxconv.prover.explore import LARGEST, Exploration
 from jaxconv.prover.verdict import Cases, Failure, Verdict, remedy
@@ -35,12 +36,13 @@ def conclude(exploration: Exploration) -> Verdict:
     undecided = _union(domain, (region.sizes for region in exploration.open_regions))
     untried = undecided - _union(domain, exploration.sampled)
     failures = tuple(_failures(exploration, accepts, untried))
-    status = "refuted" if failures else "tested" if exploration.open_regions else "proven"
+    is_refuted = exploration.proven_refusals > 0 or (failures and not exploration.open_regions)
+    status = "refuted" if is_refuted else "tested" if exploration.open_regions else "proven"
     notes = [*exploration.reasons]
     if exploration.is_limited:
         notes.append(f"sizes above {LARGEST} are not examined where all smaller ones are decided")
     if exploration.sampled:
-        notes.append(f"tried {len(exploration.sampled)} sizes one by one")
+        notes.append(_tried_note(exploration))
     else:
         with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
             ambiguities = [ambiguity_note(deferred, accepts) for deferred in exploration.deferred]
@@ -51,7 +53,47 @@ def conclude(exploration: Exploration) -> Verdict:
             ]
             notes += filter(None, [*ambiguities, lost_pixels_note(lost, accepts)])
     runs, notes = exploration.subject.traces, tuple(dict.fromkeys(notes))
-    return Verdict(status, accepts, _outputs(exploration), failures, untried, notes, runs)
+    proven, tried = _proven_and_tried(exploration)
+    outputs = _outputs(proven)
+    if tried:
+        whole = ((_union(domain, (region.sizes for region in proven)), outputs),)
+        cases = outputs.cases if isinstance(outputs, Cases) else whole if proven else ()
+        outputs = Cases((*cases, *_cases(tried)))
+    sampled = _union(domain, exploration.sampled)
+    return Verdict(status, accepts, outputs, failures, untried, notes, runs, sampled)
+
+
+def _proven_and_tried(exploration: Exploration) -> tuple[list[Region], list[Region]]:
+    count = exploration.proven_regions
+    return exploration.regions[:count], exploration.regions[count:]
+
+
+def _tried_note(exploration: Exploration) -> str:
+    """Say what the sizes that were tried return: one shape, if one fits them all."""
+    _, tried = _proven_and_tried(exploration)
+    note = f"tried {len(exploration.sampled)} sizes one by one"
+    if not tried:
+        return f"{note}: none works"
+    points = [SizeSet(region.sizes).smallest() for region in tried]
+    shapes = [region.shapes for region in tried]
+    structures = {jax.tree.structure(shape) for shape in shapes}
+    works = f"{note}: {len(tried)} work" if len(tried) < len(exploration.sampled) else note
+    if len(structures) > 1:
+        return works
+    columns = zip(*map(jax.tree.leaves, shapes), strict=True)
+    sides = [_common_side(points, sizes) for sizes in columns]
+    if None in sides:
+        return works
+    fitted = jax.tree.unflatten(structures.pop(), sides)
+    return f"{works}, all return {str(fitted).replace(chr(39), '')}"
+
+
+def _common_side(points: Sequence[Mapping[str, int]], sizes: Sequence[int]) -> str | None:
+    """A number or a name that one side is at every point; None where it is neither."""
+    if len(set(sizes)) == 1:
+        return str(sizes[0])
+    names = (n for n in points[0] if all(p[n] == s for p, s in zip(points, sizes, strict=True)))
+    return next(names, None)
 
 
 def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:
@@ -88,12 +130,15 @@ def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> l
     return sorted(failures, key=lambda failure: tuple(failure.smallest.values()))
 
 
-def _outputs(exploration: Exploration) -> Any:
+def _cases(regions: Sequence[Region]) -> tuple[tuple[SizeSet, Any], ...]:
+    return tuple((SizeSet(region.sizes), region.shapes) for region in regions)
+
+
+def _outputs(regions: Sequence[Region]) -> Any:
     """The shapes of all regions as one, or case by case where no formula covers them."""
-    regions = exploration.regions
     if not regions:
         return None
-    cases = Cases(tuple((SizeSet(region.sizes), region.shapes) for region in regions))
+    cases = Cases(_cases(regions))
     structures = {jax.tree.structure(region.shapes) for region in regions}
     if len(structures) > 1:
         return cases

@@ -247,7 +247,8 @@ def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
         Sets of one element each.
     """
     whole = SizeSet(sizes)
-    batch = next((name for name in whole.names[:1] if name[0] in BATCH_NAMES), "")
+    first_name = whole.names[0] if len(whole.names) > 1 else ""
+    batch = first_name if first_name[:1] in BATCH_NAMES else ""
     wished = []
     for batch_size, first, others in SAMPLES:
         sides = iter([first])

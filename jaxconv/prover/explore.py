@@ -70,6 +70,8 @@ class Exploration:
         sampled: points of the open regions that were decided by trying them.
         deferred: the equalities that the traces answered False.
         is_limited: whether sets of sizes above LARGEST were left out.
+        proven_regions: how many of the regions are proven; the others were only tried.
+        proven_refusals: likewise for the refusals.
     """
 
     subject: Subject
@@ -81,6 +83,8 @@ class Exploration:
     sampled: list[isl.Set] = field(default_factory=list)
     deferred: list[DeferredEquality] = field(default_factory=list)
     is_limited: bool = False
+    proven_regions: int = 0
+    proven_refusals: int = 0
 
     @property
     def reasons(self) -> list[str]:
@@ -111,6 +115,7 @@ class Exploration:
                     work += self._explore(domain, until)
             except isl.Error as error:
                 self._leave_open(domain, [str(error).partition("\n")[0]])
+        self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
         if not self.open_regions:
             return
         not_decided = functools.reduce(isl.Set.union, (part.sizes for part in self.open_regions))

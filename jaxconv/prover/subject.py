@@ -106,9 +106,10 @@ class Subject:
                     stack.enter_context(indexing_by_sizes())
                     stack.enter_context(substituted(self.substituted))
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
-        except (Exception, Fork, Restart, OutOfTime) as error:
+        except BaseException as error:
             trace.finish(error)
-            self._raise_unanswered(trace)
+            if isinstance(error, Exception | Fork | Restart | OutOfTime):  # not an interrupt
+                self._raise_unanswered(trace)
             raise
         finally:
             self._state.restore()

@@ -45,7 +45,7 @@ class Verdict:
 
     Attributes:
         status: "proven": all requested sizes are accepted, and return what the contract says;
-            "refuted": some are not; "tested": some sizes could only be tried, not proven.
+            "refuted": some are not; "tested": some sizes could only be tried, and no others fail.
         accepts: exactly the accepted sizes; of sizes that were only tried, those that worked.
         outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
             None where nothing is accepted.
@@ -54,6 +54,7 @@ class Verdict:
         notes: what could not be proven and why, pixels that no window covers, flattens that several
             sizes fit.
         runs: how many traces it took.
+        tried: sizes that were only tried, one by one; None where there are none.
     """
 
     status: str
@@ -63,6 +64,7 @@ class Verdict:
     untried: SizeSet
     notes: tuple[str, ...]
     runs: int
+    tried: SizeSet | None = None
 
     @property
     def ok(self) -> bool:
@@ -87,11 +89,17 @@ class Verdict:
         def short(value: Any) -> str:  # of many cases, or many parts, what fits on two lines
             return textwrap.shorten(str(value), 200, placeholder=" ...")
 
-        returns = "" if self.outputs is None else f", returns {short(self.outputs)}"
-        lines = [f"{self.status}: accepts {short(self.accepts)}{returns}"]
+        proven, outputs, unproven = self.accepts, self.outputs, self.untried
+        if self.tried is not None and not self.tried.is_empty():
+            proven, unproven = proven - self.tried, unproven | self.tried
+            outputs = outputs.within(proven) if isinstance(outputs, Cases) else outputs
+        returns = "" if outputs is None else f", returns {short(outputs)}"
+        lines = [f"{self.status}: accepts {short(proven)}{returns}"]
+        if proven.is_empty() and not self.accepts.is_empty():
+            lines = [f"{self.status}: accepts some of the sizes that were tried"]
         lines += [f"  fails{' ' if f.where else ': '}{f}" for f in self.failures]
-        if not self.untried.is_empty():
-            lines.append(f"  not known for {short(self.untried)}")
+        if not unproven.is_empty():
+            lines.append(f"  not known for {short(unproven)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -116,6 +124,20 @@ class Cases:
             The shapes, formulas that hold for these sizes.
         """
         return next(shapes for where, shapes in self.cases if where.contains(**sizes))
+
+    def within(self, sizes: SizeSet) -> Any:
+        """Select the cases of some of the sizes.
+
+        Args:
+            sizes: the sizes.
+
+        Returns:
+            The shapes of the only case; else the cases; None where there are none.
+        """
+        cases = tuple(case for case in self.cases if not (case[0] & sizes).is_empty())
+        if len(cases) == 1:
+            return cases[0][1]
+        return Cases(cases) if cases else None
 
     def __str__(self) -> str:
         return " or ".join(f"{shapes} for {where}" for where, shapes in self.cases)

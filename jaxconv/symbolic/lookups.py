@@ -107,6 +107,6 @@ def _collect(value: Any, keys: set[int]) -> bool:
         return all(_collect(key, keys) for key in value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return False
-    if isinstance(value, numbers.Real) and math.isfinite(value) and value == int(value):
-        keys.add(int(value))
+    if isinstance(value, numbers.Real) and math.isfinite(value) and value == math.floor(value):
+        keys.add(math.floor(value))
     return True

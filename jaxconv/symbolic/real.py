@@ -7,6 +7,7 @@ other numbers only the recipe is known: their values are computed for single siz
 What is exact here holds for sizes below 2**26, and for products and multiples of sizes below 2**52.
 """
 
+import abc
 import bisect
 import functools
 import math
@@ -50,6 +51,19 @@ class Symbolic:
     __slots__ = ()
     __array_priority__ = 1000  # for arrays of objects
     trace: SymbolicTrace
+
+    @abc.abstractmethod
+    def number(self) -> Any:
+        """Find the number, where the sizes considered have one.
+
+        Raises:
+            Fork: it differs within the domain.
+            Undecided: there are too many numbers.
+        """
+
+    @abc.abstractmethod
+    def __jax_array__(self) -> Any:
+        """What JAX computes with in the place of the number."""
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
         arrays = [x for x in inputs if isinstance(x, np.ndarray)]
@@ -132,7 +146,7 @@ class Real(Symbolic):
         size, sign = variable_of(self)
         if sign <= 0:
             return function(self.number())
-        least, _ = _range_of(size)
+        least, _ = _range_of(size) or (0, 0)
         value = function(self.at(least))
         for result in range(value, FEW_RESULTS + 1):
             if _is_below(size, lambda n, result=result: function(self.at(n)) > result):
@@ -326,7 +340,7 @@ def number_of(value: Any) -> Any:
         Fork: the number differs within the domain.
         Undecided: there are too many numbers.
     """
-    return value.number() if isinstance(value, Symbolic) else value  # type: ignore[attr-defined]
+    return value.number() if isinstance(value, Symbolic) else value
 
 
 def is_number(value: Any) -> bool:

@@ -177,7 +177,7 @@ def test_a_size_that_takes_too_much_is_not_compared(statements, monkeypatch):
 
 
 def test_a_spec_that_is_not_read_is_not_a_crash():
-    made = program_of("return x", "h w", "h * w >= 9")
+    made = program_of("return x", "h w", "h % w >= 9")
     row = soundness.examine(0, 40, make=lambda _: made)
     assert row["outcome"] == "spec not read"
     assert not soundness.summary([row])["notable"]["not right"]
@@ -214,15 +214,15 @@ def test_a_program_is_the_same_for_a_seed_and_another_for_another():
 
 def test_most_programs_accept_sizes_and_some_refuse_sizes():
     accepted = collections.Counter()
-    for made in map(program, range(12)):
+    for made in map(program, range(24)):
         shapes = [
             outcome(made, point)
             for point in grid(names_of(made.specs), 20)
             if is_considered(made, point)
         ]
         accepted[any(shapes), all(shapes)] += 1
-    assert accepted[True, False] >= 3, accepted
-    assert accepted[False, False] <= 4, accepted
+    assert accepted[True, False] >= 4, accepted
+    assert accepted[False, False] <= 8, accepted
 
 
 def test_the_experiment_checks_programs(tmp_path, capsys):

@@ -59,6 +59,18 @@ def test_an_interrupt_reaches_the_user_while_a_fork_is_handled():
         jc.check(function, "h")
 
 
+def test_sizes_of_an_interrupted_trace_ask_nothing_more():
+    """JAX keeps shapes in caches, and compares them with those of later traces."""
+
+    def function(x):
+        function.size = x.shape[0]  # an attribute of a function is not restored
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jc.check(function, "h")
+    assert function.size != 5  # it would fork the trace
+
+
 def test_an_interrupt_reaches_the_user_while_an_operation_is_tried_again():
     """Tried where its equalities hold, after it failed where they were answered False."""
     calls = itertools.count(1)

@@ -419,7 +419,7 @@ def test_a_missing_archive_is_named(tmp_path):
             lambda c: c[: 7 * 3073] + bytes([210]) + c[7 * 3073 + 1 :],
             "Record 7 of data_batch_5.bin of .* has the label 210, but",
         ),
-        ("test_batch.bin", lambda c: c[3073:] + c[-3073:], "test set of .* it has . images of the"),
+        ("test_batch.bin", lambda c: bytes([(c[0] + 1) % 10]) + c[1:], "test set of .* it has"),
     ],
 )
 def test_files_of_cifar_that_are_wrong_are_named(tiny, tmp_path, name, content, said):
