@@ -6,11 +6,11 @@ are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table
 
 import ast
 import dis
-import math
-import numbers
 from collections.abc import Iterable, Mapping, Set
 from types import FrameType
 from typing import Any
+
+import numpy as np
 
 from jaxconv.source import expression_of
 
@@ -71,12 +71,14 @@ def _constant_container(frame: FrameType) -> Any:
     before = None
     for instruction in dis.get_instructions(frame.f_code):
         if instruction.offset == frame.f_lasti:
-            is_constant = before is not None and before.opname == "LOAD_CONST"
-            return before.argval if is_constant and instruction.opname == "CONTAINS_OP" else None
+            if before is None or (before.opname, instruction.opname) != CONSTANT_LOOKUP:
+                return None
+            return before.argval
         before = instruction
     return None
 
 
+CONSTANT_LOOKUP = ("LOAD_CONST", "CONTAINS_OP")
 UNKNOWN = object()
 
 
@@ -107,6 +109,6 @@ def _collect(value: Any, keys: set[int]) -> bool:
         return all(_collect(key, keys) for key in value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return False
-    if isinstance(value, numbers.Real) and math.isfinite(value) and value == math.floor(value):
-        keys.add(math.floor(value))
+    if isinstance(value, int | float | np.number) and float(value).is_integer():
+        keys.add(int(value))
     return True
