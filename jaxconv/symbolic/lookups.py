@@ -15,6 +15,7 @@ import numpy as np
 from jaxconv.source import expression_of
 
 CACHE: tuple[int, ...] = (-1,)  # stands for a function with a cache, which is the same without it
+COLLECTIONS = (set, frozenset, dict)  # made of sizes, which are then compared with each other
 MOST_KEYS = 64  # with which a size is compared one by one
 SAFE = (  # expressions without side effects
     ast.Attribute, ast.Constant, ast.Dict, ast.List, ast.Load, ast.Name, ast.Set, ast.Slice,
@@ -42,7 +43,7 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
             containers = [container]
         case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
             containers = [container]
-        case ast.Call(func=ast.Name(), args=containers):
+        case ast.Call(func=function, args=containers) if _value(function, frame) in COLLECTIONS:
             pass
         case ast.Set(elts=containers) | ast.Dict(keys=containers):
             pass

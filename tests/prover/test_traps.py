@@ -288,6 +288,7 @@ NEVER_WRONG = {
     "an einsum": (lambda x: jnp.einsum("bh,hk->bk", x, jnp.ones((3, 4))), "b h"),
     "less than nothing": (lambda x: x, "h-5"),
     "an overflow": (lambda x: jnp.zeros(3, jnp.int32) + x.shape[0] * x.shape[1], "b h"),
+    "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
     "a whole root": (
         lambda x: x[:, 1:].reshape(x.shape[0], int((x.shape[1] - 1) ** 0.5), -1),
