@@ -6,6 +6,7 @@ are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table
 
 import ast
 import dis
+import enum
 from collections.abc import Iterable, Mapping, Set
 from types import FrameType
 from typing import Any
@@ -33,6 +34,9 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
         The ints; CACHE where a function with a cache is called; None where they are not known.
     """
     keys: set[int] = set()
+    if frame.f_code.co_filename == enum.__file__:
+        members = getattr(frame.f_locals.get("cls"), "_value2member_map_", UNKNOWN)
+        return tuple(sorted(keys)) if _collect(members, keys) else None
     constant = _constant_container(frame)  # as there may be no source of what was typed
     if constant is not None and _collect(constant, keys):
         return tuple(sorted(keys))
