@@ -15,7 +15,7 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -71,6 +71,7 @@ ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new ar
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 # Functions of JAX that apply int to a length, though a symbolic one would do.
 CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
+SQUEEZES, SQUEEZE_DEPTH = "_squeeze", 4  # within so many calls from the question
 DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
@@ -191,6 +192,19 @@ def asks_if_constant(code: CodeType) -> bool:
         code: of the function.
     """
     return code.co_name in ASKS_IF_CONSTANT and is_inside_jax(code.co_filename)
+
+
+def is_within_squeeze(frame: FrameType) -> bool:
+    """Whether JAX asks if a size is a number in order to squeeze all axes of size 1.
+
+    Args:
+        frame: of the function that asks.
+    """
+    callers = [frame]
+    while len(callers) < SQUEEZE_DEPTH and callers[-1].f_back is not None:
+        callers.append(callers[-1].f_back)
+    codes = (caller.f_code for caller in callers)
+    return any(code.co_name == SQUEEZES and is_inside_jax(code.co_filename) for code in codes)
 
 
 def converts_length(code: CodeType) -> bool:

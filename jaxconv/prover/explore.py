@@ -27,7 +27,8 @@ from jaxconv.prover.diagnose import (
 )
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.symbolic.domains import intersect_most, split
-from jaxconv.symbolic.sets import SizeSet, bounded, names_of
+from jaxconv.symbolic.sets import SizeSet, bounded, bounds, names_of, parse_affine
+from jaxconv.symbolic.size import FEW_VALUES
 from jaxconv.symbolic.trace import (
     DeferredEquality,
     Fork,
@@ -39,7 +40,7 @@ from jaxconv.symbolic.trace import (
 
 TRACES = 500  # after which the rest is tested, not proven
 LARGEST = 2**26  # a size; sets of larger sizes only are not examined
-DOMAIN_OPERATIONS = 20_000_000  # of isl beside a trace, after which its sizes are left open
+DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
 
@@ -135,7 +136,8 @@ class Exploration:
         except OutOfTime:
             self._leave_open(domain, [f"gave up after {self.timeout:.0f} seconds"])
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
-            self._leave_open(domain, [str(error).partition("\n")[0] or type(error).__name__])
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            return self._by_value(domain, [reason])
         finally:
             self.deferred += trace.deferred
         return []
@@ -178,8 +180,8 @@ class Exploration:
             self.regions.append(region)
             return again
         if difference.condition is None:
-            self._leave_open(accepted, ["its formulas are not what tracing with numbers gives"])
-            return again
+            reason = "its formulas are not what tracing with numbers gives"
+            return [*again, *self._by_value(accepted, [reason])]
         others, inside = split(accepted, difference.condition)
         if not difference.is_overflow:
             return [*again, others, inside]
@@ -194,13 +196,11 @@ class Exploration:
             refused = None if unknowns else self._refused_anyway(trace.domain, conditions, error)
             if refused is None:
                 return split(trace.domain, conditions[-1])
-            self._refuse(trace, refused, error)
-            return [trace.domain.subtract(refused)]
+            again = self._refuse(trace, refused, error)
+            return [*again, trace.domain.subtract(refused)]
         if unknowns:
-            self._leave_open(trace.domain, unknowns)
-        else:
-            self._refuse(trace, trace.domain, error)
-        return []
+            return self._by_value(trace.domain, unknowns)
+        return self._refuse(trace, trace.domain, error)
 
     def _refused_anyway(
         self, domain: isl.Set, conditions: Sequence[isl.Set], error: Exception
@@ -222,8 +222,13 @@ class Exploration:
             return domain.subtract(others) if same and not saved else None
         return None
 
-    def _refuse(self, trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> None:
-        """Reject sizes for which a trace failed, as far as tracing with numbers fails, too."""
+    def _refuse(self, trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> list[isl.Set]:
+        """Reject sizes for which a trace failed, as far as tracing with numbers fails, too.
+
+        Returns:
+            The parts that must be traced again.
+        """
+        again = []
         for refusal in refusals_of_error(trace, sizes, error):
             blamed = None if refusal.requirement.kind == "empty" else error
             if fails(self.subject, refusal.sizes, trace, blamed):
@@ -231,7 +236,22 @@ class Exploration:
             else:
                 kind = refusal.requirement.kind
                 reason = f"it fails for formulas ({kind}), but not for numbers"
-                self._leave_open(refusal.sizes, [reason])
+                again += self._by_value(refusal.sizes, [reason])
+        return again
+
+    def _by_value(self, sizes: isl.Set, unknowns: Sequence[str]) -> list[isl.Set]:
+        """Split undecided sizes by the value of a name that takes few, or leave them open.
+
+        Returns:
+            A set for each value, to be traced again.
+        """
+        for name in names_of(sizes):
+            least, most = bounds(sizes, parse_affine((name,), name))
+            if least is not None and most is not None and 0 < most - least < FEW_VALUES:
+                values = (SizeSet.parse((name,), f"{name} = {n}") for n in range(least, most + 1))
+                return [sizes.intersect(value.points.align_params(sizes.space)) for value in values]
+        self._leave_open(sizes, unknowns)
+        return []
 
     def _leave_open(self, sizes: isl.Set, unknowns: Sequence[str]) -> None:
         reasons = tuple(f"not decided: {unknown}" for unknown in dict.fromkeys(unknowns))

@@ -18,7 +18,7 @@ from jaxconv.symbolic.specs import Spec
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
-TRACE_OPERATIONS = 5_000_000  # of isl in one trace, after which the trace is given up
+TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
 
 
 class Traced(NamedTuple):

@@ -67,6 +67,20 @@ def _len(value: Any) -> Any:
     return len(value)
 
 
+@functools.cache
+def _of_scalar_type(kind: type) -> type:
+    """The substitute for a type of NumPy's numbers."""
+    is_integer = issubclass(kind, np.integer)
+    namespace = {
+        "builtin": kind,
+        "symbolic": SymbolicInt if is_integer else Real,
+        "convert": _Int.convert if is_integer else _Float.convert,
+        "dtype": np.dtype(kind),
+    }
+    return _NumberType(kind.__name__, (kind,), namespace)
+
+
+SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
 BUILTINS: dict[Any, Any] = {builtins.int: _Int, builtins.float: _Float, builtins.len: _len}
 
 
@@ -158,6 +172,8 @@ class _Module(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
+        if value in SCALAR_TYPES:
+            return _of_scalar_type(value)
         if callable(value) and not isinstance(value, type | np.ufunc) and value not in NATURAL:
             return self._substitute(value)
         return value

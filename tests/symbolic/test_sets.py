@@ -106,7 +106,6 @@ def test_the_algebra_of_sets():
 
 
 WORDS = [
-    (r"(?s)(.*), and (.*)", r"(\1) and (\2)"),  # binds less than "or"
     (r"(\w+) odd", r"(\1 % 2 == 1)"),
     (r"([a-z]) or ([a-z]) not a multiple of (\d+)", r"(\1 % \3 != 0 or \2 % \3 != 0)"),
     (r"([a-z]) and ([a-z]) not multiples of (\d+)", r"(\1 % \3 != 0 and \2 % \3 != 0)"),
@@ -114,7 +113,6 @@ WORDS = [
     (r"([a-z]) or ([a-z]) a multiple of (\d+)", r"(\1 % \3 == 0 or \2 % \3 == 0)"),
     (r"(\w+) not a multiple of (\d+)", r"(\1 % \2 != 0)"),
     (r"(\w+) a multiple of (\d+)", r"(\1 % \2 == 0)"),
-    (r"in (\([\d, ]+\))", lambda found: f"in {found[1].replace(' ', '')}"),
     (r", ", " and "),
     (r"(?<![<>=!])=(?!=)", "=="),
     ("every size", "True"),
@@ -123,10 +121,22 @@ WORDS = [
 
 
 def python_of(text):
-    """The words of a set as Python."""
+    """The words of a set as Python, from the outermost brackets inwards."""
+    inside = []
+
+    def put_away(found):
+        inside.append(found[1])
+        return f"_{len(inside) - 1}_"
+
+    outer = re.sub(r"\(((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*)\)", put_away, text)
+    parts = outer.split(", and ")  # binds less than "or"
     for words, python in WORDS:
-        text = re.sub(words, python, text)
-    return text
+        parts = [re.sub(words, python, part) for part in parts]
+    outer = " and ".join(f"({part})" for part in parts)
+    for i, part in enumerate(inside):
+        is_tuple = re.fullmatch(r"[\d, ]+", part)
+        outer = outer.replace(f"_{i}_", f"({part if is_tuple else python_of(part)})")
+    return outer
 
 
 @settings(deadline=None, max_examples=200)
