@@ -42,6 +42,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "jaxpr_as_fun": "jax.extend.core",
     "conv_general_dilated_p": "jax.extend.core.primitives",
     "reduce_window_max_p": "jax.extend.core.primitives",
+    "reshape_p": "jax.extend.core.primitives",
     "select_and_gather_add_p": "jax.extend.core.primitives",
     "select_and_scatter_add_p": "jax.extend.core.primitives",
     "Tracer": "jax.core",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from jax.extend.core.primitives import (
         conv_general_dilated_p,
         reduce_window_max_p,
+        reshape_p,
         select_and_gather_add_p,
         select_and_scatter_add_p,
     )

@@ -12,6 +12,7 @@ from jaxconv.compat import ClosedJaxpr, indexing_by_sizes
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.state import State
 from jaxconv.source import Origin, is_inside_library
+from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.specs import Spec
@@ -104,6 +105,7 @@ class Subject:
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
                     stack.enter_context(indexing_by_sizes())
+                    stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
         except BaseException as error:
