@@ -21,6 +21,7 @@ from jaxconv.source import (
     Origin,
     call_sites_of_error,
     is_inside_jax,
+    is_same_expression,
     origin,
     origin_of_equation,
     origin_of_error,
@@ -136,7 +137,7 @@ def relevant_equalities(trace: SymbolicTrace, error: Exception) -> list[Deferred
     return [
         deferred
         for deferred in trace.deferred
-        if deferred.site == site
+        if is_same_expression(deferred.site, site)
         and not any(part.is_empty() for part in split(trace.domain, deferred.condition))
     ]
 

@@ -106,6 +106,13 @@ def comparison_site() -> tuple[CallSite, bool]:
     return (frame.f_code, frame.f_lasti), frame is comparing
 
 
+def _function_of_jax(frame: FrameType) -> FrameType:
+    """The function of JAX that the code outside JAX called, on the way to a frame inside JAX."""
+    while frame.f_back is not None and is_inside_jax(file_of(frame.f_back)):
+        frame = frame.f_back
+    return frame
+
+
 @dataclass
 class SymbolicTrace:
     """One run of a function: the sizes still considered, and the comparisons made on them.
@@ -122,6 +129,7 @@ class SymbolicTrace:
         stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
         unanswered: what was asked without an answer, even if the code caught the error.
         asked_in_jax: what JAX asked without an answer, and the function of JAX that was called.
+        deferring: the conditions of equalities that JAX asked, and the function that was called.
         substituted: ids of the module dictionaries that have substitutes for int, float and NumPy.
         asks_for: the module dictionary that needs substitutes, where that stopped the run.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
@@ -138,6 +146,7 @@ class SymbolicTrace:
     stop: BaseException | None = None
     unanswered: list[str] = field(default_factory=list)
     asked_in_jax: list[tuple[str, FrameType]] = field(default_factory=list)
+    deferring: list[tuple[isl.Set, FrameType]] = field(default_factory=list)
     substituted: frozenset[int] = frozenset()
     asks_for: dict[str, Any] | None = None
     uses_numbers: bool = False
@@ -173,6 +182,8 @@ class SymbolicTrace:
         site, is_branch = comparison_site()
         if difference is not None and not (is_branch and self.searching):
             self.deferred.append(DeferredEquality(condition, site, difference))
+            if self.searching:
+                self.deferring.append((condition, _function_of_jax(caller())))
             return False
         if self.searching:
             self.stop_with(Fork(condition))
@@ -228,9 +239,7 @@ class SymbolicTrace:
         question = f"{question}, at {line}" if line else question
         frame = caller()
         if is_inside_jax(file_of(frame)):
-            while frame.f_back is not None and is_inside_jax(file_of(frame.f_back)):
-                frame = frame.f_back
-            self.asked_in_jax.append((question, frame))
+            self.asked_in_jax.append((question, _function_of_jax(frame)))
         else:
             self.unanswered.append(question)
         return Undecided(question)
@@ -239,7 +248,8 @@ class SymbolicTrace:
         """End the run: sizes that the code keeps ask nothing more.
 
         What was asked inside JAX is unanswered where the function of JAX did not return, unless it
-        went on without an answer, and then raised the error of the run.
+        went on without an answer, and then raised the error of the run. An equality that JAX asked
+        before it raised an error that the code caught was a branch of the code, which forks the run.
 
         Args:
             error: what the run raised; None where it returned.
@@ -250,10 +260,14 @@ class SymbolicTrace:
         while traceback is not None:
             raised.add(traceback.tb_frame)
             traceback = traceback.tb_next
-        asked = [
-            question
-            for question, frame in self.asked_in_jax
-            if frame not in raised and not has_returned(frame)
-        ]
-        self.unanswered += asked
+
+        def is_caught(frame: FrameType) -> bool:
+            return frame not in raised and not has_returned(frame)
+
+        asked = self.asked_in_jax
+        self.unanswered += [question for question, frame in asked if is_caught(frame)]
+        branches = (condition for condition, frame in self.deferring if is_caught(frame))
+        if self.stop is None and (condition := next(branches, None)) is not None:
+            self.stop = Fork(condition)
         self.asked_in_jax.clear()  # the frames hold values of the run
+        self.deferring.clear()
