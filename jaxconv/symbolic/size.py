@@ -588,13 +588,12 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
 def _remainder(a: Size, b: Size) -> Any:
     """The remainder of a product of sizes that is no multiple of a number, by its few values."""
     number = b.polynomial.constant
-    for rest in range(1, abs(number or 0)) if abs(number or 0) <= MOST_REMAINDERS else ():
-        points = where_divisible((a - rest).polynomial, abs(number))
-        if points is None:
-            break
-        if a.trace.settle(points):
-            return rest if number > 0 else rest + number
-    return Real(a.trace, operator.mod, (a, b), None).with_sign(1 if number > 0 else -1)
+    if number is not None and abs(number) <= MOST_REMAINDERS:
+        for rest in range(1, abs(number)):
+            points = where_divisible((a - rest).polynomial, abs(number))
+            if points is not None and a.trace.settle(points):
+                return rest if number > 0 else rest + number
+    raise a.trace.undecided(f"the remainder of {a} by {b}")
 
 
 def _masked(size: Size, mask: int) -> Any:

@@ -249,7 +249,7 @@ class SymbolicTrace:
 
         What was asked inside JAX is unanswered where the function of JAX did not return, unless it
         went on without an answer, and then raised the error of the run. An equality that JAX asked
-        before it raised an error that the code caught was a branch of the code, which forks the run.
+        before it raised an error that the code caught was a branch of the code: it forks the run.
 
         Args:
             error: what the run raised; None where it returned.
