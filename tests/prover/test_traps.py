@@ -309,6 +309,28 @@ def test_no_trap_leads_to_a_wrong_answer(name):
     compare(function, tuple(specs), jc.check(function, *specs))
 
 
+def test_a_product_that_overflows_is_not_accepted():
+    function, spec = NEVER_WRONG["an overflow"]
+    verdict = jc.check(function, spec)
+    assert verdict.accepts.contains(b=1000, h=1000)
+    assert not verdict.accepts.contains(b=50_000, h=50_000)
+    with pytest.raises(OverflowError):
+        jax.eval_shape(function, jax.ShapeDtypeStruct((50_000, 50_000), jnp.float32))
+
+
+def test_what_fails_after_a_reshape_that_does_not_fit_is_decided():
+    def tokens(x):
+        x = x.reshape(x.shape[0], x.shape[1] // 14, 14)
+        if x.shape[1] % 3:
+            raise ValueError("not a multiple of 3")
+        return x[:, :, 13]
+
+    verdict = jc.check(tokens, "b h")
+    assert verdict.untried.is_empty(), verdict
+    assert verdict.accepts == jc.SizeSet.parse("b h", "h mod 42 = 0")
+    compare(tokens, ("b h",), verdict)
+
+
 def sides(specs, point):
     return [eval(axis, {}, dict(point)) for spec in specs for axis in spec.split()]
 
