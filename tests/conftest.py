@@ -38,8 +38,11 @@ if CHECK_TYPES:
     from beartype import BeartypeConf, BeartypeDecorPlace
     from beartype.claw import beartype_package
 
-    # Innermost, so that what a decorator makes of a function is checked by what the function says.
-    beartype_package("jaxconv", conf=BeartypeConf(claw_decor_place_func=BeartypeDecorPlace.FIRST))
+    # Innermost, so that what a decorator makes of a function is checked by what the function says;
+    # an int is a float, as static checkers have it.
+    first = BeartypeDecorPlace.FIRST
+    conf = BeartypeConf(claw_decor_place_func=first, is_pep484_tower=True)
+    beartype_package("jaxconv", conf=conf)
 
 import pytest  # noqa: E402 - the hook must come before anything imports jaxconv
 

@@ -17,6 +17,7 @@ from jaxconv.prover.contract import ContractViolationError
 from jaxconv.prover.returns import requirements_of_result
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.source import (
+    TYPE_CHECKERS,
     CallSite,
     Origin,
     call_sites_of_error,
@@ -117,7 +118,8 @@ def operation_of_error(error: Exception) -> list[CallSite]:
     """
     call_sites = call_sites_of_error(error)
     files = [code.co_filename for code, _ in call_sites]
-    outside = [i for i, f in enumerate(files) if not (is_inside_jax(f) or f.startswith(PACKAGE))]
+    passed = (PACKAGE, *TYPE_CHECKERS)
+    outside = [i for i, f in enumerate(files) if not (is_inside_jax(f) or f.startswith(passed))]
     return call_sites[outside[-1] :]
 
 

@@ -362,7 +362,8 @@ Interval = tuple[int | None, int | None]  # None is infinite: floats would round
 def _times(one: Interval, other: Interval) -> Interval:
     """All products of a number of each of two intervals."""
 
-    def corner(i: int, j: int) -> tuple[float, int]:  # infinite, or a number; 0 times anything is 0
+    def corner(i: int, j: int) -> tuple[int, int]:
+        """The sign of an infinite product and 0, or 0 and the product; 0 times anything is 0."""
         x, y = one[i], other[j]
         if x == 0 or y == 0:
             return 0, 0

@@ -138,24 +138,24 @@ class Size(SymbolicInt):
     __rmul__ = __mul__
 
     @_arithmetic(operator.floordiv)
-    def __floordiv__(self, other: "Size") -> "Size | int":
+    def __floordiv__(self, other: "Size") -> Any:
         return _divide(self, other)[0]
 
     @_arithmetic(operator.floordiv, reflected=True)
-    def __rfloordiv__(self, other: "Size") -> "Size | int":
+    def __rfloordiv__(self, other: "Size") -> Any:
         return _divide(other, self)[0]
 
     @_arithmetic(operator.mod)
-    def __mod__(self, other: "Size") -> "Size | int":
+    def __mod__(self, other: "Size") -> Any:
         remainder = _divide(self, other)[1]
         return _remainder(self, other) if isinstance(remainder, Real) else remainder
 
     @_arithmetic(operator.mod, reflected=True)
-    def __rmod__(self, other: "Size") -> "Size | int":
+    def __rmod__(self, other: "Size") -> Any:
         return _divide(other, self)[1]
 
     @_binary
-    def __divmod__(self, other: "Size") -> "tuple[Size | int, Size | int]":
+    def __divmod__(self, other: "Size") -> tuple[Any, Any]:
         quotient, remainder = _divide(self, other)
         if compat.divides_shapes(caller().f_code) and remainder != 0:
             # JAX's own error for symbolic sizes is not one that code catches for numbers.
@@ -166,7 +166,7 @@ class Size(SymbolicInt):
         return quotient, remainder
 
     @_binary
-    def __rdivmod__(self, other: "Size") -> "tuple[Size | int, Size | int]":
+    def __rdivmod__(self, other: "Size") -> tuple[Any, Any]:
         return _divide(other, self)
 
     @_binary

@@ -181,7 +181,8 @@ class Comparison(NamedTuple):
         return RELATIONS[self.symbol].on_ints(self.left.value(sizes), self.right.value(sizes))
 
 
-class All(NamedTuple):
+@dataclass(frozen=True)
+class All:
     """Conditions of which all must hold.
 
     Attributes:
@@ -208,7 +209,8 @@ class All(NamedTuple):
         return all(part.holds(sizes) for part in self.parts)
 
 
-class Either(NamedTuple):
+@dataclass(frozen=True)
+class Either:
     """Conditions of which one must hold.
 
     Attributes:

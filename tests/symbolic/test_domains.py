@@ -7,6 +7,7 @@ from jaxconv.symbolic.domains import SizePart, intersect_most, split, unite, wit
 from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import parse_spec
 from jaxconv.symbolic.trace import SymbolicTrace
+from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
 
 def test_conditions_are_joined_by_commas_or_by_and():
@@ -21,7 +22,6 @@ WHERE = {
     "no comparison": ("h + 3", "a comparison is expected, such as h >= 32."),
     "membership": ("h in b", "only < <= == != >= > compare sizes."),
     "no condition": ("h >=", "this is not a condition."),
-    "no text": (3, "A condition is text, not int."),
 }
 
 
@@ -39,6 +39,12 @@ def test_a_malformed_condition_is_refused(name):
 def test_no_condition_is_no_restriction():
     for where in (None, "", " "):
         assert str(jc.sizes("h w", where=where)) == "(h, w)"
+
+
+@WITHOUT_TYPE_CHECKS
+def test_names_and_conditions_are_texts():
+    with pytest.raises(jc.SpecError, match="A condition is text, not int"):
+        jc.check(lambda x: x, "b h", where=3)
     with pytest.raises(jc.SpecError, match="does not name sizes"):
         jc.sizes(["h"])
 
