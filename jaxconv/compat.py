@@ -56,7 +56,6 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "lower_fun": "jax.interpreters.mlir",
     "register_lowering": "jax.interpreters.mlir",
     "dce_jaxpr": "jax.interpreters.partial_eval",
-    "dim_value_aval": "jax._src.core",
     "pytype_aval_mappings": "jax._src.core",
     "python_scalar_types": "jax._src.dtypes",
     "python_scalar_types_to_dtypes": "jax._src.dtypes",
@@ -66,7 +65,6 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "default_contraction_order": "jax._src.numpy.einsum:_default_poly_einsum_handler",
     "einsum_orders_by_dimension": "jax._src.numpy.einsum:_poly_einsum_handlers",
 }
-INDEXING = "jax._src.numpy.indexing"  # the module that reads the indices of x[i] and x.at[i]
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
@@ -108,7 +106,7 @@ def _find(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from jax._src.core import dim_value_aval, pytype_aval_mappings, trace_state_clean
+    from jax._src.core import pytype_aval_mappings, trace_state_clean
     from jax._src.dtypes import (
         python_scalar_types,
         python_scalar_types_to_dtypes,
@@ -168,8 +166,8 @@ def indexing_by_sizes() -> Iterator[None]:
         values = ((i, getattr(i, "dimension_as_value", None)) for i in original(indices))
         return tuple(index if as_value is None else as_value() for index, as_value in values)
 
-    module = importlib.import_module(INDEXING)
-    name = "eliminate_deprecated_list_indexing"
+    name = "eliminate_deprecated_list_indexing"  # which x[i] and x.at[i] call for their indices
+    module = importlib.import_module(places(name)[0][0])
     original = getattr(module, name)
     setattr(module, name, read)
     try:

@@ -182,8 +182,8 @@ class Comparison(NamedTuple):
 
 
 @dataclass(frozen=True)
-class All:
-    """Conditions of which all must hold.
+class _Joined:
+    """Conditions that are joined by one word.
 
     Attributes:
         text: the condition that they are part of, as written.
@@ -196,6 +196,10 @@ class All:
     def names(self) -> list[str]:
         """Names in the order of their first use."""
         return list(dict.fromkeys(name for part in self.parts for name in part.names()))
+
+
+class All(_Joined):
+    """Conditions of which all must hold."""
 
     def holds(self, sizes: Mapping[str, Any]) -> bool:
         """Tell whether all hold.
@@ -209,21 +213,8 @@ class All:
         return all(part.holds(sizes) for part in self.parts)
 
 
-@dataclass(frozen=True)
-class Either:
-    """Conditions of which one must hold.
-
-    Attributes:
-        text: the condition that they are part of, as written.
-        parts: the conditions.
-    """
-
-    text: str
-    parts: "tuple[Condition, ...]"
-
-    def names(self) -> list[str]:
-        """Names in the order of their first use."""
-        return list(dict.fromkeys(name for part in self.parts for name in part.names()))
+class Either(_Joined):
+    """Conditions of which one must hold."""
 
     def holds(self, sizes: Mapping[str, Any]) -> bool:
         """Tell whether one holds.

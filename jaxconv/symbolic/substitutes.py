@@ -196,6 +196,9 @@ def _substitute_of(value: Any) -> Any:
     return _of_numpy(value) if is_numpy and name in CREATORS else None
 
 
+ABSENT = object()  # for a name that is a builtin, and not among the globals
+
+
 @contextlib.contextmanager
 def substituted(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
     """Put substitutes among the globals of modules, and take them out again.
@@ -203,23 +206,21 @@ def substituted(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
     Args:
         modules: their dictionaries.
     """
-    before: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    originals: list[tuple[dict[str, Any], str, Any]] = []
     try:
         for module in modules:
-            new = {name: _substitute_of(value) for name, value in [*module.items()]}
-            new = {name: value for name, value in new.items() if value is not None}
+            new = {name: _substitute_of(value) for name, value in module.items()}
             for builtin, substitute in BUILTINS.items():
                 if module.get(builtin.__name__, builtin) is builtin:
                     new[builtin.__name__] = substitute
-            before.append((module, {name: module[name] for name in new if name in module}))
-            added = [name for name in new if name not in module]
-            before[-1][1].update(dict.fromkeys(added, before))  # a mark that is no global
-            module.update(new)
+            for name, substitute in new.items():
+                if substitute is not None:
+                    originals.append((module, name, module.get(name, ABSENT)))
+                    module[name] = substitute
         yield
     finally:
-        for module, values in before:
-            for name, value in values.items():
-                if value is before:
-                    module.pop(name, None)
-                else:
-                    module[name] = value
+        for module, name, original in reversed(originals):
+            if original is ABSENT:
+                module.pop(name, None)
+            else:
+                module[name] = original

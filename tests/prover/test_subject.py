@@ -1,5 +1,6 @@
 """One trace of a function: what stops it, and that an interrupt always reaches the user."""
 
+import builtins
 import contextlib
 import itertools
 
@@ -130,3 +131,17 @@ def test_state_that_a_model_keeps_is_restored():
     assert model(jnp.ones((2, 5))).shape == (2, 3)
     with pytest.raises(ValueError, match="another size"):
         model(jnp.ones((2, 6)))
+
+
+def test_numbers_are_traced_without_substitutes():
+    """What confirms a proof must be Python and JAX as the user has them."""
+
+    def function(x):
+        function.seen.append((x.shape[0], int))  # an attribute of a function is not restored
+        return x[: int(x.shape[0] / 2) + 1]
+
+    function.seen = []
+    assert jc.check(function, "h").ok
+    substitutes = {kind is builtins.int: isinstance(size, jc.Size) for size, kind in function.seen}
+    assert substitutes == {True: False, False: True}
+    assert "int" not in globals()
