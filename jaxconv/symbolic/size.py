@@ -179,11 +179,7 @@ class Size(SymbolicInt):
         Returns:
             The larger one, as a formula where it differs from size to size.
         """
-        if self.polynomial.products or other.polynomial.products:
-            larger = self if _compare(self, ">=", other) else other
-            return Size.of(self.trace, larger.polynomial)
-        largest = self.polynomial.affine.max(other.polynomial.affine)
-        return Size.of(self.trace, self.trace.ring.simplify(largest, {}))
+        return _extreme(self, ">=", other, isl.PwAff.max)
 
     @_binary
     def min(self, other: "Size") -> "Size | int":
@@ -195,11 +191,7 @@ class Size(SymbolicInt):
         Returns:
             The smaller one, as a formula where it differs from size to size.
         """
-        if self.polynomial.products or other.polynomial.products:
-            smaller = self if _compare(self, "<=", other) else other
-            return Size.of(self.trace, smaller.polynomial)
-        smallest = self.polynomial.affine.min(other.polynomial.affine)
-        return Size.of(self.trace, self.trace.ring.simplify(smallest, {}))
+        return _extreme(self, "<=", other, isl.PwAff.min)
 
     rmax, rmin = max, min  # noqa: A003 - these are the methods above
 
@@ -521,6 +513,16 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
     if high < 1:
         return trace.ring.nowhere
     raise Undecided(f"whether {size} is at least 1")
+
+
+def _extreme(
+    a: Size, symbol: str, b: Size, of_formulas: Callable[[isl.PwAff, isl.PwAff], isl.PwAff]
+) -> Size | int:
+    """The one of two sizes that is in an order to the other."""
+    if a.polynomial.products or b.polynomial.products:
+        return Size.of(a.trace, (a if _compare(a, symbol, b) else b).polynomial)
+    extreme = of_formulas(a.polynomial.affine, b.polynomial.affine)
+    return Size.of(a.trace, a.trace.ring.simplify(extreme, {}))
 
 
 def _divide(a: Any, b: Any) -> tuple[Any, Any]:
