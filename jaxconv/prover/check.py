@@ -11,11 +11,11 @@ from flax import nnx
 from jaxconv.compat import require_supported_jax
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.prover.conclude import conclude
-from jaxconv.prover.contract import arguments_of, contract_of
+from jaxconv.prover.contract import MOST_CASES, proofs_of
 from jaxconv.prover.explore import TIMEOUT, Exploration
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.subject import Subject
-from jaxconv.prover.verdict import Verdict
+from jaxconv.prover.verdict import Verdict, combined
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
 from jaxconv.symbolic.specs import ANY, REST, Spec, SpecError, parse_spec
@@ -56,7 +56,17 @@ def check(
           note: a window does not reach the end of its map, first for h = 2, w = 3; to use all,
           pad to sizes with h and w multiples of 2, or crop to them.
     """
-    return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
+    calls = [] if args else proofs_of(fn, {})
+    if not calls:
+        return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
+    verdicts = []
+    for call in calls[:MOST_CASES]:
+        condition = ", ".join(filter(None, (call.where, where)))
+        exploration = explore_sizes(
+            call.fn, *call.args, returns=returns, where=condition, timeout=timeout
+        )
+        verdicts.append((call.note, conclude(exploration)))
+    return combined(verdicts, is_cut=len(calls) > MOST_CASES)
 
 
 def explore_sizes(
@@ -84,10 +94,13 @@ def explore_sizes(
         UnsupportedJaxError: the installed JAX differs from what proofs rely on.
     """
     require_supported_jax()
-    origin, contract = definition(fn), contract_of(fn)
-    if contract and not args:
-        args = tuple(arguments_of(fn, contract))
-        where = ", ".join(filter(None, (contract.signature.where, where)))
+    origin = definition(fn)
+    if not args and (calls := proofs_of(fn, {})):
+        fn, args, where = (
+            calls[0].fn,
+            calls[0].args,
+            ", ".join(filter(None, (calls[0].where, where))),
+        )
     raises_shape_error("check")(require_callable)(fn)
     raises_shape_error("check")(require_arguments)(fn, args)
     fn, args = pure(fn, args)

@@ -13,7 +13,7 @@ from jaxconv.prover.conditions import (
     requirements_of_equation,
     scraps,
 )
-from jaxconv.prover.contract import ContractViolationError
+from jaxconv.prover.enforcement import ContractViolationError
 from jaxconv.prover.returns import requirements_of_result
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.source import (

@@ -1,7 +1,8 @@
 """The verdict of a proof, as people and programs read it."""
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxconv.symbolic.sets import SizeSet
@@ -102,6 +103,34 @@ class Verdict:
             lines.append(f"  not known for {short(unproven)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def combined(verdicts: Sequence[tuple[str, Verdict]], is_cut: bool) -> Verdict:
+    """Make one verdict of those of several calls.
+
+    Args:
+        verdicts: what each call chose, in words, and its verdict.
+        is_cut: whether there are more calls, which were not examined.
+
+    Returns:
+        The first that is refuted, or else the first that is not proven, or else the last, with a
+        note of what the calls chose.
+    """
+    order = ("refuted", "tested", "proven")
+    status = min((verdict.status for _, verdict in verdicts), key=order.index)
+    if status == "proven":
+        chosen, verdict = verdicts[-1]
+    else:
+        chosen, verdict = next(pair for pair in verdicts if pair[1].status == status)
+    notes = [f"this is for {chosen}"] if chosen else []
+    if status == "proven" and len(verdicts) > 1:
+        choices = dict.fromkeys(choice for text, _ in verdicts for choice in text.split("; "))
+        notes = [f"proven for {len(verdicts)} calls: with {', '.join(choices)}"]
+    if is_cut:
+        notes.append(f"only the first {len(verdicts)} choices of the annotations were examined")
+        status = "tested" if status == "proven" else status
+    runs = sum(verdict.runs for _, verdict in verdicts)
+    return replace(verdict, status=status, notes=(*verdict.notes, *notes), runs=runs)
 
 
 @dataclass(frozen=True)

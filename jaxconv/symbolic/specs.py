@@ -67,6 +67,46 @@ class Formula:
             raise SpecError(f"{self.text} divides by zero.\n  {fix}") from None
 
 
+    def bound_name(self, size: Any) -> str | None:
+        """Find the name that stands for the size of an axis; None where this is a formula.
+
+        Args:
+            size: of the axis, an int or a symbolic size.
+        """
+        del size
+        return self.text if self.is_name() else None
+
+    def allows(self, size: Any, sizes: Mapping[str, Any]) -> bool:
+        """Tell whether an axis may have a size.
+
+        Args:
+            size: of the axis, an int or a symbolic size.
+            sizes: an int or a symbolic size for each name.
+        """
+        return self.value(sizes) == size
+
+
+class OneOr(Formula):
+    """A size that may be 1 instead, to be broadcast."""
+
+    def bound_name(self, size: Any) -> str | None:
+        """Find the name that stands for the size of an axis; a size of 1 tells nothing of it.
+
+        Args:
+            size: of the axis, an int or a symbolic size.
+        """
+        return None if size == 1 else super().bound_name(size)
+
+    def allows(self, size: Any, sizes: Mapping[str, Any]) -> bool:
+        """Tell whether an axis may have a size.
+
+        Args:
+            size: of the axis, an int or a symbolic size.
+            sizes: an int or a symbolic size for each name.
+        """
+        return size == 1 or super().allows(size, sizes)
+
+
 ANY = "_"
 REST = "..."
 Axis = Formula | str
@@ -79,12 +119,17 @@ class Spec:
     Attributes:
         text: as written.
         axes: a formula, ANY or REST each.
-        dtype: its name; empty where none is given.
+        dtypes: the names of those it may have; empty where none is given.
     """
 
     text: str
     axes: tuple[Axis, ...]
-    dtype: str
+    dtypes: tuple[str, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """The first dtype that it may have; empty where none is given."""
+        return self.dtypes[0] if self.dtypes else ""
 
     def aligned(self, rank: int) -> list[Axis] | None:
         """Align the spec with the axes of an array.
@@ -147,7 +192,8 @@ def _spec(whole: str, start: int, end: int) -> Spec:
     ]
     if axes.count(REST) > 1:
         raise _error(whole, start + shape.rindex(REST), "... may occur only once")
-    return Spec(whole[start:end].strip(), tuple(axes), dtype.strip())
+    dtypes = (dtype.strip(),) if colon else ()
+    return Spec(whole[start:end].strip(), tuple(axes), dtypes)
 
 
 class Comparison(NamedTuple):

@@ -1,0 +1,450 @@
+"""Read jaxtyping annotations: of functions, and of the fields of classes."""
+
+import dataclasses
+import enum
+import functools
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jaxtyping
+import numpy as np
+
+from jaxconv.prover.annotations import (
+    DTYPES,
+    NUMBER_OF_LEAVES,
+    AnnotatedType,
+    AnnotationError,
+    ArrayType,
+    Choices,
+    ContainerType,
+    EveryLeaf,
+    KeyType,
+    Made,
+    Names,
+    UnionType,
+    ValueType,
+    Word,
+    cases,
+    size_name,
+)
+from jaxconv.prover.enforcement import bind_names, enforced
+from jaxconv.prover.terms import CallTerms, Found, ProofCase, Terms, made
+from jaxconv.symbolic.specs import SpecError
+
+MOST_MEMBERS = 4  # of an Enum, that are all tried
+ANYTHING = ValueType("Any")
+
+
+def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
+    """Read an annotation.
+
+    Args:
+        hint: the annotation, evaluated.
+        within: the classes whose fields are being read.
+
+    Returns:
+        What it says.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    # NewType, TypeVar, and "type X = ..." stand for another type, as Annotated does.
+    others = [getattr(hint, name, None) for name in ("__supertype__", "__bound__", "__value__")]
+    other = arguments[0] if origin is Annotated else next(filter(None, others), None)
+    if other is not None:
+        return read_type(other, within)
+    if hasattr(hint, "dim_str") and hasattr(hint, "dtype"):
+        return _array(hint)
+    if isinstance(hint, type(jaxtyping.PyTree)):
+        leaf = read_type(getattr(hint, "leaftype", Any), within)
+        return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves)
+    if origin in (typing.Union, types.UnionType):
+        return UnionType(_text(hint), tuple(read_type(option, within) for option in arguments))
+    kind = origin or hint
+    if isinstance(kind, type) and kind not in within:
+        return _container(hint, kind, arguments, within) or _value(hint, kind)
+    return _value(hint, kind)
+
+
+def _value(hint: Any, kind: Any) -> ValueType:
+    """What an annotation says that names no arrays: the values, where they are few."""
+    only: tuple[Any, ...] = ()
+    if hint is None or kind is type(None):
+        only = (None,)
+    elif kind is Literal:
+        only = typing.get_args(hint)
+    elif kind is bool:
+        only = (False, True)
+    elif isinstance(kind, enum.EnumType) and len(kind) <= MOST_MEMBERS:
+        only = tuple(kind)
+    return ValueType(_text(hint), only)
+
+
+def _container(
+    hint: Any, kind: type, arguments: Sequence[Any], within: tuple[Any, ...]
+) -> AnnotatedType | None:
+    """What an annotation says that names a container; None where it names none with shapes."""
+    text = _text(hint)
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        parts = [(i, read_type(part, within)) for i, part in enumerate(arguments) if part != ()]
+        return _sequence(text, parts)
+    if arguments and issubclass(kind, Sequence):  # tuple[X, ...], list[X], Sequence[X]
+        build = tuple if kind is tuple else list
+        return EveryLeaf(text, read_type(arguments[0], within), build, _elements)
+    if len(arguments) == 2 and issubclass(kind, Mapping):
+        return EveryLeaf(text, read_type(arguments[1], within), _lettered, _values)
+    return _with_fields(text, kind, within)
+
+
+def _with_fields(text: str, kind: type, within: tuple[Any, ...]) -> AnnotatedType | None:
+    """A TypedDict, NamedTuple or dataclass; None where no field of it has a shape."""
+    hints = field_hints(kind)
+    read = {name: read_type(part, (*within, kind)) for name, part in hints.items()}
+    if not any(part.has_shapes() for part in read.values()):
+        return None
+    if typing.is_typeddict(kind):
+        return _mapping(text, kind, [*read.items()])
+    if hasattr(kind, "_fields"):  # of a NamedTuple
+        parts = [(name, read.get(name, ANYTHING)) for name in kind._fields]
+        return _record(text, kind, parts, lambda values: kind(*values))
+    if dataclasses.is_dataclass(kind):
+        fields = dataclasses.fields(kind)
+        parts = [(f.name, _field(read.get(f.name, ANYTHING), f)) for f in fields]
+        return _record(text, kind, parts, functools.partial(_instance, kind, parts))
+    return None
+
+
+def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedType:
+    """The type of a field; one without shapes has its default."""
+    if kind.has_shapes() or isinstance(kind, KeyType):
+        return kind
+    if field.default is not dataclasses.MISSING:
+        return ValueType("default", (field.default,))
+    if field.default_factory is not dataclasses.MISSING:
+        return ValueType("default", (field.default_factory(),))
+    return kind
+
+
+def _instance(kind: type, parts: Sequence[tuple[str, Any]], values: Sequence[Any]) -> Any:
+    """An instance with these fields; what its ``__init__`` computes, it does not have."""
+    instance = object.__new__(kind)
+    for (name, _), value in zip(parts, values, strict=True):
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+def _text(hint: Any) -> str:
+    """An annotation as it is written."""
+    is_plain = isinstance(hint, type) and not typing.get_args(hint)
+    name = hint.__name__ if is_plain else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", name)
+
+
+def _array(hint: Any) -> AnnotatedType:
+    """The type of ``Float[Array, "b h w 3"]``."""
+    text = f'{hint.dtype.__name__}[{_text(hint.array_type)}, "{hint.dim_str}"]'
+    words = tuple(_word(word) for word in hint.dim_str.split())
+    dtypes = tuple(name for name in DTYPES if _has_dtype(hint, np.dtype(jax.numpy.dtype(name))))
+    if _has_dtype(hint, jax.eval_shape(jax.random.key, 0).dtype):
+        if not dtypes:
+            return KeyType() if not words else ValueType(text)
+        dtypes = ()  # of every kind
+    return ArrayType(text, words, dtypes)
+
+
+def _has_dtype(hint: Any, dtype: Any) -> bool:
+    return isinstance(jax.ShapeDtypeStruct((), dtype), hint.dtype[Any, "..."])
+
+
+def _word(word: str) -> Word:
+    """Read one word of the axes: ``b``, ``3``, ``dim=3``, ``h//2``, ``*batch``, ``#n``, ``_``."""
+    modifiers = re.match(r"[*#?]*", word)
+    marks = modifiers[0] if modifiers else ""
+    name = word[len(marks) :]
+    name = name.partition("=")[2] or name
+    if name == "...":
+        return Word("", is_several=True)
+    is_anonymous = name.startswith("_")
+    return Word("" if is_anonymous else name, "*" in marks, "#" in marks and not is_anonymous)
+
+
+def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
+    def is_one(value: Any) -> bool:
+        return isinstance(value, tuple | list) and len(value) == len(parts)
+
+    return ContainerType(text, tuple(parts), tuple, lambda value, i: value[i], is_one, _item)
+
+
+def _mapping(text: str, kind: Any, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
+    required = getattr(kind, "__required_keys__", frozenset())
+
+    def is_one(value: Any) -> bool:
+        return isinstance(value, Mapping) and required <= value.keys()
+
+    def build(values: Sequence[Any]) -> dict[str, Any]:
+        return {name: value for (name, _), value in zip(parts, values, strict=True)}
+
+    return ContainerType(text, tuple(parts), build, lambda value, i: value[i], is_one, _item)
+
+
+def _record(
+    text: str, kind: type, parts: Sequence[tuple[str, AnnotatedType]], build: Callable[..., Any]
+) -> ContainerType:
+    def is_one(value: Any) -> bool:
+        return isinstance(value, kind)
+
+    return ContainerType(
+        text, tuple(parts), build, getattr, is_one, lambda label, name: f"{label}.{name}"
+    )
+
+
+def _item(label: str, key: Any) -> str:
+    return f"{label}[{key!r}]"
+
+
+def _elements(value: Any) -> Sequence[Any] | None:
+    return value if isinstance(value, tuple | list) else None
+
+
+def _values(value: Any) -> Sequence[Any] | None:
+    return [*value.values()] if isinstance(value, Mapping) else None
+
+
+def _lettered(values: Sequence[Any]) -> dict[str, Any]:
+    return {chr(ord("a") + i): value for i, value in enumerate(values)}
+
+
+class _Anything(dict[str, Any]):
+    """Stands for the values of ``{n}`` while only the form of a formula matters."""
+
+    def __missing__(self, key: str) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __str__(self) -> str:
+        return "1"
+
+
+class Unreadable(NamedTuple):
+    """An annotation that cannot be evaluated.
+
+    Attributes:
+        text: as written.
+        reason: the error.
+    """
+
+    text: str
+    reason: Exception
+
+
+def evaluated(hints: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluate annotations, each on its own, so that one that fails leaves the others.
+
+    Args:
+        hints: the annotations, as written or evaluated.
+        scope: the names that they may use.
+
+    Returns:
+        The same, evaluated; Unreadable where that fails.
+    """
+    results = {}
+    for name, hint in hints.items():
+        holder = types.SimpleNamespace(__annotations__={name: hint})
+        try:
+            results[name] = typing.get_type_hints(holder, dict(scope), include_extras=True)[name]
+        except Exception as error:  # the user's code
+            results[name] = Unreadable(str(hint), error)
+    return results
+
+
+def field_hints(kind: type) -> dict[str, Any]:
+    """The annotations of the fields of a class and its bases, evaluated.
+
+    Args:
+        kind: the class.
+    """
+    hints: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        module = sys.modules.get(base.__module__)
+        scope = {**vars(module or types), **vars(base), base.__name__: base}
+        hints |= evaluated(inspect.get_annotations(base), scope)
+    return hints
+
+
+class Annotations(Terms):
+    """The contract is what jaxtyping's annotations say.
+
+    Attributes:
+        parameters: what is said of each.
+        result: what is said of the result.
+        unreadable: annotations that cannot be evaluated, by the name of the parameter.
+    """
+
+    def __init__(self, fn: Callable[..., Any], owner: type | None = None) -> None:
+        """Read the annotations of a function.
+
+        Args:
+            fn: the function; of a method, the function of its class.
+            owner: the class of a method, whose fields may have shapes.
+        """
+        code = inspect.unwrap(fn)
+        scope = {**getattr(code, "__globals__", {})}
+        if inspect.isfunction(code):
+            scope |= inspect.getclosurevars(code).nonlocals
+        hints = evaluated(inspect.get_annotations(code), scope)
+        self.unreadable = {n: hint for n, hint in hints.items() if isinstance(hint, Unreadable)}
+        types_of = {
+            name: ValueType(hint.text) if isinstance(hint, Unreadable) else read_type(hint)
+            for name, hint in hints.items()
+        }
+        self.result = types_of.pop("return", ANYTHING)
+        self.signature = inspect.signature(code)
+        self.parameters = {name: types_of.get(name, ANYTHING) for name in self.signature.parameters}
+        if owner is not None:
+            self.parameters[next(iter(self.parameters))] = read_type(owner)
+        self._require_names()
+        written = (*map(str, hints.values()), *map(str, field_hints(owner or type(None)).values()))
+        self._taken = frozenset(re.findall(r"\w+", " ".join(written)))
+
+    def _require_names(self) -> None:
+        """Refuse formulas that cannot be read, or that use names of no size."""
+        words = [word for kind in (*self.parameters.values(), self.result) for word in kind.words()]
+        known = {size_name(word.text) for word in words if word.text.isidentifier()}
+        for word in words:
+            try:
+                names = word.formula(Names(_Anything(), (), {})).names() if word.text else []
+            except SpecError:
+                allowed = "names, numbers and + - * // % min max"
+                raise AnnotationError(
+                    f"the size {word.text} in an annotation cannot be decided.\n"
+                    f"  Fix: write it with {allowed}, or write _ for any size."
+                ) from None
+            if unknown := [name for name in names if name not in known]:
+                raise AnnotationError(
+                    f"the size {word.text} uses {unknown[0]}, which is the size of no argument.\n"
+                    f"  Fix: make {unknown[0]} on its own the size of an argument, or write _."
+                )
+
+    def says_shapes(self) -> bool:
+        """Whether the annotations say anything of a shape."""
+        return any(kind.has_shapes() for kind in (*self.parameters.values(), self.result))
+
+    def call(self, arguments: Mapping[str, Any]) -> CallTerms:
+        """Take the arrays that the annotations name."""
+        names = Names(arguments, self._taken, {})
+        found = [
+            one
+            for name, kind in self.parameters.items()
+            if name in arguments
+            for one in self._of_parameter(kind, name, arguments[name], names)
+        ]
+
+        def results(result: Any) -> list[Found]:
+            label = "" if isinstance(self.result, ArrayType) else "result"
+            found = self.result.found(result, label, names)
+            return [
+                one if one.shape is not None else one._replace(label=f"the {one.label}".rstrip())
+                for one in found
+            ]
+
+        return CallTerms(found, results)
+
+    def _of_parameter(
+        self, kind: AnnotatedType, name: str, value: Any, names: Names
+    ) -> Iterator[Found]:
+        parameter = self.signature.parameters[name]
+        match parameter.kind:
+            case parameter.VAR_POSITIONAL:
+                for i, part in enumerate(value):
+                    yield from kind.found(part, f"{name}[{i}]", names)
+            case parameter.VAR_KEYWORD:
+                for key, part in value.items():
+                    yield from kind.found(part, key, names)
+            case _:
+                yield from kind.found(value, name, names)
+
+    def proofs(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[ProofCase]:
+        """Make a call for each choice that the annotations leave."""
+        values = {name: made(value) for name, value in given.items()}
+        parameters = inspect.signature(fn).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        if unknown := values.keys() - {p.name for p in parameters}:
+            raise AnnotationError(
+                f"{fn.__qualname__} has no argument {min(unknown)}.\n"
+                f"  Fix: pass some of {', '.join(p.name for p in parameters)}."
+            )
+        known = self._known(values)
+        enforcing = enforced(fn, self)
+
+        def make(choices: Choices) -> ProofCase:
+            return self._proof(enforcing, values, choices)
+
+        yield from cases(make, lambda: Names({**defaults, **values}, self._taken, known))
+
+    def _known(self, values: Mapping[str, Any]) -> dict[str, int]:
+        """The sizes that are numbers, as they are those of arrays that are given."""
+        known: dict[str, int] = {}
+        bind_names([one for one in self.call(values).arguments if one.spec is not None], known)
+        return known
+
+    def _proof(
+        self, fn: Callable[..., Any], values: Mapping[str, Any], choices: Choices
+    ) -> ProofCase:
+        """The call of one case: a function of the arrays that are traced, and their specs."""
+        args: list[Any] = []
+        positional: list[Callable[[Iterator[Any]], Any]] = []
+        named: dict[str, Callable[[Iterator[Any]], Any]] = {}
+        for name, parameter in inspect.signature(fn).parameters.items():
+            if name in values:
+                new, build = (values[name],), next
+            elif (one := self._made(parameter, choices)) is not None:
+                new, build = one
+            else:
+                continue
+            args += new
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                positional += [build] * NUMBER_OF_LEAVES
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                named[name] = build
+            else:
+                positional.append(build)
+
+        @functools.wraps(fn)
+        def call(*arrays: Any) -> Any:
+            remaining = iter(arrays)
+            args = [build(remaining) for build in positional]
+            return fn(*args, **{name: build(remaining) for name, build in named.items()})
+
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter("arrays", inspect.Parameter.VAR_POSITIONAL)]
+        )
+        return ProofCase(call, tuple(args), "; ".join(choices.texts))
+
+    def _made(self, parameter: inspect.Parameter, choices: Choices) -> Made | None:
+        """What a proof makes for a parameter; None where the parameter is left out."""
+        name, kind = parameter.name, self.parameters.get(parameter.name, ANYTHING)
+        has_arrays = kind.has_shapes() or isinstance(kind, KeyType)
+        if parameter.kind is parameter.VAR_POSITIONAL and has_arrays:
+            parts = [kind.make(f"{name}[{i}]", choices) for i in range(NUMBER_OF_LEAVES)]
+            choices.texts.append(f"{NUMBER_OF_LEAVES} arguments for *{name}")
+            return Made(tuple(spec for part in parts for spec in part.specs), parts[0].build)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return None
+        if not has_arrays and parameter.default is not parameter.empty:
+            return Made((), lambda _: parameter.default)
+        self._require_readable(name)
+        return kind.make(name, choices)
+
+    def _require_readable(self, name: str) -> None:
+        if name in self.unreadable:
+            hint = self.unreadable[name]
+            raise AnnotationError(
+                f"the annotation of {name}, {hint.text}, cannot be read: {hint.reason}.\n"
+                "  Fix: import what it names at the top level of the module."
+            )
