@@ -1,14 +1,19 @@
 """``jaxconv check``: prove shapes for every size."""
 
 import argparse
+import ast
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jaxconv.cli.annotations import github_annotations
 from jaxconv.cli.arguments import CONDITION_HELP
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.loader import is_object
-from jaxconv.cli.obligations import Obligation, obligation, obligations
+from jaxconv.cli.obligations import Obligation, Work, obligation, obligations
+from jaxconv.cli.settings import read_settings
 from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
 from jaxconv.prover.verdict import Verdict
@@ -42,15 +47,25 @@ class CheckCommand(Command):
             "target",
             metavar="TARGET",
             help="a function or model, such as pkg.module:name, module:make(classes=10) or vgg16; "
-            "or a package, a module or FILE.py, to prove its contracts",
+            "or a package, a module or FILE.py, to prove its contracts and annotated functions",
         )
         parser.add_argument(
             "spec",
             nargs="?",
             metavar="SPEC",
-            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000"; default: its contract',
+            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000"; default: those of its '
+            "contract, or of its jaxtyping annotations",
         )
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
+        parser.add_argument(
+            "--with",
+            dest="given",
+            metavar="NAME=VALUE",
+            action="append",
+            default=[],
+            type=named_value,
+            help="the value of an argument without a spec, such as n=3; may be repeated",
+        )
         style = parser.add_mutually_exclusive_group()
         style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
         style.add_argument(
@@ -69,34 +84,87 @@ class CheckCommand(Command):
         Returns:
             The exit status.
         """
+        settings = read_settings(Path.cwd())
         if options.spec is not None or is_object(options.target):
-            work = [obligation(options.target, options.spec)]
+            work = Work([obligation(options.target, options.spec)], 0, 0)
         else:
-            work = obligations(options.target)
-        verdicts = [(one.name, v) for one in work if (v := prove_and_print(one, options))]
-        proven = sum(verdict.ok for _, verdict in verdicts)
+            work = obligations(options.target, settings.exclude)
+        conditions = filter(None, (settings.where, options.where))
+        prover = Prover(", ".join(conditions) or None, dict(options.given), settings.seconds)
+        proofs = [(one, prove_and_print(one, prover, options)) for one in work.obligations]
+        verdicts = [(one.name, verdict) for one, verdict in proofs if verdict is not None]
         if options.json:
             entries = [{"name": name, **verdict.to_json()} for name, verdict in verdicts]
             print(json.dumps(entries, indent=2))
-        elif len(work) > 1 or options.format == "github":
-            print(f"{proven} of {len(work)} proven.")
-        return 2 if len(verdicts) < len(work) else int(proven < len(work))
+        elif len(proofs) > 1 or options.format == "github":
+            print(_count(work, [verdict for _, verdict in verdicts]))
+        not_started = any(verdict is None and one.is_required for one, verdict in proofs)
+        if not_started or not verdicts:
+            return 2 if proofs else 0
+        return int(any(verdict.status in settings.fail for _, verdict in verdicts))
 
 
-def prove_and_print(one: Obligation, options: argparse.Namespace) -> Verdict | None:
+class Prover(NamedTuple):
+    """How each obligation is proven.
+
+    Attributes:
+        where: a condition on the sizes.
+        given: values of arguments by name.
+        seconds: for each, after which what is left is not decided.
+    """
+
+    where: str | None
+    given: dict[str, Any]
+    seconds: float
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """Read ``n=3``: a name and a literal, or else a text.
+
+    Args:
+        text: what a user wrote.
+
+    Raises:
+        ArgumentTypeError: there is no name.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as n=3")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value
+
+
+def _count(work: Work, verdicts: Sequence[Verdict]) -> str:
+    """Count what was proven and what was not looked at."""
+    proven = sum(verdict.ok for verdict in verdicts)
+    parts = [f"{proven} of {len(work.obligations)} proven"]
+    for count, what in (
+        (work.without_shapes, "without shapes"),
+        (work.ignored, "ignored"),
+    ):
+        if count:
+            parts.append(f"{count} function{'s' * (count != 1)} {what}")
+    return f"{'; '.join(parts)}."
+
+
+def prove_and_print(one: Obligation, prover: Prover, options: argparse.Namespace) -> Verdict | None:
     """Prove and print; an error that stops this proof is printed and does not stop the others.
 
     Args:
         one: what to prove.
+        prover: how.
         options: of the command.
 
     Returns:
         The verdict; None where the proof could not start.
     """
     try:
-        verdict = one.prove(options.where)
+        verdict = one.prove(*prover)
     except (ShapeError, TargetError) as error:
-        print(f"jaxconv check: {message_with_flags(error, options)}", file=sys.stderr)
+        name = "" if one.is_required else f"{one.name}: "
+        print(f"jaxconv check: {name}{message_with_flags(error, options)}", file=sys.stderr)
         return None
     if not options.json:
         text = STYLES[options.format](one.name, one.origin, verdict)

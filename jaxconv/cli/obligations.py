@@ -1,11 +1,14 @@
 """The proof obligations: the shapes of a function or model, or the contracts in a package."""
 
 import inspect
+import linecache
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from fnmatch import fnmatch
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
 
 from jaxconv.cli.loader import (
     bound_method,
@@ -16,8 +19,11 @@ from jaxconv.cli.loader import (
     resolve,
 )
 from jaxconv.cli.user_code import TargetError, user_code
-from jaxconv.prover.check import check
-from jaxconv.prover.contract import contract_of
+from jaxconv.prover.annotations import AnnotationError
+from jaxconv.prover.check import check, check_calls
+from jaxconv.prover.contract import annotations_of, contract_of, proofs_of
+from jaxconv.prover.explore import TIMEOUT
+from jaxconv.prover.signatures import Annotations, read_type
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin, definition
 from jaxconv.symbolic.specs import parse_contract
@@ -31,8 +37,11 @@ class Obligation:
         name: as it can be named on the command line.
         origin: the line where it is defined.
         load: returns the function or model, which may have to be made first.
-        inputs: specs of the arguments; empty where a contract has them.
+        inputs: specs of the arguments; empty where a contract or annotations have them.
         returns: specs of the results; None where none are given, or a contract has them.
+        owner: the class of a method whose instance a proof makes from the annotated fields.
+        is_required: whether a proof that cannot start is an error: not where only annotations,
+            which may have been written for something else, say that there is one.
     """
 
     name: str
@@ -40,18 +49,33 @@ class Obligation:
     load: Callable[[], Any]
     inputs: Sequence[str] = ()
     returns: tuple[str, ...] | None = None
+    owner: type | None = None
+    is_required: bool = True
 
-    def prove(self, where: str | None = None) -> Verdict:
+    def prove(
+        self,
+        where: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Verdict:
         """Prove it for every size.
 
         Args:
             where: a condition on the sizes, such as "h >= 32".
+            given: values of arguments by name, where no spec is given.
+            timeout: seconds, after which what is left is not decided.
 
         Raises:
             TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
-            return check(self.load(), *self.inputs, returns=self.returns, where=where)
+            fn, given = self.load(), given or {}
+            if not self.is_required:  # of a package, whose functions have different arguments
+                parameters = inspect.signature(fn).parameters
+                given = {name: value for name, value in given.items() if name in parameters}
+            if not self.inputs and (calls := proofs_of(fn, given, self.owner)):
+                return check_calls(calls, where=where, timeout=timeout)
+            return check(fn, *self.inputs, returns=self.returns, where=where, timeout=timeout)
 
 
 def obligation(text: str, spec: str | None) -> Obligation:
@@ -59,17 +83,17 @@ def obligation(text: str, spec: str | None) -> Obligation:
 
     Args:
         text: its name, as :func:`resolve` takes it.
-        spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract.
+        spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract or annotations.
 
     Raises:
-        TargetError: the name cannot be resolved, or its function has no contract.
+        TargetError: the name cannot be resolved, or nothing says what its arguments are.
         SpecError: the spec cannot be read.
     """
     fn = resolve(text)
     if spec is None:
-        if contract_of(fn) is None:
+        if contract_of(fn) is None and not annotations_of(fn).says_shapes():
             raise TargetError(
-                f"{text} has no contract.\n"
+                f"{text} has no contract, and no shapes in its annotations.\n"
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
         return Obligation(text, definition(fn), lambda: fn)
@@ -82,36 +106,104 @@ def obligation(text: str, spec: str | None) -> Obligation:
     return Obligation(text, definition(fn), lambda: fn, inputs, outputs)
 
 
-def obligations(text: str) -> list[Obligation]:
-    """Return every contract in a module, in a package with all modules below it, or in a FILE.py.
+class Work(NamedTuple):
+    """What there is to prove in a package.
+
+    Attributes:
+        obligations: every contract, and every function whose annotations say shapes.
+        without_shapes: how many other functions there are.
+        ignored: how many are left out by ``# jaxconv: ignore`` or the settings.
+    """
+
+    obligations: list[Obligation]
+    without_shapes: int
+    ignored: int
+
+
+def obligations(text: str, exclude: Sequence[str] = ()) -> Work:
+    """Find the contracts in a module, in a package with all modules below it, or in a FILE.py.
 
     Args:
         text: "pkg.module", or a path that ends in .py.
+        exclude: patterns of names that are left out, such as ``pkg.old.*``.
 
     Raises:
         TargetError: there is none, or a module cannot be imported.
     """
-    by_contract: dict[int, Obligation] = {}
+    found: dict[int, Obligation] = {}
+    others: set[int] = set()
+    ignored: set[int] = set()
     for module in _modules(import_target(text)):
         for owner, name, value in _members(module):
-            contract = contract_of(value)
-            if contract and contract.function.__module__ == module.__name__:
-                code = inspect.unwrap(contract.function).__code__
-                qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
+            function = _function(value)
+            if function is None or function.__module__ != module.__name__:
+                continue
+            qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
+            code = inspect.unwrap(function).__code__
+            if is_ignored(code) or any(fnmatch(qualified, pattern) for pattern in exclude):
+                ignored.add(id(code))
+            elif contract_of(value) or _annotations_say_shapes(function):
+                made = None if contract_of(value) else _class_of_fields(owner, name)
                 origin = Origin(code.co_filename, code.co_firstlineno)
-                load = _Contracted(module, owner, name)
-                by_contract.setdefault(id(contract), Obligation(qualified, origin, load))
-    if not by_contract:
+                load = (lambda fn=function: fn) if made else _Loaded(module, owner, name)
+                has_contract = contract_of(value) is not None
+                one = Obligation(qualified, origin, load, owner=made, is_required=has_contract)
+                found.setdefault(id(code), one)
+            else:
+                others.add(id(code))
+    if not found and not ignored:
         raise TargetError(
-            f"{text} has no contract.\n  Fix: put @jaxconv.contract(...) above a function in it, "
+            f"{text} has no contract, and no function with shapes in its annotations.\n"
+            "  Fix: put @jaxconv.contract(...) above a function in it, "
             'or say what to prove: jaxconv check module:name "b h w 3 -> b 10".'
         )
-    return list(by_contract.values())
+    return Work([*found.values()], len(others), len(ignored))
+
+
+def _function(value: Any) -> Any:
+    """The function of a member of a module or a class; None for what is no function."""
+    contract = contract_of(value)
+    if contract is not None:
+        return contract.function
+    if getattr(value, "__name__", "").startswith("__") and value.__name__ != "__call__":
+        return None  # Python calls it, or a decorator made it
+    value = getattr(value, "__func__", value)
+    is_code = inspect.isfunction(inspect.unwrap(value)) if callable(value) else False
+    return value if is_code and not isinstance(value, type) else None
+
+
+def _annotations_say_shapes(function: Any) -> bool:
+    try:
+        return Annotations(function).says_shapes()
+    except AnnotationError:  # the proof will say what is wrong with them
+        return True
+
+
+def _class_of_fields(owner: type | None, name: str) -> type | None:
+    """The class of a method, if its annotated fields suffice to make an instance of it."""
+    if owner is None or not needs_instance(owner, name) or not read_type(owner).has_shapes():
+        return None
+    return owner
+
+
+IGNORE = re.compile(r"#\s*jaxconv:\s*ignore\b")
+
+
+def is_ignored(code: CodeType) -> bool:
+    """Whether the lines above the body of a function say ``# jaxconv: ignore``.
+
+    Args:
+        code: of the function.
+    """
+    first = code.co_firstlineno
+    body = min((line for _, _, line in code.co_lines() if line and line > first), default=first + 1)
+    lines = (linecache.getline(code.co_filename, line) for line in range(first, body))
+    return any(IGNORE.search(line) for line in lines)
 
 
 @dataclass(frozen=True)
-class _Contracted:
-    """Loads an object with a contract: a function of a module, or a method of an instance."""
+class _Loaded:
+    """Loads what is to be proven: a function of a module, or a method of an instance."""
 
     module: ModuleType
     owner: type | None
@@ -120,7 +212,7 @@ class _Contracted:
     def __call__(self) -> Any:
         if self.owner is None or not needs_instance(self.owner, self.name):
             return getattr(self.owner or self.module, self.name)
-        make = f"@contract(..., self=lambda: {self.owner.__name__}(...))"
+        make = f"@jaxconv.contract(self=lambda: {self.owner.__name__}(...))"
         return bound_method(self.owner, self.name, fix=f"give it in the contract, as in {make}")
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxconv.prover.contract import MOST_CASES, proofs_of
 from jaxconv.prover.explore import TIMEOUT, Exploration
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.subject import Subject
+from jaxconv.prover.terms import ProofCase
 from jaxconv.prover.verdict import Verdict, combined
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
@@ -56,14 +58,39 @@ def check(
           note: a window does not reach the end of its map, first for h = 2, w = 3; to use all,
           pad to sizes with h and w multiples of 2, or crop to them.
     """
-    calls = [] if args else proofs_of(fn, {})
-    if not calls:
-        return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
+    if not args and (calls := proofs_of(fn, {})):
+        return check_calls(calls, returns=returns, where=where, timeout=timeout)
+    return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
+
+
+def check_calls(
+    calls: Sequence[ProofCase],
+    returns: Any = None,
+    where: str | None = None,
+    timeout: float = TIMEOUT,
+) -> Verdict:
+    """Prove the calls of one function, and make one verdict of them.
+
+    Args:
+        calls: as :func:`jaxconv.prover.contract.proofs_of` lists them.
+        returns: as for :func:`check`.
+        where: as for :func:`check`.
+        timeout: as for :func:`check`, for all calls together.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        SpecError: a spec or a condition cannot be read.
+        ShapeError: what is checked cannot be called with these arguments.
+    """
     verdicts = []
+    until = time.monotonic() + timeout
     for call in calls[:MOST_CASES]:
         condition = ", ".join(filter(None, (call.where, where)))
+        left = max(until - time.monotonic(), 0)
         exploration = explore_sizes(
-            call.fn, *call.args, returns=returns, where=condition, timeout=timeout
+            call.fn, *call.args, returns=returns, where=condition, timeout=left
         )
         verdicts.append((call.note, conclude(exploration)))
     return combined(verdicts, is_cut=len(calls) > MOST_CASES)

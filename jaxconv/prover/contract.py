@@ -143,10 +143,20 @@ def proofs_of(fn: Any, given: Mapping[str, Any], owner: type | None = None) -> l
         cases = contract.terms.proofs(fn, given)
     else:
         function, instance = unbound(fn)
-        owners = [owner, *map(type, instance.values())]
-        terms = Annotations(function, next(filter(None, owners), None))
+        terms = annotations_of(fn, owner)
         cases = terms.proofs(function, {**instance, **given}) if terms.says_shapes() else iter(())
     return [case._replace(where=where) for case in itertools.islice(cases, MOST_CASES + 1)]
+
+
+def annotations_of(fn: Any, owner: type | None = None) -> Annotations:
+    """Read the annotations of a function, a method or a model.
+
+    Args:
+        fn: the function, method or model.
+        owner: the class of a method of which no instance is given.
+    """
+    function, instance = unbound(fn)
+    return Annotations(function, next(iter(map(type, instance.values())), owner))
 
 
 def unbound(fn: Any) -> tuple[Callable[..., Any], dict[str, Any]]:

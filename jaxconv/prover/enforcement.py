@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
 from jaxconv.prover.terms import Found, Terms
 from jaxconv.symbolic.size import Size, value_at
-from jaxconv.symbolic.specs import Axis, Condition, Formula, parse_condition, violation_text
+from jaxconv.symbolic.specs import Condition, Formula, OneOr, parse_condition, violation_text
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -108,7 +108,7 @@ def _misfits(array: Found, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
         wrong = f"{array.label} is {array.dtype}, but the contract says {_dtypes(array)}."
         yield Diagnostic(wrong, FIX_CALL)
     for i, (axis, size) in enumerate(zip(array.spec.axes, array.shape, strict=True)):
-        if isinstance(axis, Formula) and not axis.allows(size, _known(axis, array.label, sizes)):
+        if isinstance(axis, Formula) and not _fits(axis, size, array.label, sizes):
             names = [] if axis.is_name() else axis.names()
             known = "".join(f", with {name} = {sizes[name]}" for name in names)
             expected = axis.value(sizes)
@@ -117,14 +117,16 @@ def _misfits(array: Found, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
             yield Diagnostic(wrong, FIX_CALL)
 
 
-def _known(axis: Axis, label: str, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sizes that a formula needs; raise ShapeError where one is not known in this call."""
-    if isinstance(axis, Formula) and (unknown := [n for n in axis.names() if n not in sizes]):
+def _fits(axis: Formula, size: Any, label: str, sizes: Mapping[str, Any]) -> bool:
+    """Whether an axis may have a size; raise ShapeError where that is not known in this call."""
+    if isinstance(axis, OneOr) and size == 1:
+        return True
+    if unknown := [name for name in axis.names() if name not in sizes]:
         raise ShapeError(
             f"{label} has the size {axis.text}, but no argument of this call tells {unknown[0]}.\n"
             f"  Fix: write _ for {axis.text}, or pass an argument with {unknown[0]} as a size."
         )
-    return sizes
+    return bool(axis.value(sizes) == size)
 
 
 def _has_dtype(array: Found) -> bool:
@@ -202,6 +204,6 @@ def _check_result(function: str, arrays: Sequence[Found], sizes: dict[str, Any])
             returned = f"it returns {array.dtype}{which}"
             raise error(f"{returned}, but the contract says {_dtypes(array)}.")
         for k, (axis, size) in enumerate(zip(array.spec.axes, array.shape, strict=True)):
-            known = _known(axis, array.label or "the result", sizes)
-            if isinstance(axis, Formula) and not axis.allows(size, known):
+            label = array.label or "the result"
+            if isinstance(axis, Formula) and not _fits(axis, size, label, sizes):
                 raise ContractViolationError(function, sizes, size, axis, f"axis {k}{which}")

@@ -346,10 +346,11 @@ class Annotations(Terms):
         ]
 
         def results(result: Any) -> list[Found]:
-            label = "" if isinstance(self.result, ArrayType) else "result"
-            found = self.result.found(result, label, names)
+            found = self.result.found(result, "", names)
             return [
-                one if one.shape is not None else one._replace(label=f"the {one.label}".rstrip())
+                one._replace(label=f"{'the ' * (one.shape is None)}result{one.label}")
+                if one.label
+                else one
                 for one in found
             ]
 
@@ -402,7 +403,9 @@ class Annotations(Terms):
         named: dict[str, Callable[[Iterator[Any]], Any]] = {}
         for name, parameter in inspect.signature(fn).parameters.items():
             if name in values:
-                new, build = (values[name],), next
+                has_arrays = any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(values[name]))
+                constant = functools.partial(lambda value, _: value, values[name])
+                new, build = ((values[name],), next) if has_arrays else ((), constant)
             elif (one := self._made(parameter, choices)) is not None:
                 new, build = one
             else:

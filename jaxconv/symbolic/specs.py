@@ -66,7 +66,6 @@ class Formula:
             fix = "Fix: divide by a formula that is never 0."
             raise SpecError(f"{self.text} divides by zero.\n  {fix}") from None
 
-
     def bound_name(self, size: Any) -> str | None:
         """Find the name that stands for the size of an axis; None where this is a formula.
 
@@ -75,15 +74,6 @@ class Formula:
         """
         del size
         return self.text if self.is_name() else None
-
-    def allows(self, size: Any, sizes: Mapping[str, Any]) -> bool:
-        """Tell whether an axis may have a size.
-
-        Args:
-            size: of the axis, an int or a symbolic size.
-            sizes: an int or a symbolic size for each name.
-        """
-        return self.value(sizes) == size
 
 
 class OneOr(Formula):
@@ -96,15 +86,6 @@ class OneOr(Formula):
             size: of the axis, an int or a symbolic size.
         """
         return None if size == 1 else super().bound_name(size)
-
-    def allows(self, size: Any, sizes: Mapping[str, Any]) -> bool:
-        """Tell whether an axis may have a size.
-
-        Args:
-            size: of the axis, an int or a symbolic size.
-            sizes: an int or a symbolic size for each name.
-        """
-        return size == 1 or super().allows(size, sizes)
 
 
 ANY = "_"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jaxconv.cli.obligations import Obligation, obligations
+from jaxconv.cli.settings import read_settings
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
@@ -41,7 +42,7 @@ class Contracts(pytest.Collector):
     def collect(self) -> Iterator["ContractItem"]:
         """Return an item for each; errors of the user's code are reported as the user's."""
         try:
-            work = obligations(self.name)
+            work = obligations(self.name, read_settings(Path.cwd()).exclude).obligations
         except TargetError as error:
             raise self.CollectError(str(error)) from None
         for obligation in work:

@@ -84,7 +84,7 @@ BAD = {
     "gone/net.py": "There is no file gone/net.py.\n  Fix: check the path.",
     "sub/json.py": "sub/json.py cannot be imported: json is JSON.\n  Fix: rename the file.",
     "empty": (
-        "empty has no contract.\n"
+        "empty has no contract, and no function with shapes in its annotations.\n"
         "  Fix: put @jaxconv.contract(...) above a function in it, or say what to prove: "
         'jaxconv check module:name "b h w 3 -> b 10".'
     ),
@@ -100,7 +100,7 @@ BAD = {
         "ZeroDivisionError: division by zero"
     ),
     "nets:make": (
-        "nets:make has no contract.\n"
+        "nets:make has no contract, and no shapes in its annotations.\n"
         '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
     ),
     "nets:mak b": "nets has no mak.\n  Fix: write make.",

@@ -1,0 +1,412 @@
+"""jaxtyping annotations as contracts: functions of which each is right, or wrong for a reason."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple, NewType, TypedDict, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+from beartype import beartype
+from flax import nnx
+from jaxtyping import (
+    Array,
+    Bool,
+    Float,
+    Float32,
+    Int,
+    Key,
+    Num,
+    PRNGKeyArray,
+    PyTree,
+    Scalar,
+    Shaped,
+    UInt8,
+    jaxtyped,
+)
+
+import jaxconv as jc
+from jaxconv.prover.annotations import AnnotationError
+from jaxconv.prover.signatures import Annotations, evaluated
+
+RIGHT, WRONG = [], []
+Images = NewType("Images", Float[Array, "b h w 3"])
+Bounded = TypeVar("Bounded", bound=Float[Array, "n"])
+
+
+def right(fn):
+    RIGHT.append(pytest.param(fn, id=fn.__name__))
+    return fn
+
+
+def wrong(accepts, message):
+    """What is refuted: the sizes that are accepted, and a part of the reason."""
+
+    def mark(fn):
+        WRONG.append(pytest.param(fn, accepts, message, id=fn.__name__))
+        return fn
+
+    return mark
+
+
+@right
+def names_and_numbers(x: Float[Array, "b h w 3"]) -> Float[Array, "b (h+1)//2 (w+1)//2 3"]:
+    return x[:, ::2, ::2]
+
+
+@wrong("h a multiple of 2", "for h = 1 the function returns 1 row, but the contract says 0")
+def rounded_down(x: Float[Array, "b h"]) -> Float[Array, "b h//2"]:
+    return x[:, ::2]
+
+
+@right
+def several_axes(
+    x: Float[Array, "*batch h"], y: Float[Array, "*batch w"]
+) -> Float[Array, "*batch h+w"]:
+    return jnp.concatenate([x, y], axis=-1)
+
+
+@wrong("no size", "it returns shape (1, h)")
+def not_of_every_rank(x: Float[Array, "*batch h"]) -> Float[Array, "*batch h"]:
+    return x.reshape(-1, x.shape[-1])
+
+
+@right
+def any_rank(x: Float[Array, "..."]) -> Float[Array, ""]:
+    return x.sum()
+
+
+@right
+def rest_in_the_middle(x: Float[Array, "b ... c"]) -> Float[Array, "b c"]:
+    return x.sum(axis=tuple(range(1, x.ndim - 1)))
+
+
+@right
+def broadcast(x: Float[Array, "#n"], y: Float[Array, "#n"]) -> Float[Array, "#n"]:
+    return x + y
+
+
+@wrong("no size", "incompatible shapes")
+def not_broadcast(x: Float[Array, "n"], y: Float[Array, "n+1"]) -> Float[Array, "n"]:
+    return x + y
+
+
+@right
+def documented_size(x: Float[Array, "b channels=3"]) -> Float[Array, "b 3"]:
+    return x
+
+
+@right
+def anonymous(x: Float[Array, "_ h"], y: Float[Array, "_rows h"]) -> Float[Array, "_ h"]:
+    return jnp.concatenate([x, y])
+
+
+@right
+def words_of_python(x: Float[Array, "in is"], w: Float[Array, "out in"]) -> Float[Array, "out is"]:
+    return w @ x
+
+
+@wrong("x_0 >= 2", "empty")
+def a_name_that_is_made_up_is_no_other(
+    x: Float[Array, "_ n"], y: Float[Array, "x_0"]
+) -> Float[Array, "n"]:
+    return x[0] * y[1:].sum()
+
+
+@right
+def the_smaller(x: Float[Array, "a"], y: Float[Array, "b"]) -> Float[Array, "min(a,b)"]:
+    return x[: min(len(x), len(y))] + y[: min(len(x), len(y))]
+
+
+@right
+def scalars(x: Scalar, y: Float[Array, ""]) -> Float[Array, ""]:
+    return x * y
+
+
+@right
+def dtypes(x: Int[Array, "n"], y: UInt8[Array, "n"], z: Bool[Array, "n"]) -> Bool[Array, "n"]:
+    assert (x.dtype, y.dtype, z.dtype) == (jnp.int32, jnp.uint8, bool)
+    return (x > y) & z
+
+
+@wrong("no size", 'it returns float32, but the contract says Int[Array, "n"]')
+def another_dtype(x: Int[Array, "n"]) -> Int[Array, "n"]:
+    return x / 2
+
+
+@right
+def every_dtype(x: Shaped[Array, "n"], y: Num[Array, "n"]) -> Float32[Array, "n"]:
+    return jnp.asarray(x, "float32") + jnp.asarray(y, "float32")
+
+
+@right
+def keys(key: PRNGKeyArray, other: Key[Array, ""], x: Float[Array, "n"]) -> Float[Array, "n"]:
+    return x * jax.random.bernoulli(key, 0.5, x.shape) * jax.random.normal(other, x.shape)
+
+
+@right
+def optional(x: Float[Array, "n"], y: Float[Array, "n"] | None = None) -> Float[Array, "n"]:
+    return x if y is None else x + y
+
+
+@wrong("n = 1", "")
+def wrong_only_where_it_is_given(
+    x: Float[Array, "n"], y: Float[Array, ""] | None = None
+) -> Float[Array, ""]:
+    return x.sum() if y is None else (x + y).reshape(())
+
+
+@wrong("no size", "the result is of type NoneType")
+def nothing_at_times(x: Float[Array, "n"], flag: bool) -> Float[Array, "n"]:
+    return x if flag else None
+
+
+@right
+def flags(x: Float[Array, "n"], how: Literal["sum", "mean"], keep: bool = True) -> Float[Array, ""]:
+    return getattr(x, how)() if keep else x[0]
+
+
+class Mode(enum.Enum):
+    ROWS = 0
+    COLUMNS = 1
+
+
+@wrong("w = h", "returns 2 rows")
+def one_member_is_wrong(x: Float[Array, "h w"], mode: Mode) -> Float[Array, "h"]:
+    return x.sum(axis=1 - mode.value)
+
+
+class Pair(NamedTuple):
+    a: Float[Array, "b h"]
+    b: Float[Array, "b w"]
+
+
+@right
+def named_tuple(pair: Pair) -> Pair:
+    return Pair(pair.b[:, :1] + pair.a, pair.b)
+
+
+class Sizes(TypedDict):
+    image: Float[Array, "b h w"]
+    label: Int[Array, "b"]
+
+
+@right
+def typed_dict(batch: Sizes) -> tuple[Float[Array, "b"], Int[Array, "b"]]:
+    return batch["image"].sum((1, 2)), batch["label"]
+
+
+@dataclasses.dataclass
+class Batch:
+    images: UInt8[Array, "b h w 3"]
+    labels: Int[Array, "b"]
+    scale: float = 255.0
+
+
+@right
+def dataclass(batch: Batch) -> Float[Array, "b"]:
+    return batch.images.mean((1, 2, 3)) / batch.scale + batch.labels
+
+
+@right
+def trees(x: PyTree[Float[Array, "n"]]) -> PyTree[Float[Array, "n+1"]]:
+    return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, 1)), x)
+
+
+@right
+def containers(
+    x: list[Float[Array, "n"]], y: Mapping[str, Float[Array, "n"]]
+) -> dict[str, Float[Array, "n"]]:
+    return {"x": sum(x), "y": sum(y.values())}
+
+
+@wrong("no size", "the result is an array, but the contract says tuple")
+def another_container(x: Float[Array, "n"]) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    return x
+
+
+@wrong("n = 1", "for m = 2 the function returns 1 on axis 0 of result[1]")
+def sizes_of_the_result_alone(x: Float[Array, "n"]) -> tuple[Float[Array, "m"], Float[Array, "m"]]:
+    return x, x[:1]
+
+
+@right
+def starred(*xs: Float[Array, "n"], scale: Float[Array, ""]) -> Float[Array, "n"]:
+    return sum(xs) * scale
+
+
+@right
+def a_value_in_a_size(x: Float[Array, "n"], k: int = 3) -> Float[Array, "n*{k}"]:
+    return jnp.tile(x, k)
+
+
+@right
+def other_names_of_types(
+    x: Images, y: Annotated[Float[Array, "b"], "labels"], z: Bounded
+) -> Float[Array, "b n"]:
+    return x.sum((1, 2, 3))[:, None] + y[:, None] + z
+
+
+@right
+def in_quotes(x: "Float[Array, 'b h']") -> "Float[Array, 'b']":
+    return x[:, 0]
+
+
+@right
+@jax.jit
+def compiled(x: Float[Array, "n"]) -> Float[Array, "n"]:
+    return x * 2
+
+
+@right
+@jaxtyped(typechecker=beartype)
+def checked_by_others(x: Float[Array, "b h"], y: Float[Array, "h k"]) -> Float[Array, "b k"]:
+    return x @ y
+
+
+@wrong("k <= 7", "")
+@jaxtyped(typechecker=beartype)
+def refused_by_others(x: Float[Array, "b h"], y: Float[Array, "h k"]) -> Float[Array, "b k"]:
+    return (x @ y)[:, :7]
+
+
+@pytest.mark.parametrize("fn", RIGHT)
+def test_a_right_function_is_proven(fn):
+    verdict = jc.check(fn)
+    assert verdict.ok, verdict
+    assert not verdict.accepts.is_empty()
+
+
+@pytest.mark.parametrize(("fn", "accepts", "message"), WRONG)
+def test_a_wrong_function_is_refuted_for_its_reason(fn, accepts, message):
+    verdict = jc.check(fn)
+    assert verdict.status == "refuted", verdict
+    assert accepts in str(verdict).partition("\n")[0], verdict
+    assert message in str(verdict), verdict
+
+
+class Linear(eqx.Module):
+    weight: Float[Array, "out in"]
+    bias: Float[Array, "out"] | None
+
+    def __call__(self, x: Float[Array, "in"]) -> Float[Array, "out"]:
+        y = self.weight @ x
+        return y if self.bias is None else y + self.bias
+
+
+class Conv(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(3, 4, (3, 3), strides=2, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b (h+1)//2 (w+1)//2 4"]:
+        return self.conv(x)
+
+
+def test_fields_of_a_model_bind_the_names_of_its_methods():
+    key = jax.random.key(0)
+    layer = Linear(jax.random.normal(key, (4, 3)), None)
+    assert jc.check(layer).outputs == (4,)
+    assert jc.check(layer.__call__).ok
+    wide = Linear(jax.random.normal(key, (4, 3)), jax.random.normal(key, (5,)))
+    assert jc.check(wide).status == "refuted"
+    assert jc.check(Conv(nnx.Rngs(0))).ok
+
+
+def test_numbers_of_axes_that_a_proof_chose_are_named():
+    note = jc.check(several_axes).notes[-1]
+    assert note.startswith("proven for 3 calls: with 0 axes for *batch, 1 axis for *batch, 2 axes")
+
+
+def test_where_and_values_reach_a_proof():
+    @jc.contract(where="h >= 2")
+    def halved(x: Float[Array, "b h"]) -> Float[Array, "b h//2"]:
+        return jc.max_pool(x[:, :, None, None], (2, 1))[:, :, 0, 0]
+
+    assert jc.check(halved).ok
+    with pytest.raises(jc.ShapeError, match="the contract is for h >= 2 only"):
+        halved(jnp.ones((2, 1)))
+
+    @jc.contract(k=2)
+    def tiled(x: Float[Array, "n"], k: int) -> Float[Array, "2*n"]:
+        return jnp.tile(x, k)
+
+    assert jc.check(tiled).ok
+
+
+REFUSED = {
+    "a size": (
+        (jnp.ones((2, 3)), jnp.ones((4, 4))),
+        "axis 0 of w is 4, but the contract says h = 3.",
+    ),
+    "a dtype": (
+        (jnp.ones((2, 3), int), jnp.ones((3, 4))),
+        'x is int32, but the contract says Float[Array, "b h"].',
+    ),
+    "a rank": ((jnp.ones(2), jnp.ones((3, 4))), "x has 1 axes, but the contract says"),
+    "no array": ((3, jnp.ones((3, 4))), "x is of type int, but the contract says Float[Array"),
+}
+
+
+@pytest.mark.parametrize(("args", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_call_that_does_not_fit_is_refused(args, message):
+    @jc.contract
+    def product(x: Float[Array, "b h"], w: Float[Array, "h k"]) -> Float[Array, "b k"]:
+        return x @ w
+
+    assert product(jnp.ones((2, 3)), w=jnp.ones((3, 4))).shape == (2, 4)
+    with pytest.raises(jc.ShapeError) as refused:
+        product(*args)
+    assert message in str(refused.value)
+
+
+def test_broadcast_sizes_may_be_one_in_a_call():
+    held = jc.contract(broadcast)
+    assert held(jnp.ones(1), jnp.ones(3)).shape == (3,)
+    with pytest.raises(jc.ShapeError, match="axis 0 of y is 4, but the contract says n = 3"):
+        held(jnp.ones(3), jnp.ones(4))
+
+
+def no_value(x: Float[Array, "n"], k: int) -> Float[Array, "n"]:
+    return x * k
+
+
+def no_formula(x: Float[Array, "h"]) -> Float[Array, "h**2"]:
+    return jnp.outer(x, x).ravel()
+
+
+def no_size(x: Float[Array, "h"]) -> Float[Array, "2*k"]:
+    return x
+
+
+def no_import(x: "Nothing[Array, 'h']", y: Float[Array, "h"]) -> Float[Array, "h"]:
+    return y
+
+
+BAD = {
+    no_value: "k is annotated int, of which no value is known.\n  Fix: give k a default, or",
+    no_formula: "the size h**2 in an annotation cannot be decided.\n  Fix: write it with names",
+    no_size: "the size 2*k uses k, which is the size of no argument.\n  Fix: make k on its own",
+    no_import: "the annotation of x, Nothing[Array, 'h'], cannot be read: name 'Nothing' is not",
+}
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"), BAD.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_what_cannot_be_proven_is_a_sentence(fn, message):
+    with pytest.raises(AnnotationError) as refused:
+        jc.check(fn)
+    assert message in str(refused.value)
+
+
+def test_one_unreadable_annotation_leaves_the_others():
+    hints = evaluated({"x": "Float[Array, 'n']", "y": "Nothing"}, globals())
+    assert hints["x"].dim_str == "n"
+    assert hints["y"].text == "Nothing"
+
+
+def test_functions_without_shapes_say_none():
+    assert not Annotations(lambda x: x).says_shapes()
+    assert not Annotations(len).says_shapes()
