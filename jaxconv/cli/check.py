@@ -140,10 +140,9 @@ def _count(work: Work, verdicts: Sequence[Verdict]) -> str:
     """Count what was proven and what was not looked at."""
     proven = sum(verdict.ok for verdict in verdicts)
     parts = [f"{proven} of {len(work.obligations)} proven"]
-    for count, what in (
-        (work.without_shapes, "without shapes"),
-        (work.ignored, "ignored"),
-    ):
+    if not_started := len(work.obligations) - len(verdicts):
+        parts.append(f"{not_started} could not start")
+    for count, what in ((work.without_shapes, "without shapes"), (work.ignored, "ignored")):
         if count:
             parts.append(f"{count} function{'s' * (count != 1)} {what}")
     return f"{'; '.join(parts)}."

@@ -395,8 +395,7 @@ class UnionType(AnnotatedType):
                 error = reason
         if not possible:
             raise error or AnnotationError(f"{label}: {self.text} has no value.")
-        if any(isinstance(option, KeyType) for option in possible):  # not its bits, as of old keys
-            possible = [option for option in possible if not isinstance(option, ArrayType)]
+        possible = _different(possible)
         chosen = choices.choose(possible, lambda option: f"{label} as {_shown(option)}")
         return chosen.make(label, choices)
 
@@ -414,6 +413,21 @@ class UnionType(AnnotatedType):
             names.axes = axes
             tried.append(arrays)
         yield from tried[0] if tried else ()
+
+
+def _different(options: Sequence[AnnotatedType]) -> list[AnnotatedType]:
+    """Leave out what JAX does not tell apart: NumPy's arrays and numbers, and the bits of a key."""
+    has_key = any(isinstance(option, KeyType) for option in options)
+    different: dict[Any, AnnotatedType] = {}
+    for option in options:
+        if isinstance(option, ArrayType):
+            different.setdefault((option.axes, option.dtypes), option)
+        elif not isinstance(option, ValueType) or option.only == (None,):
+            different[option] = option
+    arrays = [
+        option for option in different.values() if not (has_key and isinstance(option, ArrayType))
+    ]
+    return arrays if any(option.has_shapes() for option in arrays) or has_key else [*options]
 
 
 def _shown(option: AnnotatedType) -> str:

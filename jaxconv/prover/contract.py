@@ -168,7 +168,7 @@ def unbound(fn: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     Returns:
         A function, and the object by the name of its parameter; nothing for a function.
     """
-    if inspect.ismethod(fn):
+    if hasattr(fn, "__func__") and hasattr(fn, "__self__"):  # Equinox has bound methods of its own
         function, instance = fn.__func__, fn.__self__
     elif type(fn).__name__ in JITS or inspect.isroutine(fn):
         return fn, {}

@@ -438,6 +438,8 @@ class Annotations(Terms):
             choices.texts.append(f"{NUMBER_OF_LEAVES} arguments for *{name}")
             return Made(tuple(spec for part in parts for spec in part.specs), parts[0].build)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if kind is not ANYTHING and parameter.kind is parameter.VAR_POSITIONAL:
+                kind.make(f"*{name}", choices)  # raises the reason why there are none
             return None
         if not has_arrays and parameter.default is not parameter.empty:
             return Made((), lambda _: parameter.default)
