@@ -8,6 +8,7 @@ from jaxconv.cli.annotations import github_annotations
 from jaxconv.cli.arguments import CONDITION_HELP
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.loader import is_object
+from jaxconv.cli.models import add_keyword_arguments, keyword_arguments
 from jaxconv.cli.obligations import Obligation, obligation, obligations
 from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
@@ -45,11 +46,13 @@ class CheckCommand(Command):
             "or a package, a module or FILE.py, to prove its contracts",
         )
         parser.add_argument(
-            "spec",
-            nargs="?",
+            "specs",
+            nargs="*",
             metavar="SPEC",
-            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000"; default: its contract',
+            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000", or one for each input; '
+            "default: its contract",
         )
+        add_keyword_arguments(parser)
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         style = parser.add_mutually_exclusive_group()
         style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
@@ -69,8 +72,9 @@ class CheckCommand(Command):
         Returns:
             The exit status.
         """
-        if options.spec is not None or is_object(options.target):
-            work = [obligation(options.target, options.spec)]
+        if options.specs or is_object(options.target):
+            spec = ", ".join(options.specs) if options.specs else None
+            work = [obligation(options.target, spec, keyword_arguments(options.arg))]
         else:
             work = obligations(options.target)
         verdicts = [(one.name, v) for one in work if (v := prove_and_print(one, options))]

@@ -2,8 +2,8 @@
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxconv.cli.loader import (
     needs_instance,
     resolve,
 )
+from jaxconv.cli.models import as_called
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.prover.check import check
 from jaxconv.prover.contract import contract_of
@@ -33,6 +34,7 @@ class Obligation:
         load: returns the function or model, which may have to be made first.
         inputs: specs of the arguments; empty where a contract has them.
         returns: specs of the results; None where none are given, or a contract has them.
+        named: keyword arguments.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Obligation:
     load: Callable[[], Any]
     inputs: Sequence[str] = ()
     returns: tuple[str, ...] | None = None
+    named: Mapping[str, Any] = field(default_factory=dict)
 
     def prove(self, where: str | None = None) -> Verdict:
         """Prove it for every size.
@@ -51,15 +54,17 @@ class Obligation:
             TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
-            return check(self.load(), *self.inputs, returns=self.returns, where=where)
+            fn = self.load()
+            return check(fn, *self.inputs, returns=self.returns, where=where, **self.named)
 
 
-def obligation(text: str, spec: str | None) -> Obligation:
+def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = None) -> Obligation:
     """Return the proof obligation of a function or model.
 
     Args:
         text: its name, as :func:`resolve` takes it.
         spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract.
+        named: keyword arguments.
 
     Raises:
         TargetError: the name cannot be resolved, or its function has no contract.
@@ -72,14 +77,15 @@ def obligation(text: str, spec: str | None) -> Obligation:
                 f"{text} has no contract.\n"
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
-        return Obligation(text, definition(fn), lambda: fn)
+        return Obligation(text, definition(fn), lambda: fn, named=named or {})
     signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
     inputs = [part.text for part in signature.inputs]
-    if callable(fn):
+    called, words = as_called(fn, text, inputs, named or {})
+    if callable(called):
         fix = 'write a spec for each argument, "b h w 3, b -> b 10"'
-        check_arguments(fn, text, inputs, {}, fix)
+        check_arguments(called, text, inputs, words, fix)
     outputs = tuple(part.text for part in signature.outputs) if "->" in spec else None
-    return Obligation(text, definition(fn), lambda: fn, inputs, outputs)
+    return Obligation(text, definition(fn), lambda: called, inputs, outputs, words)
 
 
 def obligations(text: str) -> list[Obligation]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxconv.adapters.call import static
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
 from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.specs import (
@@ -157,7 +158,8 @@ def arguments_of(fn: Any, contract: Contract) -> list[Any]:
                 arguments.append(nnx.eval_shape(argument))
                 continue
             argument = argument()
-        arguments.append(argument)
+        # A text that a contract gives is no spec.
+        arguments.append(static(argument) if isinstance(argument, str) else argument)
     return arguments
 
 
