@@ -5,6 +5,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxconv.adapters.call import static
     from jaxconv.analysis.effective_field import EffectiveField, effective_receptive_field
     from jaxconv.analysis.feature_maps import feature_maps
     from jaxconv.analysis.neuron import Neuron, neuron
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Where the public names are. A module is imported when one of its names is first used, so that
 # `import jaxconv` costs next to nothing.
 _NAMES = {
+    "adapters.call": ("static",),
     "analysis.effective_field": (
         "EffectiveField",
         "effective_receptive_field",

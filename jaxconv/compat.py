@@ -62,6 +62,8 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "register_canonicalize_value_handler": "jax._src.dtypes",
     "register_weak_scalar_type": "jax._src.dtypes",
     "eliminate_deprecated_list_indexing": "jax._src.numpy.indexing",
+    "is_symbolic_dim": "jax.export",
+    "constant_like": "jax._src.lax.lax:_const",
     "default_contraction_order": "jax._src.numpy.einsum:_default_poly_einsum_handler",
     "einsum_orders_by_dimension": "jax._src.numpy.einsum:_poly_einsum_handlers",
 }
@@ -115,6 +117,7 @@ if TYPE_CHECKING:
     )
     from jax._src.numpy.indexing import eliminate_deprecated_list_indexing
     from jax.core import Tracer, eval_jaxpr
+    from jax.export import is_symbolic_dim
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
     from jax.extend.core.primitives import (
         conv_general_dilated_p,
@@ -133,6 +136,7 @@ if TYPE_CHECKING:
     from jax.interpreters.mlir import lower_fun, register_lowering
     from jax.interpreters.partial_eval import dce_jaxpr
 
+    constant_like: Callable[[Any, Any], Any]
     default_contraction_order: Callable[..., tuple[Any, Any]]
     einsum_orders_by_dimension: dict[type, Callable[..., tuple[Any, Any]]]
 else:
@@ -174,6 +178,45 @@ def indexing_by_sizes() -> Iterator[None]:
         yield
     finally:
         setattr(module, name, original)
+
+
+@contextlib.contextmanager
+def named_axes_of_sizes() -> Iterator[None]:
+    """Let ``lax.psum(1, name)``, and so ``lax.pmean``, take a named axis of a symbolic size."""
+
+    def constant(example: Any, value: Any) -> Any:
+        as_value = getattr(value, "dimension_as_value", None)
+        if as_value is None:
+            return constant_like(example, value)
+        is_number = isinstance(example, int | float | complex)
+        return value if is_number else as_value().astype(jax.numpy.result_type(example))
+
+    ((module, name),) = places("constant_like")
+    setattr(importlib.import_module(module), name, constant)
+    try:
+        yield
+    finally:
+        setattr(importlib.import_module(module), name, constant_like)
+
+
+@contextlib.contextmanager
+def symbolic_dimensions() -> Iterator[None]:
+    """Let ``jax.export.is_symbolic_dim`` answer True for a symbolic size, as other libraries ask.
+
+    Its code is replaced, so that it answers under whatever name a library imported it. JAX itself
+    asks a function of the same name in ``jax.core``, which knows such sizes.
+    """
+    if missing:
+        yield
+        return
+
+    answer = eval("lambda p: core.is_symbolic_dim(p)")  # `core` of the module of that function
+    original = is_symbolic_dim.__code__
+    is_symbolic_dim.__code__ = answer.__code__
+    try:
+        yield
+    finally:
+        is_symbolic_dim.__code__ = original
 
 
 def asks_for_new_array(code: CodeType) -> bool:
@@ -261,8 +304,14 @@ def _differences() -> Iterator[str]:
     if missing:
         yield from (f"{sought} is missing" for sought in missing.values())
         return  # what follows needs them
+    answers = False
     (eqn,) = jax.make_jaxpr(lambda x: x + x)(np.float32(0)).eqns
     yield from (f"JaxprEqn.{path} is missing" for path in _missing_attributes(eqn))
+    with symbolic_dimensions(), contextlib.suppress(Exception):
+        if is_symbolic_dim(_RecordingSize({})) and not is_symbolic_dim(1):  # type: ignore[arg-type]
+            answers = True
+    if not answers:
+        yield "is_symbolic_dim no longer asks jax.core if a size is symbolic"
     callers = _callers()
     indexing, hashing = callers["__index__"], callers["__hash__"]
     for name in (ASKS_FOR_NEW_ARRAY, *sorted(ASKS_IF_CONSTANT)):

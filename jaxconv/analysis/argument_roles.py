@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxconv.adapters.adapter import ModelArrays
+from jaxconv.adapters.libraries import adapter_of
 from jaxconv.source import is_inside_library
 from jaxconv.symbolic.specs import Spec
 
@@ -45,11 +47,9 @@ def _classified(template: Any) -> Iterator[tuple[Any, tuple[str, ...] | None]]:
     """The arrays and specs among the arguments, each with its role."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_whole)
     has_specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
-    is_module = isinstance(template[0], nnx.State) if template else False
+    is_module = isinstance(template[0], nnx.State | ModelArrays) if template else False
     candidates = [] if has_specs else leaves
-    arrays = [
-        path for path, leaf in candidates if any(map(jnp.ndim, filter(_varies, _arrays(leaf))))
-    ]
+    arrays = [path for path, leaf in candidates if any(map(jnp.ndim, _arrays(leaf)))]
     images = _key(arrays[-1][0]) if arrays else None
     kinds = {str(n): _kind(argument) for n, argument in enumerate(template)}
     for path, leaf in leaves:
@@ -57,12 +57,14 @@ def _classified(template: Any) -> Iterator[tuple[Any, tuple[str, ...] | None]]:
         is_input = isinstance(leaf, Spec) or argument == images or (is_module and argument != "0")
         role = None if is_input else _role(kinds[argument], argument, steps, leaf)
         for array in _arrays(leaf):
-            if _varies(array):  # an activation in a model is none of the arrays of a trace
-                yield array, role
+            yield array, role
 
 
 def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, ...]:
     """The path of a parameter, which has nothing that every path begins with; empty for state."""
+    if kind == "arrays":
+        path = tuple(step.replace("/", ".") for step in steps[1:])
+        return path if steps[0] == "parameters" else ()
     if isinstance(leaf, nnx.Variable):
         return tuple(steps) if isinstance(leaf, nnx.Param) else ()
     if kind == "linen":
@@ -75,6 +77,8 @@ def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, .
 def _kind(argument: Any) -> str:
     """Which library an argument is of, as far as it says what state is; "state" where all is."""
     equinox: Any = sys.modules.get("equinox")
+    if isinstance(argument, ModelArrays):
+        return "arrays"
     if isinstance(argument, nnx.State | nnx.Module):
         return "nnx"
     if equinox is not None and isinstance(argument, equinox.Module):
@@ -111,11 +115,6 @@ def _arrays(leaf: Any) -> list[Any]:
     return [leaf] if isinstance(leaf, Spec) else jax.tree.leaves(leaf)
 
 
-def _varies(leaf: Any) -> bool:
-    """Whether a leaf is an argument of the trace, unlike an activation in a model."""
-    return isinstance(leaf, Spec | bool | int | float | complex) or hasattr(leaf, "dtype")
-
-
 ClosedOver = Mapping[int, tuple[Any, tuple[str, ...]]]  # by the identity of an array
 
 
@@ -129,9 +128,13 @@ def closed_over_roles(fn: Callable[..., Any]) -> list[ClosedOver]:
         For each model its arrays, each with the path of a parameter or an empty one for state.
         Arrays of which no library says what they are are left out.
     """
+    models = ((value, adapter_of(value)) for value in _closed_over(fn, set()))
+    values = [
+        adapter.arrays(value) if adapter and adapter.arrays else value for value, adapter in models
+    ]
     return [
         {id(array): (array, role) for array, role in _classified_model(value)}
-        for value in _closed_over(fn, set())
+        for value in values
         if _is_state(value) or _kind(value)
     ]
 

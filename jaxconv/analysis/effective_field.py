@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.adapters.call import read_call
 from jaxconv.analysis.feature_maps import values_at
 from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
 from jaxconv.errors import Diagnostic, ValidationError, public_api
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
-from jaxconv.prover.check import pure
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def effective_receptive_field(
     field.box(*position)  # which rejects a position outside the map
     network = analysis.networks.regions[0].network
     refs = {field.layer: network.maps()[field.layer]}
-    leaves = jax.tree.leaves(pure(fn, args)[1])
+    leaves = jax.tree.leaves(read_call(fn, args, {}).arguments)
     image = network.closed.jaxpr.invars.index(network.image())
 
     def neurons(pixels: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.adapters.call import library_contexts, read_call, require_callable
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read_network
 from jaxconv.compat import (
@@ -28,7 +29,6 @@ from jaxconv.jaxpr.interpreter import (
     bind_equation,
     control_flow,
 )
-from jaxconv.prover.check import pure
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 
@@ -149,10 +149,14 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
         ShapeError: arguments that are not arrays.
     """
     require_supported_jax()
-    call, given = pure(fn, args)
-    closed = jax.make_jaxpr(call)(*given, **kwargs)
-    network = read_network(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
-    return TracedCall(network, jax.tree.leaves((given, kwargs)))
+    raises_shape_error("feature_maps")(require_callable)(fn)
+    call = raises_shape_error("feature_maps")(read_call)(fn, args, kwargs)
+    if call.complete is not None:  # with values, as those without were rejected
+        call = call.complete({})
+    with library_contexts():
+        closed = jax.make_jaxpr(call.fn)(*call.arguments)
+    network = read_network(closed, call.arguments, call.fn)
+    return TracedCall(network, jax.tree.leaves(call.arguments))
 
 
 def values_at(

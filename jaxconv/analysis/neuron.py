@@ -94,6 +94,7 @@ def neuron(
     channel: int,
     image: int = 0,
     layout: str | None = None,
+    **named: Any,
 ) -> Neuron:
     """Take one neuron of a network apart, and compute it by hand.
 
@@ -112,6 +113,7 @@ def neuron(
         channel: its feature map.
         image: of the batch.
         layout: of the images, as in :func:`receptive_field`; used for the box only.
+        **named: its keyword arguments.
 
     Returns:
         The neuron; ``print`` shows its sum.
@@ -131,7 +133,7 @@ def neuron(
         >>> abs(n.value - n.map_value) < 1e-5
         True
     """
-    traced = trace_call(fn, *args)
+    traced = trace_call(fn, *args, **named)
     network = traced.network
     name, wanted, reading = _readable_layer(network, layer)
     shape = shape_of(reading.eqn.outvars[0])
@@ -147,7 +149,7 @@ def neuron(
     sources = tuple(source.name for source in wanted.sources)
     box = None
     with contextlib.suppress(ShapeError):  # what it sees may be unknown
-        field = receptive_field(fn, *args, layer=name, layout=layout)
+        field = receptive_field(fn, *args, layer=name, layout=layout, **named)
         box = field.box(*at) if field.map == sides.pixels else None  # else the layout is wrong
     return Neuron(name, at, channel, image, reading.kind, sources, **number, box=box)
 

@@ -127,6 +127,7 @@ def receptive_field(
     layer: str | int,
     layout: str | None = None,
     where: str | None = None,
+    **named: Any,
 ) -> ReceptiveField:
     """Compute which pixels of the image the neurons of a layer see.
 
@@ -148,6 +149,7 @@ def receptive_field(
             every other letter is. Default: as the first convolution reads it; without a
             convolution, batch first and channels last.
         where: the sizes to consider, such as ``"h >= 32"``.
+        **named: its keyword arguments, as :func:`jaxconv.check` takes them.
 
     Returns:
         Size, stride and offset along each axis with pixels, and the box of every neuron.
@@ -169,7 +171,7 @@ def receptive_field(
         >>> jc.receptive_field(network, "b h w 1", kernel, layer=2).stride
         (2, 2)
     """
-    return analyze_fields(fn, *args, layout=layout, where=where).field(layer)
+    return analyze_fields(fn, *args, layout=layout, where=where, **named).field(layer)
 
 
 class FieldAnalysis:
@@ -260,7 +262,11 @@ def _map_axes(axis_fields: Field) -> list[int]:
 
 
 def analyze_fields(
-    fn: Callable[..., Any], *args: Any, layout: str | None = None, where: str | None = None
+    fn: Callable[..., Any],
+    *args: Any,
+    layout: str | None = None,
+    where: str | None = None,
+    **named: Any,
 ) -> FieldAnalysis:
     """Follow the image through a function, for all sizes.
 
@@ -269,6 +275,7 @@ def analyze_fields(
         *args: its arguments.
         layout: of the image.
         where: the sizes to consider.
+        **named: its keyword arguments.
 
     Returns:
         The receptive fields of all layers.
@@ -276,7 +283,7 @@ def analyze_fields(
     Raises:
         ValidationError: no size is accepted, or another layout than the image has.
     """
-    return FieldAnalysis(analyze(fn, *args, where=where), layout)
+    return FieldAnalysis(analyze(fn, *args, where=where, **named), layout)
 
 
 def _image_shape(region: RegionNetwork) -> tuple[Any, ...]:

@@ -76,13 +76,16 @@ class NetworkAnalysis:
         )
 
 
-def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> NetworkAnalysis:
+def analyze(
+    fn: Callable[..., Any], *args: Any, where: str | None = None, **named: Any
+) -> NetworkAnalysis:
     """Trace a function for all sizes, and read each trace as a network.
 
     Args:
         fn: any function of JAX, or a model.
         *args: its arguments, as :func:`jaxconv.check` takes them.
         where: the sizes to consider.
+        **named: its keyword arguments, likewise.
 
     Returns:
         The network for each region of the sizes.
@@ -90,7 +93,7 @@ def analyze(fn: Callable[..., Any], *args: Any, where: str | None = None) -> Net
     Raises:
         ValidationError: no size is accepted, or sizes that cannot be traced as formulas.
     """
-    exploration = explore_sizes(fn, *args, where=where)
+    exploration = explore_sizes(fn, *args, where=where, **named)
     verdict = conclude(exploration)
     # Where there are no formulas, every size fails, or sizes are needed as numbers.
     fix = 'pass numbers, such as "1 224 224 3".'

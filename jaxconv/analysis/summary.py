@@ -38,6 +38,7 @@ def summary(
     at: Mapping[str, int] | None = None,
     padded_taps: bool = True,
     layout: str | None = None,
+    **named: Any,
 ) -> Summary:
     """List the layers of a function: shape, parameters, multiply-accumulates and memory of each.
 
@@ -73,6 +74,8 @@ def summary(
             next to the formulas.
         padded_taps: whether kernel elements on padding count.
         layout: of the image whose pixels the rows see, as :func:`receptive_field` takes it.
+        **named: its keyword arguments, as :func:`jaxconv.check` takes them, such as
+            ``train=False``.
 
     Returns:
         The table. ``print`` it, give it to rich, or take its ``rows`` and totals.
@@ -94,7 +97,7 @@ def summary(
         (b, h//2, w//2, 64)
     """
     with recorded_contractions() as contractions:
-        analysis = analyze(fn, *args, where=where)
+        analysis = analyze(fn, *args, where=where, **named)
     regions = [
         RegionCounts(region, count_layers(region.network, region.substitute, padded_taps))
         for region in analysis.regions

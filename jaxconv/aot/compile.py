@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxconv.adapters.call import require_arguments, require_callable
 from jaxconv.aot import storage
 from jaxconv.aot.arguments import abstract_argument, array_type, donatable, trace_function
 from jaxconv.aot.batching import run_in_groups
@@ -17,7 +18,6 @@ from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
 from jaxconv.kernels.registry import ArrayType, Schedule
-from jaxconv.prover.check import require_arguments, require_callable
 
 
 class Inference:
@@ -166,7 +166,7 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     """
     require_supported_jax()
     require_callable(fn)
-    require_arguments(fn, args)
+    require_arguments(fn, args, {})
     avals = jax.tree.map(abstract_argument, args)
     closed, outputs = trace_function(fn, avals)
     schedules: Sequence[Schedule] = ()

@@ -1,7 +1,6 @@
 """``jaxconv check``: prove shapes for every size."""
 
 import argparse
-import ast
 import json
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from jaxconv.cli.annotations import github_annotations
 from jaxconv.cli.arguments import CONDITION_HELP
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.loader import is_object
+from jaxconv.cli.models import add_keyword_arguments, keyword_arguments
 from jaxconv.cli.obligations import Obligation, Work, obligation, obligations
 from jaxconv.cli.settings import read_settings
 from jaxconv.cli.user_code import TargetError
@@ -50,22 +50,14 @@ class CheckCommand(Command):
             "or a package, a module or FILE.py, to prove its contracts and annotated functions",
         )
         parser.add_argument(
-            "spec",
-            nargs="?",
+            "specs",
+            nargs="*",
             metavar="SPEC",
-            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000"; default: those of its '
-            "contract, or of its jaxtyping annotations",
+            help='shapes of its inputs and outputs, as "b h w 3 -> b 1000", or one for each input; '
+            "default: those of its contract, or of its jaxtyping annotations",
         )
+        add_keyword_arguments(parser)
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
-        parser.add_argument(
-            "--with",
-            dest="given",
-            metavar="NAME=VALUE",
-            action="append",
-            default=[],
-            type=named_value,
-            help="the value of an argument without a spec, such as n=3; may be repeated",
-        )
         style = parser.add_mutually_exclusive_group()
         style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
         style.add_argument(
@@ -85,12 +77,14 @@ class CheckCommand(Command):
             The exit status.
         """
         settings = read_settings(Path.cwd())
-        if options.spec is not None or is_object(options.target):
-            work = Work([obligation(options.target, options.spec)], 0, 0)
+        given = keyword_arguments(options.given)
+        if options.specs or is_object(options.target):
+            spec = ", ".join(options.specs) if options.specs else None
+            work = Work([obligation(options.target, spec, given)], 0, 0)
         else:
             work = obligations(options.target, settings.exclude)
         conditions = filter(None, (settings.where, options.where))
-        prover = Prover(", ".join(conditions) or None, dict(options.given), settings.seconds)
+        prover = Prover(", ".join(conditions) or None, given, settings.seconds)
         proofs = [(one, prove_and_print(one, prover, options)) for one in work.obligations]
         verdicts = [(one.name, verdict) for one, verdict in proofs if verdict is not None]
         if options.json:
@@ -116,24 +110,6 @@ class Prover(NamedTuple):
     where: str | None
     given: dict[str, Any]
     seconds: float
-
-
-def named_value(text: str) -> tuple[str, Any]:
-    """Read ``n=3``: a name and a literal, or else a text.
-
-    Args:
-        text: what a user wrote.
-
-    Raises:
-        ArgumentTypeError: there is no name.
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as n=3")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return name, value
 
 
 def _count(work: Work, verdicts: Sequence[Verdict]) -> str:

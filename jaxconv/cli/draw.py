@@ -15,11 +15,20 @@ from jaxconv.cli.arguments import (
 )
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
+from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
 from jaxconv.errors import ShapeError
 from jaxconv.plotting.network_diagram import network_diagram
 from jaxconv.prover.contract import contract_of
 
-IMAGES = "b h w 3"
+
+def images(layout: str | None) -> str:
+    """Return the spec of a batch of colour images.
+
+    Args:
+        layout: such as "NCHW"; None is channels last.
+    """
+    sizes = {"N": "b", "H": "h", "W": "w", "C": "3"}
+    return " ".join(sizes.get(letter, letter.lower()) for letter in layout or "NHWC")
 
 
 class DrawCommand(Command):
@@ -43,7 +52,11 @@ class DrawCommand(Command):
             "specs",
             nargs="*",
             metavar="SPEC",
-            help=f'shape of an input; default: the contract of the model, or "{IMAGES}"',
+            help=f'shape of an input; default: the contract of the model, or "{images(None)}"',
+        )
+        add_keyword_arguments(parser)
+        parser.add_argument(
+            "--layout", help="layout of the image, such as NCHW; default: channels last"
         )
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
@@ -69,9 +82,12 @@ class DrawCommand(Command):
         check_writable(out, (".svg", ".png"))
         at = None if options.at is None else parse_point(options.at)
         model = resolve(options.model)
-        specs = options.specs or (() if contract_of(model) else (IMAGES,))
+        specs = options.specs or (() if contract_of(model) else (images(options.layout),))
+        model, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         try:
-            table = summary(model, *specs, where=options.where, at=at)
+            table = summary(
+                model, *specs, where=options.where, at=at, layout=options.layout, **named
+            )
         except ShapeError as error:
             raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
         picture = network_diagram(table, options.model)

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxconv.adapters.call import library_contexts, read_call
 from jaxconv.cli.arguments import OBJECT_HELP, UsageError, positive
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.user_code import user_code
 from jaxconv.models.registry import published_weights, registered_models
 from jaxconv.models.weights import fill, read_weights
 from jaxconv.plotting.photos import open_photo
-from jaxconv.prover.check import pure
 
 Model = Callable[..., Any]
 
@@ -156,8 +156,9 @@ def preprocess(model: Model, photo: np.ndarray, options: argparse.Namespace) -> 
     x = np.asarray(x, np.float32)
     if options.model not in registered_models():
         with user_code(f"running {options.model} on an image {x.shape}"):
-            call, args = pure(model, (x,))
-            jax.eval_shape(call, *args)
+            call = read_call(model, (x,), {})
+            with library_contexts():
+                jax.eval_shape(call.fn, *call.arguments)
     return x
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from jaxconv.adapters.libraries import loaded
+from jaxconv.cli.models import made_by
 from jaxconv.cli.user_code import TargetError, user_code, user_frames
 from jaxconv.models.registry import registered_models
 from jaxconv.prover.contract import contract_of
@@ -43,13 +45,16 @@ def is_object(text: str) -> bool:
 def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
     """Return the function or model that a text names.
 
-    A class is instantiated without arguments. Random streams, ``rngs`` or ``key``, need not be
-    passed. A model of Flax NNX that is made here has no weights, only their shapes.
+    A class is instantiated without arguments, and so is a function called that makes a model and
+    needs none. Random streams, ``rngs`` or ``key``, need not be
+    passed. A model of Flax NNX or Keras that is made here has no weights, only their shapes, and a
+    function of ``keras.applications`` downloads none. A module of Haiku is made inside a
+    transformation.
 
     Args:
         text: ``module:name``, ``module:Class.method``, ``module:make(classes=10)``, with FILE.py
             in place of the module if you like; or the name of a registered model.
-        abstract: False makes models of Flax NNX with their weights.
+        abstract: False makes models of Flax NNX and Keras with weights.
 
     Raises:
         TargetError: the name cannot be resolved, or the user's code fails.
@@ -76,7 +81,10 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _unreadable(expression) from None
     value = _read_expression(tree, owner, abstract)
-    return call(value, abstract=abstract) if isinstance(value, type) else value
+    if isinstance(value, type):
+        return call(value, abstract=abstract)
+    is_call = isinstance(tree, ast.Call) or name in models
+    return value if is_call else made_by(value, text, lambda: call(value, abstract=abstract))
 
 
 def import_target(text: str) -> ModuleType:
@@ -93,6 +101,7 @@ def import_target(text: str) -> ModuleType:
         sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
 
     search_first(Path.cwd())
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # which Keras reads when it is imported
     if not text.endswith(".py"):
         return import_module(text)
     path = Path(text).resolve()
@@ -265,25 +274,35 @@ def call(
         and (stream == "rngs" or parameters[stream].default is inspect.Parameter.empty)
     }
     check_arguments(callee, name, args, {**(options or {}), **streams}, fix)
+    defaults: dict[str, Any] = {}
+    for adapter in loaded():
+        if adapter.defaults is not None:
+            defaults |= adapter.defaults(callee)
+    given = defaults | dict(options or {})
 
     def make() -> Any:
         made = {stream: make_stream() for stream, make_stream in streams.items()}
-        return callee(*args, **(options or {}), **made)
+        return callee(*args, **given, **made)
 
     with user_code(f"calling {name}"):
+        for adapter in loaded():
+            if adapter.construct is not None and (model := adapter.construct(callee, make)):
+                return model
         return _make_model(make, abstract)
 
 
 def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
-    """A Flax NNX model without its weights if requested; any other object as it is created.
+    """A model without its weights if requested; any other object as it is created.
 
     Where shapes alone are not enough, the plain call is made, and raises the user's own error.
     """
     if abstract:
-        with contextlib.suppress(Exception):
-            model = nnx.eval_shape(make)
-            if isinstance(model, nnx.Module):
-                return model
+        for adapter in loaded():
+            if adapter.abstract is not None:
+                with contextlib.suppress(Exception):
+                    model = adapter.abstract(make)
+                    if adapter.is_model(model):
+                        return model
     return make()
 
 

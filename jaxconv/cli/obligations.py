@@ -5,7 +5,7 @@ import linecache
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from jaxconv.cli.loader import (
     needs_instance,
     resolve,
 )
+from jaxconv.cli.models import as_called
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.prover.annotations import AnnotationError
 from jaxconv.prover.check import check, check_calls
@@ -39,6 +40,7 @@ class Obligation:
         load: returns the function or model, which may have to be made first.
         inputs: specs of the arguments; empty where a contract or annotations have them.
         returns: specs of the results; None where none are given, or a contract has them.
+        named: keyword arguments.
         owner: the class of a method whose instance a proof makes from the annotated fields.
         is_required: whether a proof that cannot start is an error: not where only annotations,
             which may have been written for something else, say that there is one.
@@ -49,6 +51,7 @@ class Obligation:
     load: Callable[[], Any]
     inputs: Sequence[str] = ()
     returns: tuple[str, ...] | None = None
+    named: Mapping[str, Any] = field(default_factory=dict)
     owner: type | None = None
     is_required: bool = True
 
@@ -69,21 +72,25 @@ class Obligation:
             TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
-            fn, given = self.load(), given or {}
+            fn, named = self.load(), {**self.named, **(given or {})}
+            if self.inputs:
+                options = {"returns": self.returns, "where": where, "timeout": timeout}
+                return check(fn, *self.inputs, **options, **self.named)
             if not self.is_required:  # of a package, whose functions have different arguments
                 parameters = inspect.signature(fn).parameters
-                given = {name: value for name, value in given.items() if name in parameters}
-            if not self.inputs and (calls := proofs_of(fn, given, self.owner)):
+                named = {name: value for name, value in named.items() if name in parameters}
+            if calls := proofs_of(fn, named, self.owner):
                 return check_calls(calls, where=where, timeout=timeout)
-            return check(fn, *self.inputs, returns=self.returns, where=where, timeout=timeout)
+            return check(fn, where=where, timeout=timeout, **named)
 
 
-def obligation(text: str, spec: str | None) -> Obligation:
+def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = None) -> Obligation:
     """Return the proof obligation of a function or model.
 
     Args:
         text: its name, as :func:`resolve` takes it.
         spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract or annotations.
+        named: keyword arguments.
 
     Raises:
         TargetError: the name cannot be resolved, or nothing says what its arguments are.
@@ -96,14 +103,15 @@ def obligation(text: str, spec: str | None) -> Obligation:
                 f"{text} has no contract, and no shapes in its annotations.\n"
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
-        return Obligation(text, definition(fn), lambda: fn)
+        return Obligation(text, definition(fn), lambda: fn, named=named or {})
     signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
     inputs = [part.text for part in signature.inputs]
-    if callable(fn):
+    called, words = as_called(fn, text, inputs, named or {})
+    if callable(called):
         fix = 'write a spec for each argument, "b h w 3, b -> b 10"'
-        check_arguments(fn, text, inputs, {}, fix)
+        check_arguments(called, text, inputs, words, fix)
     outputs = tuple(part.text for part in signature.outputs) if "->" in spec else None
-    return Obligation(text, definition(fn), lambda: fn, inputs, outputs)
+    return Obligation(text, definition(fn), lambda: called, inputs, outputs, words)
 
 
 class Work(NamedTuple):

@@ -8,6 +8,7 @@ from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
+from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
 
 
 class SummaryCommand(Command):
@@ -28,6 +29,7 @@ class SummaryCommand(Command):
         parser.add_argument(
             "specs", nargs="+", metavar="SPEC", help='shape of an input, such as "b h w 3"'
         )
+        add_keyword_arguments(parser)
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
             "--at",
@@ -50,9 +52,12 @@ class SummaryCommand(Command):
         Args:
             options: the arguments, by name.
         """
+        given = keyword_arguments(options.given)
+        model, named = as_called(resolve(options.model), options.model, options.specs, given)
         table = summary(
-            resolve(options.model),
+            model,
             *options.specs,
+            **named,
             where=options.where,
             at=None if options.at is None else parse_point(options.at),
             padded_taps=not options.without_padding,

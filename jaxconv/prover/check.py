@@ -1,26 +1,33 @@
 """Prove for all sizes at once what a function accepts and returns."""
 
-import inspect
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import islpy as isl
 import jax
-from flax import nnx
 
+from jaxconv.adapters.call import (
+    Call,
+    is_spec,
+    read_call,
+    require_arguments,
+    require_callable,
+)
 from jaxconv.compat import require_supported_jax
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import raises_shape_error
 from jaxconv.prover.conclude import conclude
+from jaxconv.prover.confirm import sample_points
 from jaxconv.prover.contract import MOST_CASES, proofs_of
 from jaxconv.prover.explore import TIMEOUT, Exploration
-from jaxconv.prover.returns import dtype_of, is_spec
+from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.subject import Subject
 from jaxconv.prover.terms import ProofCase
-from jaxconv.prover.verdict import Verdict, combined
+from jaxconv.prover.verdict import Verdict, combined, point_text
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
-from jaxconv.symbolic.specs import ANY, REST, Spec, SpecError, parse_spec
+from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.specs import ANY, REST, SpecError, parse_spec
 
 
 def check(
@@ -29,20 +36,27 @@ def check(
     returns: Any = None,
     where: str | None = None,
     timeout: float = TIMEOUT,
+    **named: Any,
 ) -> Verdict:
     """Prove, for every size at once, what a function accepts and returns.
 
     The function is traced, never run: it needs no data and no device.
 
     Args:
-        fn: any JAX function; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        fn: any JAX function; a model of Flax NNX, Linen, Haiku, Equinox or Keras, or a method of
+            one. A model of Linen, Haiku or Keras without parameters gets them as its library
+            makes them, as shapes.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. A name is any size of at least 1, the same
-            wherever it occurs. None are needed for a function with a :func:`contract`.
+            wherever it occurs. None are needed for a function with a :func:`contract`. Models,
+            numbers, None and functions reach ``fn`` as they are, and so do texts that are marked
+            with :func:`static`.
         returns: what it must return, in the structure of the result: ``"b 1000"``, with formulas
             of the names, ``_`` for any size and ``...`` for any number of axes.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         timeout: seconds, after which what is left is not decided.
+        **named: its keyword arguments, likewise, such as ``train=False``. A text of one word is
+            no spec here, and neither is one for a parameter whose default is a text.
 
     Returns:
         The verdict.
@@ -58,9 +72,11 @@ def check(
           note: a window does not reach the end of its map, first for h = 2, w = 3; to use all,
           pad to sizes with h and w multiples of 2, or crop to them.
     """
-    if not args and (calls := proofs_of(fn, {})):
+    if not args and (calls := proofs_of(fn, named)):
         return check_calls(calls, returns=returns, where=where, timeout=timeout)
-    return conclude(explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout))
+    return conclude(
+        explore_sizes(fn, *args, returns=returns, where=where, timeout=timeout, **named)
+    )
 
 
 def check_calls(
@@ -102,6 +118,7 @@ def explore_sizes(
     returns: Any = None,
     where: str | None = None,
     timeout: float = TIMEOUT,
+    **named: Any,
 ) -> Exploration:
     """Do what :func:`check` does, and keep the traces.
 
@@ -111,6 +128,7 @@ def explore_sizes(
         returns: as for :func:`check`.
         where: as for :func:`check`.
         timeout: as for :func:`check`.
+        **named: as for :func:`check`.
 
     Returns:
         The results of the traces.
@@ -122,104 +140,68 @@ def explore_sizes(
     """
     require_supported_jax()
     origin = definition(fn)
-    if not args and (calls := proofs_of(fn, {})):
-        fn, args, where = (
-            calls[0].fn,
-            calls[0].args,
-            ", ".join(filter(None, (calls[0].where, where))),
-        )
-    raises_shape_error("check")(require_callable)(fn)
-    raises_shape_error("check")(require_arguments)(fn, args)
-    fn, args = pure(fn, args)
-    arguments, results = (
-        jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, tree)
-        for tree in (args, returns)
-    )
-    for leaf in jax.tree.leaves(results, is_leaf=is_spec):
+    calls = [] if args else proofs_of(fn, named)
+    if calls:
+        fn, args, _, condition = calls[0]
+        where, named = ", ".join(filter(None, (condition, where))), {}
+    raises_shape_error("check")(require_callable)(fn, completes=True)
+    raises_shape_error("check")(require_arguments)(fn, args, named)
+    call = raises_shape_error("check")(read_call)(fn, args, named)
+    results = jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, returns)
+    specs, expected = call.specs(), jax.tree.leaves(results, is_leaf=is_spec)
+    for leaf in expected:
         if not is_spec(leaf):
             wrong = f"returns= has {leaf!r}, which is not a spec."
             raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
-    for spec in (*_specs(arguments), *_specs(results)):
+    for spec in (*specs, *expected):
         dtype_of(spec)  # raises SpecError where the name is not that of a dtype
-    if {ANY, REST} & {axis for spec in _specs(arguments) for axis in spec.axes}:
+    if {ANY, REST} & {axis for spec in specs for axis in spec.axes}:
         raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
-    names = list(dict.fromkeys(name for spec in _specs(arguments) for name in spec.names()))
-    for spec in _specs(results):
+    names = list(dict.fromkeys(name for spec in specs for name in spec.names()))
+    for spec in expected:
         if unknown := [name for name in spec.names() if name not in names]:
             raise SpecError(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    domain = without_empty_sides(domain_of(names, where or ""), _specs(arguments))
-    exploration = Exploration(Subject(fn, origin, arguments, results), domain, timeout)
+    domain = without_empty_sides(domain_of(names, where or ""), specs)
+    notes: list[str] = []
+    if call.complete is not None:
+        call = _completed(call, call.complete, domain, notes)
+    subject = Subject(call.fn, origin, call.arguments, results, notes=notes)
+    exploration = Exploration(subject, domain, timeout)
     exploration.run()
     return exploration
 
 
-def pure(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], Any]:
-    """Make the state of a Flax NNX module an argument: it may be abstract, and change in a trace.
+def _completed(
+    call: Call, complete: Callable[[dict[str, int]], Call], domain: isl.Set, notes: list[str]
+) -> Call:
+    """Give a model the parameters that its library makes for sizes that people use.
 
-    Args:
-        fn: a function, a module, or a method of one.
-        args: its arguments.
-
-    Returns:
-        A function and its arguments; those given, where no NNX module is called.
+    Where none can be made, the errors belong to the verdict: each trace tries again.
     """
-    model, call = getattr(fn, "__self__", fn), getattr(fn, "__func__", type(fn).__call__)
-    if not isinstance(model, nnx.Module):
-        return fn, args
-    graph, state = nnx.split(model)
-    return lambda state, *args, **named: call(nnx.merge(graph, state), *args, **named), (
-        state,
-        *args,
-    )
+    calls = _completed_calls(complete, domain)
+    point, first = next(calls, (None, None))
+    if first is None or point is None:
+        return call
+    _, other = next(calls, (None, None))
+    if other is not None and _parameter_shapes(first) != _parameter_shapes(other):
+        notes.append(f"the parameters are made for {point_text(point)}")
+    return first
 
 
-def require_callable(fn: object) -> None:
-    """Check that something can be called as it is; where not, name the remedy.
-
-    Args:
-        fn: what is to be called.
-
-    Raises:
-        ValidationError: it is a class, a module without parameters, or not a function.
-    """
-    linen: Any = sys.modules.get("flax.linen")
-    unbound = linen is not None and isinstance(fn, linen.Module)
-    if isinstance(fn, type):
-        wrong = f"{fn.__name__} is a class."
-        raise_if([Diagnostic(wrong, f"make a model first, as {fn.__name__}(...) does.")])
-    if unbound or not callable(fn):
-        why = "has no parameters of its own" if unbound else "is not a function"
-        wrong = f"what is to be called is of type {type(fn).__name__}, which {why}."
-        fix = "pass its apply, and the parameters as the first argument."
-        raise_if(
-            [Diagnostic(wrong, fix if hasattr(fn, "apply") else "pass a function or a model.")]
-        )
+def _completed_calls(
+    complete: Callable[[dict[str, int]], Call], domain: isl.Set
+) -> Iterator[tuple[dict[str, int], Call]]:
+    """Calls with parameters made for different sizes, those of ordinary images first."""
+    points = [SizeSet(point).smallest() for point in sample_points(domain)]
+    for point in sorted(points, key=lambda p: -max((n for n in p.values() if n <= 224), default=0)):
+        try:
+            yield point, complete(point)
+        except Exception:  # of the user's code: it may take other sizes
+            continue
 
 
-def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
-    """Check that a function takes the arguments given.
-
-    Args:
-        fn: the function.
-        args: its arguments.
-
-    Raises:
-        ValidationError: they are too many or too few.
-    """
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # functions in C need not have one
-        return
-    try:
-        signature.bind(*args)
-    except TypeError as error:
-        count = f"{len(args)} argument{'s' * (len(args) != 1)}"
-        wrong = f"the function takes {signature}, but got {count}: {error}."
-        raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
-
-
-def _specs(tree: Any) -> list[Spec]:
-    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=is_spec) if is_spec(leaf)]
+def _parameter_shapes(call: Call) -> list[Any]:
+    return [leaf.shape for leaf in jax.tree.leaves(call.arguments[0])]

@@ -13,6 +13,7 @@ from jaxconv.prover.conditions import ambiguity_note, lost_pixels, lost_pixels_n
 from jaxconv.prover.confirm import Region
 from jaxconv.prover.diagnose import Refusal
 from jaxconv.prover.explore import LARGEST, Exploration
+from jaxconv.prover.results import structure_key
 from jaxconv.prover.verdict import Cases, Failure, Verdict, remedy
 from jaxconv.source import Origin
 from jaxconv.symbolic.domains import SizePart, unite
@@ -38,7 +39,7 @@ def conclude(exploration: Exploration) -> Verdict:
     failures = tuple(_failures(exploration, accepts, untried))
     is_refuted = exploration.proven_refusals > 0 or (failures and not exploration.open_regions)
     status = "refuted" if is_refuted else "tested" if exploration.open_regions else "proven"
-    notes = [*exploration.reasons]
+    notes = [*exploration.subject.notes, *exploration.reasons]
     if exploration.is_limited:
         notes.append(f"sizes above {LARGEST} are not examined where all smaller ones are decided")
     if exploration.sampled:
@@ -76,7 +77,7 @@ def _tried_note(exploration: Exploration) -> str:
         return f"{note}: none works"
     points = [SizeSet(region.sizes).smallest() for region in tried]
     shapes = [region.shapes for region in tried]
-    structures = {jax.tree.structure(shape) for shape in shapes}
+    structures = {structure_key(shape) for shape in shapes}
     works = f"{note}: {len(tried)} work" if len(tried) < len(exploration.sampled) else note
     if len(structures) > 1:
         return works
@@ -84,7 +85,7 @@ def _tried_note(exploration: Exploration) -> str:
     sides = [_common_side(points, sizes) for sizes in columns]
     if None in sides:
         return works
-    fitted = jax.tree.unflatten(structures.pop(), sides)
+    fitted = jax.tree.unflatten(jax.tree.structure(shapes[0]), sides)
     return f"{works}, all return {str(fitted).replace(chr(39), '')}"
 
 
@@ -139,7 +140,7 @@ def _outputs(regions: Sequence[Region]) -> Any:
     if not regions:
         return None
     cases = Cases(_cases(regions))
-    structures = {jax.tree.structure(region.shapes) for region in regions}
+    structures = {structure_key(region.shapes) for region in regions}
     if len(structures) > 1:
         return cases
     leaves = zip(*(jax.tree.leaves(region.shapes) for region in regions), strict=True)
@@ -150,4 +151,4 @@ def _outputs(regions: Sequence[Region]) -> Any:
         ]
     except Undecided:
         return cases
-    return jax.tree.unflatten(structures.pop(), sizes)
+    return jax.tree.unflatten(jax.tree.structure(regions[0].shapes), sizes)

@@ -13,6 +13,7 @@ import jax
 
 from jaxconv.compat import ClosedJaxpr
 from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
+from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject
 from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
@@ -48,11 +49,13 @@ class Outcome(NamedTuple):
         shapes: what is returned; None where it fails.
         error: what was raised; None where nothing was.
         is_open: whether it is not decided.
+        succeeds: whether something is returned, which may be None.
     """
 
     shapes: Any
     error: Exception | None = None
     is_open: bool = False
+    succeeds: bool = False
 
 
 class Disagreement(NamedTuple):
@@ -116,7 +119,8 @@ def _has_shapes(subject: Subject, region: Region, point: isl.Set) -> bool:
     """Whether tracing with numbers gives the values of a region's formulas."""
     sizes = SizeSet(point).smallest()
     expected = jax.tree.map(lambda size: value_at(size, sizes), region.shapes)
-    return outcome_at(subject, point).shapes == expected
+    outcome = outcome_at(subject, point)
+    return outcome.succeeds and same_shapes(outcome.shapes, expected)
 
 
 def fails(
@@ -141,7 +145,7 @@ def fails(
         del points[2:]
     outcomes = (outcome_at(subject, point) for point in points)
     return all(
-        outcome.shapes is None and not outcome.is_open and _is_same_failure(error, outcome.error)
+        not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)
         for outcome in outcomes
     )
 
@@ -192,7 +196,7 @@ def outcome_at(subject: Subject, point: isl.Set) -> Outcome:
         return Outcome(None, is_open=True)
     except Exception as error:
         return Outcome(None, error)
-    return Outcome(None if refusals else traced.shapes)
+    return Outcome(None) if refusals else Outcome(traced.shapes, succeeds=True)
 
 
 def _boundary_points(

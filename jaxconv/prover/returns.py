@@ -6,19 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv.adapters.call import is_spec
 from jaxconv.prover.conditions import Requirement, shape_text
 from jaxconv.symbolic.size import Size, equal, sizes_of, value_at
 from jaxconv.symbolic.specs import Formula, Spec, SpecError, violation_text
 from jaxconv.symbolic.trace import SymbolicTrace
-
-
-def is_spec(leaf: Any) -> bool:
-    """Tell whether a leaf of a tree stands for an array by its spec.
-
-    Args:
-        leaf: any leaf.
-    """
-    return isinstance(leaf, Spec)
 
 
 def dtype_of(spec: Spec) -> jnp.dtype:

@@ -15,6 +15,7 @@ import jax
 import jaxtyping
 import numpy as np
 
+from jaxconv.adapters.call import Static
 from jaxconv.prover.annotations import (
     DTYPES,
     NUMBER_OF_LEAVES,
@@ -372,7 +373,8 @@ class Annotations(Terms):
 
     def proofs(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[ProofCase]:
         """Make a call for each choice that the annotations leave."""
-        values = {name: made(value) for name, value in given.items()}
+        ready = {name: made(value) for name, value in given.items()}
+        values = {n: one.value if isinstance(one, Static) else one for n, one in ready.items()}
         parameters = inspect.signature(fn).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         if unknown := values.keys() - {p.name for p in parameters}:

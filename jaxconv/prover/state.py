@@ -5,9 +5,10 @@ its sizes there, nor what the next trace would take for the user's own.
 """
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from jaxconv.adapters.libraries import loaded
 from jaxconv.source import is_inside_library
 
 MOST_OBJECTS = 20_000  # that are looked at
@@ -23,6 +24,8 @@ class State:
             fn: a function, a method, or an object that can be called.
         """
         self._records: list[tuple[Any, Any]] = []
+        self._hidden: list[tuple[Any, str, Any]] = []  # attributes of libraries' own objects
+        self._opened: list[tuple[Callable[[Any], None], Any]] = []
         self._seen: dict[int, Any] = {}
         pending = [fn]
         while pending and len(self._seen) < MOST_OBJECTS:
@@ -31,13 +34,28 @@ class State:
             if id(value) in self._seen or isinstance(value, PLAIN) or package in STATELESS:
                 continue
             self._seen[id(value)] = value
+            self._record_hidden(value)
             container = value if isinstance(value, dict | list | set) else _attributes(value)
             if container is not None:
                 self._records.append((container, container.copy()))
             pending += _references(value)
 
+    def _record_hidden(self, value: Any) -> None:
+        for adapter in loaded():
+            before = [*adapter.hidden(value)]
+            self._hidden += [(owner, name, getattr(owner, name)) for owner, name in before]
+            if before and adapter.open is not None:
+                self._opened.append((adapter.open, value))
+
+    def open(self) -> None:
+        """Let the trace that runs change the objects, as NNX asks for; they are restored later."""
+        for open_value, value in self._opened:
+            open_value(value)
+
     def restore(self) -> None:
         """Give every object the attributes and elements that it had."""
+        for owner, name, before in self._hidden:
+            object.__setattr__(owner, name, before)
         for container, before in self._records:
             if _same(container, before):
                 continue
@@ -50,7 +68,17 @@ class State:
 
 PLAIN = (str, bytes, int, float, complex, type(None), types.ModuleType, type)
 # Packages whose objects keep no sizes of the user's, but caches of their own.
-STATELESS = ("jax", "jaxlib", "jaxconv", "numpy", "threading", "logging", "weakref", "islpy")
+STATELESS = (
+    "jax",
+    "jaxlib",
+    "jaxconv",
+    "numpy",
+    "threading",
+    "logging",
+    "weakref",
+    "islpy",
+    "keras",
+)
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:

@@ -8,14 +8,21 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr, indexing_by_sizes
-from jaxconv.prover.returns import dtype_of, is_spec
+from jaxconv.adapters.adapter import is_array
+from jaxconv.adapters.call import is_spec, library_contexts
+from jaxconv.compat import (
+    ClosedJaxpr,
+    indexing_by_sizes,
+    named_axes_of_sizes,
+    symbolic_dimensions,
+)
+from jaxconv.prover.results import merge_results, split_results
+from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.state import State
 from jaxconv.source import Origin, is_inside_library
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
-from jaxconv.symbolic.specs import Spec
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
@@ -36,7 +43,7 @@ class Traced(NamedTuple):
     @property
     def shapes(self) -> Any:
         """The shapes returned, tuples in the structure of the result."""
-        return jax.tree.map(lambda leaf: tuple(leaf.shape), self.result)
+        return jax.tree.map(lambda leaf: tuple(leaf.shape) if is_array(leaf) else leaf, self.result)
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Subject:
         origin: the line where the user defined it.
         arguments: its arguments, a tree with specs in the place of arrays.
         returns: a tree of specs of what it must return; None where anything will do.
+        notes: what a verdict says of how the function is called.
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
     """
@@ -56,6 +64,7 @@ class Subject:
     origin: Origin
     arguments: Any
     returns: Any
+    notes: list[str] = field(default_factory=list)
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
 
@@ -88,26 +97,33 @@ class Subject:
         trace.substituted = frozenset(map(id, self.substituted))
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)
-        varying = [
+        shapes = [
             jax.ShapeDtypeStruct(leaf.shape(sizes), dtype_of(leaf)) if is_spec(leaf) else leaf
             for leaf in leaves
-            if _varies(leaf)
         ]
+        result: list[Any] = []
 
-        def call(*values: Any) -> Any:
-            remaining = iter(values)
-            arguments = [next(remaining) if _varies(leaf) else leaf for leaf in leaves]
-            return self.fn(*jax.tree.unflatten(tree, arguments))
+        def call(*values: Any) -> list[Any]:
+            self._state.open()
+            returned = self.fn(*jax.tree.unflatten(tree, values))
+            leaves, *structure = jax.tree.flatten(returned)
+            arrays, others = split_results(leaves)
+            result[:] = [*structure, others]
+            return arrays
 
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(bounded(TRACE_OPERATIONS))
+                stack.enter_context(library_contexts())
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
                     stack.enter_context(indexing_by_sizes())
+                    stack.enter_context(named_axes_of_sizes())
+                    stack.enter_context(symbolic_dimensions())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
-                traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
+                closed, arrays = jax.make_jaxpr(call, return_shape=True)(*shapes)
+                traced = Traced(closed, merge_results(arrays, *result))
         except BaseException as error:
             trace.finish(error)
             if isinstance(error, Exception | Fork | Restart | OutOfTime):  # not an interrupt
@@ -127,8 +143,3 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
-
-
-def _varies(leaf: Any) -> bool:
-    """Whether a leaf of the arguments is traced, unlike an activation in a model."""
-    return isinstance(leaf, Spec | bool | int | float | complex) or hasattr(leaf, "dtype")

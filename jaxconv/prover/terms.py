@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxconv.adapters.call import static
 from jaxconv.symbolic.specs import Signature, Spec, SpecError
 
 
@@ -169,7 +170,7 @@ def made(value: Any) -> Any:
         with its activation. The plain call raises the errors of the user's code as they are.
     """
     if not inspect.isroutine(value):
-        return value
+        return static(value) if isinstance(value, str) else value  # a text is no spec here
     with contextlib.suppress(Exception):
         return nnx.eval_shape(value)
     return value()

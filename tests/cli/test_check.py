@@ -62,7 +62,7 @@ def test_a_contract_on_a_linen_module_is_not_passed_over(tmp_path, monkeypatch, 
         in said.err
     )
     assert "linen_net:fine: proven" in said.out  # the others are proven all the same
-    assert "1 of 2 proven." in said.out
+    assert "1 of 2 proven; 1 could not start." in said.out
 
 
 def test_where_narrows_the_question(project, capsys):

@@ -320,7 +320,7 @@ NO_FUNCTIONS = {
     ),
     "a Haiku transformation": (
         hk.transform(haiku),
-        "check: what is to be called is of type Transformed, which is not a function.",
+        "check: what is to be called is of type Transformed, which has no parameters of its own.",
     ),
     "a text": ("vgg16", "check: what is to be called is of type str, which is not a function."),
 }

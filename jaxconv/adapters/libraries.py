@@ -1,0 +1,436 @@
+"""The libraries whose models jaxconv knows: one record each."""
+
+import contextlib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+
+from jaxconv.adapters.adapter import (
+    Adapter,
+    Examples,
+    Method,
+    ModelArrays,
+    PureCall,
+    eval_shape,
+    is_array,
+)
+from jaxconv.errors import Diagnostic, raise_if
+from jaxconv.symbolic.size import Size
+
+# Flax NNX
+
+
+def _nnx() -> Any:
+    return sys.modules["flax.nnx"]
+
+
+def _pure_nnx(model: Any, method: Method) -> PureCall:
+    """Make the state an argument: it may be abstract, and change in a trace."""
+    nnx = _nnx()
+    graph, state = nnx.split(model)
+    return PureCall(
+        lambda state, *args, **named: method(nnx.merge(graph, state), *args, **named), state
+    )
+
+
+def _hidden_in_nnx(value: Any) -> Iterable[tuple[Any, str]]:
+    """The value of a variable, and the trace in which NNX lets an object be changed."""
+    nnx = _nnx()
+    if isinstance(value, nnx.Variable):
+        yield value, "_raw_value"
+    if (state := _trace_state(value)) is not None:
+        yield state, "_jax_trace"
+
+
+def _trace_state(value: Any) -> Any:
+    nnx = _nnx()
+    if isinstance(value, nnx.Variable):
+        return getattr(value, "_trace_state", None)
+    if isinstance(value, nnx.Module):
+        return getattr(getattr(value, "_pytree__state", None), "_trace_state", None)
+    return None
+
+
+def _open_nnx(value: Any) -> None:
+    state = _trace_state(value)
+    if state is not None:
+        state._jax_trace = type(state)().jax_trace  # that of the trace that runs
+
+
+def _abstract_nnx(make: Callable[[], Any]) -> Any:
+    return _nnx().eval_shape(make)
+
+
+NNX = Adapter(
+    "Flax NNX",
+    "flax.nnx",
+    is_model=lambda value: isinstance(value, _nnx().Module),
+    pure=_pure_nnx,
+    hidden=_hidden_in_nnx,
+    open=_open_nnx,
+    abstract=_abstract_nnx,
+)
+
+# Flax Linen
+
+
+def _complete_linen(
+    module: Any, method: Method, args: Sequence[Any], named: Mapping[str, Any]
+) -> PureCall:
+    """Initialise a module; in training it updates its statistics, which are left out."""
+    from flax.core import DenyList
+
+    key = jax.random.key(0)
+    init = functools.partial(module.init, {"params": key, "dropout": key}, method=method)
+    variables = eval_shape(init, args, named)
+
+    def apply(variables: Any, *args: Any, **named: Any) -> Any:
+        keys = {"params": key, "dropout": key}
+        mutable = DenyList("params")
+        return module.apply(variables, *args, rngs=keys, mutable=mutable, method=method, **named)[0]
+
+    return PureCall(apply, variables)
+
+
+def _is_linen(value: Any) -> bool:
+    return isinstance(value, sys.modules["flax.linen"].Module)
+
+
+LINEN = Adapter(
+    "Flax Linen",
+    "flax.linen",
+    is_model=_is_linen,
+    functions=frozenset({"apply", "init", "init_with_output", "lazy_init"}),
+    is_incomplete=lambda value: _is_linen(value) and value.scope is None,
+    complete=_complete_linen,
+)
+
+# Haiku
+
+
+def _is_transformed(value: Any) -> bool:
+    haiku: Any = sys.modules["haiku"]
+    return isinstance(value, haiku.Transformed | haiku.TransformedWithState)
+
+
+def _complete_haiku(
+    model: Any, method: Method, args: Sequence[Any], named: Mapping[str, Any]
+) -> PureCall:
+    """Initialise a pair of functions; the state that ``apply`` returns is left out.
+
+    Statistics are made in training only, so that is tried first, and whether a call then works.
+    """
+    del method  # a pair has none
+    key = jax.random.key(0)
+    has_state = isinstance(model, sys.modules["haiku"].TransformedWithState)
+    keys = (key,) if "rng" in inspect.signature(model.apply).parameters else ()
+
+    def apply(arrays: ModelArrays, *args: Any, **named: Any) -> Any:
+        if has_state:
+            return model.apply(arrays.parameters, arrays.state, *keys, *args, **named)[0]
+        return model.apply(arrays.parameters, *keys, *args, **named)
+
+    def initialise(*given: Any) -> ModelArrays:
+        made = eval_shape(functools.partial(model.init, key), *given)
+        return ModelArrays(*made) if has_state else ModelArrays(made, {})
+
+    in_training = jax.tree.map(lambda leaf: leaf is False or leaf, (tuple(args), dict(named)))
+    with contextlib.suppress(Exception):
+        arrays = initialise(*in_training)
+        eval_shape(apply, (arrays, *args), named)
+        return PureCall(apply, arrays)
+    return PureCall(apply, initialise(args, named))
+
+
+def _construct_haiku(kind: Any, make: Callable[[], Any]) -> Any | None:
+    """Make a pair of functions of a module, which exists only inside a transformation."""
+    haiku: Any = sys.modules["haiku"]
+    if not (isinstance(kind, type) and issubclass(kind, haiku.Module)):
+        return None
+
+    def forward(*args: Any, **named: Any) -> Any:
+        return make()(*args, **named)
+
+    signature = inspect.signature(kind.__call__)
+    parameters = [*signature.parameters.values()][1:]
+    forward.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return haiku.transform_with_state(forward)
+
+
+HAIKU = Adapter(
+    "Haiku",
+    "haiku",
+    is_model=_is_transformed,
+    is_incomplete=_is_transformed,
+    complete=_complete_haiku,
+    construct=_construct_haiku,
+)
+
+# Equinox
+
+
+def _is_equinox(value: Any) -> bool:
+    return isinstance(value, sys.modules["equinox"].Module)
+
+
+def _pure_equinox(model: Any, method: Method) -> PureCall | None:
+    """A model with shapes in place of weights takes them as an argument; another has its own."""
+    leaves = jax.tree.leaves(model)
+    is_abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+    return PureCall(method, model) if is_abstract else None
+
+
+def _batch_equinox(model: Any, examples: Examples, named: Mapping[str, Any]) -> Callable[..., Any]:
+    """Map a model in evaluation over the batch, if it takes inputs of one axis less.
+
+    A key and the state of batch norm are given to a model that needs them; the state that it
+    returns is left out.
+    """
+    equinox: Any = sys.modules["equinox"]
+    model = equinox.nn.inference_mode(model)
+    signature = inspect.signature(model)
+    parameters = signature.parameters
+    keys = {"key": jax.random.key(0)} if "key" in parameters else {}
+    keys = {} if "key" in named else keys
+    takes_state = "state" in parameters and "state" not in named
+    state = equinox.nn.State(model) if takes_state else None
+
+    def single(*images: Any, **named: Any) -> Any:
+        if not takes_state:
+            return model(*images, **keys, **named)
+        return model(*images, state=state, **keys, **named)[0]
+
+    def batched(*images: Any, **named: Any) -> Any:
+        return jax.vmap(lambda *parts: single(*parts, **named))(*images)
+
+    def works(fn: Callable[..., Any]) -> bool:
+        for size in EXAMPLE_SIZES:
+            with contextlib.suppress(Exception):
+                eval_shape(fn, examples(size), named)
+                return True
+        return False
+
+    supplied = {*keys, *(["state"] if takes_state else [])}
+    left = [p for p in parameters.values() if p.name not in supplied]
+    for fn in (single, batched):
+        fn.__wrapped__ = model  # type: ignore[attr-defined] - whose line and state matter
+        fn.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
+    return single if works(single) or not works(batched) else batched
+
+
+EXAMPLE_SIZES = (224, 64, 32, 8)  # of all names in the specs of the inputs
+
+EQUINOX = Adapter(
+    "Equinox",
+    "equinox",
+    is_model=_is_equinox,
+    pure=_pure_equinox,
+    batched=_batch_equinox,
+)
+
+# Keras
+
+
+def _keras() -> Any:
+    return sys.modules["keras"]
+
+
+def _is_keras(value: Any) -> bool:
+    operation = getattr(_keras(), "Operation", None)
+    return operation is not None and isinstance(value, operation)
+
+
+def _require_jax_backend() -> None:
+    backend = _keras().backend.backend()
+    if backend != "jax":
+        wrong = f"Keras runs on {backend} here."
+        fix = 'set the environment variable KERAS_BACKEND to "jax" before keras is imported.'
+        raise_if([Diagnostic(wrong, fix)])
+
+
+def _keras_variables(model: Any) -> tuple[list[Any], list[Any]]:
+    """The parameters of a model, trained or frozen, and its other variables."""
+    inner = getattr(model, "_flatten_layers", list)
+    learnt = {id(v) for layer in inner() for v in getattr(layer, "_trainable_variables", ())}
+    learnt |= {id(v) for v in getattr(model, "trainable_variables", ())}
+    variables = getattr(model, "variables", [])
+    others = [v for v in variables if id(v) not in learnt]
+    return [v for v in variables if id(v) in learnt], others
+
+
+def _keras_arrays(model: Any) -> ModelArrays:
+    def tree(variables: Iterable[Any]) -> dict[str, dict[str, Any]]:
+        arrays: dict[str, dict[str, Any]] = {}
+        for number, variable in enumerate(variables):
+            layer, _, name = variable.path.rpartition("/")
+            group = arrays.setdefault(layer, {})
+            group[f"{number:06} {name}"] = _keras_value(variable)
+        return arrays
+
+    return ModelArrays(*map(tree, _keras_variables(model)))
+
+
+def _keras_value(variable: Any) -> Any:
+    """The array of a variable; its shape where it was made without one."""
+    value = getattr(variable, "_value", None)
+    return jax.ShapeDtypeStruct(variable.shape, variable.dtype) if value is None else value
+
+
+def _pure_keras(model: Any, method: Method) -> PureCall:
+    _require_jax_backend()
+    variables = _keras_variables(model)
+
+    def call(arrays: ModelArrays, *args: Any, **named: Any) -> Any:
+        mapping = []
+        for some, tree in zip(variables, (arrays.parameters, arrays.state), strict=True):
+            by_number = {name: value for group in tree.values() for name, value in group.items()}
+            mapping += zip(some, (by_number[name] for name in sorted(by_number)), strict=True)
+        with _keras().StatelessScope(state_mapping=mapping), _root_scope(model):
+            return method(model, *args, **named)
+
+    return PureCall(call, _keras_arrays(model))
+
+
+@contextlib.contextmanager
+def _root_scope(model: Any) -> Iterator[None]:
+    """Leave the model's own name out of the names of its layers, all of which it would begin."""
+    scope: Any = contextlib.nullcontext()
+    module: Any = sys.modules.get("keras.src.backend.common.name_scope")
+    with contextlib.suppress(AttributeError, ValueError):
+        scope = module.name_scope(model.name, caller=model)
+    with scope:
+        yield
+
+
+def _complete_keras(
+    model: Any, method: Method, args: Sequence[Any], named: Mapping[str, Any]
+) -> PureCall:
+    """Build a model by a call with symbolic tensors, as Keras itself does."""
+    _require_jax_backend()
+    keras = _keras()
+
+    def symbolic(leaf: Any) -> Any:
+        if not is_array(leaf):
+            return leaf
+        shape = tuple(size if isinstance(size, int) else None for size in leaf.shape)
+        return keras.KerasTensor(shape, str(leaf.dtype))
+
+    method(model, *jax.tree.map(symbolic, tuple(args)), **jax.tree.map(symbolic, dict(named)))
+    return _pure_keras(model, method)
+
+
+@contextlib.contextmanager
+def _trace_keras() -> Iterator[None]:
+    """Keep variables unchanged, errors as they were raised, and checks of shapes exact."""
+    keras = _keras()
+    if not hasattr(keras, "StatelessScope") or keras.backend.backend() != "jax":
+        yield  # it is being imported, or serves another library
+        return
+    is_filtering = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        with keras.StatelessScope(), _exact_input_checks():
+            yield
+    finally:
+        if is_filtering:
+            keras.config.enable_traceback_filtering()
+
+
+@contextlib.contextmanager
+def _exact_input_checks() -> Iterator[None]:
+    """Let layers compare the sizes of their inputs with those they are made for.
+
+    Keras takes a symbolic size for one that fits.
+    """
+    module: Any = sys.modules.get("keras.src.layers.input_spec")
+    original = getattr(module, "assert_input_compatibility", None)
+    if original is None:
+        yield
+        return
+
+    def exact(input_spec: Any, inputs: Any, *args: Any, **named: Any) -> Any:
+        specs = jax.tree.leaves(input_spec)
+        leaves, tree = jax.tree.flatten(inputs)
+        if len(specs) == len(leaves):
+            pairs = zip(specs, leaves, strict=True)
+            inputs = jax.tree.unflatten(tree, [_as_expected(*pair) for pair in pairs])
+        return original(input_spec, inputs, *args, **named)
+
+    module.assert_input_compatibility = exact
+    try:
+        yield
+    finally:
+        module.assert_input_compatibility = original
+
+
+def _as_expected(spec: Any, array: Any) -> Any:
+    """An array, or where a size is not the expected one, what has a number there."""
+    shape: list[Any] = list(getattr(array, "shape", ()))
+    expected = {axis % len(shape): n for axis, n in (getattr(spec, "axes", None) or {}).items()}
+    if getattr(spec, "shape", None) is not None and len(spec.shape) == len(shape):
+        expected |= dict(enumerate(spec.shape))
+    wrong = False
+    for axis, size in expected.items():
+        if size is not None and isinstance(shape[axis], Size) and shape[axis] != size:
+            shape[axis], wrong = shape[axis].bounds()[0] or 0, True
+    return SimpleNamespace(shape=tuple(shape), dtype=array.dtype) if wrong else array
+
+
+def _abstract_keras(make: Callable[[], Any]) -> Any:
+    """Make a model whose variables have no values, which Keras would compute one by one."""
+    with _keras().StatelessScope(initialize_variables=False):
+        model = make()
+    state: Any = sys.modules.get("keras.src.backend.common.global_state")
+    with contextlib.suppress(AttributeError):  # else the next scope would initialise them
+        state.set_global_attribute("uninitialized_variables", [])
+    return model
+
+
+def _keras_defaults(make: Any) -> dict[str, Any]:
+    """No weights, for a function of ``keras.applications`` that downloads them by default."""
+    module = getattr(make, "__module__", None) or ""
+    is_ours = module.partition(".")[0] == "keras" and not isinstance(make, type)
+    parameters = inspect.signature(make).parameters if is_ours else {}
+    return {"weights": None} if "weights" in parameters else {}
+
+
+KERAS = Adapter(
+    "Keras",
+    "keras",
+    is_model=_is_keras,
+    functions=frozenset({"stateless_call"}),
+    is_incomplete=lambda value: _is_keras(value) and not getattr(value, "built", True),
+    pure=_pure_keras,
+    complete=_complete_keras,
+    completes_any_size=True,
+    adds_values=True,
+    arrays=_keras_arrays,
+    during_traces=_trace_keras,
+    abstract=_abstract_keras,
+    defaults=_keras_defaults,
+)
+
+# A model of Keras is made first as one of Keras: others would make its variables inside a trace.
+ADAPTERS = (KERAS, NNX, LINEN, HAIKU, EQUINOX)
+
+
+def loaded() -> Iterator[Adapter]:
+    """The adapters of the libraries that are loaded."""
+    return (adapter for adapter in ADAPTERS if adapter.package in sys.modules)
+
+
+def adapter_of(value: Any) -> Adapter | None:
+    """Find the library that a value is a model of.
+
+    Args:
+        value: anything.
+
+    Returns:
+        Its adapter; None for what is not a model.
+    """
+    return next((adapter for adapter in loaded() if adapter.is_model(value)), None)

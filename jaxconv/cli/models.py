@@ -1,0 +1,151 @@
+"""A model as the commands call it: in evaluation, with what its library needs beside the images."""
+
+import argparse
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jaxconv.adapters.call import Static, bound_model, shape_of_spec, static
+from jaxconv.adapters.libraries import adapter_of
+from jaxconv.cli.arguments import UsageError
+from jaxconv.prover.contract import contract_of
+from jaxconv.symbolic.specs import parse_spec
+
+# Arguments that choose between training and evaluation, and what they are in evaluation.
+EVALUATION = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "is_train": False,
+    "deterministic": True,
+    "inference": True,
+}
+
+
+def add_keyword_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that passes keyword arguments.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "--with",
+        dest="given",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the model by keyword, such as train=True; repeatable; default: "
+        "evaluation, where the model must be told",
+    )
+
+
+def keyword_arguments(texts: Sequence[str]) -> dict[str, Static]:
+    """Read keyword arguments, whose values are literals or texts.
+
+    Args:
+        texts: such as ``train=True``.
+
+    Raises:
+        UsageError: one is written in another way.
+    """
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise UsageError(f"--with {text} cannot be read. Fix: write it as train=True.")
+        try:
+            literal = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            literal = value  # a word, such as SAME
+        given[name.strip()] = static(literal)
+    return given
+
+
+def as_called(
+    model: Any, name: str, inputs: Sequence[Any], given: Mapping[str, Any]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Prepare a model to be called with images.
+
+    A model of Equinox that takes one image is mapped over the batch. An argument that the model
+    needs, and that chooses training or evaluation, gets its value in evaluation, and a note on
+    standard error says so.
+
+    Args:
+        model: a function or a model.
+        name: as the user wrote it.
+        inputs: the specs of its inputs.
+        given: keyword arguments.
+
+    Returns:
+        What to call, and its keyword arguments.
+    """
+    if contract_of(model) is not None and not inputs:
+        return model, dict(given)
+    named = dict(given)
+    for flag, value in EVALUATION.items():
+        if flag in _required(model, len(inputs)) and flag not in named:
+            named[flag] = static(value)
+            opposite = f"--with {flag}={not value}"
+            note = f"{name} is called with {flag}={value}; for training add {opposite}."
+            print(note, file=sys.stderr)
+    adapter = adapter_of(bound_model(model)[0])
+    if adapter is None or adapter.batched is None:
+        return model, named
+    specs = [parse_spec(one) if isinstance(one, str) else one for one in inputs]
+
+    def examples(size: int) -> list[Any]:
+        return [shape_of_spec(spec, dict.fromkeys(spec.names(), size)) for spec in specs]
+
+    values = {name: getattr(value, "value", value) for name, value in named.items()}
+    return adapter.batched(model, examples, values), named
+
+
+def _required(model: Any, count: int) -> set[str]:
+    """Names of the parameters that a call with some positional arguments lacks."""
+    fn = getattr(model, "init", model) if isinstance(model, tuple) else model  # a pair of Haiku's
+    try:
+        parameters = [*inspect.signature(fn).parameters.values()]
+    except (TypeError, ValueError):
+        return set()
+    if parameters and parameters[0].name == "rng" and fn is not model:
+        parameters = parameters[1:]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    open_ones = [p for p in parameters if p.kind in positional][count:]
+    open_ones += [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {p.name for p in open_ones if p.default is inspect.Parameter.empty}
+
+
+def made_by(function: Any, name: str, make: Callable[[], Any]) -> Any:
+    """Return the model that a function makes with its defaults, if it is such a function.
+
+    Args:
+        function: what a name without parentheses stands for.
+        name: as the user wrote it.
+        make: calls it.
+
+    Returns:
+        The model, after a note on standard error; or the function itself.
+    """
+    if not _may_make_a_model(function):
+        return function
+    try:
+        made = make()
+    except Exception:  # then it is checked as it is, and says more
+        return function
+    if adapter_of(made) is None and not callable(made):
+        return function
+    print(f"{name} is a function that makes a model: {name}() is used.", file=sys.stderr)
+    return made
+
+
+def _may_make_a_model(function: Any) -> bool:
+    """Whether it is a function that can be called without arguments, and takes no others."""
+    if not inspect.isfunction(function) or contract_of(function) is not None:
+        return False
+    parameters = inspect.signature(function).parameters.values()
+    return not any(
+        p.kind is p.VAR_POSITIONAL or (p.default is p.empty and p.kind is not p.VAR_KEYWORD)
+        for p in parameters
+    )
