@@ -107,6 +107,22 @@ class SizeSet:
             rest = _fix(rest, name, smallest[name])
         return smallest
 
+    def at_border(self) -> dict[str, int]:
+        """The sizes at the upper border of the set: the largest where bounded, else the smallest.
+
+        Raises:
+            ValueError: the set is empty.
+        """
+        if self.is_empty():
+            raise ValueError("an empty set has no border.")
+        rest, border = self.points, {}
+        for name in self.names:
+            low, high = _bounds_of(rest, name)
+            assert low is not None  # every size has a least value
+            border[name] = low if high is None else high
+            rest = _fix(rest, name, border[name])
+        return border
+
     def subject(self) -> tuple[str, ...]:
         """The names whose sizes decide what is in the set."""
         positive = SizeSet.parse(self.names).points
