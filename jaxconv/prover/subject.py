@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr, indexing_by_sizes
+from jaxconv.compat import ClosedJaxpr, indexing_by_sizes, padding_by_sizes
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.state import State
 from jaxconv.source import Origin, is_inside_library
@@ -105,6 +105,7 @@ class Subject:
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
                     stack.enter_context(indexing_by_sizes())
+                    stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
                 traced = Traced(*jax.make_jaxpr(call, return_shape=True)(*varying))
