@@ -250,12 +250,11 @@ class Exploration:
         """
         again = []
         for refusal in refusals_of_error(trace, sizes, error):
-            is_empty = refusal.requirement.kind == "empty"
-            if (
-                self._is_unmet(refusal, trace)
-                if is_empty
-                else fails(self.subject, refusal.sizes, trace, error)
-            ):
+            if refusal.requirement.kind == "empty":
+                is_confirmed = self._is_unmet(refusal, trace)
+            else:
+                is_confirmed = fails(self.subject, refusal.sizes, trace, error)
+            if is_confirmed:
                 self.refusals.append(refusal)
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
