@@ -4,8 +4,8 @@
 
 Each network is proven in its own process: once cold, right after the imports, and then five times;
 the table has the median of these. Expected: VGG16 with any head under 0.5 s, ResNet-50 under 1 s,
-ResNet-152 under 5 s, the U-Net under 2 s and that of Stable Diffusion under 15 s, and less than 0.3 s
-that ``import jaxconv`` adds to ``import jax, flax``.
+ResNet-152 under 5 s, the U-Net under 2 s and that of Stable Diffusion under 15 s, and less than
+0.3 s that ``import jaxconv`` adds to ``import jax, flax``.
 
 Prints a table and writes ``experiments/results/proof_speed.json``.
 """
