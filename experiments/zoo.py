@@ -180,3 +180,156 @@ class ResNet(nnx.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(x.mean((1, 2)))
+
+
+class ResidualBlock(nnx.Module):
+    """The block of a diffusion U-Net: two normalised convolutions, the time step, the shortcut."""
+
+    def __init__(self, c_in: int, c_out: int, time: int, rngs: nnx.Rngs) -> None:
+        self.norms = nnx.List([nnx.GroupNorm(c, rngs=rngs) for c in (c_in, c_out)])
+        self.convs = nnx.List([nnx.Conv(c, c_out, (3, 3), rngs=rngs) for c in (c_in, c_out)])
+        self.time = nnx.Linear(time, c_out, rngs=rngs)
+        self.shortcut = None if c_in == c_out else nnx.Conv(c_in, c_out, (1, 1), rngs=rngs)
+
+    def __call__(self, x: Any, time: Any) -> Any:
+        """Map (b, h, w, c_in) and (1, time) to (b, h, w, c_out)."""
+        y = self.convs[0](nnx.silu(self.norms[0](x)))
+        y = y + self.time(nnx.silu(time))[:, None, None]
+        y = self.convs[1](nnx.silu(self.norms[1](y)))
+        return y + (x if self.shortcut is None else self.shortcut(x))
+
+
+class Attention(nnx.Module):
+    """Attention of the pixels to one another, or to the tokens of a text."""
+
+    def __init__(self, width: int, source: int, heads: int, rngs: nnx.Rngs) -> None:
+        self.heads = heads
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.query = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.key = nnx.Linear(source, width, use_bias=False, rngs=rngs)
+        self.value = nnx.Linear(source, width, use_bias=False, rngs=rngs)
+        self.out = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, x: Any, source: Any = None) -> Any:
+        """Map (b, n, width) and (b, m, source) to (b, n, width)."""
+        b, n, width = x.shape
+        y = self.norm(x)
+        source = y if source is None else source
+        q, k, v = (
+            layer(z).reshape(b, -1, self.heads, width // self.heads)
+            for layer, z in ((self.query, y), (self.key, source), (self.value, source))
+        )
+        return x + self.out(jax.nn.dot_product_attention(q, k, v).reshape(b, n, width))
+
+
+class Transformer(nnx.Module):
+    """The transformer of a diffusion U-Net, on the pixels of a map as a sequence."""
+
+    def __init__(self, width: int, text: int, heads: int, rngs: nnx.Rngs) -> None:
+        self.norm = nnx.GroupNorm(width, rngs=rngs)
+        self.first, self.last = (nnx.Conv(width, width, (1, 1), rngs=rngs) for _ in range(2))
+        self.among_pixels = Attention(width, width, heads, rngs)
+        self.to_text = Attention(width, text, heads, rngs)
+        self.norm_of_hidden = nnx.LayerNorm(width, rngs=rngs)
+        self.hidden = nnx.Linear(width, 8 * width, rngs=rngs)
+        self.out = nnx.Linear(4 * width, width, rngs=rngs)
+
+    def __call__(self, x: Any, text: Any) -> Any:
+        """Map (b, h, w, width) and (b, m, text) to (b, h, w, width)."""
+        b, h, w, width = x.shape
+        y = self.first(self.norm(x)).reshape(b, h * w, width)
+        y = self.to_text(self.among_pixels(y), text)
+        value, gate = jnp.split(self.hidden(self.norm_of_hidden(y)), 2, axis=-1)
+        y = y + self.out(value * nnx.gelu(gate))
+        return x + self.last(y.reshape(b, h, w, width))
+
+
+class DiffusionUNet(nnx.Module):
+    """A U-Net of the form of Stable Diffusion 1 (Rombach et al., 2022): 4 levels, attention in 3.
+
+    Each level has two residual blocks on the way down and three on the way up.
+    """
+
+    def __init__(
+        self,
+        rngs: nnx.Rngs,
+        widths: Sequence[int] = (320, 640, 1280, 1280),
+        channels: int = 4,
+        text: tuple[int, int] = (77, 768),
+        heads: int = 8,
+    ) -> None:
+        time, last = 4 * widths[0], len(widths) - 1
+        self.text = nnx.Param(jnp.zeros(text))
+        self.time = nnx.Param(jnp.zeros((1, time)))
+        self.stem = nnx.Conv(channels, widths[0], (3, 3), rngs=rngs)
+        c, skips = widths[0], [widths[0]]
+
+        def block(c_in: int, width: int, *, attends: bool) -> nnx.List:
+            layers: list[nnx.Module] = [ResidualBlock(c_in, width, time, rngs)]
+            return nnx.List(layers + [Transformer(width, text[1], heads, rngs)] * attends)
+
+        self.down, self.up = nnx.List(), nnx.List()
+        for level, width in enumerate(widths):
+            blocks = nnx.List()
+            for _ in range(2):
+                blocks.append(block(c, width, attends=level < last))
+                c = width
+                skips.append(c)
+            shrink = nnx.Conv(c, c, (3, 3), (2, 2), padding=1, rngs=rngs) if level < last else None
+            skips += [c] * (level < last)
+            self.down.append(nnx.Dict(blocks=blocks, resample=shrink))
+        self.middle = nnx.List([*block(c, c, attends=True), ResidualBlock(c, c, time, rngs)])
+        for level, width in reversed([*enumerate(widths)]):
+            blocks = nnx.List()
+            for _ in range(3):
+                blocks.append(block(c + skips.pop(), width, attends=level < last))
+                c = width
+            smooth = nnx.Conv(c, c, (3, 3), rngs=rngs) if level else None
+            self.up.append(nnx.Dict(blocks=blocks, resample=smooth))
+        self.norm = nnx.GroupNorm(c, rngs=rngs)
+        self.head = nnx.Conv(c, channels, (3, 3), rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        """Map latent images (b, h, w, channels), h and w multiples of 8, to the same shape."""
+        text = jnp.broadcast_to(self.text[...], (x.shape[0], *self.text.shape))
+
+        def apply(layers: Any, y: Any) -> Any:
+            for layer in layers:
+                y = layer(y, text if isinstance(layer, Transformer) else self.time[...])
+            return y
+
+        y = self.stem(x)
+        skips = [y]
+        for level in self.down:
+            for layers in level["blocks"]:
+                y = apply(layers, y)
+                skips.append(y)
+            if level["resample"] is not None:
+                y = level["resample"](y)
+                skips.append(y)
+        y = apply(self.middle, y)
+        for level in self.up:
+            for layers in level["blocks"]:
+                y = apply(layers, jnp.concatenate([y, skips.pop()], -1))
+            if level["resample"] is not None:
+                b, h, w, c = y.shape
+                y = level["resample"](jax.image.resize(y, (b, 2 * h, 2 * w, c), "nearest"))
+        return self.head(nnx.silu(self.norm(y)))
+
+
+def strided_gradient(depth: int) -> Callable[[Any], Any]:
+    """Return the gradient of a chain of strided SAME convolutions.
+
+    Args:
+        depth: the number of convolutions, each of stride 2.
+
+    Returns:
+        A function of images (b, h, w, 3).
+    """
+
+    def loss(x: Any) -> Any:
+        for _ in range(depth):
+            x = jax.nn.relu(conv(x, ones(3, 3, 3, 3), stride=2))
+        return x.sum()
+
+    return jax.grad(loss)

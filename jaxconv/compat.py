@@ -14,6 +14,8 @@ calls :func:`require_supported_jax` first, which says what is missing.
 import contextlib
 import functools
 import importlib
+import operator
+import types
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
@@ -143,6 +145,9 @@ else:
     globals().update({name: _find(name) for name in INTERNALS})
 
 
+symbolic_ints: list[type] = []  # what register_number has registered as integers
+
+
 def register_number(symbolic: type, number: type) -> None:
     """Let JAX's functions take a type of symbolic numbers as they take Python's numbers.
 
@@ -152,6 +157,8 @@ def register_number(symbolic: type, number: type) -> None:
     """
     if missing:  # then nothing is traced with symbolic numbers
         return
+    if number is int:
+        symbolic_ints.append(symbolic)
     pytype_aval_mappings[symbolic] = lambda _: jax.typeof(number(0))
     register_weak_scalar_type(symbolic)
     python_scalar_types.add(symbolic)
@@ -181,6 +188,7 @@ def indexing_by_sizes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+<<<<<<< HEAD
 def named_axes_of_sizes() -> Iterator[None]:
     """Let ``lax.psum(1, name)``, and so ``lax.pmean``, take a named axis of a symbolic size."""
 
@@ -217,6 +225,27 @@ def symbolic_dimensions() -> Iterator[None]:
         yield
     finally:
         is_symbolic_dim.__code__ = original
+=======
+def padding_by_sizes() -> Iterator[None]:
+    """Let a convolution take symbolic sizes as its padding.
+
+    JAX computes the padding "SAME" from symbolic sizes. Under ``vmap`` and ``grad`` it passes this
+    padding to the convolution again, which applies ``operator.index`` to it.
+    """
+
+    def index(value: Any) -> Any:
+        return value if isinstance(value, tuple(symbolic_ints)) else operator.index(value)
+
+    names = jax.lax.conv_general_dilated.__globals__
+    original = names.get("operator")
+    if original is operator:
+        names["operator"] = types.SimpleNamespace(**{**vars(operator), "index": index})
+    try:
+        yield
+    finally:
+        if original is operator:
+            names["operator"] = operator
+>>>>>>> main
 
 
 def asks_for_new_array(code: CodeType) -> bool:

@@ -1,5 +1,6 @@
 """Every name of JAX that jaxconv relies on is renamed once: proofs stop, layers keep working."""
 
+import operator
 import subprocess
 import sys
 import tomllib
@@ -7,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from jax._src import core
 
@@ -158,3 +160,11 @@ def test_a_function_of_the_users_is_not_taken_for_one_of_jax():
         """A name that JAX uses, too."""
 
     assert not compat.asks_if_constant(convert_to_index.__code__)
+
+
+def test_a_convolution_has_its_own_operators_again_after_a_proof():
+    names = jax.lax.conv_general_dilated.__globals__
+    with compat.padding_by_sizes():
+        assert names["operator"] is not operator
+        assert names["operator"].index(np.int8(3)) == 3
+    assert names["operator"] is operator

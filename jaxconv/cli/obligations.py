@@ -220,7 +220,7 @@ class _Loaded:
     def __call__(self) -> Any:
         if self.owner is None or not needs_instance(self.owner, self.name):
             return getattr(self.module if self.owner is None else self.owner, self.name)
-        make = f"@jaxconv.contract(self=lambda: {self.owner.__name__}(...))"
+        make = f"@contract(..., self=lambda: {self.owner.__name__}(...))"
         return bound_method(self.owner, self.name, fix=f"give it in the contract, as in {make}")
 
 

@@ -110,7 +110,8 @@ def avg_pool(
     )  # long sums overflow or lose digits in 16 bits
     total = _window_sums(wide, plan)
     chex.assert_shape(total, plan.shape)
-    if count_padding or not any(any(w.pads) for w in plan.windows):
+    pads = [pad for window in plan.windows for pad in window.pads]
+    if count_padding or all(isinstance(pad, int) and pad == 0 for pad in pads):
         return (total / prod(w.kernel for w in plan.windows)).astype(x.dtype)
     spatial = [x.shape[i] for i in plan.layout.spatial]
     pixels = _window_sums(jnp.ones(plan.on_all_axes(spatial, 1), wide.dtype), plan)

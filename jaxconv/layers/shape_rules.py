@@ -96,7 +96,7 @@ EMPTY_RESULT = WindowCheck(
     "use less padding: in conv_transpose it crops the result.",
 )
 ONLY_PADDING = WindowCheck(
-    lambda _, w: max(w.pads) >= w.kernel,
+    lambda _, w: any(pad >= w.kernel for pad in w.pads),
     lambda axis, _, w: (
         f"padding along {axis} is {w.pads}, but the window has {w.kernel} pixels: "
         "a window could contain nothing but padding."
@@ -106,7 +106,7 @@ ONLY_PADDING = WindowCheck(
 # By the paddings that repeat pixels of the image, all but those at the border that are not.
 TOO_FEW_TO_REPEAT = {
     padding: WindowCheck(
-        lambda n, w, border=border: max(w.pads) > n - border,
+        lambda n, w, border=border: any(pad > n - border for pad in w.pads),
         lambda axis, n, w, padding=padding, border=border: (
             f"padding {padding!r} needs {max(w.pads)} pixels of x along {axis}, "
             f"but x has only {n - border} that it can repeat."

@@ -86,7 +86,9 @@ PaddingRule = Callable[[Number, Any, int], Pads]
 
 
 def _same_padding(n: Number, extent: Number, stride: int) -> Pads:
-    total = max((-(-n // stride) - 1) * stride + extent - n, 0)
+    needed = (-(-n // stride) - 1) * stride + extent - n
+    # max() would compare a symbolic size, although it has a formula for the larger number.
+    total = needed.max(0) if hasattr(needed, "dimension_as_value") else max(needed, 0)
     return total // 2, total - total // 2
 
 

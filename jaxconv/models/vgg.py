@@ -220,7 +220,7 @@ class VGG(nnx.Module):
         pools, side = len(self.stages), HEAD_INPUT_SIDE
         shrink = 2**pools
         least = shrink * (side if self.head else 1)
-        if min(rows, columns) < least:
+        if rows < least or columns < least:
             need = f"the head gets a map of {side}x{side}" if self.head else "a pixel is left"
             wrong = f"x has {rows}x{columns} pixels, but {pools} pools need {least}x{least}"
             fix = f"resize the images to {least}x{least} or more"

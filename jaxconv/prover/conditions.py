@@ -7,7 +7,7 @@ whole domain of the trace.
 import functools
 import operator
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -70,14 +70,14 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
 
 
 def requirements_of_equation(
-    trace: SymbolicTrace, eqn: JaxprEqn, may_be_empty: Container[Var]
+    trace: SymbolicTrace, eqn: JaxprEqn, may_be_empty: Callable[[Var], bool]
 ) -> Iterator[Requirement]:
     """List what must hold of one equation.
 
     Args:
         trace: the run whose domain is considered.
         eqn: the equation.
-        may_be_empty: values that may be empty.
+        may_be_empty: whether a value may be empty.
 
     Yields:
         The requirements.
@@ -86,8 +86,9 @@ def requirements_of_equation(
         Undecided: it is not known for which sizes one of them holds.
     """
     for atom in eqn.outvars:
-        for size in () if atom in may_be_empty else shape_of(atom):
-            yield not_empty(trace, size)
+        doubtful = [n for n in shape_of(atom) if not isinstance(n, int) or n < 1]
+        if doubtful and not may_be_empty(atom):
+            yield from (not_empty(trace, size) for size in doubtful)
     if record_of(eqn).must_keep_count:  # of elements; JAX does not check it for symbolic sizes
         shapes = [shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0])]
         one = trace.ring.number(1)

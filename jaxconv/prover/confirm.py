@@ -17,13 +17,14 @@ from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject
 from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
-from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
 from jaxconv.symbolic.size import value_at
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
 # Above this, a size is not tried where the code makes arrays of numbers: they may fill the memory.
 LARGEST_OF_NUMBERS = 4096
+LARGEST_BORDER = 2**16  # of a set, at which it is confirmed
 
 
 class Region(NamedTuple):
@@ -123,26 +124,66 @@ def _has_shapes(subject: Subject, region: Region, point: isl.Set) -> bool:
     return outcome.succeeds and same_shapes(outcome.shapes, expected)
 
 
-def fails(
-    subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Exception | None = None
-) -> bool:
+def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Exception) -> bool:
     """Return whether tracing with numbers fails, too, and for the same reason.
 
     Args:
         subject: the function.
         sizes: sizes that a trace with formulas rejects.
         trace: the run that rejects them.
-        error: what it raised; None where it finished, and shows that a requirement is not met.
+        error: what it raised.
 
     Returns:
         Whether it fails at every point tried.
     """
     conditions = [equality.condition for equality in trace.deferred]
     points = _boundary_points(sizes, conditions, trace.uses_numbers)
-    if points is None:
+    return points is not None and _fails_at(subject, points, error)
+
+
+def is_unmet(
+    subject: Subject, sizes: isl.Set, trace: SymbolicTrace, *, at_smallest: bool = True
+) -> bool:
+    """Return whether tracing with numbers does not meet a requirement either.
+
+    A network has many such sets, one for each map that may be empty. The formulas are compared
+    with numbers where the trace accepts sizes, so two points of a set are enough: the smallest,
+    which is reported as the example, and the one at its upper border.
+
+    Args:
+        subject: the function.
+        sizes: sizes for which a trace with formulas shows that a requirement is not met.
+        trace: the run.
+        at_smallest: whether to try the smallest point, too.
+
+    Returns:
+        Whether it fails at every point tried.
+    """
+    whole = SizeSet(sizes)
+    smallest, border = whole.smallest(), _border(whole)
+    largest = LARGEST_OF_NUMBERS if trace.uses_numbers else LARGEST_BORDER
+    if max(border.values(), default=0) > largest:
+        border = smallest
+    if trace.uses_numbers and max(smallest.values(), default=0) > largest:
         return False
-    if error is None:  # formulas are compared with numbers on the sizes that the trace accepts
-        del points[2:]
+    tried = [border, smallest] if at_smallest and smallest != border else [border]
+    return _fails_at(subject, [_exactly(point).points for point in tried], None)
+
+
+def _border(sizes: SizeSet) -> dict[str, int]:
+    """The sizes at the upper border of a set; those without one are larger than 1, not alike."""
+    ranges = {n: bounds(sizes.points, parse_affine((n,), n)) for n in sizes.names}
+    larger = (
+        f"{name} >= {7 + 2 * i}"
+        for i, (name, (_, most)) in enumerate(ranges.items())
+        if most is None
+    )
+    large = sizes & SizeSet.parse(sizes.names, " and ".join(larger))
+    return (sizes if large.is_empty() else large).at_border()
+
+
+def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception | None) -> bool:
+    """Whether numbers fail at every point, with the same error if there is one."""
     outcomes = (outcome_at(subject, point) for point in points)
     return all(
         not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)

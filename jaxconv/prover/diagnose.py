@@ -1,10 +1,12 @@
 """Why sizes fail: read off a finished trace, or off the error that a trace raised."""
 
+import functools
 import re
 from typing import NamedTuple
 
 import islpy as isl
 
+from jaxconv.compat import Var
 from jaxconv.errors import ShapeError
 from jaxconv.prover.conditions import (
     Requirement,
@@ -63,7 +65,11 @@ def unmet_requirements(
         Undecided: it is not known for which sizes a requirement holds.
     """
     sizes, refusals = trace.domain, []
-    may_be_empty = scraps(traced.closed.jaxpr)
+    all_scraps = functools.cache(lambda: scraps(traced.closed.jaxpr))  # seldom needed for numbers
+
+    def may_be_empty(value: Var) -> bool:
+        return value in all_scraps()
+
     for eqn in (*equations(traced.closed.jaxpr), None):
         if eqn is None:
             requirements = requirements_of_result(trace, subject.returns, traced.result)

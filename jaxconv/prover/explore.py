@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
-from jaxconv.prover.confirm import Region, disagreement, fails, sample_points
+from jaxconv.prover.confirm import Region, disagreement, fails, is_unmet, sample_points
 from jaxconv.prover.diagnose import (
     Refusal,
     operation_of_error,
@@ -43,6 +43,18 @@ LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
+
+
+class Attempt(NamedTuple):
+    """A trace that has ended, and whose sizes are still to be decided by it.
+
+    Attributes:
+        trace: the run.
+        outcome: what it traced, or what it raised.
+    """
+
+    trace: SymbolicTrace
+    outcome: Traced | BaseException
 
 
 class OpenRegion(NamedTuple):
@@ -94,26 +106,30 @@ class Exploration:
 
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
-        work, start = [self.domain], time.monotonic()
+        work: list[isl.Set | Attempt] = [self.domain]
+        start = time.monotonic()
         names = names_of(self.domain)
         small = " and ".join(f"{name} <= {LARGEST}" for name in names)
         examined = SizeSet.parse(names, small).points
         until = start + self.timeout * SHARE_OF_PROOF
         while work:
-            domain = work.pop().coalesce()
+            item = work.pop()
+            domain = item.trace.domain if isinstance(item, Attempt) else item.coalesce()
             if domain.is_empty():
                 continue
             now = time.monotonic()
             if self.subject.traces >= TRACES or now > until:
                 reason = f"gave up after {self.subject.traces} traces in {now - start:.0f} seconds"
-                self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *work)]
+                left = (rest.trace.domain if isinstance(rest, Attempt) else rest for rest in work)
+                self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *left)]
                 break
             if domain.is_disjoint(examined):  # a loop that halves a size would come to them
                 self.is_limited = True
                 continue
             try:
                 with bounded(DOMAIN_OPERATIONS):
-                    work += self._explore(domain, until)
+                    attempt = item if isinstance(item, Attempt) else self._attempt(domain, until)
+                    work += self._decide(attempt)
             except isl.Error as error:
                 self._leave_open(domain, [str(error).partition("\n")[0]])
         self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
@@ -124,36 +140,38 @@ class Exploration:
             if time.monotonic() > start + self.timeout:
                 return
             undecided = len(self.open_regions)
-            self._explore(point, start + self.timeout)
+            self._decide(self._attempt(point, start + self.timeout))
             if len(self.open_regions) == undecided:
                 self.sampled.append(point)
 
-    def _explore(self, domain: isl.Set, deadline: float) -> list[isl.Set]:
-        """Trace once, and return the parts of the domain that must be traced again."""
+    def _attempt(self, domain: isl.Set, deadline: float) -> Attempt:
+        """Trace once."""
         trace = SymbolicTrace(domain, deadline=deadline)
         try:
-            return self._traced(trace)
+            return Attempt(trace, self.subject.trace(trace))
+        except (Exception, Fork, Restart, OutOfTime) as raised:
+            return Attempt(trace, raised)
+
+    def _decide(self, attempt: Attempt) -> list[isl.Set | Attempt]:
+        """Decide sizes by a trace of them, and return the parts that need another trace."""
+        trace, outcome = attempt
+        self.deferred += trace.deferred
+        try:
+            if isinstance(outcome, Traced):
+                return [*self._finished(trace, outcome)]
+            if isinstance(outcome, Fork):
+                return [*split(trace.domain, outcome.condition)]
+            if isinstance(outcome, Restart):
+                return [trace.domain]
+            if isinstance(outcome, Exception) and not isinstance(outcome, MemoryError):
+                return self._failed(trace, outcome)
+            raise outcome
         except OutOfTime:
-            self._leave_open(domain, [f"gave up after {self.timeout:.0f} seconds"])
+            self._leave_open(trace.domain, [f"gave up after {self.timeout:.0f} seconds"])
+            return []
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            return self._by_value(domain, [reason])
-        finally:
-            self.deferred += trace.deferred
-        return []
-
-    def _traced(self, trace: SymbolicTrace) -> list[isl.Set]:
-        try:
-            traced = self.subject.trace(trace)
-        except Fork as fork:
-            return split(trace.domain, fork.condition)
-        except Restart:
-            return [trace.domain]
-        except MemoryError:
-            raise
-        except Exception as error:
-            return self._failed(trace, error)
-        return self._finished(trace, traced)
+            return [*self._by_value(trace.domain, [reason])]
 
     def _finished(self, trace: SymbolicTrace, traced: Traced) -> list[isl.Set]:
         """Keep the sizes for which a finished trace shows no failure; reject the others.
@@ -164,7 +182,7 @@ class Exploration:
         accepted, refusals = unmet_requirements(self.subject, trace, traced)
         again = []
         for refusal in refusals:
-            if fails(self.subject, refusal.sizes, trace):
+            if self._is_unmet(refusal, trace):
                 self.refusals.append(refusal)
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
@@ -188,39 +206,41 @@ class Exploration:
         self._leave_open(others, ["a number computed from the sizes may not fit in 32 bits"])
         return [*again, inside]
 
-    def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set]:
-        """Reject sizes for which a trace failed; return what an equality may save."""
-        unknowns = unknowns_of_error(trace, error)
-        conditions = [deferred.condition for deferred in relevant_equalities(trace, error)]
-        if conditions:
-            refused = None if unknowns else self._refused_anyway(trace.domain, conditions, error)
-            if refused is None:
-                return split(trace.domain, conditions[-1])
-            again = self._refuse(trace, refused, error)
-            return [*again, trace.domain.subtract(refused)]
-        if unknowns:
-            return self._by_value(trace.domain, unknowns)
-        return self._refuse(trace, trace.domain, error)
+    def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set | Attempt]:
+        """Reject sizes for which a trace failed; return what an equality may save.
 
-    def _refused_anyway(
-        self, domain: isl.Set, conditions: Sequence[isl.Set], error: Exception
-    ) -> isl.Set | None:
-        """Where an operation fails although as many of its equalities hold as can hold at once.
-
-        An equality only makes more operations legal, so where fewer hold it fails too. None where
-        it succeeds, or where something else fails.
+        The operation that failed is retried where as many of its equalities hold as can hold at
+        once. If it fails again, then it also fails where fewer hold, since an equality only makes
+        more operations legal. If not, the retry decides its own sizes, and only those where some
+        of the equalities hold need another trace.
         """
+        domain, unknowns = trace.domain, unknowns_of_error(trace, error)
+        conditions = [deferred.condition for deferred in relevant_equalities(trace, error)]
+        if unknowns:
+            return [
+                *(split(domain, conditions[-1]) if conditions else self._by_value(domain, unknowns))
+            ]
+        if not conditions:
+            return [*self._refuse(trace, domain, error)]
         best, others = intersect_most(domain, conditions)
-        trace = SymbolicTrace(best.coalesce())
-        try:
-            self.subject.trace(trace)
-        except (Fork, Restart, MemoryError):
-            return None
-        except Exception as again:
-            same = operation_of_error(again) == operation_of_error(error)
-            saved = relevant_equalities(trace, again) or unknowns_of_error(trace, again)
-            return domain.subtract(others) if same and not saved else None
-        return None
+        retry = self._attempt(best.coalesce(), trace.deadline)
+        if self._fails_again(retry, error):
+            refused = domain.subtract(others)
+            return [*self._refuse(trace, refused, error), domain.subtract(refused)]
+        refused = functools.reduce(isl.Set.subtract, conditions, domain)
+        again = self._refuse(trace, refused, error)
+        return [*again, domain.subtract(refused).subtract(best), retry]
+
+    def _fails_again(self, retry: Attempt, error: Exception) -> bool:
+        """Whether the operation that failed fails again, and no other equality may save it."""
+        again = retry.outcome
+        if not isinstance(again, Exception) or isinstance(again, MemoryError):
+            return False
+        if operation_of_error(again) != operation_of_error(error):
+            return False
+        return not relevant_equalities(retry.trace, again) and not unknowns_of_error(
+            retry.trace, again
+        )
 
     def _refuse(self, trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> list[isl.Set]:
         """Reject sizes for which a trace failed, as far as tracing with numbers fails, too.
@@ -230,14 +250,30 @@ class Exploration:
         """
         again = []
         for refusal in refusals_of_error(trace, sizes, error):
-            blamed = None if refusal.requirement.kind == "empty" else error
-            if fails(self.subject, refusal.sizes, trace, blamed):
+            if refusal.requirement.kind == "empty":
+                is_confirmed = self._is_unmet(refusal, trace)
+            else:
+                is_confirmed = fails(self.subject, refusal.sizes, trace, error)
+            if is_confirmed:
                 self.refusals.append(refusal)
+            elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
+                again.append(refusal.sizes)
             else:
                 kind = refusal.requirement.kind
                 reason = f"it fails for formulas ({kind}), but not for numbers"
                 again += self._by_value(refusal.sizes, [reason])
         return again
+
+    def _is_unmet(self, refusal: Refusal, trace: SymbolicTrace) -> bool:
+        """Whether numbers do not meet a requirement either.
+
+        The verdict has one example for all sets that fail at one line for one reason.
+        """
+        is_known = any(
+            known.origin == refusal.origin and known.requirement.kind == refusal.requirement.kind
+            for known in self.refusals
+        )
+        return is_unmet(self.subject, refusal.sizes, trace, at_smallest=not is_known)
 
     def _by_value(self, sizes: isl.Set, unknowns: Sequence[str]) -> list[isl.Set]:
         """Split undecided sizes by the value of a name that takes few, or leave them open.

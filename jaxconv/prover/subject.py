@@ -14,6 +14,7 @@ from jaxconv.compat import (
     ClosedJaxpr,
     indexing_by_sizes,
     named_axes_of_sizes,
+    padding_by_sizes,
     symbolic_dimensions,
 )
 from jaxconv.prover.results import merge_results, split_results
@@ -120,6 +121,7 @@ class Subject:
                     stack.enter_context(indexing_by_sizes())
                     stack.enter_context(named_axes_of_sizes())
                     stack.enter_context(symbolic_dimensions())
+                    stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
                 closed, arrays = jax.make_jaxpr(call, return_shape=True)(*shapes)

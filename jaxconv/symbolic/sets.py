@@ -107,6 +107,22 @@ class SizeSet:
             rest = _fix(rest, name, smallest[name])
         return smallest
 
+    def at_border(self) -> dict[str, int]:
+        """The sizes at the upper border of the set: the largest where bounded, else the smallest.
+
+        Raises:
+            ValueError: the set is empty.
+        """
+        if self.is_empty():
+            raise ValueError("an empty set has no border.")
+        rest, border = self.points, {}
+        for name in self.names:
+            low, high = _bounds_of(rest, name)
+            assert low is not None  # every size has a least value
+            border[name] = low if high is None else high
+            rest = _fix(rest, name, border[name])
+        return border
+
     def subject(self) -> tuple[str, ...]:
         """The names whose sizes decide what is in the set."""
         positive = SizeSet.parse(self.names).points
@@ -430,6 +446,7 @@ CASES = 12  # of a set that are written
 def _complicated(sizes: SizeSet) -> str:
     """Say something of a set whose conditions take too long to find."""
     with contextlib.suppress(isl.Error), bounded(EXAMPLE_OPERATIONS):
+        sizes = sizes & SizeSet.parse(sizes.names)  # a case of a formula may have others
         if sizes.is_empty():
             return "no size"
         smallest = ", ".join(f"{name} = {size}" for name, size in sizes.smallest().items())

@@ -326,11 +326,11 @@ class Size(SymbolicInt):
         code = frame.f_code
         if compat.asks_for_new_array(code):
             self.trace.array_sizes.append((self, current_call_sites()))
-            raise TypeError(f"{self} is symbolic")
+            raise TypeError("a size is symbolic")
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
-            raise TypeError(f"{self} is symbolic")
+            raise TypeError("a size is symbolic")
         if is_formatting(caller()):
             return self.bounds()[0] or 0  # which number a message shows does not matter
         self.trace.ask_for_substitutes()

@@ -107,7 +107,7 @@ def test_github_gets_an_annotation_for_each_failure(project, capsys):
         "returns 3 columns, but the contract says 2 (axis 2 is w + 2, not w+1).%0A"
         "    for every size; first for b = 1, h = 1, w = 1, c = 1%0A"
         "    Fix: fix the function, or change the contract to what it returns.\n"
-        "1 of 2 proven.\n"
+        "1 of 2 proven; 8 functions without shapes.\n"
     )
 
 

@@ -4,10 +4,12 @@ import itertools
 import time
 
 import islpy as isl
+import jax
 import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
+from experiments import zoo
 
 
 def test_an_error_of_the_set_library_proves_nothing():
@@ -36,7 +38,7 @@ def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open(
     assert verdict.status == "tested"
     assert not verdict.ok
     assert verdict.notes == (
-        "not decided: the code needs mul(h, 0.7) as a number, at test_explore.py:33",
+        "not decided: the code needs mul(h, 0.7) as a number, at test_explore.py:35",
         "tried 12 sizes one by one",
     )
     assert verdict.accepts.contains(b=1, h=64, w=64)
@@ -80,3 +82,54 @@ def test_a_proof_that_takes_too_long_gives_up():
     assert verdict.status == "tested"
     assert any("gave up after " in note for note in verdict.notes)
     assert verdict.accepts.contains(h=3)
+
+
+def test_a_retry_that_succeeds_decides_its_own_sizes():
+    verdict = jc.check(zoo.u_net, "b h w 3")
+    assert str(verdict.accepts) == "h and w multiples of 16"
+    assert verdict.runs <= 70  # one with formulas for each side of each of 4 levels, and one
+
+
+def test_what_an_equality_cannot_save_is_traced_again_where_numbers_do_otherwise():
+    def joined(x):
+        h, w = x.shape
+        if type(h) is int and w == h + 1:
+            return x
+        return jnp.concatenate([x, x.T])
+
+    verdict = jc.check(joined, "h w")
+    assert not any(failure.sizes.contains(h=1, w=2) for failure in verdict.failures)
+    assert verdict.accepts.contains(h=2, w=2)
+
+
+def strided(x, layer):
+    for _ in range(4):
+        x = layer(x)
+    return x
+
+
+KERNEL, POINTWISE = jnp.ones((3, 3, 3, 3)), jnp.ones((1, 1, 3, 3))
+STRIDED = {
+    "lax": lambda x: zoo.conv(x, KERNEL, stride=2),
+    "a padding by sizes": lambda x: zoo.conv(x, KERNEL, 2, [(1, n % 2) for n in x.shape[1:3]]),
+    "conv": lambda x: jc.conv(x, KERNEL, stride=2),
+    "pointwise": lambda x: jc.conv(x, POINTWISE, stride=2),
+    "max_pool": lambda x: jc.max_pool(x, 3, stride=2, padding="SAME"),
+    "avg_pool": lambda x: jc.avg_pool(x, 3, stride=2, padding="SAME"),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+@pytest.mark.parametrize("kind", ["forward", "grad", "vmap"])
+def test_padding_that_depends_on_the_sizes_splits_nothing(name, kind):
+    def network(x):
+        return strided(x, STRIDED[name])
+
+    function = {
+        "forward": network,
+        "grad": jax.grad(lambda x: network(x).sum()),
+        "vmap": jax.vmap(network),
+    }[kind]
+    verdict = jc.check(function, "n b h w 3" if kind == "vmap" else "b h w 3")
+    assert (verdict.status, str(verdict.accepts)) == ("proven", "every size")
+    assert verdict.runs <= 5

@@ -2,10 +2,12 @@
 
 import re
 
+import islpy as isl
 import pytest
 from hypothesis import given, settings
 
 import jaxconv as jc
+from jaxconv.symbolic.sets import SizeSet, _complicated
 from tests.support.conditions import POINTS, conditions, decided
 
 
@@ -151,3 +153,13 @@ def test_the_text_of_a_set_says_exactly_what_is_in_it(condition):
         said = compile(python_of(text), text, "eval")
         for point in POINTS:
             assert eval(said, dict(point)) == some.contains(**point), (text, point)
+
+
+def test_the_border_of_a_set_is_the_largest_size_where_there_is_one():
+    assert SizeSet.parse("b h w", "h <= 7 and w >= h").at_border() == {"b": 1, "h": 7, "w": 7}
+    with pytest.raises(ValueError, match="an empty set has no border"):
+        SizeSet.parse("h", "h <= 0").at_border()
+
+
+def test_a_set_without_a_least_size_has_a_text_too():
+    assert _complicated(SizeSet(isl.Set("[h] -> { : h mod 2 = 0 }"))) == "(h = 2) and other sizes"
