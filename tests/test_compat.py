@@ -168,3 +168,35 @@ def test_a_convolution_has_its_own_operators_again_after_a_proof():
         assert names["operator"] is not operator
         assert names["operator"].index(np.int8(3)) == 3
     assert names["operator"] is operator
+
+
+def test_a_size_is_symbolic_for_other_libraries_while_it_is_traced():
+    def function(x):
+        answers.append([is_symbolic_dim(x.shape[0]), jax.export.is_symbolic_dim(3)])
+        return x
+
+    answers, is_symbolic_dim = [], jax.export.is_symbolic_dim
+    assert jc.check(function, "b").ok
+    assert [True, False] in answers  # for formulas
+    assert [False, False] in answers  # for numbers
+    (size,) = jc.sizes("b")
+    assert not is_symbolic_dim(size)
+    assert is_symbolic_dim(jax.export.symbolic_shape("b")[0])
+
+
+def test_a_function_that_no_longer_knows_symbolic_sizes_stops_proofs(monkeypatch):
+    monkeypatch.setattr(core, "is_symbolic_dim", lambda size: False)
+    assert "is_symbolic_dim no longer asks jax.core if a size is symbolic" in [
+        *compat._differences()
+    ]
+
+
+@pytest.mark.parametrize("size", [lambda: jax.lax.psum(1, "i"), lambda: jax.lax.axis_size("i")])
+def test_a_named_axis_has_a_symbolic_size(size):
+    def mean(row):
+        assert jax.lax.pmean(row, "i").shape == row.shape
+        return jax.numpy.ones(size()) * jax.lax.pmean(row, "i").sum()
+
+    assert jc.check(jax.vmap(mean, axis_name="i"), "b h", returns="b b").ok
+    normed = jax.vmap(lambda row: row / jax.lax.psum(jax.numpy.float32(1), "i"), axis_name="i")
+    assert jc.check(normed, "b h", returns="b h").ok

@@ -106,6 +106,8 @@ def read_call(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, A
     if adapter is None:
         return _of_arrays(fn, positional, keywords)
     if adapter.is_incomplete(model) and adapter.complete is not None:
+        if adapter.completes_any_size:  # then it fails for all sizes, and need not be tried again
+            adapter = replace(adapter, complete=_failing_once(adapter.complete))
         complete = functools.partial(_completed, adapter, model, method, positional, keywords)
         call = _of_arrays(_completing(adapter, model, method), positional, keywords)
         return replace(call, complete=complete, makes_values=adapter.adds_values)
@@ -201,6 +203,8 @@ def _of_arrays(fn: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str
     names = sorted(named)
     every = (*args, *(named[name] for name in names))
     leaves, tree = jax.tree.flatten(every, is_leaf=is_spec)
+    leaves = [*map(_as_array, leaves)]
+    every = jax.tree.unflatten(tree, leaves)
     varies = [is_spec(leaf) or is_array(leaf) for leaf in leaves]
     if all(varies) and not names:
         return Call(fn, every)
@@ -217,8 +221,30 @@ def _of_arrays(fn: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str
     return Call(call, jax.tree.unflatten(tree, [*arrays]))
 
 
+def _as_array(leaf: Any) -> Any:
+    """The array of a variable of a library, which is not one of JAX's types."""
+    is_variable = hasattr(leaf, "__jax_array__") and is_array(leaf)
+    return leaf.__jax_array__() if is_variable else leaf
+
+
 def _value_of(leaf: Any) -> Any:
     return leaf.value if isinstance(leaf, Static) else leaf
+
+
+def _failing_once(complete: Callable[..., Any]) -> Callable[..., Any]:
+    """Raise the first error of a function again, rather than call it again."""
+    errors: list[Exception] = []
+
+    def call(*args: Any, **named: Any) -> Any:
+        for error in errors:
+            raise error
+        try:
+            return complete(*args, **named)
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    return call
 
 
 def _completing(adapter: Adapter, model: Any, method: Method) -> Callable[..., Any]:

@@ -267,7 +267,8 @@ def _keras_arrays(model: Any) -> ModelArrays:
     def tree(variables: Iterable[Any]) -> dict[str, dict[str, Any]]:
         arrays: dict[str, dict[str, Any]] = {}
         for number, variable in enumerate(variables):
-            layer, _, name = variable.path.rpartition("/")
+            path = variable.path.removeprefix(f"{model.name}/")
+            layer, _, name = path.rpartition("/")
             group = arrays.setdefault(layer, {})
             group[f"{number:06} {name}"] = _keras_value(variable)
         return arrays
@@ -320,7 +321,8 @@ def _complete_keras(
         shape = tuple(size if isinstance(size, int) else None for size in leaf.shape)
         return keras.KerasTensor(shape, str(leaf.dtype))
 
-    method(model, *jax.tree.map(symbolic, tuple(args)), **jax.tree.map(symbolic, dict(named)))
+    with _unwrapped_errors():
+        method(model, *jax.tree.map(symbolic, tuple(args)), **jax.tree.map(symbolic, dict(named)))
     return _pure_keras(model, method)
 
 
@@ -331,14 +333,21 @@ def _trace_keras() -> Iterator[None]:
     if not hasattr(keras, "StatelessScope") or keras.backend.backend() != "jax":
         yield  # it is being imported, or serves another library
         return
-    is_filtering = keras.config.is_traceback_filtering_enabled()
-    keras.config.disable_traceback_filtering()
+    with keras.StatelessScope(), _unwrapped_errors(), _exact_input_checks():
+        yield
+
+
+@contextlib.contextmanager
+def _unwrapped_errors() -> Iterator[None]:
+    """Let errors be what was raised: Keras wraps them in the arguments of the layer."""
+    config = _keras().config
+    is_filtering = config.is_traceback_filtering_enabled()
+    config.disable_traceback_filtering()
     try:
-        with keras.StatelessScope(), _exact_input_checks():
-            yield
+        yield
     finally:
         if is_filtering:
-            keras.config.enable_traceback_filtering()
+            config.enable_traceback_filtering()
 
 
 @contextlib.contextmanager

@@ -104,7 +104,7 @@ def as_called(
 
 def _required(model: Any, count: int) -> set[str]:
     """Names of the parameters that a call with some positional arguments lacks."""
-    fn = getattr(model, "init", model) if isinstance(model, tuple) else model  # a pair of Haiku's
+    fn: Any = getattr(model, "init", model) if isinstance(model, tuple) else model  # of Haiku
     try:
         parameters = [*inspect.signature(fn).parameters.values()]
     except (TypeError, ValueError):

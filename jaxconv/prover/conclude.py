@@ -18,6 +18,7 @@ from jaxconv.prover.verdict import Cases, Failure, Verdict, remedy
 from jaxconv.source import Origin
 from jaxconv.symbolic.domains import SizePart, unite
 from jaxconv.symbolic.sets import SizeSet, bounded
+from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.trace import Undecided
 
 NOTE_OPERATIONS = 5_000_000  # of isl, after which notes are left out: none is worth long work
@@ -147,6 +148,8 @@ def _outputs(regions: Sequence[Region]) -> Any:
     try:
         sizes = [
             unite([SizePart(r.sizes, size) for r, size in zip(regions, part, strict=True)])
+            if isinstance(part[0], int | Size)
+            else part[0]  # a text or a function beside the arrays
             for part in leaves
         ]
     except Undecided:

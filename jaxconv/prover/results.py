@@ -1,6 +1,5 @@
 """What a traced function returns, in any structure: containers are compared by their leaves."""
 
-import inspect
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -26,8 +25,9 @@ def split_results(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         TypeError: the function returns a model, or another function.
     """
     for leaf in leaves:
-        if adapter_of(leaf) is not None or (len(leaves) == 1 and inspect.isfunction(leaf)):
-            kind = "function" if inspect.isfunction(leaf) else f"{type(leaf).__name__}, a model"
+        is_model = adapter_of(leaf) is not None
+        if is_model or (len(leaves) == 1 and callable(leaf)):
+            kind = f"{type(leaf).__name__}, a model" if is_model else "function"
             raise TypeError(
                 f"the function returns a {kind}, and no array.\n"
                 "  Fix: call the function first, as in make(), and pass what it returns."

@@ -35,6 +35,8 @@ class State:
                 continue
             self._seen[id(value)] = value
             self._record_hidden(value)
+            if _is_being_made(value):
+                continue
             container = value if isinstance(value, dict | list | set) else _attributes(value)
             if container is not None:
                 self._records.append((container, container.copy()))
@@ -79,6 +81,11 @@ STATELESS = (
     "islpy",
     "keras",
 )
+
+
+def _is_being_made(value: Any) -> bool:
+    """Whether a call completes a model, which then keeps what it got."""
+    return any(adapter.adds_values and adapter.is_incomplete(value) for adapter in loaded())
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:

@@ -1,0 +1,295 @@
+"""Models of each library as they are: complete or not, in training, closed over, as arguments."""
+
+import os
+
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import jaxconv as jc
+from jaxconv.adapters.libraries import ADAPTERS, KERAS, adapter_of
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # before Keras is imported
+KEY = jax.random.key(0)
+IMAGE = jnp.ones((2, 8, 8, 3))
+
+
+class Linen(nn.Module):
+    """A convolution, a batch norm and a dropout, with a mode."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Conv(8, (3, 3), strides=2)(x)
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
+        return nn.Dense(4)(x.mean((1, 2)))
+
+
+class Flattens(nn.Module):
+    """Parameters that depend on the size of the image."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(x.reshape(x.shape[0], -1))
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.norm(self.conv(x)))
+
+
+class Equinox(eqx.Module):
+    conv: eqx.nn.Conv2d
+    norm: eqx.nn.BatchNorm
+    text: str
+
+    def __init__(self, key):
+        self.conv = eqx.nn.Conv2d(3, 8, 3, padding=1, key=key)
+        self.norm = eqx.nn.BatchNorm(8, "batch", mode="ema")
+        self.text = "a text that is no spec"
+
+    def __call__(self, x, state):
+        return self.norm(self.conv(x), state)
+
+
+def haiku_net(x, is_training):
+    x = hk.BatchNorm(True, True, 0.9)(hk.Conv2D(8, 3, 2)(x), is_training)
+    if is_training:
+        x = hk.dropout(hk.next_rng_key(), 0.5, x)
+    return hk.Linear(4)(x.mean((1, 2)))
+
+
+def test_only_loaded_libraries_are_asked():
+    assert adapter_of(Linen()).library == "Flax Linen"
+    assert adapter_of(Nnx(nnx.Rngs(0))).library == "Flax NNX"
+    assert adapter_of(hk.transform(haiku_net)).library == "Haiku"
+    assert adapter_of(eqx.nn.Linear(2, 3, key=KEY)).library == "Equinox"
+    assert adapter_of(lambda x: x) is adapter_of("text") is adapter_of(Linen) is None
+    assert len({adapter.library for adapter in ADAPTERS}) == 5
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_linen_module_gets_its_parameters(train):
+    assert jc.check(Linen(), "b h w 3", returns="b 4", train=train).ok
+    assert jc.summary(Linen(), "b h w 3", train=train).parameters == 276
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_linen_takes_its_mode(train):
+    variables = Linen().init(KEY, IMAGE)
+    modes = {"train": train, "mutable": ["batch_stats"], "rngs": {"dropout": KEY}}
+    verdict = jc.check(Linen().apply, variables, "b h w 3", **modes)
+    assert verdict.status == "proven"
+    assert str(verdict.outputs[0]) == "(b, 4)"
+    assert [*verdict.outputs[1]["batch_stats"]["BatchNorm_0"].values()] == [(8,), (8,)]
+
+
+def test_parameters_that_depend_on_the_size_are_those_of_ordinary_images():
+    verdict = jc.check(Flattens(), "b h h 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h", "h = 224")
+    assert "the parameters are made for b = 2, h = 224" in verdict.notes
+    assert jc.check(Flattens(), "b h h 3", where="h == 32").ok
+
+
+def test_an_error_while_parameters_are_made_belongs_to_the_verdict():
+    class Fails(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            raise KeyError("no such layer")
+
+    verdict = jc.check(Fails(), "b h")
+    assert verdict.status == "refuted"
+    assert "no such layer" in verdict.failures[0].message
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_pair_of_haiku_gets_its_parameters(is_training, by_name):
+    pair = hk.transform_with_state(haiku_net)
+    given = ((), {"is_training": is_training}) if by_name else ((is_training,), {})
+    assert jc.check(pair, "b h w 3", *given[0], returns="b 4", **given[1]).ok
+    assert jc.summary(pair, "b h w 3", *given[0], **given[1]).parameters == 276
+    flat = hk.without_apply_rng(hk.transform(lambda x: hk.Flatten(1)(x)))  # noqa: PLW0108
+    assert jc.check(flat, "b 3 4", returns="b 12").ok
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_haiku_with_its_state(is_training):
+    pair = hk.transform_with_state(haiku_net)
+    params, state = pair.init(KEY, IMAGE, True)
+    assert jc.check(pair.apply, params, state, KEY, "b h w 3", is_training).ok
+
+
+@pytest.mark.parametrize("form", ["argument", "mapped"])
+def test_equinox_in_training_under_a_named_axis(form):
+    model, state = eqx.nn.make_with_state(Equinox)(KEY)
+
+    def apply(model, x, state):
+        axes = {"axis_name": "batch", "in_axes": (0, None), "out_axes": (0, None)}
+        return jax.vmap(model, **axes)(x, state)
+
+    if form == "argument":
+        verdict = jc.check(apply, model, "b 3 h w", state)
+    else:
+        verdict = jc.check(lambda x, state: apply(model, x, state), "b 3 h w", state)
+    assert verdict.status == "proven"
+    assert str(verdict.outputs[0]) == "(b, 8, h, w)"
+    assert jc.summary(apply, model, "b 3 h w", state).parameters == 240
+
+
+def test_an_abstract_equinox_model():
+    made = eqx.filter_eval_shape(eqx.nn.MLP, 3, 4, 5, 2, key=KEY)
+    assert jc.check(made, "3", returns="4").ok
+    assert jc.summary(made, "3").parameters == 74
+
+
+def test_a_closed_over_model_of_nnx_in_training_is_as_it_was():
+    model = Nnx(nnx.Rngs(0))
+    before = jax.tree.leaves(nnx.state(model))
+    assert jc.check(lambda x: model(x), "b h w 3", returns="b h w 8").ok  # noqa: PLW0108
+    assert jc.summary(lambda x: model(2 * x), "b h w 3").parameters == 240
+    after = jax.tree.leaves(nnx.state(model))
+    assert all(one is other for one, other in zip(before, after, strict=True))
+    assert model(IMAGE).shape == (2, 8, 8, 8)  # and it can be updated again
+    assert float(model.norm.mean.get_value().sum()) != 0
+
+
+# Keras
+
+
+def the_keras():
+    """Imported in the tests, so that those above run without it."""
+    return pytest.importorskip("keras", reason="Keras is not installed")
+
+
+def sequential():
+    keras = the_keras()
+    some = keras.layers
+    return keras.Sequential([
+        some.Conv2D(8, 3, strides=2, padding="same"),
+        some.BatchNormalization(),
+        some.ReLU(),
+        some.Dropout(0.5),
+        some.GlobalAveragePooling2D(),
+        some.Dense(4),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False, None])
+def test_a_keras_model_that_is_not_built_yet(training):
+    model = sequential()
+    assert jc.check(model, "b h w 3", returns="b 4", training=training).ok
+    assert model(IMAGE).shape == (2, 4)
+    assert model(jnp.ones((3, 9, 7, 3))).shape == (3, 4)
+
+
+def test_a_keras_model_is_as_it_was():
+    model = sequential()
+    model(IMAGE)
+    values = [variable.value for variable in model.variables]
+    assert jc.check(model, "b h w 3", training=True).ok
+    assert jc.check(lambda x: model(x, training=True), "b h w 3").ok
+    assert all(v.value is one for v, one in zip(model.variables, values, strict=True))
+    assert the_keras().config.is_traceback_filtering_enabled()
+
+
+def test_parameters_of_keras_are_those_that_are_learnt_or_frozen():
+    model = sequential()
+    table = jc.summary(model, "b h w 3")
+    assert table.parameters == model.count_params() - 2 * 8  # the averages of the batch norm
+    assert [row.name.rstrip("_0123456789") for row in table.rows] == [
+        "conv2d", "global_average_pooling2d", "dense",
+    ]  # fmt: skip
+    model.trainable = False
+    assert jc.summary(model, "b h w 3").parameters == table.parameters
+    assert jc.summary(lambda x: model(x), "b h w 3").parameters == table.parameters  # noqa: PLW0108
+
+
+def test_keras_compares_sizes_with_those_it_is_made_for():
+    """Keras itself takes a symbolic size for one that fits."""
+    keras = the_keras()
+    some = keras.layers
+    x = keras.Input((32, 24, 3))
+    verdict = jc.check(keras.Model(x, some.Conv2D(4, 3, padding="same")(x)), "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", "h = 32 and w = 24")
+    assert verdict.status == "refuted"
+    assert "is incompatible with the layer" in verdict.failures[0].message
+
+
+def test_the_inner_reason_of_an_error_of_keras_is_shown():
+    keras = the_keras()
+    some = keras.layers
+    x = keras.Input((None, None, 3))
+    joined = some.Concatenate()([x, some.UpSampling2D()(some.MaxPooling2D()(x))])
+    verdict = jc.check(keras.Model(x, joined), "b h w 3", where="h >= 2 and w >= 2")
+    assert str(verdict.accepts) == "h and w multiples of 2"
+    assert verdict.failures[0].message.startswith("TypeError: Cannot concatenate arrays")
+    wrong = jc.check(keras.Sequential([some.Dense(3), some.Reshape((7,))]), "b 4 4")
+    assert wrong.status == "refuted"
+    assert "total size of the tensor must be unchanged" in wrong.failures[0].message
+
+
+def test_every_analysis_takes_a_keras_model():
+    keras = the_keras()
+    some = keras.layers
+    model = keras.Sequential([some.Conv2D(4, 3, name="first"), some.Conv2D(5, 3, name="second")])
+    assert {k: v.shape for k, v in jc.feature_maps(model)(IMAGE).items()} == {
+        "first": (2, 6, 6, 4),
+        "second": (2, 4, 4, 5),
+    }
+    assert jc.receptive_field(model, "b h w 3", layer="second").size == (5, 5)
+    neuron = jc.neuron(model, IMAGE, layer="second", at=(1, 1), channel=2)
+    assert neuron.value == pytest.approx(neuron.map_value, abs=1e-5)
+    assert jc.compile(model, "2 8 8 3")(IMAGE).shape == (2, 4, 4, 5)
+    assert jc.check(model.call, "b h w 3", where="h >= 5 and w >= 5").ok
+    given = (model.trainable_variables, model.non_trainable_variables)
+    assert jc.check(model.stateless_call, *given, "b h w 3", where="h >= 5 and w >= 5").ok
+
+
+def test_a_layer_inside_a_function_is_built_without_tracers():
+    keras = the_keras()
+    some = keras.layers
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = some.Conv2D(4, 3, padding="same")
+
+        def call(self, x):
+            self.size = x.shape[1]
+            return self.conv(x)
+
+    model = Net()
+    assert jc.check(lambda x: model(x), "b h w 3", returns="b h w 4").ok  # noqa: PLW0108
+    assert isinstance(model.conv.kernel.value, jax.Array)
+    assert not isinstance(model.conv.kernel.value, jax.core.Tracer)
+    assert model(IMAGE).shape == (2, 8, 8, 4)
+    assert jc.check(lambda x: model(x), "b h w 3", returns="b h w 4").ok  # noqa: PLW0108
+    assert model.size == 8
+
+
+def test_a_model_is_made_without_values_and_stays_so():
+    keras = the_keras()
+    some = keras.layers
+    model = KERAS.abstract(lambda: keras.Sequential([keras.Input((None, 3)), some.Dense(4)]))
+    assert jc.check(model, "b t 3", returns="b t 4").ok
+    assert model.layers[0].kernel._value is None
+
+
+def test_another_backend_of_keras_is_a_sentence(monkeypatch):
+    keras = the_keras()
+    some = keras.layers
+    model = some.Dense(3)
+    model.build((None, 2))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    with pytest.raises(jc.ShapeError, match=r"Keras runs on tensorflow here.\n  Fix: set the"):
+        jc.check(model, "b 2")
