@@ -138,7 +138,7 @@ def receptive_field(
     activation counts as seeing its input.
 
     Args:
-        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        fn: any function of JAX, or a model, as :func:`jaxconv.check` takes it.
         *args: its arguments, as :func:`summary` takes them: specs such as ``"b h w 3"``, arrays,
             ShapeDtypeStructs and pytrees of them. The image is the first spec, or, without any
             spec, the last array. If sizes are formulas, offsets are formulas, too: with SAME

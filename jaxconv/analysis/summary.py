@@ -62,7 +62,7 @@ def summary(
     a loop body are those of its first iteration.
 
     Args:
-        fn: any function of JAX; a model of Flax NNX or Equinox; ``apply`` of Linen or Haiku.
+        fn: any function of JAX, or a model, as :func:`jaxconv.check` takes it.
         *args: its arguments: specs such as ``"b h w 3"`` or ``"b h w 3:bfloat16"``, arrays,
             ShapeDtypeStructs, and pytrees of them. Specs are the inputs. Without any spec, the last
             argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
