@@ -223,8 +223,8 @@ def _of_arrays(fn: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str
 
 def _as_array(leaf: Any) -> Any:
     """The array of a variable of a library, which is not one of JAX's types."""
-    is_variable = hasattr(leaf, "__jax_array__") and is_array(leaf)
-    return leaf.__jax_array__() if is_variable else leaf
+    as_array = getattr(leaf, "__jax_array__", None)  # None of a tracer
+    return leaf if as_array is None or not is_array(leaf) else as_array()
 
 
 def _value_of(leaf: Any) -> Any:
