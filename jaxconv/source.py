@@ -44,7 +44,8 @@ LIBRARIES = (
 
 # What a runtime type checker, where one is on, puts between the functions of this package.
 TYPE_CHECKERS = ("<@beartype", folder_of("jaxtyping"), folder_of("beartype"))
-TYPED = ("<stdin>", "<ipython", "<python-input")  # code that a person typed, rather than generated
+# Code that a person typed, rather than generated.
+TYPED = ("<stdin", "<ipython", "<python-input", "<pyshell", "<console>", "<doctest")
 
 
 def frame_outside(path: str) -> FrameType:

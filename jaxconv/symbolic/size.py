@@ -26,6 +26,7 @@ from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import (
+    OpaqueInt,
     Real,
     SymbolicInt,
     apply,
@@ -379,6 +380,10 @@ class Size(SymbolicInt):
         """Whether the number is whole, as for an int."""
         return True
 
+    def bit_length(self) -> Any:
+        """The number of bits of the number, as for an int."""
+        return apply(int.bit_length, self)
+
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
         """The square root."""
@@ -411,6 +416,7 @@ class Size(SymbolicInt):
 
 compat.register_number(Size, int)
 compat.register_number(Real, float)
+compat.register_number(OpaqueInt, int)
 
 
 def sizes_of(trace: SymbolicTrace) -> dict[str, Size | int]:
@@ -575,8 +581,8 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
         if multiple is None:
             raise trace.undecided(f"{a} divided by {number} is not a formula")
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
-            quotient = Real(trace, operator.floordiv, (a, number), None)
-            remainder = Real(trace, operator.mod, (a, number), None)
+            quotient = OpaqueInt(trace, operator.floordiv, (a, number), None)
+            remainder = OpaqueInt(trace, operator.mod, (a, number), None)
             return quotient, remainder.with_sign(1 if number > 0 else -1)
         for case in division_cases(dividend, number) or ():
             if trace.settle(case):
