@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxconv.compat import ClosedJaxpr, indexing_by_sizes, padding_by_sizes
+from jaxconv.compat import ClosedJaxpr, padding_by_sizes
 from jaxconv.prover.returns import dtype_of, is_spec
 from jaxconv.prover.state import State
 from jaxconv.source import Origin, is_inside_library
+from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
@@ -104,7 +105,7 @@ class Subject:
                 stack.enter_context(bounded(TRACE_OPERATIONS))
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
-                    stack.enter_context(indexing_by_sizes())
+                    stack.enter_context(functions_that_take_sizes())
                     stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))

@@ -12,6 +12,7 @@ import bisect
 import functools
 import math
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.source import file_of, is_inside_library
-from jaxconv.symbolic.trace import SymbolicTrace, caller
+from jaxconv.symbolic.trace import SymbolicTrace
 
 # How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
 # NEAR: it differs by a few rounding errors, and is equal where the fraction is an integer.
@@ -63,7 +64,7 @@ class Symbolic:
         Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
         itself, and ``functools.singledispatch`` chooses by it.
         """
-        frame = caller()
+        frame = sys._getframe(1)
         dispatches = frame.f_code.co_filename == functools.__file__
         is_users = dispatches or not is_inside_library(file_of(frame))
         return self.stands_for if is_users else type(self)

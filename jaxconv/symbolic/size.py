@@ -10,6 +10,7 @@ A :class:`Size` lives in a :class:`~jaxconv.symbolic.trace.SymbolicTrace`: one r
 all sizes of a domain at once.
 """
 
+import collections
 import functools
 import math
 import operator
@@ -22,7 +23,7 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup
+from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import (
@@ -268,11 +269,13 @@ class Size(SymbolicInt):
 
     def __hash__(self) -> int:
         frame = caller()
-        file = file_of(frame)
+        counting = frame
+        while file_of(counting) == collections.__file__ and counting.f_back is not None:
+            counting = counting.f_back  # a Counter counts for the function that made it
         by_formula = hash((id(self.trace), self.polynomial.key()))
         if compat.hashes_for_cache(frame.f_code):
             return by_formula
-        if not is_inside_jax(file):
+        if not is_inside_jax(file_of(counting)):
             keys = keys_of_lookup(frame)
             if keys is CACHE:
                 return by_formula
@@ -315,6 +318,16 @@ class Size(SymbolicInt):
                 return value
         raise self._no_number()
 
+    def _index_of(self, length: int) -> int:
+        """The number as an index of so many elements; else a number that is the index of none."""
+        for value in range(-length, length):
+            points, exact = zeros(self.polynomial - self.trace.ring.number(value))
+            if not exact:
+                raise self._no_number()
+            if self.trace.settle(points):
+                return value
+        return length
+
     def _is_one(self) -> bool:
         """Decide whether the size is 1, as a branch of the code."""
         points, exact = zeros(self.polynomial - self.trace.ring.number(1))
@@ -334,6 +347,9 @@ class Size(SymbolicInt):
             raise TypeError("a size is symbolic")
         if is_formatting(caller()):
             return self.bounds()[0] or 0  # which number a message shows does not matter
+        length = length_of_indexed(frame)
+        if length is not None:
+            return self._index_of(length)
         self.trace.ask_for_substitutes()
         return self._one_of_few() if is_inside_jax(file_of(caller())) else self.number()
 
