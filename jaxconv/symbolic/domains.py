@@ -177,8 +177,9 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
     domains = [(PolynomialRing(part.sizes), part.sizes) for part in parts]
     for candidate in polynomials:
         for (ring, domain), polynomial in zip(domains, polynomials, strict=True):
-            points, exact = zeros(ring.transfer(candidate) - ring.transfer(polynomial))
-            if not (exact and domain.is_subset(points)):
+            moved = ring.transfer(candidate)
+            points, exact = zeros(moved - ring.transfer(polynomial))
+            if not (exact and domain.is_subset(points) and moved.is_whole()):
                 break
         else:  # the candidate has the values of all parts
             return Size.of(trace, trace.ring.simplify(candidate.affine, candidate.products))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import islpy as isl
 
-from jaxconv.symbolic.factoring import as_product, common_factors
+from jaxconv.symbolic.factoring import as_product, common_factors, in_finest_factors
 from jaxconv.symbolic.formulas import formula_text
 from jaxconv.symbolic.polynomials import (
     LARGEST,
@@ -42,7 +42,14 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     low, high = difference.bounds()
     if low > 0 or high < 0:
         return ring.nowhere, True
-    return _zeros_of_products(difference)
+    points, exact = _zeros_of_products(difference)
+    if exact:
+        return points, True
+    finest = in_finest_factors(difference)
+    if not finest.products:
+        return finest.affine.eq_set(ring.formula(0)), True
+    found, exact = _zeros_of_products(finest)
+    return found.union(points), exact
 
 
 def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:

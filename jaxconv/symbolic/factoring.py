@@ -1,8 +1,11 @@
 """Polynomials of sizes as a product: ``b*h*w + b*h`` is ``b*h*(w + 1)``."""
 
 import functools
+import itertools
+import math
 import operator
 from collections import Counter
+from fractions import Fraction
 from typing import NamedTuple
 
 import islpy as isl
@@ -11,9 +14,11 @@ from jaxconv.symbolic.polynomials import (
     Factor,
     Monomials,
     Polynomial,
+    PolynomialRing,
     constant_of,
+    in_order,
 )
-from jaxconv.symbolic.sets import integer
+from jaxconv.symbolic.sets import SizeSet, bounds, integer
 from jaxconv.symbolic.sums import PARAM
 
 
@@ -74,6 +79,74 @@ def as_product(polynomial: Polynomial) -> Product | None:
             ((others, coefficient),) = monomials.items()
             return Product(coefficient, (*factors, *others), constant)
     return _completed(polynomial)
+
+
+def in_finest_factors(polynomial: Polynomial) -> Polynomial:
+    """Write factors that are multiples of one formula, plus a number, with this formula.
+
+    Where h is even and not a multiple of 4, ``h*w - 4*((h - 2)//4)*w`` is ``2*w``: with t for
+    (h - 2)//4 it is ``(4*t + 2)*w - 4*t*w``.
+
+    Args:
+        polynomial: the polynomial.
+
+    Returns:
+        The same polynomial, with as few different factors as are found.
+    """
+    ring = polynomial.ring
+    if not polynomial.is_whole():
+        return polynomial
+    left = list(dict.fromkeys(factor for factors in polynomial.products for factor in factors))
+    scaled: dict[Factor, tuple[Factor, int, int]] = {}  # a unit, how often, and what is added
+    while left:
+        first = left.pop(0)
+        related = {f: relation for f in left if (relation := _relation(ring, first, f)) is not None}
+        step = math.lcm(*(slope.denominator for slope, _ in related.values()))
+        rest, most = bounds(ring.domain, first.affine.mod_val(integer(step)))
+        if rest is None or rest != most:
+            step, rest = 1, 0
+        unit = ring.factor(first.affine.scale_down_val(integer(step)).floor())
+        scaled[first] = unit, step, rest
+        for factor, (slope, shift) in related.items():
+            k, constant = slope * step, slope * rest + shift
+            if k.denominator == constant.denominator == 1:
+                scaled[factor] = unit, int(k), int(constant)
+                left.remove(factor)
+    monomials: Monomials = {}
+    for factors, coefficient in polynomial.products.items():
+        for chosen in itertools.product((True, False), repeat=len(factors)):
+            parts = [(scaled[factor], taken) for factor, taken in zip(factors, chosen, strict=True)]
+            units = in_order(unit for (unit, _, _), taken in parts if taken)
+            k = math.prod((k if taken else constant for (_, k, constant), taken in parts))
+            monomials[units] = monomials.get(units, 0) + coefficient * k
+    products = ring.sum_of(monomials)
+    return ring.simplify(products.affine.add(polynomial.affine), products.products)
+
+
+def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fraction, Fraction] | None:
+    """The slope and the constant by which one factor gives another one; None where none do."""
+    first = SizeSet(ring.domain).smallest()
+    start = _value(one, first)
+    rest = SizeSet(ring.domain.intersect(one.affine.ne_set(ring.formula(start))))
+    if rest.is_empty():
+        return None
+    second = rest.smallest()
+    slope = Fraction(_value(other, second) - _value(other, first), _value(one, second) - start)
+    shift = _value(other, first) - slope * start
+    if slope == 0:
+        return None
+    common = math.lcm(slope.denominator, shift.denominator)
+    expected = one.affine.scale_val(integer(int(slope * common)))
+    expected = expected.add(ring.formula(int(shift * common)))
+    holds = other.affine.scale_val(integer(common)).eq_set(expected)
+    return (slope, shift) if ring.domain.is_subset(holds) else None
+
+
+def _value(factor: Factor, point: dict[str, int]) -> int:
+    conditions = " and ".join(f"{name} = {size}" for name, size in point.items())
+    least, _ = bounds(SizeSet.parse(list(point), conditions).points, factor.affine)
+    assert least is not None  # the value at one point
+    return least
 
 
 def _constant_part(affine: isl.PwAff) -> int:

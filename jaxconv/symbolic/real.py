@@ -59,11 +59,13 @@ class Symbolic:
 
     @property
     def __class__(self) -> type:
-        """The type by which code other than that of libraries tells numbers apart.
+        """The type by which code other than that of libraries tells numbers apart in a trace.
 
         Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
         itself, and ``functools.singledispatch`` chooses by it.
         """
+        if not self.trace.searching:
+            return type(self)
         frame = sys._getframe(1)
         dispatches = frame.f_code.co_filename == functools.__file__
         is_users = dispatches or not is_inside_library(file_of(frame))
