@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -102,6 +102,7 @@ class Subject:
 
         try:
             with contextlib.ExitStack() as stack:
+                stack.enter_context(_whole_tracebacks())
                 stack.enter_context(bounded(TRACE_OPERATIONS))
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
@@ -129,6 +130,21 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+@contextlib.contextmanager
+def _whole_tracebacks() -> Iterator[None]:
+    """Let JAX keep the tracebacks of errors.
+
+    Where it leaves its own frames out, what the others say of the instruction that failed is wrong
+    once an ``except`` of another type has passed the error on.
+    """
+    before = jax.config.jax_traceback_filtering
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
 
 
 def _varies(leaf: Any) -> bool:
