@@ -15,12 +15,14 @@ import operator
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxconv import compat
 from jaxconv.source import file_of, is_inside_library
+from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace
 
 # How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
@@ -64,12 +66,31 @@ class Symbolic:
         Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
         itself, and ``functools.singledispatch`` chooses by it.
         """
-        if not self.trace.searching:
-            return type(self)
         frame = sys._getframe(1)
-        dispatches = frame.f_code.co_filename == functools.__file__
-        is_users = dispatches or not is_inside_library(file_of(frame))
-        return self.stands_for if is_users else type(self)
+        dispatches = frame.f_code.co_filename == functools.__file__ and self.trace.searching
+        return self.stands_for if dispatches or self.is_used_by(frame) else type(self)
+
+    def is_used_by(self, frame: FrameType) -> bool:
+        """Whether it is the code that is traced, not that of a library, which runs in a frame.
+
+        Args:
+            frame: the frame.
+        """
+        return self.trace.searching and not is_inside_library(file_of(frame))
+
+    @abc.abstractmethod
+    def formula(self) -> str:
+        """The text of the formula."""
+
+    def __format__(self, spec: str) -> str:
+        text = self.formula()
+        return NumberText.of(text, self, spec) if self.is_used_by(sys._getframe(1)) else text
+
+    def __str__(self) -> str:
+        text = self.formula()
+        return NumberText.of(text, self) if self.is_used_by(sys._getframe(1)) else text
+
+    __repr__ = __str__
 
     @abc.abstractmethod
     def number(self) -> Any:
@@ -310,16 +331,12 @@ class Real(Symbolic):
     def __hash__(self) -> int:
         return hash(self.number())
 
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
+    def formula(self) -> str:
+        """The text of the fraction, or of the recipe."""
         if self.ratio is not None:
             return f"({self.ratio.numerator})/({self.ratio.denominator})"
         name = getattr(self.function, "__name__", "number")
         return f"{name}({', '.join(map(str, self.arguments))})"
-
-    __repr__ = __str__
 
 
 class OpaqueInt(Real, SymbolicInt):

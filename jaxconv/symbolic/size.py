@@ -421,13 +421,9 @@ class Size(SymbolicInt):
 
     # Text.
 
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
+    def formula(self) -> str:
+        """The text of the formula."""
         return str(self.polynomial)
-
-    __repr__ = __str__
 
 
 compat.register_number(Size, int)

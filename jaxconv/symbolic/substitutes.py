@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply, number_of
+from jaxconv.symbolic.texts import NumberText
 
 MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
 
@@ -33,6 +34,8 @@ class _NumberType(type):
             (value,) = arguments
             if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
                 value = value.item()
+            if isinstance(value, NumberText) and not value.spec:
+                value = value.value
             if isinstance(value, Symbolic):
                 return cls.convert(value)
         return cls.builtin(*arguments, **named)
@@ -84,8 +87,10 @@ SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
 BUILTINS: dict[Any, Any] = {builtins.int: _Int, builtins.float: _Float, builtins.len: _len}
 
 
-def _gcd(*numbers: Any) -> int:
+def _gcd(*numbers: Any) -> Any:
     """The greatest common divisor; of a size and a number, by the remainders of the size."""
+    if all(n is numbers[0] for n in numbers):
+        return abs(numbers[0])
     known = math.gcd(*(n for n in numbers if not isinstance(n, Symbolic)))
     if not 0 < known <= MOST_RESIDUES:
         return math.gcd(*map(number_of, numbers))
