@@ -71,6 +71,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
 REPLACEABLE: dict[str, tuple[str, ...]] = {
     "associative_scan": ("jax.lax:associative_scan",),
     "concrete_or_error": ("jax._src.core:concrete_or_error",),
+    "contraction_order": ("jax._src.numpy.einsum:_default_poly_einsum_handler",),
     "constant_like": ("jax._src.lax.lax:_const",),
     "eliminate_deprecated_list_indexing": (
         "jax._src.numpy.indexing:eliminate_deprecated_list_indexing",

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxconv.symbolic.specs import Spec
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
+LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
 
 
@@ -51,6 +53,7 @@ class Subject:
         returns: a tree of specs of what it must return; None where anything will do.
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
+        is_irregular: whether numbers once did otherwise than formulas, for no known reason.
     """
 
     fn: Callable[..., Any]
@@ -59,6 +62,7 @@ class Subject:
     returns: Any
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
+    is_irregular: bool = False
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
@@ -66,6 +70,11 @@ class Subject:
         module = getattr(code, "__globals__", None)
         if module is not None and not is_inside_library(code.__code__.co_filename):
             self.substituted.append(module)
+
+    def constants(self) -> tuple[int, ...]:
+        """The numbers in the code of the function, which may be special sizes."""
+        code = getattr(inspect.unwrap(getattr(self.fn, "__func__", self.fn)), "__code__", None)
+        return tuple(sorted({*_constants(code)})) if code is not None else ()
 
     def trace(self, trace: SymbolicTrace) -> Traced:
         """Trace the function once.
@@ -130,6 +139,15 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+def _constants(code: CodeType) -> Iterator[int]:
+    for value in code.co_consts:
+        for each in value if isinstance(value, tuple | frozenset) else (value,):
+            if isinstance(each, int | float) and 1 <= each <= LARGEST_CONSTANT:
+                yield int(each)
+            elif isinstance(each, CodeType):
+                yield from _constants(each)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ with symbolic sizes is never run. For all arguments without sizes it is the func
 import contextlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
@@ -129,8 +129,38 @@ def _keeps_any_count(fn: Any, elems: Any, axis: int) -> bool:
     return all(jax.tree.leaves(same)) and not (trace.deferred or trace.unknowns or trace.unanswered)
 
 
+class _Operand(NamedTuple):
+    """What the planning of an einsum reads of an array."""
+
+    shape: tuple[Any, ...]
+    dtype: Any
+
+
+def _contraction_order(
+    original: Callable[..., Any], *operands: Any, **options: Any
+) -> tuple[list[Any], Any]:
+    """Plan an einsum. JAX takes the number 8 for a size, which does not match one of the others."""
+    from opt_einsum.parser import parse_einsum_input
+
+    arrays = {i: x for i, x in enumerate(operands) if hasattr(x, "dtype")}
+    shapes = [x.shape if i in arrays else x for i, x in enumerate(operands)]
+    labels = parse_einsum_input(shapes, shapes=True)[0].split(",")
+    sides = [
+        [*zip(text, x.shape, strict=False)] for text, x in zip(labels, arrays.values(), strict=True)
+    ]
+    known = {name: n for side in sides for name, n in side if isinstance(n, int) and n != 1}
+    planned = list(operands)
+    for i, side in zip(arrays, sides, strict=True):
+        shape = (n if isinstance(n, int) else known.get(name, n) for name, n in side)
+        planned[i] = _Operand(tuple(shape), operands[i].dtype)
+    of_plan = {id(plan): x for plan, x in zip(planned, operands, strict=True)}
+    ordered, contractions = original(*planned, **options)
+    return [of_plan[id(plan)] for plan in ordered], contractions
+
+
 REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "associative_scan": _associative_scan,
+    "contraction_order": _contraction_order,
     "concrete_or_error": _concrete,
     "constant_like": _constant_like,
     "eliminate_deprecated_list_indexing": _index,
