@@ -225,7 +225,10 @@ def _module_name(module: Any) -> str:
     """The name by which a module of Linen or Haiku knows itself; empty for other objects."""
     if type(module).__module__ == "builtins":
         return ""
-    path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+    try:
+        path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+    except ValueError:  # a module of Linen that is not bound has no path
+        return ""
     if isinstance(path, tuple) and all(isinstance(part, str) for part in path):
         return ".".join(path)
     return name.replace("/", ".") if isinstance(name, str) else ""

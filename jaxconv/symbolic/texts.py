@@ -10,7 +10,7 @@ from typing import Any
 
 # What formats messages only, for which the digits do not matter.
 HARMLESS = frozenset(("center", "encode", "format", "join", "ljust", "rjust", "strip", "zfill"))
-OPERATORS = ("contains", "ge", "getitem", "gt", "iter", "le", "lt", "mod", "mul")
+OPERATORS = ("contains", "ge", "gt", "iter", "le", "lt", "mod", "mul")
 
 
 class NumberText(str):
@@ -72,6 +72,10 @@ class NumberText(str):
         while self.value >= 10**length:
             length += 1
         return length
+
+    def __getitem__(self, index: Any) -> str:
+        nothing = isinstance(index, slice) and index.start in (None, 0) and index.stop == 0
+        return "" if nothing else self.digits()[index]
 
     def __int__(self) -> int:
         return int(self.digits())
