@@ -36,10 +36,11 @@ from jaxconv.symbolic.real import (
     number_of,
     placeholder,
 )
-from jaxconv.symbolic.residues import division_cases, where_divisible
+from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
+SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_POWER = 8  # of a size that is multiplied out
@@ -340,11 +341,11 @@ class Size(SymbolicInt):
         code = frame.f_code
         if compat.asks_for_new_array(code):
             self.trace.array_sizes.append((self, current_call_sites()))
-            raise TypeError("a size is symbolic")
+            raise TypeError(SYMBOLIC)
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
-            raise TypeError("a size is symbolic")
+            raise TypeError(SYMBOLIC)
         if is_formatting(caller()):
             return self.bounds()[0] or 0  # which number a message shows does not matter
         length = length_of_indexed(frame)
@@ -589,6 +590,8 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
     trace, dividend = a.trace, a.polynomial
     divided = dividend.divide(number)
     if divided is None:
+        for condition in steps_to_divisibility(dividend, number):
+            trace.settle(condition)
         multiple = where_divisible(dividend, number)
         if multiple is None:
             raise trace.undecided(f"{a} divided by {number} is not a formula")
