@@ -49,7 +49,9 @@ def _pad_reflected(
     original: Callable[..., Any], array: Any, widths: Sequence[Any], *options: Any
 ) -> Any:
     """Pad by any width; for numbers JAX reflects the array as often as the width needs."""
-    padded = [(n, *pair) for n, pair in zip(array.shape, widths, strict=True) if tuple(pair) != (0, 0)]
+    padded = [
+        (n, *pair) for n, pair in zip(array.shape, widths, strict=True) if tuple(pair) != (0, 0)
+    ]
     if not any(map(_has_sizes, padded)) or any(n == 0 for n, *_ in padded):
         return original(array, widths, *options)
     from jax import lax
@@ -67,7 +69,7 @@ class _Sections(Sequence[Any]):
         return operator.index(self._count)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice) or isinstance(index, SymbolicInt):
+        if isinstance(index, (slice, SymbolicInt)):
             return [self[i] for i in range(len(self))][index]
         if not -self._count <= index < self._count:
             raise IndexError("list index out of range")
@@ -105,7 +107,7 @@ def _associative_scan(
         return original(fn, elems, reverse=reverse, axis=axis)
     if any(leaf.shape[axis] != count for leaf in leaves):
         raise ValueError("Array inputs to associative_scan must have the same first dimension.")
-    return jax.tree.map(lambda x: jax.lax.optimization_barrier(x), elems)
+    return jax.tree.map(jax.lax.optimization_barrier, elems)
 
 
 def _keeps_any_count(fn: Any, elems: Any, axis: int) -> bool:

@@ -79,6 +79,8 @@ def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.S
                 if not polynomial.ring.domain.is_subset(points):
                     break
                 left = max(left // prime, 1)
+
+
 def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:
     """Split the sizes so that :meth:`Polynomial.divide` finds the quotient in each case.
 
