@@ -380,6 +380,10 @@ class OpaqueInt(Real, SymbolicInt):
         """Whether the number is whole, as for an int."""
         return True
 
+    def first_digit(self) -> int:
+        """Find the first decimal digit of the number, which is positive."""
+        return int(str(self.number())[0])
+
     def __jax_array__(self) -> Any:
         return placeholder(self, 1)
 

@@ -42,6 +42,7 @@ from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, c
 
 SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
+POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
@@ -400,6 +401,25 @@ class Size(SymbolicInt):
     def bit_length(self) -> Any:
         """The number of bits of the number, as for an int."""
         return apply(int.bit_length, self)
+
+    def first_digit(self) -> int:
+        """Find the first decimal digit of the number, which is positive.
+
+        Raises:
+            Fork: there are several within the domain.
+            Undecided: the number is no formula of single sizes, or it is not small.
+        """
+        ring, affine = self.trace.ring, self.polynomial.affine
+        for digit in () if self.polynomial.products else range(1, 10):
+            ranges = [
+                affine.ge_set(ring.formula(digit * power)).intersect(
+                    affine.lt_set(ring.formula((digit + 1) * power))
+                )
+                for power in POWERS_OF_TEN
+            ]
+            if self.trace.settle(functools.reduce(isl.Set.union, ranges)):
+                return digit
+        return int(str(self.number())[0])
 
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:

@@ -118,6 +118,14 @@ OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.fabs: abs,
     math.pow: lambda a, b: apply(math.pow, a, b),
 }
+# Where a function of math raises ValueError.
+FORBIDDEN: dict[Callable[..., Any], Callable[[Any], bool]] = {
+    math.sqrt: lambda x: x < 0,
+    math.isqrt: lambda x: x < 0,
+    math.log: lambda x: x <= 0,
+    math.log2: lambda x: x <= 0,
+    math.log10: lambda x: x <= 0,
+}
 NATURAL = (math.floor, math.ceil, math.trunc, math.prod)  # ask sizes for nothing but formulas
 # Functions of NumPy that make an array of a size, and JAX's of the same name.
 CREATORS = frozenset((
@@ -130,6 +138,8 @@ def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def substitute(*arguments: Any, **named: Any) -> Any:
         if any(isinstance(x, Symbolic) for x in arguments) and not named:
+            if function in FORBIDDEN and FORBIDDEN[function](arguments[0]):
+                raise ValueError("math domain error")
             return OF_SIZES.get(function, functools.partial(apply, function))(*arguments)
         return function(*arguments, **named)
 

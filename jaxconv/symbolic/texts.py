@@ -75,7 +75,12 @@ class NumberText(str):
 
     def __getitem__(self, index: Any) -> str:
         nothing = isinstance(index, slice) and index.start in (None, 0) and index.stop == 0
-        return "" if nothing else self.digits()[index]
+        if nothing:
+            return ""
+        whole = self.spec == "" and self.value.is_integer()
+        if whole and index == 0 and self.value > 0:
+            return str(self.value.first_digit())
+        return self.digits()[index]
 
     def __int__(self) -> int:
         return int(self.digits())
