@@ -190,3 +190,68 @@ def _share(whole: isl.Aff, of: isl.PwAff, other: isl.PwAff) -> int | None:
             share = whole.get_coefficient_val(PARAM, i).div(coefficient)
             return share.to_python() if share.is_int() else None
     return None
+
+
+def affine_bounds(polynomial: Polynomial) -> tuple[float, float]:
+    """Find bounds over the domain, from an affine formula below products, or above negative ones.
+
+    ``d*n - d*((n - 1)//2) - (d - 1)//2`` is ``d*f - (d - 1)//2``, where f is at least 1, and so at
+    least ``d - (d - 1)//2``.
+
+    Args:
+        polynomial: the polynomial.
+
+    Returns:
+        Its bounds, infinite where none are found.
+    """
+    ring, products = polynomial.ring, _merged(polynomial)
+    signs = {k > 0 for k in products.values()}
+    if len(signs) != 1:
+        return -math.inf, math.inf
+    total = polynomial.affine
+    for factors, k in products.items():
+        below = _affine_below(ring, [factor.affine for factor in factors])
+        if below is None:
+            return -math.inf, math.inf
+        total = total.add(below.scale_val(integer(k)))
+    low, high = bounds(ring.domain, total)
+    if signs == {True}:
+        return -math.inf if low is None else low, math.inf
+    return -math.inf, math.inf if high is None else high
+
+
+def _affine_below(ring: PolynomialRing, factors: list[isl.PwAff]) -> isl.PwAff | None:
+    """An affine formula that is at most a product of factors of 0 or more; None for others."""
+    first, *rest = factors
+    least, _ = bounds(ring.domain, first)
+    if least is None or least < 0:
+        return None
+    if not rest:
+        return first
+    below = _affine_below(ring, rest)
+    others = [bounds(ring.domain, factor)[0] or 0 for factor in rest]
+    if below is None:
+        return None
+    # f*g is (f - least)*g + least*g, and g is at least the product of its least factors.
+    above_least = first.sub(ring.formula(least)).scale_val(integer(math.prod(others)))
+    return above_least.add(below.scale_val(integer(least)))
+
+
+def _merged(polynomial: Polynomial) -> Monomials:
+    """The products, those that differ in one factor as one: ``b*h - b*w`` is ``b*(h - w)``."""
+    ring, products = polynomial.ring, dict(polynomial.products)
+    for one, other in itertools.combinations(polynomial.products, 2):
+        left, right = (Counter(factors) for factors in (one, other))
+        only, others = left - right, right - left
+        if not (one in products and other in products and len(one) == len(other)):
+            continue
+        if only.total() != 1:
+            continue
+        parts = ((only, products.pop(one)), (others, products.pop(other)))
+        f, g = (next(iter(factor)).affine.scale_val(integer(k)) for factor, k in parts)
+        merged = f.add(g)
+        negative = ring.domain.is_subset(merged.le_set(ring.formula(0)))
+        merged = ring.factor(merged.neg() if negative else merged)
+        factors = in_order([*(left & right).elements(), merged])
+        products[factors] = products.get(factors, 0) + (-1 if negative else 1)
+    return products
