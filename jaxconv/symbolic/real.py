@@ -60,7 +60,7 @@ class Symbolic:
     stands_for: type  # Python's type of such numbers
 
     @property
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The type by which code other than that of libraries tells numbers apart in a trace.
 
         Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
