@@ -157,7 +157,7 @@ def _whole_tracebacks() -> Iterator[None]:
     Where it leaves its own frames out, what the others say of the instruction that failed is wrong
     once an ``except`` of another type has passed the error on.
     """
-    before = jax.config.read("jax_traceback_filtering")
+    before = jax.config.jax_traceback_filtering  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_traceback_filtering", "off")
     try:
         yield

@@ -110,10 +110,17 @@ def _isqrt(size: Any) -> Any:
     return math.floor(apply(math.sqrt, size))
 
 
+def _isclose(a: Any, b: Any) -> Any:
+    """Whether two numbers are close; different integers are not, below a thousand million."""
+    whole = all(isinstance(n, int | SymbolicInt) for n in (a, b))
+    return a == b if whole else apply(math.isclose, a, b)
+
+
 # What a function of math is for sizes, where Python's own asks for a number.
 OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.gcd: _gcd,
     math.lcm: _lcm,
+    math.isclose: _isclose,
     math.isqrt: _isqrt,
     math.fabs: abs,
     math.pow: lambda a, b: apply(math.pow, a, b),

@@ -207,6 +207,7 @@ EXACT = {
     # Numbers whose value does not matter, or takes few values.
     "a root that is not used": (lambda x: (int(x.shape[1] ** 0.5), at_least(5, x))[1], "h >= 5"),
     "a root of what may be negative": (root_or_row, ""),
+    "close to a number": (lambda x: x[:, :3] if math.isclose(x.shape[1], 28) else x, ""),
     "a logarithm": (lambda x: x[:, : int(np.log2(x.shape[1]))], "2 <= h <= 134217727"),
     "the number of bits": (bits_of, "5 <= h <= 134217727"),
     "an element of a list": (lambda x: x[:, [2, 3, 1][x.shape[1] - 4] :], "4 <= h <= 6 or h = 3"),
