@@ -71,7 +71,7 @@ class _Sections(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (slice, SymbolicInt)):
             sections = [self[i] for i in range(len(self))]
-            return sections[index if isinstance(index, slice) else operator.index(index)]
+            return sections[index if isinstance(index, slice) else index.number()]
         if not -self._count <= index < self._count:
             raise IndexError("list index out of range")
         from jax import lax
