@@ -363,7 +363,9 @@ class OpaqueInt(Real, SymbolicInt):
         for result in range(first, (last if last - first < MOST_RESULTS else FEW_RESULTS) + 1):
             if _is_below(size, lambda n, result=result: self.at(n) > result):
                 return result
-        raise self.trace.undecided(f"the code needs {self} as a number")
+        error = self.trace.undecided(f"the code needs {self.formula()} as a number")
+        self.trace.unanswered.append(str(error))  # JAX does not say so where it catches the error
+        raise error
 
     def __index__(self) -> int:
         return operator.index(self.number())
