@@ -63,11 +63,23 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "python_scalar_types_to_dtypes": "jax._src.dtypes",
     "register_canonicalize_value_handler": "jax._src.dtypes",
     "register_weak_scalar_type": "jax._src.dtypes",
-    "eliminate_deprecated_list_indexing": "jax._src.numpy.indexing",
     "is_symbolic_dim": "jax.export",
-    "constant_like": "jax._src.lax.lax:_const",
     "default_contraction_order": "jax._src.numpy.einsum:_default_poly_einsum_handler",
     "einsum_orders_by_dimension": "jax._src.numpy.einsum:_poly_einsum_handlers",
+}
+# Functions of JAX that are replaced while a function is traced with symbolic sizes: where each is
+# looked up. Where a version of JAX has none of that name, it is not replaced.
+REPLACEABLE: dict[str, tuple[str, ...]] = {
+    "associative_scan": ("jax.lax:associative_scan",),
+    "concrete_or_error": ("jax._src.core:concrete_or_error",),
+    "contraction_order": ("jax._src.numpy.einsum:_default_poly_einsum_handler",),
+    "constant_like": ("jax._src.lax.lax:_const",),
+    "eliminate_deprecated_list_indexing": (
+        "jax._src.numpy.indexing:eliminate_deprecated_list_indexing",
+    ),
+    "pad_reflected": ("jax._src.numpy.lax_numpy:_pad_symmetric_or_reflect",),
+    "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
+    "split": ("jax._src.numpy.lax_numpy:_split",),
 }
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
@@ -117,7 +129,6 @@ if TYPE_CHECKING:
         register_canonicalize_value_handler,
         register_weak_scalar_type,
     )
-    from jax._src.numpy.indexing import eliminate_deprecated_list_indexing
     from jax.core import Tracer, eval_jaxpr
     from jax.export import is_symbolic_dim
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
@@ -167,44 +178,27 @@ def register_number(symbolic: type, number: type) -> None:
 
 
 @contextlib.contextmanager
-def indexing_by_sizes() -> Iterator[None]:
-    """Let ``x[i]`` and ``x.at[i]`` take a symbolic size as they take an int.
+def replaced(name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Replace a function of JAX.
 
-    JAX tells the kind of an index by its type, and has no place for another one.
+    Args:
+        name: of the function, a key of ``REPLACEABLE``.
+        replacement: what takes its place, called with the function itself as first argument.
     """
-
-    def read(indices: Any) -> tuple[Any, ...]:
-        values = ((i, getattr(i, "dimension_as_value", None)) for i in original(indices))
-        return tuple(index if as_value is None else as_value() for index, as_value in values)
-
-    name = "eliminate_deprecated_list_indexing"  # which x[i] and x.at[i] call for their indices
-    module = importlib.import_module(places(name)[0][0])
-    original = getattr(module, name)
-    setattr(module, name, read)
+    for place in REPLACEABLE[name]:
+        module_name, _, name_there = place.partition(":")
+        with contextlib.suppress(ImportError, AttributeError):
+            module = importlib.import_module(module_name)
+            original = getattr(module, name_there)
+            break
+    else:
+        yield
+        return
+    setattr(module, name_there, functools.partial(replacement, original))
     try:
         yield
     finally:
-        setattr(module, name, original)
-
-
-@contextlib.contextmanager
-<<<<<<< HEAD
-def named_axes_of_sizes() -> Iterator[None]:
-    """Let ``lax.psum(1, name)``, and so ``lax.pmean``, take a named axis of a symbolic size."""
-
-    def constant(example: Any, value: Any) -> Any:
-        as_value = getattr(value, "dimension_as_value", None)
-        if as_value is None:
-            return constant_like(example, value)
-        is_number = isinstance(example, int | float | complex)
-        return value if is_number else as_value().astype(jax.numpy.result_type(example))
-
-    ((module, name),) = places("constant_like")
-    setattr(importlib.import_module(module), name, constant)
-    try:
-        yield
-    finally:
-        setattr(importlib.import_module(module), name, constant_like)
+        setattr(module, name_there, original)
 
 
 @contextlib.contextmanager
@@ -225,7 +219,9 @@ def symbolic_dimensions() -> Iterator[None]:
         yield
     finally:
         is_symbolic_dim.__code__ = original
-=======
+
+
+@contextlib.contextmanager
 def padding_by_sizes() -> Iterator[None]:
     """Let a convolution take symbolic sizes as its padding.
 
@@ -245,7 +241,6 @@ def padding_by_sizes() -> Iterator[None]:
     finally:
         if original is operator:
             names["operator"] = operator
->>>>>>> main
 
 
 def asks_for_new_array(code: CodeType) -> bool:

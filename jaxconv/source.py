@@ -44,7 +44,8 @@ LIBRARIES = (
 
 # What a runtime type checker, where one is on, puts between the functions of this package.
 TYPE_CHECKERS = ("<@beartype", folder_of("jaxtyping"), folder_of("beartype"))
-TYPED = ("<stdin>", "<ipython", "<python-input")  # code that a person typed, rather than generated
+# Code that a person typed, rather than generated.
+TYPED = ("<stdin", "<ipython", "<python-input", "<pyshell", "<console>", "<doctest")
 
 
 def frame_outside(path: str) -> FrameType:
@@ -224,7 +225,10 @@ def _module_name(module: Any) -> str:
     """The name by which a module of Linen or Haiku knows itself; empty for other objects."""
     if type(module).__module__ == "builtins":
         return ""
-    path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+    try:
+        path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+    except ValueError:  # a module of Linen that is not bound has no path
+        return ""
     if isinstance(path, tuple) and all(isinstance(part, str) for part in path):
         return ".".join(path)
     return name.replace("/", ".") if isinstance(name, str) else ""

@@ -137,7 +137,7 @@ def per_axis(name: str, value: Any, axes: Sequence[str]) -> tuple[int, ...]:
         ValidationError: another count, not whole numbers, or one below 1.
     """
     try:
-        numbers = tuple(map(operator.index, value if _is_sequence(value) else [value] * len(axes)))
+        numbers = tuple(map(_number, value if _is_sequence(value) else [value] * len(axes)))
     except TypeError:
         numbers = ()
     if len(numbers) != len(axes):
@@ -212,6 +212,11 @@ def pads_of(
         fix = "pass padding of 0 or more; to crop x, slice it first."
         raise ValidationError([Diagnostic(wrong, fix)])
     return pads
+
+
+def _number(value: Any) -> Number:
+    """A whole number; a symbolic size, which JAX knows by its method, stays as it is."""
+    return value if hasattr(value, "dimension_as_value") else operator.index(value)
 
 
 def _is_sequence(value: object) -> bool:

@@ -22,6 +22,9 @@ from jaxconv.symbolic.size import value_at
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
+LARGEST_APART = 4  # size that is traced apart from the others where formulas and numbers differ
+# Sizes at which a function is confirmed for which numbers once did otherwise than formulas.
+SWEPT = (*range(1, 17), 20, 24, 28, 32, 48, 49, 56, 64, 96, 100, 112, 128, 147, 196, 224, 256)
 # Above this, a size is not tried where the code makes arrays of numbers: they may fill the memory.
 LARGEST_OF_NUMBERS = 4096
 LARGEST_BORDER = 2**16  # of a set, at which it is confirmed
@@ -83,15 +86,13 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     """
     trace = region.trace
     conditions = [equality.condition for equality in trace.deferred]
-    points = _boundary_points(region.sizes, conditions, trace.uses_numbers)
+    points = _points_to_confirm(subject, region.sizes, conditions, trace.uses_numbers)
     if points is None:
         return Disagreement(None)
     for point in points:
         if not _has_shapes(subject, region, point):
-            split_on = (c for c in conditions if point.is_subset(c))
-            apart = (c for c in split_on if not region.sizes.is_subset(c))
-            causes = (c for c in apart if _explains(subject, region.sizes.intersect(c), point))
-            return Disagreement(next(causes, None))
+            split_on = [c for c in conditions if point.is_subset(c)]
+            return Disagreement(_cause(subject, region.sizes, point, split_on))
     for overflow in trace.overflows:
         large = SizeSet(region.sizes.intersect(overflow.sizes))
         if large.is_empty():
@@ -102,6 +103,45 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     return None
 
 
+def _cause(
+    subject: Subject, sizes: isl.Set, point: isl.Set, conditions: Sequence[isl.Set]
+) -> isl.Set | None:
+    """A condition that holds at a point, without which formulas are not what numbers give there.
+
+    It is one of those given, or that a name has the small value that it has there.
+    """
+    values = SizeSet(point).smallest()
+    small = [_exactly({name: n}) for name, n in values.items() if n <= LARGEST_APART]
+    of_names = [one.points.align_params(sizes.space) for one in small]
+    for condition in (*conditions, *of_names):
+        if not sizes.is_subset(condition) and _explains(subject, sizes.intersect(condition), point):
+            subject.is_irregular |= condition in of_names
+            return condition
+    return None
+
+
+def cause_of_difference(
+    subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Exception | None
+) -> isl.Set | None:
+    """Find the sizes to be traced apart, where numbers do not fail as a trace with formulas does.
+
+    Args:
+        subject: the function.
+        sizes: sizes that a trace with formulas rejects.
+        trace: the run that rejects them.
+        error: what it raised.
+
+    Returns:
+        Some of these sizes; None where none are known.
+    """
+    conditions = [equality.condition for equality in trace.deferred]
+    for point in _points_to_confirm(subject, sizes, conditions, trace.uses_numbers) or ():
+        outcome = outcome_at(subject, point)
+        if outcome.error is None or not _is_same_failure(error, outcome.error):
+            return _cause(subject, sizes, point, ())
+    return None
+
+
 def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
     """Whether formulas agree with numbers at a point once an equality that holds there is known."""
     trace = SymbolicTrace(sizes)
@@ -109,10 +149,14 @@ def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
         traced = subject.trace(trace)
     except (Fork, Restart):  # its parts will be compared with numbers, each on its own
         return True
-    except OutOfTime:
+    except (OutOfTime, Undecided, isl.Error):
         return False
     except Exception as error:
         return _is_same_failure(error, outcome_at(subject, point).error)
+    accepted, _ = unmet_requirements(subject, trace, traced)
+    if point.is_disjoint(accepted):
+        outcome = outcome_at(subject, point)
+        return outcome.shapes is None and outcome.error is None and not outcome.is_open
     return _has_shapes(subject, Region(trace, sizes, traced.closed, traced.shapes), point)
 
 
@@ -137,7 +181,7 @@ def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Excepti
         Whether it fails at every point tried.
     """
     conditions = [equality.condition for equality in trace.deferred]
-    points = _boundary_points(sizes, conditions, trace.uses_numbers)
+    points = _points_to_confirm(subject, sizes, conditions, trace.uses_numbers)
     return points is not None and _fails_at(subject, points, error)
 
 
@@ -270,6 +314,23 @@ def _boundary_points(
     largest = max((max(SizeSet(p).smallest().values(), default=0) for p in points), default=0)
     if uses_numbers and largest > LARGEST_OF_NUMBERS:
         return None
+    return list({str(point): point for point in points}.values())
+
+
+def _points_to_confirm(
+    subject: Subject, sizes: isl.Set, conditions: Sequence[isl.Set], uses_numbers: bool
+) -> list[isl.Set] | None:
+    """The boundary points, and many more where numbers did otherwise than formulas before."""
+    points = _boundary_points(sizes, conditions, uses_numbers)
+    if points is None or not subject.is_irregular:
+        return points
+    whole = SizeSet(sizes)
+    for name in whole.names:
+        for value in (*SWEPT, *subject.constants()):
+            generic = [f"{other} >= {7 + 2 * i}" for i, other in enumerate(whole.names)]
+            generic[whole.names.index(name)] = f"{name} = {value}"
+            some = whole & SizeSet.parse(whole.names, " and ".join(generic))
+            points += [] if some.is_empty() else [_smallest_point(some)]
     return list({str(point): point for point in points}.values())
 
 

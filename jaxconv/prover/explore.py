@@ -16,7 +16,14 @@ from typing import NamedTuple
 
 import islpy as isl
 
-from jaxconv.prover.confirm import Region, disagreement, fails, is_unmet, sample_points
+from jaxconv.prover.confirm import (
+    Region,
+    cause_of_difference,
+    disagreement,
+    fails,
+    is_unmet,
+    sample_points,
+)
 from jaxconv.prover.diagnose import (
     Refusal,
     operation_of_error,
@@ -250,14 +257,17 @@ class Exploration:
         """
         again = []
         for refusal in refusals_of_error(trace, sizes, error):
-            if refusal.requirement.kind == "empty":
+            blamed = None if refusal.requirement.kind == "empty" else error
+            if blamed is None:
                 is_confirmed = self._is_unmet(refusal, trace)
             else:
-                is_confirmed = fails(self.subject, refusal.sizes, trace, error)
+                is_confirmed = fails(self.subject, refusal.sizes, trace, blamed)
             if is_confirmed:
                 self.refusals.append(refusal)
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
+            elif cause := cause_of_difference(self.subject, refusal.sizes, trace, blamed):
+                again += split(refusal.sizes, cause)
             else:
                 kind = refusal.requirement.kind
                 reason = f"it fails for formulas ({kind}), but not for numbers"

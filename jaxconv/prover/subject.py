@@ -2,8 +2,9 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,6 @@ from jaxconv.adapters.adapter import is_array
 from jaxconv.adapters.call import is_spec, library_contexts
 from jaxconv.compat import (
     ClosedJaxpr,
-    indexing_by_sizes,
-    named_axes_of_sizes,
     padding_by_sizes,
     symbolic_dimensions,
 )
@@ -21,12 +20,14 @@ from jaxconv.prover.results import merge_results, split_results
 from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.state import State
 from jaxconv.source import Origin, is_inside_library
+from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
+LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
 
 
@@ -59,6 +60,7 @@ class Subject:
         notes: what a verdict says of how the function is called.
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
+        is_irregular: whether numbers once did otherwise than formulas, for no known reason.
     """
 
     fn: Callable[..., Any]
@@ -68,6 +70,7 @@ class Subject:
     notes: list[str] = field(default_factory=list)
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
+    is_irregular: bool = False
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
@@ -75,6 +78,11 @@ class Subject:
         module = getattr(code, "__globals__", None)
         if module is not None and not is_inside_library(code.__code__.co_filename):
             self.substituted.append(module)
+
+    def constants(self) -> tuple[int, ...]:
+        """The numbers in the code of the function, which may be special sizes."""
+        code = getattr(inspect.unwrap(getattr(self.fn, "__func__", self.fn)), "__code__", None)
+        return tuple(sorted({*_constants(code)})) if code is not None else ()
 
     def trace(self, trace: SymbolicTrace) -> Traced:
         """Trace the function once.
@@ -114,12 +122,12 @@ class Subject:
 
         try:
             with contextlib.ExitStack() as stack:
+                stack.enter_context(_whole_tracebacks())
                 stack.enter_context(bounded(TRACE_OPERATIONS))
                 stack.enter_context(library_contexts())
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
-                    stack.enter_context(indexing_by_sizes())
-                    stack.enter_context(named_axes_of_sizes())
+                    stack.enter_context(functions_that_take_sizes())
                     stack.enter_context(symbolic_dimensions())
                     stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
@@ -145,3 +153,27 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+def _constants(code: CodeType) -> Iterator[int]:
+    for value in code.co_consts:
+        for each in value if isinstance(value, tuple | frozenset) else (value,):
+            if isinstance(each, int | float) and 1 <= each <= LARGEST_CONSTANT:
+                yield int(each)
+            elif isinstance(each, CodeType):
+                yield from _constants(each)
+
+
+@contextlib.contextmanager
+def _whole_tracebacks() -> Iterator[None]:
+    """Let JAX keep the tracebacks of errors.
+
+    Where it leaves its own frames out, what the others say of the instruction that failed is wrong
+    once an ``except`` of another type has passed the error on.
+    """
+    before = jax.config.jax_traceback_filtering  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_filtering", before)

@@ -9,11 +9,13 @@ import islpy as isl
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.evaluation import where_at_least_one, where_holds
 from jaxconv.symbolic.polynomials import PolynomialRing
-from jaxconv.symbolic.sets import SizeSet, names_of
+from jaxconv.symbolic.sets import SizeSet, bounded, names_of
 from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.specs import Formula, Spec, SpecError, parse_condition
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
+
+OPERATIONS = 5_000_000  # of isl to join the formulas of several traces: a few seconds
 
 
 def sizes(names: str, where: str | None = "") -> tuple[Any, ...]:
@@ -177,8 +179,9 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
     domains = [(PolynomialRing(part.sizes), part.sizes) for part in parts]
     for candidate in polynomials:
         for (ring, domain), polynomial in zip(domains, polynomials, strict=True):
-            points, exact = zeros(ring.transfer(candidate) - ring.transfer(polynomial))
-            if not (exact and domain.is_subset(points)):
+            moved = ring.transfer(candidate)
+            points, exact = zeros(moved - ring.transfer(polynomial))
+            if not (exact and domain.is_subset(points) and moved.is_whole()):
                 break
         else:  # the candidate has the values of all parts
             return Size.of(trace, trace.ring.simplify(candidate.affine, candidate.products))
@@ -188,5 +191,9 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
         polynomial.affine.intersect_params(part.sizes)
         for part, polynomial in zip(parts, polynomials, strict=True)
     ]
-    affine = functools.reduce(isl.PwAff.union_add, joined)
-    return Size.of(trace, trace.ring.simplify(shorter(affine, whole), {}))
+    try:
+        with bounded(OPERATIONS):
+            affine = functools.reduce(isl.PwAff.union_add, joined)
+            return Size.of(trace, trace.ring.simplify(shorter(affine, whole), {}))
+    except isl.Error:
+        raise Undecided("the result has too many cases to be joined in one formula") from None

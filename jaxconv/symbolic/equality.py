@@ -11,7 +11,12 @@ from collections.abc import Iterator
 
 import islpy as isl
 
-from jaxconv.symbolic.factoring import as_product, common_factors
+from jaxconv.symbolic.factoring import (
+    affine_bounds,
+    as_product,
+    common_factors,
+    in_finest_factors,
+)
 from jaxconv.symbolic.formulas import formula_text
 from jaxconv.symbolic.polynomials import (
     LARGEST,
@@ -21,7 +26,9 @@ from jaxconv.symbolic.polynomials import (
     PolynomialRing,
     positive_divisors,
 )
-from jaxconv.symbolic.sets import integer
+from jaxconv.symbolic.sets import bounds, integer
+
+MOST_VALUES = 64  # of a product that are tried one by one
 
 
 def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
@@ -42,7 +49,40 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     low, high = difference.bounds()
     if low > 0 or high < 0:
         return ring.nowhere, True
-    return _zeros_of_products(difference)
+    points, exact = _zeros_of_products(difference)
+    return (points, True) if exact else _zeros_in_finest_factors(difference, points)
+
+
+def _zeros_in_finest_factors(difference: Polynomial, part: isl.Set) -> tuple[isl.Set, bool]:
+    """Where a polynomial is 0, of which a part is known."""
+    ring, finest = difference.ring, in_finest_factors(difference)
+    low, high = affine_bounds(finest)
+    if not finest.products or low > 0 or high < 0:
+        return finest.affine.eq_set(ring.formula(0)) if not finest.products else ring.nowhere, True
+    points, exact = _zeros_of_products(finest)
+    cases = None if exact else _few_values(finest)
+    return (part.union(points), exact) if cases is None else (cases, True)
+
+
+def _few_values(difference: Polynomial) -> isl.Set | None:
+    """Where a product of few values that can be 0 with the affine part is; None where it has many.
+
+    ``h*w + b - 3`` is 0 where h*w is 1 and b is 2, or h*w is 2 and b is 1.
+    """
+    ring = difference.ring
+    if len(difference.products) != 1:
+        return None
+    ((factors, k),) = difference.products.items()
+    rest = difference.affine if k > 0 else difference.affine.neg()
+    least, _ = bounds(ring.domain, rest)
+    low, _ = ring.sum_of({factors: 1}).bounds()
+    if least is None or math.isinf(low) or -least // abs(k) - low >= MOST_VALUES:
+        return None
+    where = ring.nowhere
+    for value in range(int(low), -least // abs(k) + 1):
+        equal = _product_equals(ring, factors, 1, value)
+        where = where.union(equal.intersect(rest.eq_set(ring.formula(-abs(k) * value))))
+    return where.intersect(ring.domain)
 
 
 def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:

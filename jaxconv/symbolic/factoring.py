@@ -1,8 +1,11 @@
 """Polynomials of sizes as a product: ``b*h*w + b*h`` is ``b*h*(w + 1)``."""
 
 import functools
+import itertools
+import math
 import operator
 from collections import Counter
+from fractions import Fraction
 from typing import NamedTuple
 
 import islpy as isl
@@ -11,9 +14,11 @@ from jaxconv.symbolic.polynomials import (
     Factor,
     Monomials,
     Polynomial,
+    PolynomialRing,
     constant_of,
+    in_order,
 )
-from jaxconv.symbolic.sets import integer
+from jaxconv.symbolic.sets import SizeSet, bounds, integer
 from jaxconv.symbolic.sums import PARAM
 
 
@@ -76,6 +81,74 @@ def as_product(polynomial: Polynomial) -> Product | None:
     return _completed(polynomial)
 
 
+def in_finest_factors(polynomial: Polynomial) -> Polynomial:
+    """Write factors that are multiples of one formula, plus a number, with this formula.
+
+    Where h is even and not a multiple of 4, ``h*w - 4*((h - 2)//4)*w`` is ``2*w``: with t for
+    (h - 2)//4 it is ``(4*t + 2)*w - 4*t*w``.
+
+    Args:
+        polynomial: the polynomial.
+
+    Returns:
+        The same polynomial, with as few different factors as are found.
+    """
+    ring = polynomial.ring
+    if not polynomial.is_whole():
+        return polynomial
+    left = list(dict.fromkeys(factor for factors in polynomial.products for factor in factors))
+    scaled: dict[Factor, tuple[Factor, int, int]] = {}  # a unit, how often, and what is added
+    while left:
+        first = left.pop(0)
+        related = {f: relation for f in left if (relation := _relation(ring, first, f)) is not None}
+        step = math.lcm(*(slope.denominator for slope, _ in related.values()))
+        rest, most = bounds(ring.domain, first.affine.mod_val(integer(step)))
+        if rest is None or rest != most:
+            step, rest = 1, 0
+        unit = ring.factor(first.affine.scale_down_val(integer(step)).floor())
+        scaled[first] = unit, step, rest
+        for factor, (slope, shift) in related.items():
+            k, constant = slope * step, slope * rest + shift
+            if k.denominator == constant.denominator == 1:
+                scaled[factor] = unit, int(k), int(constant)
+                left.remove(factor)
+    monomials: Monomials = {}
+    for factors, coefficient in polynomial.products.items():
+        for chosen in itertools.product((True, False), repeat=len(factors)):
+            parts = [(scaled[factor], taken) for factor, taken in zip(factors, chosen, strict=True)]
+            units = in_order(unit for (unit, _, _), taken in parts if taken)
+            k = math.prod((k if taken else constant for (_, k, constant), taken in parts))
+            monomials[units] = monomials.get(units, 0) + coefficient * k
+    products = ring.sum_of(monomials)
+    return ring.simplify(products.affine.add(polynomial.affine), products.products)
+
+
+def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fraction, Fraction] | None:
+    """The slope and the constant by which one factor gives another one; None where none do."""
+    first = SizeSet(ring.domain).smallest()
+    start = _value(one, first)
+    rest = SizeSet(ring.domain.intersect(one.affine.ne_set(ring.formula(start))))
+    if rest.is_empty():
+        return None
+    second = rest.smallest()
+    slope = Fraction(_value(other, second) - _value(other, first), _value(one, second) - start)
+    shift = _value(other, first) - slope * start
+    if slope == 0:
+        return None
+    common = math.lcm(slope.denominator, shift.denominator)
+    expected = one.affine.scale_val(integer(int(slope * common)))
+    expected = expected.add(ring.formula(int(shift * common)))
+    holds = other.affine.scale_val(integer(common)).eq_set(expected)
+    return (slope, shift) if ring.domain.is_subset(holds) else None
+
+
+def _value(factor: Factor, point: dict[str, int]) -> int:
+    conditions = " and ".join(f"{name} = {size}" for name, size in point.items())
+    least, _ = bounds(SizeSet.parse(list(point), conditions).points, factor.affine)
+    assert least is not None  # the value at one point
+    return least
+
+
 def _constant_part(affine: isl.PwAff) -> int:
     pieces = affine.get_pieces()
     values = [aff.get_constant_val() for _, aff in pieces]
@@ -117,3 +190,68 @@ def _share(whole: isl.Aff, of: isl.PwAff, other: isl.PwAff) -> int | None:
             share = whole.get_coefficient_val(PARAM, i).div(coefficient)
             return share.to_python() if share.is_int() else None
     return None
+
+
+def affine_bounds(polynomial: Polynomial) -> tuple[float, float]:
+    """Find bounds over the domain, from an affine formula below products, or above negative ones.
+
+    ``d*n - d*((n - 1)//2) - (d - 1)//2`` is ``d*f - (d - 1)//2``, where f is at least 1, and so at
+    least ``d - (d - 1)//2``.
+
+    Args:
+        polynomial: the polynomial.
+
+    Returns:
+        Its bounds, infinite where none are found.
+    """
+    ring, products = polynomial.ring, _merged(polynomial)
+    signs = {k > 0 for k in products.values()}
+    if len(signs) != 1:
+        return -math.inf, math.inf
+    total = polynomial.affine
+    for factors, k in products.items():
+        below = _affine_below(ring, [factor.affine for factor in factors])
+        if below is None:
+            return -math.inf, math.inf
+        total = total.add(below.scale_val(integer(k)))
+    low, high = bounds(ring.domain, total)
+    if signs == {True}:
+        return -math.inf if low is None else low, math.inf
+    return -math.inf, math.inf if high is None else high
+
+
+def _affine_below(ring: PolynomialRing, factors: list[isl.PwAff]) -> isl.PwAff | None:
+    """An affine formula that is at most a product of factors of 0 or more; None for others."""
+    first, *rest = factors
+    least, _ = bounds(ring.domain, first)
+    if least is None or least < 0:
+        return None
+    if not rest:
+        return first
+    below = _affine_below(ring, rest)
+    others = [bounds(ring.domain, factor)[0] or 0 for factor in rest]
+    if below is None:
+        return None
+    # f*g is (f - least)*g + least*g, and g is at least the product of its least factors.
+    above_least = first.sub(ring.formula(least)).scale_val(integer(math.prod(others)))
+    return above_least.add(below.scale_val(integer(least)))
+
+
+def _merged(polynomial: Polynomial) -> Monomials:
+    """The products, those that differ in one factor as one: ``b*h - b*w`` is ``b*(h - w)``."""
+    ring, products = polynomial.ring, dict(polynomial.products)
+    for one, other in itertools.combinations(polynomial.products, 2):
+        left, right = (Counter(factors) for factors in (one, other))
+        only, others = left - right, right - left
+        if not (one in products and other in products and len(one) == len(other)):
+            continue
+        if only.total() != 1:
+            continue
+        parts = ((only, products.pop(one)), (others, products.pop(other)))
+        f, g = (next(iter(factor)).affine.scale_val(integer(k)) for factor, k in parts)
+        merged = f.add(g)
+        negative = ring.domain.is_subset(merged.le_set(ring.formula(0)))
+        merged = ring.factor(merged.neg() if negative else merged)
+        factors = in_order([*(left & right).elements(), merged])
+        products[factors] = products.get(factors, 0) + (-1 if negative else 1)
+    return products

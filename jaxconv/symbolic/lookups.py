@@ -1,7 +1,8 @@
-"""How code uses a size, read from its source: in a message, or as a key of a set or a dict.
+"""How code uses a size, read from its source: in a message, as a key of a set, as an index.
 
 Python compares a key only with those of the same hash, so a size has to know which these are. They
-are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table.get(h)``.
+are read from the expression in the source: ``h in KEYS``, ``table[h]``, ``table.get(h)``. So is
+the number of elements of a list, all that matters of an index beyond them.
 """
 
 import ast
@@ -71,6 +72,23 @@ def is_formatting(frame: FrameType) -> bool:
     return False
 
 
+def length_of_indexed(frame: FrameType) -> int | None:
+    """Find the number of elements of the list, tuple or text that the running code indexes.
+
+    Args:
+        frame: of the code that needs the number of a size.
+
+    Returns:
+        The number; None where the size is not an index of one, or where it has many elements.
+    """
+    match expression_of(frame.f_code, frame.f_lasti):
+        case ast.Subscript(value=sequence, slice=index) if not isinstance(index, ast.Slice):
+            value = _value(sequence, frame)
+            if isinstance(value, list | tuple | str | range) and len(value) <= MOST_KEYS:
+                return len(value)
+    return None
+
+
 def _constant_container(frame: FrameType) -> Any:
     """The container of ``h in {7, 14}``, a constant in the code; None for anything else."""
     before = None
@@ -93,13 +111,23 @@ def _value(tree: ast.expr, frame: FrameType) -> Any:
         return tuple(_value(element, frame) for element in tree.elts)
     if isinstance(tree, ast.Dict):
         return tuple(UNKNOWN if key is None else _value(key, frame) for key in tree.keys)
-    if not all(isinstance(node, SAFE) for node in ast.walk(tree)):
+    if not all(isinstance(node, SAFE) or _makes_numbers(node, frame) for node in ast.walk(tree)):
         return UNKNOWN
     try:
         code = compile(ast.fix_missing_locations(ast.Expression(tree)), "<lookup>", "eval")
         return eval(code, frame.f_globals, frame.f_locals)
     except Exception:
         return UNKNOWN
+
+
+def _makes_numbers(node: ast.AST, frame: FrameType) -> bool:
+    """Whether an expression is ``frozenset(range(8))`` or the like, which makes the same again."""
+    match node:
+        case ast.Call(func=ast.Name() as function, args=[_], keywords=[]):
+            return _value(function, frame) in (set, frozenset, range)
+        case ast.Call(func=ast.Name() as function, args=[_, _] | [_, _, _], keywords=[]):
+            return _value(function, frame) is range
+    return False
 
 
 def _has_cache(function: Any) -> bool:
@@ -112,6 +140,9 @@ def _collect(value: Any, keys: set[int]) -> bool:
         return False
     if isinstance(value, Mapping | Set | tuple | list):
         return all(_collect(key, keys) for key in value)
+    if isinstance(value, range):
+        keys.update(value[: MOST_KEYS + 1])
+        return True
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return False
     if isinstance(value, int | float | np.number) and float(value).is_integer():

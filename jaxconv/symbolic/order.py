@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.factoring import as_product, common_factors
+from jaxconv.symbolic.factoring import affine_bounds, as_product, common_factors
 from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import RELATIONS, bounds
 
@@ -42,7 +42,7 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
 
 
 def _where_product_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
-    product = as_product(difference)
+    product, relation = as_product(difference), RELATIONS[symbol]
     if product is not None:
         coefficient, factors, constant = product
         limit = -constant - (symbol in ("<", ">="))
@@ -52,6 +52,9 @@ def _where_product_ordered(difference: Polynomial, symbol: str) -> isl.Set | Non
     common, rest = common_factors(difference)
     if common and rest.constant is None:
         return _of_signs(difference.ring, [factor.affine for factor in common], rest, symbol)
+    answers = {relation.on_ints(bound, 0) for bound in affine_bounds(difference)}
+    if len(answers) == 1:
+        return difference.ring.domain if answers.pop() else difference.ring.nowhere
     return None
 
 

@@ -151,7 +151,7 @@ class PolynomialRing:
             return other
         products: Monomials = {}
         for factors, k in other.products.items():
-            own = _in_order(self.factor(f.affine) for f in factors)
+            own = in_order(self.factor(f.affine) for f in factors)
             products[own] = products.get(own, 0) + k
         return Polynomial(self, other.affine, products)
 
@@ -195,7 +195,7 @@ class Polynomial:
         product: Monomials = {}
         for left, i in self.monomials().items():
             for right, j in other.monomials().items():
-                factors = _in_order(left + right)
+                factors = in_order(left + right)
                 product[factors] = product.get(factors, 0) + i * j
         return self.ring.sum_of(product)
 
@@ -305,6 +305,12 @@ class Polynomial:
         low, high = (_sum(ends) for ends in zip(*intervals, strict=True)) if intervals else (0, 0)
         return -math.inf if low is None else low, math.inf if high is None else high
 
+    def is_whole(self) -> bool:
+        """Whether its formulas are integers on the domain, as w/4 is not on another one."""
+        factors = (factor.affine for factors in self.products for factor in factors)
+        formulas = [self.affine, *factors]
+        return all(self.ring.domain.is_subset(f.eq_set(f.floor())) for f in formulas)
+
     def value_at(self, point: isl.Set) -> int:
         """Compute the value for given sizes.
 
@@ -406,7 +412,7 @@ def _multiples(ring: PolynomialRing, monomials: Monomials, by: int) -> Monomials
                 quotient = factor.affine.scale_down_val(integer(step)).floor()
                 quotient = ring.simplify(quotient, {})
                 if quotient.constant is None:
-                    work += [(_in_order((ring.factor(quotient.affine), *others)), k * step)]
+                    work += [(in_order((ring.factor(quotient.affine), *others)), k * step)]
                 else:
                     work += [(others, k * step * quotient.constant)]
                 work += [(others, k * rest)] if rest else []
@@ -444,7 +450,15 @@ def positive_divisors(number: int) -> tuple[int, ...]:
     return tuple(sorted({*small, *(number // n for n in small)}))
 
 
-def _in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:
+def in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:
+    """Put factors in the order of their numbers.
+
+    Args:
+        factors: of one ring.
+
+    Returns:
+        What stands for their product.
+    """
     return tuple(sorted(factors, key=lambda factor: factor.number))
 
 

@@ -12,13 +12,17 @@ import bisect
 import functools
 import math
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxconv import compat
+from jaxconv.source import file_of, is_inside_library
+from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace
 
 # How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
@@ -28,6 +32,8 @@ EXACT, ROUNDED, NEAR = range(3)
 LARGEST_DENOMINATOR = 2**16  # of a constant: 0.1 is read as 1/10, since 0.1 is the float nearest it
 LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
 FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
+MOST_RESULTS = 64  # of a conversion to an int, for sizes that are examined, if all are tried
+LARGEST_EXAMINED = 2**26  # a size
 FEW_ELEMENTS = 16  # an array of at most as many numbers may be a shape; a larger one is data
 
 
@@ -51,6 +57,40 @@ class Symbolic:
     __slots__ = ()
     __array_priority__ = 1000  # for arrays of objects
     trace: SymbolicTrace
+    stands_for: type  # Python's type of such numbers
+
+    @property
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The type by which code other than that of libraries tells numbers apart in a trace.
+
+        Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
+        itself, and ``functools.singledispatch`` chooses by it.
+        """
+        frame = sys._getframe(1)
+        dispatches = frame.f_code.co_filename == functools.__file__ and self.trace.searching
+        return self.stands_for if dispatches or self.is_used_by(frame) else type(self)
+
+    def is_used_by(self, frame: FrameType) -> bool:
+        """Whether it is the code that is traced, not that of a library, which runs in a frame.
+
+        Args:
+            frame: the frame.
+        """
+        return self.trace.searching and not is_inside_library(file_of(frame))
+
+    @abc.abstractmethod
+    def formula(self) -> str:
+        """The text of the formula."""
+
+    def __format__(self, spec: str) -> str:
+        text = self.formula()
+        return NumberText.of(text, self, spec) if self.is_used_by(sys._getframe(1)) else text
+
+    def __str__(self) -> str:
+        text = self.formula()
+        return NumberText.of(text, self) if self.is_used_by(sys._getframe(1)) else text
+
+    __repr__ = __str__
 
     @abc.abstractmethod
     def number(self) -> Any:
@@ -83,6 +123,7 @@ class SymbolicInt(Symbolic):
     """An integer that is known as a formula of sizes."""
 
     __slots__ = ()
+    stands_for = int
 
 
 def _boxed(value: Any) -> np.ndarray:
@@ -103,6 +144,7 @@ class Real(Symbolic):
     """A real number that is computed from sizes."""
 
     __slots__ = ("arguments", "function", "ratio", "sign", "trace")
+    stands_for = float
 
     def __init__(
         self,
@@ -143,15 +185,7 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        size, sign = variable_of(self)
-        if sign <= 0:
-            return function(self.number())
-        least, _ = _range_of(size) or (0, 0)
-        value = function(self.at(least))
-        for result in range(value, FEW_RESULTS + 1):
-            if _is_below(size, lambda n, result=result: function(self.at(n)) > result):
-                return result
-        raise self.trace.undecided(f"the code needs {self} as a number")
+        return OpaqueInt(self.trace, function, (self,), None)
 
     def __floor__(self) -> Any:
         return self._to_int(math.floor, lambda r: r.numerator // r.denominator)
@@ -297,16 +331,63 @@ class Real(Symbolic):
     def __hash__(self) -> int:
         return hash(self.number())
 
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
+    def formula(self) -> str:
+        """The text of the fraction, or of the recipe."""
         if self.ratio is not None:
             return f"({self.ratio.numerator})/({self.ratio.denominator})"
         name = getattr(self.function, "__name__", "number")
         return f"{name}({', '.join(map(str, self.arguments))})"
 
-    __repr__ = __str__
+
+class OpaqueInt(Real, SymbolicInt):
+    """An integer of which only the recipe is known: ``int(np.sqrt(h))``, ``h.bit_length()``.
+
+    Code often computes such a number and only compares it, or does not use it at all.
+    """
+
+    __slots__ = ()
+    stands_for = int
+
+    def number(self) -> int:
+        """Find the number, where it takes few values; else try its least values one by one.
+
+        Raises:
+            Fork: it takes several values on the domain.
+            Undecided: it takes more values than are tried.
+        """
+        size, sign = variable_of(self)
+        if sign <= 0:
+            return super().number()
+        least, most = _range_of(size) or (0, 0)
+        first, last = (self.at(n) for n in (least, min(most, LARGEST_EXAMINED)))
+        for result in range(first, (last if last - first < MOST_RESULTS else FEW_RESULTS) + 1):
+            if _is_below(size, lambda n, result=result: self.at(n) > result):
+                return result
+        error = self.trace.undecided(f"the code needs {self.formula()} as a number")
+        self.trace.unanswered.append(str(error))  # JAX does not say so where it catches the error
+        raise error
+
+    def __index__(self) -> int:
+        return operator.index(self.number())
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        return float(self.number())
+
+    def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:  # noqa: ARG002 - it is one
+        return self
+
+    def is_integer(self) -> bool:
+        """Whether the number is whole, as for an int."""
+        return True
+
+    def first_digit(self) -> int:
+        """Find the first decimal digit of the number, which is positive."""
+        return int(str(self.number())[0])
+
+    def __jax_array__(self) -> Any:
+        return placeholder(self, 1)
 
 
 def placeholder(value: Symbolic, like: Any) -> Any:
@@ -401,7 +482,8 @@ def apply(function: Callable[..., Any], *arguments: Any) -> Any:
     rule = RULES.get(function)
     ratios = [ratio_of(x) for x in arguments]
     ratio = rule(*ratios) if rule is not None and None not in ratios else None
-    return Real(traces[0], function, arguments, ratio)
+    is_whole = function in WHOLE and all(isinstance(x, SymbolicInt | int) for x in arguments)
+    return (OpaqueInt if is_whole else Real)(traces[0], function, arguments, ratio)
 
 
 def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
@@ -590,6 +672,7 @@ def _sign(number: float) -> int:
 MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     **{(f, 0): lambda: 1 for f in (float, math.sqrt, math.log2, math.log10, math.exp)},
     **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
+    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, math.trunc, round, int.bit_length)},
     (math.log, 0): lambda base=math.e: int(base > 1),
     (operator.neg, 0): lambda: -1,
     (operator.add, 0): lambda _: 1,
@@ -600,9 +683,16 @@ MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     (operator.mul, 1): _sign,
     (operator.truediv, 0): _sign,
     (operator.truediv, 1): lambda number: -_sign(number),
+    (operator.floordiv, 0): _sign,
     (operator.pow, 0): _sign,
     (math.pow, 0): _sign,
 }
+
+# Functions that compute integers from integers.
+WHOLE = frozenset((
+    operator.neg, operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod,
+    operator.and_, int.bit_length,
+))  # fmt: skip
 
 COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
 # NumPy's functions that Python's operators compute, too.

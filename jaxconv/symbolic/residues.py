@@ -22,6 +22,7 @@ from jaxconv.symbolic.polynomials import (
 )
 from jaxconv.symbolic.sets import integer
 
+MANY_WAYS = 9  # to divide a product, from which on its factors are looked at one by one
 CASES = 256  # of remainders, after which divisibility is not decided
 
 
@@ -45,6 +46,39 @@ def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
             return None
         whole = whole.intersect(functools.reduce(isl.Set.union, ways, ring.nowhere))
     return whole
+
+
+def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.Set]:
+    """List simple conditions that decide where a number divides a product in very many ways.
+
+    Where 16 divides b*h*w is a union of 15 sets, and where it does not, too complicated a set to
+    work with. These conditions are about one factor each, and a run forks on each in turn: it goes
+    on where the condition holds everywhere, or nowhere.
+
+    Args:
+        polynomial: the polynomial.
+        number: the number, not 0.
+
+    Yields:
+        Where the power of a prime divides a factor. None where there are few ways.
+    """
+    product = as_product(polynomial) if polynomial.products else None
+    if product is None or product.constant or abs(number) > LARGEST:
+        return
+    missing = abs(number) // math.gcd(number, product.coefficient)
+    powers = [*_prime_powers(missing)]
+    ways = math.prod(sum(1 for _ in _splits(power, len(product.factors))) for power in powers)
+    if ways < MANY_WAYS:
+        return
+    for power in powers:
+        prime, left = positive_divisors(power)[1], power
+        for factor in product.factors:
+            for divisor in positive_divisors(left)[1:]:
+                points = _with_remainder(factor.affine, divisor, 0, polynomial.ring)
+                yield points
+                if not polynomial.ring.domain.is_subset(points):
+                    break
+                left = max(left // prime, 1)
 
 
 def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:

@@ -10,6 +10,7 @@ A :class:`Size` lives in a :class:`~jaxconv.symbolic.trace.SymbolicTrace`: one r
 all sizes of a domain at once.
 """
 
+import collections
 import functools
 import math
 import operator
@@ -22,10 +23,11 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup
+from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import (
+    OpaqueInt,
     Real,
     SymbolicInt,
     apply,
@@ -34,11 +36,13 @@ from jaxconv.symbolic.real import (
     number_of,
     placeholder,
 )
-from jaxconv.symbolic.residues import division_cases, where_divisible
+from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
+SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
+POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
@@ -267,11 +271,13 @@ class Size(SymbolicInt):
 
     def __hash__(self) -> int:
         frame = caller()
-        file = file_of(frame)
+        counting = frame
+        while file_of(counting) == collections.__file__ and counting.f_back is not None:
+            counting = counting.f_back  # a Counter counts for the function that made it
         by_formula = hash((id(self.trace), self.polynomial.key()))
         if compat.hashes_for_cache(frame.f_code):
             return by_formula
-        if not is_inside_jax(file):
+        if not is_inside_jax(file_of(counting)):
             keys = keys_of_lookup(frame)
             if keys is CACHE:
                 return by_formula
@@ -314,6 +320,16 @@ class Size(SymbolicInt):
                 return value
         raise self._no_number()
 
+    def _index_of(self, length: int) -> int:
+        """The number as an index of so many elements; else a number that is the index of none."""
+        for value in range(-length, length):
+            points, exact = zeros(self.polynomial - self.trace.ring.number(value))
+            if not exact:
+                raise self._no_number()
+            if self.trace.settle(points):
+                return value
+        return length
+
     def _is_one(self) -> bool:
         """Decide whether the size is 1, as a branch of the code."""
         points, exact = zeros(self.polynomial - self.trace.ring.number(1))
@@ -326,13 +342,16 @@ class Size(SymbolicInt):
         code = frame.f_code
         if compat.asks_for_new_array(code):
             self.trace.array_sizes.append((self, current_call_sites()))
-            raise TypeError("a size is symbolic")
+            raise TypeError(SYMBOLIC)
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
-            raise TypeError("a size is symbolic")
+            raise TypeError(SYMBOLIC)
         if is_formatting(caller()):
             return self.bounds()[0] or 0  # which number a message shows does not matter
+        length = length_of_indexed(frame)
+        if length is not None:
+            return self._index_of(length)
         self.trace.ask_for_substitutes()
         return self._one_of_few() if is_inside_jax(file_of(caller())) else self.number()
 
@@ -379,6 +398,29 @@ class Size(SymbolicInt):
         """Whether the number is whole, as for an int."""
         return True
 
+    def bit_length(self) -> Any:
+        """The number of bits of the number, as for an int."""
+        return apply(int.bit_length, self)
+
+    def first_digit(self) -> int:
+        """Find the first decimal digit of the number, which is positive.
+
+        Raises:
+            Fork: there are several within the domain.
+            Undecided: the number is no formula of single sizes, or it is not small.
+        """
+        ring, affine = self.trace.ring, self.polynomial.affine
+        for digit in () if self.polynomial.products else range(1, 10):
+            ranges = [
+                affine.ge_set(ring.formula(digit * power)).intersect(
+                    affine.lt_set(ring.formula((digit + 1) * power))
+                )
+                for power in POWERS_OF_TEN
+            ]
+            if self.trace.settle(functools.reduce(isl.Set.union, ranges)):
+                return digit
+        return int(str(self.number())[0])
+
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
         """The square root."""
@@ -400,17 +442,14 @@ class Size(SymbolicInt):
 
     # Text.
 
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
+    def formula(self) -> str:
+        """The text of the formula."""
         return str(self.polynomial)
-
-    __repr__ = __str__
 
 
 compat.register_number(Size, int)
 compat.register_number(Real, float)
+compat.register_number(OpaqueInt, int)
 
 
 def sizes_of(trace: SymbolicTrace) -> dict[str, Size | int]:
@@ -571,12 +610,14 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
     trace, dividend = a.trace, a.polynomial
     divided = dividend.divide(number)
     if divided is None:
+        for condition in steps_to_divisibility(dividend, number):
+            trace.settle(condition)
         multiple = where_divisible(dividend, number)
         if multiple is None:
             raise trace.undecided(f"{a} divided by {number} is not a formula")
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
-            quotient = Real(trace, operator.floordiv, (a, number), None)
-            remainder = Real(trace, operator.mod, (a, number), None)
+            quotient = OpaqueInt(trace, operator.floordiv, (a, number), None)
+            remainder = OpaqueInt(trace, operator.mod, (a, number), None)
             return quotient, remainder.with_sign(1 if number > 0 else -1)
         for case in division_cases(dividend, number) or ():
             if trace.settle(case):

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply, number_of
+from jaxconv.symbolic.texts import NumberText
 
 MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
 
@@ -33,6 +34,8 @@ class _NumberType(type):
             (value,) = arguments
             if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
                 value = value.item()
+            if isinstance(value, NumberText) and not value.spec:
+                value = value.value
             if isinstance(value, Symbolic):
                 return cls.convert(value)
         return cls.builtin(*arguments, **named)
@@ -84,8 +87,10 @@ SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
 BUILTINS: dict[Any, Any] = {builtins.int: _Int, builtins.float: _Float, builtins.len: _len}
 
 
-def _gcd(*numbers: Any) -> int:
+def _gcd(*numbers: Any) -> Any:
     """The greatest common divisor; of a size and a number, by the remainders of the size."""
+    if all(n is numbers[0] for n in numbers):
+        return abs(numbers[0])
     known = math.gcd(*(n for n in numbers if not isinstance(n, Symbolic)))
     if not 0 < known <= MOST_RESIDUES:
         return math.gcd(*map(number_of, numbers))
@@ -105,13 +110,28 @@ def _isqrt(size: Any) -> Any:
     return math.floor(apply(math.sqrt, size))
 
 
+def _isclose(a: Any, b: Any) -> Any:
+    """Whether two numbers are close; different integers are not, below a thousand million."""
+    whole = all(isinstance(n, int | SymbolicInt) for n in (a, b))
+    return a == b if whole else apply(math.isclose, a, b)
+
+
 # What a function of math is for sizes, where Python's own asks for a number.
 OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.gcd: _gcd,
     math.lcm: _lcm,
+    math.isclose: _isclose,
     math.isqrt: _isqrt,
     math.fabs: abs,
     math.pow: lambda a, b: apply(math.pow, a, b),
+}
+# Where a function of math raises ValueError.
+FORBIDDEN: dict[Callable[..., Any], Callable[[Any], bool]] = {
+    math.sqrt: lambda x: x < 0,
+    math.isqrt: lambda x: x < 0,
+    math.log: lambda x: x <= 0,
+    math.log2: lambda x: x <= 0,
+    math.log10: lambda x: x <= 0,
 }
 NATURAL = (math.floor, math.ceil, math.trunc, math.prod)  # ask sizes for nothing but formulas
 # Functions of NumPy that make an array of a size, and JAX's of the same name.
@@ -125,6 +145,8 @@ def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def substitute(*arguments: Any, **named: Any) -> Any:
         if any(isinstance(x, Symbolic) for x in arguments) and not named:
+            if function in FORBIDDEN and FORBIDDEN[function](arguments[0]):
+                raise ValueError("math domain error")
             return OF_SIZES.get(function, functools.partial(apply, function))(*arguments)
         return function(*arguments, **named)
 

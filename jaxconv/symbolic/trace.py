@@ -93,6 +93,12 @@ def caller() -> FrameType:
     return frame_outside(PACKAGE)
 
 
+def _is_library_of_arrays(frame: FrameType) -> bool:
+    """Whether code belongs to JAX, or to this package, which replaces some functions of JAX."""
+    file = file_of(frame)
+    return is_inside_jax(file) or file.startswith(PACKAGE)
+
+
 def comparison_site() -> tuple[CallSite, bool]:
     """Where a comparison was made.
 
@@ -101,14 +107,14 @@ def comparison_site() -> tuple[CallSite, bool]:
         function of JAX in between.
     """
     frame = comparing = caller()
-    while frame.f_back is not None and is_inside_jax(file_of(frame)):
+    while frame.f_back is not None and _is_library_of_arrays(frame):
         frame = frame.f_back
     return (frame.f_code, frame.f_lasti), frame is comparing
 
 
 def _function_of_jax(frame: FrameType) -> FrameType:
     """The function of JAX that the code outside JAX called, on the way to a frame inside JAX."""
-    while frame.f_back is not None and is_inside_jax(file_of(frame.f_back)):
+    while frame.f_back is not None and _is_library_of_arrays(frame.f_back):
         frame = frame.f_back
     return frame
 

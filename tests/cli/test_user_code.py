@@ -7,7 +7,9 @@ from jaxconv.cli.user_code import TargetError, user_code
 
 
 def test_an_internal_error_is_reported_with_our_frames(project, capsys, monkeypatch):
-    monkeypatch.setattr("jaxconv.cli.obligations.check_calls", exec)  # which takes no such arguments
+    monkeypatch.setattr(
+        "jaxconv.cli.obligations.check_calls", exec
+    )  # which takes no such arguments
     assert main(["check", "nets:Net"]) == 2
     said = capsys.readouterr().err
     assert "jaxconv/cli/obligations.py" in said

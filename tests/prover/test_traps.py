@@ -76,6 +76,50 @@ def typed(source):
     return scope["f"]
 
 
+@functools.singledispatch
+def third(n):
+    raise TypeError(f"not a number: {n}")
+
+
+@third.register
+def _(n: int):
+    return n // 3
+
+
+def is_int(x):
+    match x.shape[1]:
+        case int():
+            return x[:, :2]
+        case _:
+            raise TypeError("not an int")
+
+
+def passes_an_error_on(x):
+    try:
+        return x + jnp.ones(14)
+    except IndexError:
+        return x
+
+
+def root_or_row(x):
+    try:
+        math.sqrt(x.shape[1] - 28)
+    except ValueError:
+        return x[:, :1]
+    return x
+
+
+def bits_of(x):
+    for i in range(x.shape[1].bit_length()):
+        x = x + i
+    return at_least(5, x)
+
+
+def of_two_rows(x):
+    x = x[:, :2]
+    return jnp.stack([x[:, ::2], x[:, 1::2]]).sum(0)
+
+
 def resized(x):
     return [jax.image.resize(x, (x.shape[0], n), "linear") for n in (3, 5, 7, 9, 11)]
 
@@ -160,6 +204,55 @@ EXACT = {
     "resized five times": (resized, ""),
     "padded around": (lambda x: jnp.pad(x, ((0, 0), (2, 2)), mode="wrap"), ""),
     "padded by a remainder": (lambda x: jnp.pad(x, ((0, 0), (2, -x.shape[1] % 4))), ""),
+    # Numbers whose value does not matter, or takes few values.
+    "a root that is not used": (lambda x: (int(x.shape[1] ** 0.5), at_least(5, x))[1], "h >= 5"),
+    "a root of what may be negative": (root_or_row, ""),
+    "close to a number": (lambda x: x[:, :3] if math.isclose(x.shape[1], 28) else x, ""),
+    "a logarithm": (lambda x: x[:, : int(np.log2(x.shape[1]))], "2 <= h <= 134217727"),
+    "the number of bits": (bits_of, "5 <= h <= 134217727"),
+    "an element of a list": (lambda x: x[:, [2, 3, 1][x.shape[1] - 4] :], "4 <= h <= 6 or h = 3"),
+    "a letter": (lambda x: x + ord("abcdefgh"[x.shape[1]]), "h <= 7"),
+    "in a set of a range": (lambda x: x if x.shape[1] in frozenset(range(7)) else x[:, :2], ""),
+    "a text": (lambda x: x[:, :3] if f"{x.shape[1]}" in ("7", "14", "014") else x, ""),
+    "two texts": (lambda x: x[:, :1] if str(x.shape[1]) == str(x.shape[0]) else x, ""),
+    "the number of digits": (lambda x: x[:, 2 : 2 + len(str(x.shape[1]))], "3 <= h <= 99999999"),
+    "an int from a text": (lambda x: x[:, : int(str(x.shape[1])) // 2], "h >= 2"),
+    "by its type": (lambda x: x[:, : third(x.shape[1])], "h >= 3"),
+    "matched by its type": (is_int, ""),
+    # Functions of JAX that refuse symbolic sizes.
+    "a permutation": (
+        lambda x: jax.random.permutation(jax.random.key(0), at_least(5, x), 1),
+        "h >= 5",
+    ),
+    "an associative scan": (
+        lambda x: lax.associative_scan(jnp.add, at_least(5, x), axis=1),
+        "h >= 5",
+    ),
+    "as many sections": (
+        lambda x: jnp.split(x, x.shape[1] // 3, axis=1)[-1],
+        "h mod 3 = 0 or h = 4 or h = 5 or h = 8",
+    ),
+    "padded by its half": (
+        lambda x: jnp.pad(at_least(5, x), ((0, 0), (x.shape[1] // 2, x.shape[1])), mode="reflect"),
+        "h >= 5",
+    ),
+    "a Hann window": (lambda x: x * jnp.hanning(at_least(5, x).shape[1]), "h >= 5"),
+    "the size of a mapped axis": (
+        lambda x: jax.vmap(lambda row: row / lax.psum(1, "i"), axis_name="i")(at_least(5, x)),
+        "h >= 5",
+    ),
+    "mapped over two sizes": (lambda x: jax.vmap(jnp.add)(x, jnp.ones((12, 1))), "b = 12"),
+    "an einsum with weights": (
+        lambda x: jnp.einsum("bh,hk->bk", x, jnp.ones((28, 4))),
+        "h = 1 or h = 28",
+    ),
+    "a window of a third": (
+        lambda x: jc.max_pool(x[..., None, None], (x.shape[1] // 3, 1)),
+        "h >= 3",
+    ),
+    # What fails, and what is passed on.
+    "an error that is passed on": (passes_an_error_on, "h = 1 or h = 14"),
+    "a set of shapes": (of_two_rows, "h >= 2"),
     # Products of sizes.
     "a product above a number": (lambda x: x[:, :1] if x.shape[0] * x.shape[1] > 20 else x, ""),
     "elements above a number": (lambda x: x[:, :1] if x.size > 20 else x, ""),

@@ -27,7 +27,17 @@ def test_zeros_are_where_the_value_is_0(text, domain):
         assert where.contains(**point) == (value == 0) or (not exact and value == 0), point
 
 
-@pytest.mark.parametrize("text", ["b*h*w - 4*b*h", "h*w - 4*h - 4*w", "h*w + h - 2**20", "h*w - 9"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "b*h*w - 4*b*h",
+        "h*w - 4*h - 4*w",
+        "h*w + h - 2**20",
+        "h*w - 9",
+        "h*w + b - 12",
+        "b*h - b*((h - 1)//2) - (b - 1)//2",
+    ],
+)
 def test_zeros_are_exact_for_what_factors(text):
     assert zeros(read(ring_over(), text))[1]
 

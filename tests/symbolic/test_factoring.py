@@ -5,8 +5,17 @@ import math
 import pytest
 from hypothesis import given, settings
 
-from jaxconv.symbolic.factoring import as_product, common_factors
-from tests.support.polynomials import POINTS, polynomials, read, ring_over, set_at
+from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.factoring import as_product, common_factors, in_finest_factors
+from tests.support.polynomials import (
+    DOMAINS,
+    POINTS,
+    polynomials,
+    read,
+    ring_over,
+    set_at,
+    values,
+)
 
 PRODUCTS = {
     "b*h*w - 9": (3, -9),
@@ -41,3 +50,24 @@ def test_a_product_has_the_sign_of_the_polynomial(text):
             factors = [ring.sum_of({(f,): 1}).value_at(where) for f in product.factors]
             multiple = product.coefficient * math.prod(factors) + product.constant
             assert multiple == 0 == value or multiple % value == 0 < multiple // value
+
+
+@settings(deadline=None, max_examples=80)
+@given(polynomials(), DOMAINS)
+def test_the_finest_factors_have_the_same_product(text, domain):
+    ring = ring_over(domain)
+    finest = in_finest_factors(read(ring, text))
+    for point, value in values(ring, text):
+        assert finest.value_at(set_at(point)) == value, point
+
+
+def test_what_differs_in_its_factors_only_is_nothing():
+    ring = ring_over("b mod 2 = 0 and h mod 4 = 2 and w mod 2 = 0")
+    half, quarter = (ring.simplify(ring.formula(text), {}) for text in ("b//2", "(h - 2)//4"))
+    b, h, w = (ring.simplify(ring.formula(name), {}) for name in ("b", "h", "w"))
+    difference = b * h * w - half.scaled(4) * w - half.scaled(8) * quarter * w
+    assert difference.products
+    assert not in_finest_factors(difference).products
+    points, exact = zeros(difference)
+    assert exact
+    assert ring.domain.is_subset(points)

@@ -52,6 +52,13 @@ def test_products_are_compared_exactly(text):
     assert (above & others).is_empty()
 
 
+def test_an_order_that_an_affine_formula_shows_holds_everywhere():
+    ring = ring_over("h >= 1 and b >= 1")
+    text = "b*h - b*((h - 1)//2) - (b - 1)//2"
+    assert SizeSet(where_ordered(read(ring, text), ">")) == SizeSet(ring.domain)
+    assert where_ordered(read(ring, f"-1*({text})"), ">=").is_empty()
+
+
 def test_an_order_of_too_many_cases_is_not_decided():
     assert where_ordered(read(ring_over(), "h*w - 10**9"), ">") is None
     bounded = where_ordered(read(ring_over("31 < h and h < 256"), "h*w - 50000"), ">=")

@@ -4,7 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxconv.symbolic.polynomials import PolynomialRing
-from jaxconv.symbolic.residues import division_cases, where_divisible
+from jaxconv.symbolic.residues import (
+    division_cases,
+    steps_to_divisibility,
+    where_divisible,
+)
 from jaxconv.symbolic.sets import SizeSet
 from tests.support.polynomials import DOMAINS, polynomials, read, ring_over, set_at, values
 
@@ -52,3 +56,21 @@ def test_a_product_is_divided_by_the_divisors_of_its_factors():
     assert where_divisible(read(ring, "h*w"), 10**30) is None
     assert division_cases(read(ring, "h*w"), 10**30) is None
     assert division_cases(read(ring, "b*h*w + b + h"), 100) is None
+
+
+def test_a_product_that_is_divided_in_many_ways_is_decided_step_by_step():
+    assert not [*steps_to_divisibility(read(ring_over(), "b*h"), 4)]  # few ways
+    domains, leaves = [ring_over().domain], []
+    while domains:
+        ring = PolynomialRing(domains.pop())
+        for condition in steps_to_divisibility(read(ring, "b*h*w"), 8):
+            inside = ring.domain.intersect(condition)
+            if not inside.is_empty() and not ring.domain.is_subset(condition):
+                domains += [inside, ring.domain.subtract(condition)]
+                break
+        else:
+            leaves.append(ring)
+    assert len(leaves) < 32
+    for ring in leaves:
+        divisible = where_divisible(read(ring, "b*h*w"), 8)
+        assert ring.domain.is_subset(divisible) or ring.domain.is_disjoint(divisible)

@@ -1,0 +1,182 @@
+"""Functions of JAX that refuse symbolic sizes, though the shapes of their results are formulas.
+
+Each replacement computes an array of the same shape and type, by other operations: what is traced
+with symbolic sizes is never run. For all arguments without sizes it is the function itself.
+"""
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from jaxconv.compat import replaced
+from jaxconv.symbolic.domains import sizes
+from jaxconv.symbolic.real import Symbolic, SymbolicInt
+
+
+def _has_sizes(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, SymbolicInt) for value in values)
+
+
+def _index(original: Callable[..., Any], indices: Any) -> tuple[Any, ...]:
+    """Let ``x[i]`` and ``x.at[i]`` take a size: JAX tells the kind of an index by its type."""
+    values = ((i, getattr(i, "dimension_as_value", None)) for i in original(indices))
+    return tuple(index if as_value is None else as_value() for index, as_value in values)
+
+
+def _concrete(original: Callable[..., Any], force: Any, value: Any, context: str = "") -> Any:
+    """Let a size stand where JAX converts a number to an int: ``jnp.hanning(h)``."""
+    if isinstance(value, SymbolicInt) and force in (int, operator.index):
+        return value
+    return original(force, value, context)
+
+
+def _constant_like(original: Callable[..., Any], example: Any, value: Any) -> Any:
+    """Let a size be a constant: ``lax.psum(1, "i")``, which is the number of elements."""
+    return value if isinstance(value, Symbolic) else original(example, value)
+
+
+def _shuffle(original: Callable[..., Any], key: Any, x: Any, axis: int) -> Any:
+    """Sort by random numbers once; JAX does so several times, more often for more elements."""
+    if not _has_sizes(x.shape):
+        return original(key, x, axis)
+    from jax import lax, random
+
+    return lax.sort_key_val(random.bits(key, x.shape), x, axis)[1]
+
+
+def _pad_reflected(
+    original: Callable[..., Any], array: Any, widths: Sequence[Any], *options: Any
+) -> Any:
+    """Pad by any width; for numbers JAX reflects the array as often as the width needs."""
+    padded = [
+        (n, *pair) for n, pair in zip(array.shape, widths, strict=True) if tuple(pair) != (0, 0)
+    ]
+    if not any(map(_has_sizes, padded)) or any(n == 0 for n, *_ in padded):
+        return original(array, widths, *options)
+    from jax import lax
+
+    return lax.pad(array, array.dtype.type(0), [(low, high, 0) for low, high in widths])
+
+
+class _Sections(Sequence[Any]):
+    """The sections of an array: as many as a size, and all alike."""
+
+    def __init__(self, array: Any, count: Any, width: Any, axis: int) -> None:
+        self._array, self._count, self._width, self._axis = array, count, width, axis
+
+    def __len__(self) -> int:
+        return operator.index(self._count)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (slice, SymbolicInt)):
+            sections = [self[i] for i in range(len(self))]
+            return sections[index if isinstance(index, slice) else index.number()]
+        if not -self._count <= index < self._count:
+            raise IndexError("list index out of range")
+        from jax import lax
+
+        start = (index if index >= 0 else self._count + index) * self._width
+        return lax.slice_in_dim(self._array, start, start + self._width, axis=self._axis)
+
+
+def _split(
+    original: Callable[..., Any], name: str, array: Any, sections: Any, axis: int = 0
+) -> Any:
+    """Split into a symbolic number of sections."""
+    if name != "split" or not isinstance(sections, SymbolicInt):
+        return original(name, array, sections, axis)
+    width, rest = divmod(array.shape[axis], sections)
+    if rest != 0:
+        raise ValueError(f"array split does not result in an equal division: rest is {rest}")
+    return _Sections(array, sections, width, axis)
+
+
+def _associative_scan(
+    original: Callable[..., Any], fn: Any, elems: Any, reverse: bool = False, axis: int = 0
+) -> Any:
+    """Scan a symbolic number of elements, which keeps the shapes where the function does.
+
+    JAX calls the function for ever fewer elements. It is traced once for any number of them, and
+    may not ask how many they are.
+    """
+    import jax
+
+    leaves = jax.tree.leaves(elems)
+    count = leaves[0].shape[axis] if leaves and leaves[0].ndim else 0
+    if not isinstance(count, SymbolicInt) or not _keeps_any_count(fn, elems, axis):
+        return original(fn, elems, reverse=reverse, axis=axis)
+    if any(leaf.shape[axis] != count for leaf in leaves):
+        raise ValueError("Array inputs to associative_scan must have the same first dimension.")
+    return jax.tree.map(jax.lax.optimization_barrier, elems)
+
+
+def _keeps_any_count(fn: Any, elems: Any, axis: int) -> bool:
+    """Whether a function of two arrays keeps their shapes, for any number of their elements."""
+    import jax
+
+    (count,) = sizes("elements")
+
+    def with_any_count(x: Any) -> Any:
+        shape = [*x.shape]
+        shape[axis] = count
+        return jax.ShapeDtypeStruct(tuple(shape), x.dtype)
+
+    parts = jax.tree.map(with_any_count, elems)
+    try:
+        result = jax.eval_shape(fn, parts, parts)
+        same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, result, parts)
+    except Exception:
+        return False
+    trace = count.trace
+    return all(jax.tree.leaves(same)) and not (trace.deferred or trace.unknowns or trace.unanswered)
+
+
+class _Operand(NamedTuple):
+    """What the planning of an einsum reads of an array."""
+
+    shape: tuple[Any, ...]
+    dtype: Any
+
+
+def _contraction_order(
+    original: Callable[..., Any], *operands: Any, **options: Any
+) -> tuple[list[Any], Any]:
+    """Plan an einsum. JAX takes the number 8 for a size, which does not match one of the others."""
+    from opt_einsum.parser import parse_einsum_input
+
+    arrays = {i: x for i, x in enumerate(operands) if hasattr(x, "dtype")}
+    shapes = [x.shape if i in arrays else x for i, x in enumerate(operands)]
+    labels = parse_einsum_input(shapes, shapes=True)[0].split(",")
+    sides = [
+        [*zip(text, x.shape, strict=False)] for text, x in zip(labels, arrays.values(), strict=True)
+    ]
+    known = {name: n for side in sides for name, n in side if isinstance(n, int) and n != 1}
+    planned = list(operands)
+    for i, side in zip(arrays, sides, strict=True):
+        shape = (n if isinstance(n, int) else known.get(name, n) for name, n in side)
+        planned[i] = _Operand(tuple(shape), operands[i].dtype)
+    of_plan = {id(plan): x for plan, x in zip(planned, operands, strict=True)}
+    ordered, contractions = original(*planned, **options)
+    return [of_plan[id(plan)] for plan in ordered], contractions
+
+
+REPLACEMENTS: dict[str, Callable[..., Any]] = {
+    "associative_scan": _associative_scan,
+    "contraction_order": _contraction_order,
+    "concrete_or_error": _concrete,
+    "constant_like": _constant_like,
+    "eliminate_deprecated_list_indexing": _index,
+    "pad_reflected": _pad_reflected,
+    "shuffle": _shuffle,
+    "split": _split,
+}
+
+
+@contextlib.contextmanager
+def functions_that_take_sizes() -> Iterator[None]:
+    """Replace functions of JAX by ones that take symbolic sizes."""
+    with contextlib.ExitStack() as stack:
+        for name, replacement in REPLACEMENTS.items():
+            stack.enter_context(replaced(name, replacement))
+        yield

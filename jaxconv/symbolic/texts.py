@@ -1,0 +1,101 @@
+"""The text of a symbolic number: a formula to read, which compares as the digits would.
+
+Code may decide by the text of a size: ``str(h) in ("7", "14")``, ``len(str(h))``. Of a text that is
+joined to another one nothing is known.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+# What formats messages only, for which the digits do not matter.
+HARMLESS = frozenset(("center", "encode", "format", "join", "ljust", "rjust", "strip", "zfill"))
+OPERATORS = ("contains", "ge", "gt", "iter", "le", "lt", "mod", "mul")
+
+
+class NumberText(str):
+    """The text of a number that is known as a formula."""
+
+    value: Any
+    spec: str
+
+    @classmethod
+    def of(cls, formula: str, value: Any, spec: str = "") -> "NumberText":
+        """Make the text of a number.
+
+        Args:
+            formula: what it shows.
+            value: the number.
+            spec: how it is formatted.
+
+        Returns:
+            The text.
+        """
+        text = cls(formula)
+        text.value, text.spec = value, spec
+        return text
+
+    def digits(self) -> str:
+        """Find the text of the number, where it takes few values.
+
+        Raises:
+            Fork: it takes several values on the domain.
+            Undecided: it takes too many values.
+        """
+        return format(self.value.number(), self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, str):
+            return False
+        if isinstance(other, NumberText) and self.spec == other.spec:
+            return bool(self.value == other.value)
+        if self.spec or isinstance(other, NumberText) or not self.value.is_integer():
+            return self.digits() == str(other)
+        number = None
+        with contextlib.suppress(ValueError):
+            number = int(other)
+        return number is not None and str(number) == other and bool(self.value == number)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.digits())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        if self.spec or not self.value.is_integer() or self.value < 0:
+            return len(self.digits())
+        length = 1
+        while self.value >= 10**length:
+            length += 1
+        return length
+
+    def __getitem__(self, index: Any) -> str:
+        nothing = isinstance(index, slice) and index.start in (None, 0) and index.stop == 0
+        if nothing:
+            return ""
+        whole = self.spec == "" and self.value.is_integer()
+        if whole and index == 0 and self.value > 0:
+            return str(self.value.first_digit())
+        return self.digits()[index]
+
+    def __int__(self) -> int:
+        return int(self.digits())
+
+    def __float__(self) -> float:
+        return float(self.digits())
+
+
+def _of_digits(name: str) -> Callable[..., Any]:
+    def method(text: NumberText, *arguments: Any, **named: Any) -> Any:
+        return getattr(text.digits(), name)(*arguments, **named)
+
+    return method
+
+
+for _name in (*(f"__{name}__" for name in OPERATORS), *(n for n in dir(str) if n[0] != "_")):
+    if _name not in HARMLESS:
+        setattr(NumberText, _name, _of_digits(_name))

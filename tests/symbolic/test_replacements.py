@@ -1,0 +1,64 @@
+"""Functions of JAX that refuse symbolic sizes, against the same functions with numbers."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import jaxconv as jc
+from jaxconv.compat import REPLACEABLE, replaced
+from jaxconv.symbolic.replacements import REPLACEMENTS
+from jaxconv.symbolic.size import value_at
+
+
+def both(a, b):
+    return jax.tree.map(jnp.multiply, a, b)
+
+
+FUNCTIONS = {
+    "shuffled": lambda x: jax.random.permutation(jax.random.key(0), x, axis=1, independent=True),
+    "chosen": lambda x: jax.random.permutation(jax.random.key(0), x.shape[1]),
+    "reflected": lambda x: jnp.pad(x, ((1, 0), (x.shape[1], 3)), mode="reflect"),
+    "symmetric": lambda x: jnp.pad(x, ((0, 0), (x.shape[0], 0)), mode="symmetric"),
+    "split": lambda x: jnp.split(x, x.shape[1], axis=1)[-1],
+    "scanned": lambda x: lax.associative_scan(both, (x, x * 2), reverse=True, axis=1),
+    "window": lambda x: jnp.blackman(x.shape[1]),
+    "summed": jax.vmap(lambda r: lax.psum(2.0, "i") * r, axis_name="i"),
+    "indexed": lambda x: x.at[x.shape[0] - 1, x.shape[1] // 2].set(0),
+    "contracted": lambda x: jnp.einsum("bh,bk,kj->hj", x, x, jnp.ones((x.shape[1], 5))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_shapes_are_those_with_numbers(name):
+    function = FUNCTIONS[name]
+    verdict = jc.check(function, "b h", where="b >= 2")
+    assert verdict.untried.is_empty(), verdict
+    assert verdict.accepts.contains(b=2, h=3), verdict
+    for b, h in ((2, 1), (2, 2), (3, 7), (5, 4)):
+        shape = jax.eval_shape(function, jax.ShapeDtypeStruct((b, h), jnp.float32))
+        expected = jax.tree.map(lambda leaf: leaf.shape, shape)
+        value = [value_at(n, {"b": b, "h": h}) for n in jax.tree.leaves(verdict.outputs)]
+        assert value == jax.tree.leaves(expected)
+
+
+def test_a_scan_is_refused_whose_function_asks_how_many_elements_there_are():
+    def combine(a, b):
+        return a + b if a.shape[0] > 2 else a
+
+    verdict = jc.check(lambda x: lax.associative_scan(combine, x), "n 3")
+    assert not verdict.untried.is_empty(), verdict
+
+
+def test_a_section_beyond_the_last_is_not_accepted():
+    verdict = jc.check(lambda x: jnp.split(x, x.shape[0], axis=0)[2], "n 3")
+    assert not verdict.accepts.contains(n=2)
+    assert verdict.accepts.contains(n=3)
+
+
+def test_every_replacement_is_for_a_function_of_this_jax_and_is_taken_back():
+    assert set(REPLACEMENTS) == set(REPLACEABLE)
+    before = lax.associative_scan
+    with replaced("associative_scan", lambda original, *_: original):
+        assert lax.associative_scan is not before
+    assert lax.associative_scan is before
