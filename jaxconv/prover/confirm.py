@@ -156,7 +156,7 @@ def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
     accepted, _ = unmet_requirements(subject, trace, traced)
     if point.is_disjoint(accepted):
         outcome = outcome_at(subject, point)
-        return outcome.shapes is None and outcome.error is None and not outcome.is_open
+        return not outcome.succeeds and outcome.error is None and not outcome.is_open
     return _has_shapes(subject, Region(trace, sizes, traced.closed, traced.shapes), point)
 
 
