@@ -1,7 +1,7 @@
 """Feature maps of any function: its named values, and its layers without a name."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from jaxconv.compat import (
     jaxpr_as_fun,
     require_supported_jax,
 )
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.jaxpr.interpreter import (
     ControlFlow,
     Evaluator,
@@ -28,7 +28,7 @@ from jaxconv.jaxpr.interpreter import (
     bind_equation,
     control_flow,
 )
-from jaxconv.prover.check import pure
+from jaxconv.prover.check import pure, require_arguments, require_callable
 
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 
@@ -70,15 +70,30 @@ def feature_maps(
         {'conv1_1': (32, 32, 8), 'conv1_2': (32, 32, 8), 'pool1': (16, 16, 8),
          'conv2_1': (16, 16, 16), 'pool2': (8, 8, 16)}
     """
-    wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
+    wanted = _read_layers(layers)
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
-        network, leaves = trace_call(fn, *args, **kwargs)
+        network, leaves = raises_shape_error("feature_maps")(trace_call)(fn, *args, **kwargs)
         refs = _chosen(network, wanted)
         maps = values_at(network, refs, leaves)
         return maps if wanted is None else OrderedDict((name, maps[name]) for name in refs)
 
     return mapped
+
+
+@raises_shape_error("feature_maps")
+def _read_layers(layers: Any) -> list[str | int] | None:
+    """The layers asked for; None for all."""
+    if layers is None or isinstance(layers, list | tuple):
+        return None if layers is None else [*layers]
+    if isinstance(layers, str | int):
+        return [layers]
+    try:
+        return [*layers]
+    except Exception:  # what can be passed is any object
+        wrong = f"layers is {shown(layers)}, but must be a layer, several, or None for all."
+        fix = "pass the name or number of a layer, or a list of these."
+        raise ValidationError([Diagnostic(wrong, fix)]) from None
 
 
 @raises_shape_error("feature_maps")
@@ -149,10 +164,23 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
         ShapeError: arguments that are not arrays.
     """
     require_supported_jax()
+    require_callable(fn)
+    require_arguments(fn, args, kwargs)
     call, given = pure(fn, args)
+    raise_if(_not_arrays((given, kwargs)))
     closed = jax.make_jaxpr(call)(*given, **kwargs)
     network = read_network(closed, (*given, *(kwargs[name] for name in sorted(kwargs))))
     return TracedCall(network, jax.tree.leaves((given, kwargs)))
+
+
+def _not_arrays(tree: Any) -> Iterator[Diagnostic]:
+    """The arguments that JAX cannot trace."""
+    for leaf in jax.tree.leaves(tree):
+        try:
+            jax.typeof(leaf)
+        except Exception:  # what may have been passed is any object
+            wrong = f"an argument is of type {type(leaf).__name__}, which is not an array."
+            yield Diagnostic(wrong, "bind it to the function with functools.partial.")
 
 
 def values_at(

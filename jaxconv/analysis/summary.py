@@ -21,7 +21,7 @@ from jaxconv.analysis.network import Layer, Layers, Network
 from jaxconv.analysis.receptive_field import FieldAnalysis, ReceptiveField
 from jaxconv.analysis.regions import NetworkAnalysis, analyze, if_known
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, flag, public_api, raise_if, shown
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
@@ -93,6 +93,8 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
+    padded_taps = flag("padded_taps", padded_taps)
+    point = None if at is None else _read_point(at)
     with recorded_contractions() as contractions:
         analysis = analyze(fn, *args, where=where)
     regions = [
@@ -100,7 +102,6 @@ def summary(
         for region in analysis.regions
     ]
     raise_if(_different_layers(regions))
-    point = None if at is None else dict(at)
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
     harmless: set[str] = set()
@@ -120,6 +121,14 @@ def summary(
     # At this point the layers are the same, so that they may stand beside the formulas.
     numbers, sums = _row_table(network, count_layers(network, number, padded_taps), fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
+
+
+def _read_point(at: Any) -> dict[str, int]:
+    """The sizes to consider, as a dict."""
+    if isinstance(at, Mapping):
+        return {**at} if all(isinstance(name, str) for name in at) else _read_point([*at])
+    wrong = f"at= is {shown(at)}, but must be a dict from the name of each size to its number."
+    raise ValidationError([Diagnostic(wrong, 'pass at={"b": 1, "h": 224, "w": 224}.')])
 
 
 def _of_region(contractions: Iterable[Contraction], region: RegionCounts) -> list[Contraction]:
@@ -266,7 +275,7 @@ def _point_diagnostics(point: Mapping[str, Any], verdict: Verdict) -> Iterator[D
     if set(point) != set(names) or not whole:
         want = ", ".join(f'"{name}": 224' for name in names)
         yield Diagnostic(
-            f"at= is {dict(point)}, but must have {', '.join(names) or 'no name'}, "
+            f"at= is {shown(dict(point))}, but must have {', '.join(names) or 'no name'}, "
             "each a whole number of at least 1.",
             f"pass at={{{want}}}.",
         )

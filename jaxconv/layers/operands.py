@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Shaped
 
-from jaxconv.errors import Diagnostic, ValidationError, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, shown
 
 
 @runtime_checkable
@@ -55,6 +55,7 @@ def as_arrays(preferred: np.dtype[Any] | None = None, /, **operands: Any) -> lis
         _not_an_array(name, value)
         for name, value in given.items()
         if not isinstance(value, jax.Array | np.ndarray | np.generic | Variable)
+        or isinstance(value, np.ma.MaskedArray)
     )
     # An array may be one of strings, of dates or of other things that JAX does not take.
     types = {n: v.dtype if hasattr(v, "dtype") else jnp.asarray(v).dtype for n, v in given.items()}
@@ -107,7 +108,7 @@ def as_precision(precision: Any) -> Any:
     try:
         if precision is not None:
             jax.eval_shape(functools.partial(jnp.dot, precision=precision), _NUMBER, _NUMBER)
-    except (TypeError, ValueError):
+    except Exception:  # which of them depends on the type of what was passed
         wrong = f"precision is {short_repr(precision)}, which is not valid."
         fix = "set precision= to None, 'default', 'high', 'highest', or a jax.lax.Precision."
         raise ValidationError([Diagnostic(wrong, fix)]) from None
@@ -116,8 +117,8 @@ def as_precision(precision: Any) -> Any:
 
 def _as_dtype(name: str, value: Any) -> np.dtype[Any]:
     try:
-        dtype = jnp.dtype(value)
-    except (TypeError, ValueError):
+        dtype = None if isinstance(value, jax.Array | np.ndarray) else jnp.dtype(value)
+    except Exception:  # NumPy reads a text as code, and asks other objects for their attributes
         dtype = None
     if dtype is None or not jnp.issubdtype(dtype, jnp.number):
         wrong = f"{name} is {short_repr(value)}, but must be a dtype of numbers."
@@ -198,7 +199,7 @@ def as_shape(name: str, shape: Any) -> tuple[Any, ...]:
     is_symbolic = [hasattr(size, "dimension_as_value") for size in shape]
     is_size = [isinstance(size, int | np.integer) and int(size) >= 0 for size in shape]
     if not all(a or b for a, b in zip(is_symbolic, is_size, strict=True)):
-        wrong = f"{name} is {shape!r}, but every size must be an int of 0 or more."
+        wrong = f"{name} is {shown(shape)}, but every size must be an int of 0 or more."
         raise ValidationError([Diagnostic(wrong, fix)])
     return tuple(shape)
 
@@ -210,14 +211,17 @@ def short_repr(value: object) -> str:
         value: any object.
     """
     is_scalar = value is None or isinstance(value, int | float | str)
-    return repr(value) if is_scalar else f"a {type(value).__name__}"
+    return shown(value) if is_scalar else f"a {type(value).__name__}"
 
 
 def _not_an_array(name: str, value: object) -> Diagnostic:
     wrong = f"{name} is {short_repr(value)}, but must be an array."
+    if isinstance(value, np.ma.MaskedArray):
+        wrong = f"{name} is a masked array, which JAX does not support."
+        return Diagnostic(wrong, f"fill in numbers with {name}.filled(0).")
     if name == "kernel" and isinstance(value, int):
         hint = "The kernel is the array of weights, not their size."
-        fix = f"for images, pass weights of shape ({value}, {value}, c_in, c_out)."
+        fix = f"for images, pass weights of shape ({shown(value)}, {shown(value)}, c_in, c_out)."
         return Diagnostic(wrong, fix, hint)
     return Diagnostic(wrong, f"pass an array as {name}; jnp.asarray converts a list of numbers.")
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any
 
-from jaxconv.errors import Diagnostic, DiagnosticCollector, ValidationError, raise_if
+from jaxconv.errors import (
+    MAX_PIXELS,
+    Diagnostic,
+    DiagnosticCollector,
+    ValidationError,
+    raise_if,
+    whole,
+)
 from jaxconv.layers import windows
 from jaxconv.layers.channels import channel_diagnostics, weight_order_diagnostics
 from jaxconv.layers.layouts import (
@@ -155,7 +162,7 @@ def conv_plan(
     diagnostics = DiagnosticCollector(bias_diagnostics(bias, kernel[-1]))
     strides = diagnostics.attempt(windows.per_axis, "stride", stride, axes)
     dilations = diagnostics.attempt(windows.per_axis, "dilation", dilation, axes)
-    groups = diagnostics.attempt(windows.whole, "groups", groups)
+    groups = diagnostics.attempt(whole, "groups", groups)
     if groups:
         diagnostics += channel_diagnostics(x, kernel, groups, order, transposed)
         is_fine = not diagnostics and not trusted
@@ -183,7 +190,7 @@ def conv_plan(
                 f"the result would have {size} pixels along {axis}.", "use a smaller stride."
             )
             for axis, size in zip(axes, spatial, strict=True)
-            if isinstance(size, int) and size > windows.MAX_PIXELS
+            if isinstance(size, int) and size > MAX_PIXELS
         ),
         operands,
     )

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, range_diagnostics, shown
 
-MAX_PIXELS = 2**31 - 1  # XLA aborts the process on a longer axis
 Number = Any  # an int or a symbolic size
 Pads = tuple[Number, Number]  # (low, high), in pixels
 
@@ -143,46 +142,12 @@ def per_axis(name: str, value: Any, axes: Sequence[str], least: int | None = 1) 
     except TypeError:
         numbers = ()
     if len(numbers) != len(axes):
-        wrong = f"{name} is {value!r}, but must be an int, or a tuple with one int per spatial axis"
+        wrong = f"{name} is {shown(value)}, but must be an int, or a tuple with one int per spatial"
         example = f"({', '.join(['1'] * len(axes))}{',' if len(axes) == 1 else ''})"
         fix = f"pass an int such as {name}=1, or a tuple such as {name}={example}."
-        raise ValidationError([Diagnostic(f"{wrong} ({', '.join(axes)}).", fix)])
-    if least is not None:
-        _require_positive(name, value, min(numbers))
-    _require_small(name, value, numbers)
+        raise ValidationError([Diagnostic(f"{wrong} axis ({', '.join(axes)}).", fix)])
+    raise_if(range_diagnostics(name, value, numbers, least))
     return numbers
-
-
-def whole(name: str, value: Any) -> int:
-    """Read an option that is one int of at least 1.
-
-    Args:
-        name: of the option.
-        value: what was passed.
-
-    Raises:
-        ValidationError: not a whole number, or below 1.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        wrong = f"{name} is {value!r}, but must be an int."
-        raise ValidationError([Diagnostic(wrong, f"pass an int such as {name}=1.")]) from None
-    _require_positive(name, value, number)
-    _require_small(name, value, [number])
-    return number
-
-
-def _require_small(name: str, value: object, numbers: Sequence[int]) -> None:
-    """Reject numbers that XLA has no room for, before it aborts or wraps around."""
-    largest = max(map(abs, numbers))
-    wrong = f"{name} is {value!r}, but must be at most {MAX_PIXELS}."
-    raise_if([Diagnostic(wrong, f"pass a smaller {name}.")] if largest > MAX_PIXELS else [])
-
-
-def _require_positive(name: str, value: object, smallest: int) -> None:
-    wrong = f"{name} is {value!r}, but must be 1 or more."
-    raise_if([Diagnostic(wrong, f"pass {name} of 1 or more.")] if smallest < 1 else [])
 
 
 def pads_of(
@@ -213,21 +178,21 @@ def pads_of(
         pads = []
     if len(pads) != len(windows):
         count = f"{len(windows)} entr{'y' if len(windows) == 1 else 'ies'}"
-        wrong = f"padding is {padding!r}, but must be an int, a name, or a tuple with {count}"
+        wrong = f"padding is {shown(padding)}, but must be an int, a name, or a tuple with {count}"
         pairs = (
             "(" + ", ".join(["(low, high)"] * len(windows)) + (",)" if len(windows) == 1 else ")")
         )
         fix = f"pass an int, {pairs}, or one of {', '.join(map(repr, rules))}."
         raise ValidationError([Diagnostic(f"{wrong}, one per spatial axis.", fix)])
     if any(side < 0 for pair in pads for side in pair):
-        wrong = f"padding is {padding!r}, but must not be negative."
+        wrong = f"padding is {shown(padding)}, but must not be negative."
         wish = (
             "to crop x, slice it first"
             if rules is not TRANSPOSED_PADDINGS
             else ("output_padding= adds pixels at the end of the result")
         )
         raise ValidationError([Diagnostic(wrong, f"pass padding of 0 or more; {wish}.")])
-    _require_small("padding", padding, [side for pair in pads for side in pair])
+    raise_if(range_diagnostics("padding", padding, [side for pair in pads for side in pair]))
     return pads
 
 
@@ -257,8 +222,8 @@ def transposed_windows(
         lowest, highest = (1 - w.stride, 0) if is_same else (0, max(w.stride, w.dilation) - 1)
         if not lowest <= more <= highest:
             wrong = (
-                f"output_padding is {more}, but with padding={padding!r}, stride {w.stride} and "
-                f"dilation {w.dilation} it must be from {lowest} to {highest}."
+                f"output_padding is {more}, but with padding={shown(padding)}, stride {w.stride} "
+                f"and dilation {w.dilation} it must be from {lowest} to {highest}."
             )
             fix = "pass one of these, or a larger stride."
             raise ValidationError([Diagnostic(wrong, fix)])

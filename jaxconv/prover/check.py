@@ -2,14 +2,15 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from jaxconv.compat import require_supported_jax
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.contract import arguments_of, contract_of
 from jaxconv.prover.explore import TIMEOUT, Exploration
@@ -18,7 +19,16 @@ from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
-from jaxconv.symbolic.specs import ANY, REST, Spec, SpecError, parse_spec
+from jaxconv.symbolic.specs import (
+    ANY,
+    REST,
+    Spec,
+    SpecError,
+    joined_conditions,
+    parse_spec,
+)
+
+LONGEST = 1e9  # seconds; no check takes longer
 
 
 def check(
@@ -84,10 +94,11 @@ def explore_sizes(
         UnsupportedJaxError: the installed JAX differs from what proofs rely on.
     """
     require_supported_jax()
+    timeout = raises_shape_error("check")(seconds)(timeout)
     origin, contract = definition(fn), contract_of(fn)
     if contract and not args:
         args = tuple(arguments_of(fn, contract))
-        where = ", ".join(filter(None, (contract.signature.where, where)))
+        where = joined_conditions(contract.signature.where, where)
     raises_shape_error("check")(require_callable)(fn)
     raises_shape_error("check")(require_arguments)(fn, args)
     fn, args = pure(fn, args)
@@ -97,7 +108,7 @@ def explore_sizes(
     )
     for leaf in jax.tree.leaves(results, is_leaf=is_spec):
         if not is_spec(leaf):
-            wrong = f"returns= has {leaf!r}, which is not a spec."
+            wrong = f"returns= has {shown(leaf)}, which is not a spec."
             raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
     for spec in (*_specs(arguments), *_specs(results)):
         dtype_of(spec)  # raises SpecError where the name is not that of a dtype
@@ -110,7 +121,7 @@ def explore_sizes(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    domain = without_empty_sides(domain_of(names, where or ""), _specs(arguments))
+    domain = without_empty_sides(domain_of(names, where), _specs(arguments))
     exploration = Exploration(Subject(fn, origin, arguments, results), domain, timeout)
     exploration.run()
     return exploration
@@ -159,12 +170,15 @@ def require_callable(fn: object) -> None:
         )
 
 
-def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
+def require_arguments(
+    fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any] | None = None
+) -> None:
     """Check that a function takes the arguments given.
 
     Args:
         fn: the function.
         args: its arguments.
+        named: its keyword arguments.
 
     Raises:
         ValidationError: they are too many or too few.
@@ -174,11 +188,27 @@ def require_arguments(fn: Callable[..., Any], args: Sequence[Any]) -> None:
     except (TypeError, ValueError):  # functions in C need not have one
         return
     try:
-        signature.bind(*args)
+        signature.bind(*args, **(named or {}))
     except TypeError as error:
         count = f"{len(args)} argument{'s' * (len(args) != 1)}"
         wrong = f"the function takes {signature}, but got {count}: {error}."
         raise_if([Diagnostic(wrong, 'pass a spec, such as "b h w 3", or a value for each.')])
+
+
+def seconds(timeout: Any) -> float:
+    """Read a time limit.
+
+    Args:
+        timeout: what was passed.
+
+    Raises:
+        ValidationError: not a number of at least 0.
+    """
+    is_number = isinstance(timeout, int | float | np.number) and not isinstance(timeout, bool)
+    if is_number and not isinstance(timeout, np.complexfloating) and timeout >= 0:
+        return float(min(timeout, LONGEST))
+    wrong = f"timeout is {shown(timeout)}, but must be a number of seconds, 0 or more."
+    raise ValidationError([Diagnostic(wrong, "pass timeout=60.")])
 
 
 def _specs(tree: Any) -> list[Spec]:

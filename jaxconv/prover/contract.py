@@ -52,7 +52,8 @@ def contract(
     Args:
         text: a spec for each array that the function takes, and for each that it returns:
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
-            any size, ``...`` for any number of axes. Arguments that are not arrays, such as
+            any size, ``...`` for any number of axes; nothing after the arrow, as in ``"b, b ->"``,
+            is a scalar. Arguments that are not arrays, such as
             ``self`` or a tree of parameters, have no spec, and neither do those in ``given``.
         where: a condition on the sizes, such as ``"h >= 32 and w == h"``; others are rejected.
         **given: how a proof gets the arguments without a spec, by name: a value, or a function
@@ -208,10 +209,9 @@ def _bind_sizes(
     for array, spec in pairs:
         axes = spec.aligned(len(array.shape))
         if axes is None:
-            wrong = (
-                f"{array.name} has {len(array.shape)} axes, but the contract says {spec.text!r}."
-            )
-            diagnostics.append(Diagnostic(wrong, FIX_CALL))
+            has = f"{array.name} has {len(array.shape)} axes"
+            says = f"but the contract says {spec.described()}."
+            diagnostics.append(Diagnostic(f"{has}, {says}", FIX_CALL))
         for axis, size in zip(axes or (), array.shape, strict=False):
             if isinstance(axis, Formula) and axis.is_name():
                 sizes.setdefault(axis.text, size)
@@ -313,8 +313,8 @@ def _check_result(
             raise error(not_array) from None
         axes = spec.aligned(len(array.shape))
         if axes is None:
-            shapes = f"it returns shape {array.shape}{which}, but the contract says {spec.text!r}."
-            raise error(shapes)
+            says = f"but the contract says {spec.described()}."
+            raise error(f"it returns shape {array.shape}{which}, {says}")
         if spec.dtype and jnp.dtype(spec.dtype) != array.dtype:
             dtypes = f"it returns {array.dtype}{which}, but the contract says {spec.dtype}."
             raise error(dtypes)
