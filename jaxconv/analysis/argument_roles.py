@@ -69,7 +69,20 @@ def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, .
         return tuple(steps[1:]) if steps[0] == "params" else ()
     if kind in ("nnx", "state") or _is_state(leaf):
         return ()
+    if kind == "equinox":
+        return _attribute_path(steps)
     return tuple(step.replace("/", ".") for step in steps) or (argument,)
+
+
+def _attribute_path(steps: list[str]) -> tuple[str, ...]:
+    """The path of an attribute as Python writes it: ``layers[3]``, ``conv1``, ``weight``."""
+    path = [""]
+    for step in steps:
+        if step.isdigit():
+            path[-1] += f"[{step}]"
+        else:
+            path.append(step)
+    return tuple(filter(None, path))
 
 
 def _kind(argument: Any) -> str:

@@ -142,7 +142,8 @@ class _Reader(Interpreter[Value]):
             shape, dtype = jnp.shape(const), jnp.result_type(const)
             _, role = self.roles.get(id(const), (const, None))
             is_state = role is not None and not role
-            self.constants[id(const)] = None if is_state else _parameter((), dtype, shape)
+            path = role or ()  # empty where no model says which of its arrays this is
+            self.constants[id(const)] = None if is_state else _parameter(path, dtype, shape)
         return _value(self.constants[id(const)])
 
     def literal(self, literal: Literal) -> Value:
