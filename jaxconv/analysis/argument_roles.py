@@ -180,7 +180,9 @@ def _closed_over(value: Any, seen: set[int]) -> Iterator[Any]:
     elif hasattr(value, "__wrapped__"):
         parts = [value.__wrapped__]
     else:
-        yield value
+        linen: Any = sys.modules.get("flax.linen")
+        is_bound = linen is not None and isinstance(value, linen.Module) and value.scope is not None
+        yield value.variables if is_bound else value
         return
     for part in parts:
         yield from _closed_over(part, seen)

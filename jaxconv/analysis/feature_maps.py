@@ -42,7 +42,7 @@ def feature_maps(
     pool, reduction or merge of branches, the rows of :func:`summary`, under the same names. So is
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer named in this way has this name. Other layers are named after
-    their module, their parameters, or their source line, such as ``net.py:12``. If some maps are
+    their module or parameters, or after what they do, such as ``add (net.py:12)``. If some maps are
     named, a result without a name is left out unless it is requested: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while

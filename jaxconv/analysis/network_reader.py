@@ -62,6 +62,7 @@ def read_network(
     grouping = _Grouping(graph)
     layers = _final_layers(graph, grouping)
     rows = [core for core in grouping.cores if core not in grouping.merged]
+    known = {*grouping.owners, *grouping.constants}
     scopes = (core.operation.scope if core.operation else Scope() for core in rows)
     return Network(
         closed,
@@ -74,7 +75,7 @@ def read_network(
             for name, (ref, core) in grouping.named_values.items()
         },
         {one.name: one.var for one in graph.inputs},
-        tuple(one for one in graph.parameters if one not in grouping.owners),
+        tuple(one for one in graph.parameters if one not in known),
     )
 
 
@@ -125,6 +126,7 @@ class _Grouping:
         ends: the last operation of each layer that still gives its map.
         names: of the layers that the function names.
         named_values: the values that the function names, with the core they belong to, if any.
+        constants: arrays that the images are normalised with before the first layer.
         blocks: of each function of the user that called a layer, the module that it belongs to and
             the instruction of the last call.
     """
@@ -141,6 +143,7 @@ class _Grouping:
         self.names: dict[Core, str] = {}
         self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
         self.blocks: dict[Any, tuple[str, int]] = {}
+        self.constants: set[Parameter] = set()
         for operation in graph.operations:
             self.contents[operation] = self._add(operation)
 
@@ -239,7 +242,10 @@ class _Grouping:
             return self._begin_layer("join", operation, inputs)
         owner = next((core for core in cores if core.kind != "input"), None)
         if owner is None:
-            return Content(cores, parameters)
+            # A number that the image is normalised with, and that no model calls a parameter.
+            constants = [one for one in parameters if cores and not one.path]
+            self.constants.update(constants)
+            return Content(cores, tuple(one for one in parameters if one not in constants))
         self._claim(owner, inputs)
         record = record_of(operation.eqn)
         squeezes = _is_squeeze(operation.eqn)

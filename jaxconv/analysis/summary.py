@@ -44,7 +44,9 @@ def summary(
     The function is traced, never run. A row is a convolution, a matrix product, a pool, a
     reduction, or a merge of branches. Whatever follows it (bias, batch norm, activation, casts)
     belongs to it, so its output is the one after the activation. Its name is the one given with
-    ``checkpoint_name``; otherwise that of the module or parameters; otherwise the source line.
+    ``checkpoint_name``; otherwise the attribute path of the module or parameters, such as
+    ``enc.layers.1.conv``; otherwise what the operation does, after its block or with its source
+    line: ``enc.layers.1.add``, ``mean (net.py:12)``.
 
     A convolution has one MAC (multiply-accumulate) for each pair of an output position and a kernel
     element; a matrix product has one for each product of two numbers that it sums. Kernel elements
@@ -67,7 +69,8 @@ def summary(
             argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
             the other arguments are parameters, and so are arrays that the function closes over. Of
             a model, passed or closed over, they are those that its library counts: ``nnx.Param`` of
-            NNX, "params" of Linen, all but the state of Equinox and Haiku.
+            NNX, "params" of Linen, all but the state of Equinox and Haiku. Arrays of no model with
+            which the function normalises its images are not parameters.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to show numbers
             next to the formulas.

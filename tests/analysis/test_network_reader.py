@@ -7,6 +7,7 @@ import flax.linen as nn
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -214,3 +215,41 @@ def test_parameters_are_those_of_the_library_by_formula_and_by_number(library):
         row.output for row in numbers.rows
     ]
     assert [row.parameters for row in formulas.rows] == [row.parameters for row in numbers.rows]
+
+
+def size(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_normalisation_constants_are_not_parameters():
+    mean, std = jnp.ones(3), np.ones(3, np.float32)
+    kernel, bias = jnp.ones((3, 3, 3, 4)), jnp.ones(4)
+    model = nnx_net()
+    normalised = {
+        "a mean": (lambda x: ((x - mean) / std).mean((1, 2)), 0),
+        "before a kernel": (lambda x: jc.conv((x - mean) / std, kernel), kernel.size),
+        "a bias": (lambda x: jc.conv(x, kernel) + bias, kernel.size + 4),
+        "a kernel that is normalised": (lambda x: jc.conv(x, kernel / mean[:, None]), 111),
+        "before a model": (lambda x: model((x - mean) / std), size(nnx.state(model, nnx.Param))),
+    }
+    for name, (fn, count) in normalised.items():
+        table = jc.summary(fn, "b h w 3")
+        assert table.parameters == count, name
+        unused = 25 if name == "before a model" else 0
+        assert sum(row.parameters for row in table.rows) == count - unused
+
+
+def test_batch_statistics_of_linen_are_not_parameters_however_they_are_passed():
+    linen = LinenNet()
+    variables = linen.init(KEY, jnp.ones((1, 8, 8, 3)))
+    params, statistics = variables["params"], variables["batch_stats"]
+    bound = linen.bind(variables)
+    calls = [
+        (linen.apply, variables),
+        (lambda x: linen.apply(variables, x),),
+        (lambda x: bound(x) * 1,),
+        (lambda p, x: linen.apply({"params": p, "batch_stats": statistics}, x), params),
+        (lambda p, x: linen.apply({**variables, "params": p}, x), params),
+    ]
+    counts = [jc.summary(fn, *args, "b h w 3").parameters for fn, *args in calls]
+    assert counts == [size(params)] * len(calls)
