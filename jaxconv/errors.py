@@ -6,12 +6,15 @@ Internal code raises :class:`ValidationError` with diagnostics; the public funct
 
 import difflib
 import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 Params = ParamSpec("Params")
 Returned = TypeVar("Returned")
+MAX_PIXELS = 2**31 - 1  # XLA aborts the process on a longer axis
+LONGEST_VALUE = 200  # letters of a value that a message shows
 
 
 class ShapeError(ValueError):
@@ -157,6 +160,79 @@ def public_api(public: Callable[Params, Returned]) -> Callable[Params, Returned]
     return raises_shape_error(public.__name__)(public)
 
 
+def shown(value: object) -> str:
+    """Write a value as messages show it; it need not have a ``repr`` that works or ends.
+
+    Args:
+        value: any object.
+
+    Returns:
+        Its ``repr``, shortened in the middle; for one that fails the name of the type.
+    """
+    try:
+        text = repr(value)
+    except Exception:  # any object may have been passed, and its repr is the user's code
+        return f"of type {type(value).__name__}"
+    half = LONGEST_VALUE // 2
+    return text if len(text) <= LONGEST_VALUE else f"{text[:half]}...{text[-half:]}"
+
+
+def flag(name: str, value: object) -> bool:
+    """Read an option that is True or False.
+
+    Args:
+        name: of the option.
+        value: what was passed.
+
+    Raises:
+        ValidationError: anything else.
+    """
+    if type(value).__name__ in ("bool", "bool_"):  # of Python, or of NumPy, which is not needed
+        return bool(value)
+    wrong = f"{name} is {shown(value)}, but must be True or False."
+    raise ValidationError([Diagnostic(wrong, f"pass {name}=True or {name}=False.")])
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Read an option that is one int.
+
+    Args:
+        name: of the option.
+        value: what was passed.
+        least: the smallest int allowed.
+
+    Raises:
+        ValidationError: not a whole number, too small, or too large.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        wrong = f"{name} is {shown(value)}, but must be an int."
+        raise ValidationError([Diagnostic(wrong, f"pass an int such as {name}=1.")]) from None
+    raise_if(range_diagnostics(name, value, [number], least))
+    return number
+
+
+def range_diagnostics(
+    name: str, value: object, numbers: Sequence[int], least: int | None = None
+) -> list[Diagnostic]:
+    """Say whether the numbers of an option are too small, or too large for XLA.
+
+    Args:
+        name: of the option.
+        value: what was passed.
+        numbers: those in it.
+        least: the smallest int allowed; None allows any.
+    """
+    if least is not None and min(numbers) < least:
+        wrong = f"{name} is {shown(value)}, but must be {least} or more."
+        return [Diagnostic(wrong, f"pass {name} of {least} or more.")]
+    if max(map(abs, numbers)) <= MAX_PIXELS:
+        return []
+    wrong = f"{name} is {shown(value)}, but must be at most {MAX_PIXELS}."
+    return [Diagnostic(wrong, f"pass a smaller {name}.")]
+
+
 def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> Diagnostic:
     """Describe an argument that is not one of the allowed names.
 
@@ -167,8 +243,8 @@ def choice(name: str, value: object, allowed: Iterable[str], also: str = "") -> 
         also: other forms that the argument may have, such as ``", an int"``.
     """
     allowed = tuple(allowed)
-    near = difflib.get_close_matches(str(value).upper(), [a.upper() for a in allowed], 1)
+    near = difflib.get_close_matches(shown(value).strip("'").upper(), map(str.upper, allowed), 1)
     first = sorted(allowed, key=lambda a: a.upper() not in near)
     options = ", ".join(repr(option) for option in first) + also
-    wrong = f"{name} is {value!r}, which is not valid."
+    wrong = f"{name} is {shown(value)}, which is not valid."
     return Diagnostic(wrong, f"set {name}= to one of {options}.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 CallSite = tuple[CodeType, int]  # a function and the instruction in it
 
@@ -117,6 +117,9 @@ def is_inside_library(file: str) -> bool:
     return file.startswith(LIBRARIES) or "site-packages" in file
 
 
+LAYER = re.compile(r"self(\.\w+|\[[^()]*\])+")  # not self.conv(x).mean, which calls a method
+
+
 @dataclass(frozen=True)
 class Origin:
     """A location in the user's code.
@@ -150,7 +153,7 @@ def origin(call_sites: Iterable[CallSite]) -> Origin:
     if not own:
         return Origin()
     called = (_called(code, instruction) for code, instruction in own)
-    layers = [text.removeprefix("self.") for text in called if text.startswith("self.")]
+    layers = [text.removeprefix("self.") for text in called if LAYER.fullmatch(text)]
     lines = [(code.co_filename, _positions(code, at)[0] or 0) for code, at in own]
     caller = f"{Path(lines[-2][0]).name}:{lines[-2][1]}" if own[1:] else ""
     return Origin(*lines[-1], ".".join(layers), caller)
@@ -267,6 +270,75 @@ def origin_of_equation(eqn: Any) -> Origin:
     # Equinox names the class of a layer only; the line says which layer it is.
     named = scope and not (line.layer and "eqx." in scope)
     return replace(line, layer=scope) if named else line
+
+
+class CallFrame(NamedTuple):
+    """The innermost call in the user's code that led to an equation.
+
+    Attributes:
+        function: the calls around it and the code of the function, equal for calls of one loop.
+        instruction: in that function.
+        called: what it calls if that belongs to ``self``, such as "conv1" or "layers[0]".
+    """
+
+    function: Any = None
+    instruction: int = 0
+    called: str = ""
+
+
+def frame_of_equation(eqn: Any) -> CallFrame:
+    """Find the innermost call in the user's code that led to an equation.
+
+    Args:
+        eqn: an equation of a jaxpr.
+
+    Returns:
+        The call; an empty one where there is none.
+    """
+    own = _own_call_sites(eqn)
+    if not own:
+        return CallFrame()
+    (*around, (code, instruction)) = own
+    text = _called(code, instruction)
+    called = text.removeprefix("self.") if LAYER.fullmatch(text) else ""
+    return CallFrame((*around, code), instruction, called)
+
+
+OPERATORS = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.MatMult: "matmul",
+}
+
+
+def called_by(eqn: Any) -> str:
+    """Say what the user's expression that led to an equation does: "add", "mean", "conv".
+
+    Args:
+        eqn: an equation of a jaxpr.
+
+    Returns:
+        The name of the operator, of the function of a module, or of the method; empty for others,
+        such as a variable that is called.
+    """
+    own = _own_call_sites(eqn)
+    match expression_of(*own[-1]) if own else None:
+        case ast.BinOp(op=operation):
+            return OPERATORS.get(type(operation), "")
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="self"))):
+            return ""
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return name
+    return ""
+
+
+def _own_call_sites(eqn: Any) -> list[CallSite]:
+    """The calls in the user's code that led to an equation, the outermost first."""
+    traceback = eqn.source_info.traceback
+    frames = () if traceback is None else zip(*traceback.raw_frames(), strict=True)
+    return [site for site in [*frames][::-1] if not is_inside_library(site[0].co_filename)]
 
 
 def _positions(code: CodeType, instruction: int) -> tuple[int | None, ...]:

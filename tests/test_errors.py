@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxconv.errors import shown
+from tests.support.bad_values import CALLS
 from tests.support.mistakes import MISTAKES
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,26 @@ def test_the_message_has_the_function_and_the_fix(mistake):
 def _source(mistake):
     text = (ROOT / "tests/support/mistakes.py").read_text()
     return text.split(f'"{mistake}": lambda')[1]
+
+
+@pytest.fixture(scope="module")
+def raw_errors():
+    """What bad values raise in a plain interpreter, but for errors with a fix."""
+    run = [sys.executable, "-m", "tests.support.bad_values"]
+    return json.loads(subprocess.run(run, cwd=ROOT, check=True, capture_output=True).stdout)
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_any_bad_value_is_refused_with_a_sentence(raw_errors, function):
+    assert raw_errors[function] == []
+
+
+def test_a_value_is_shown_whatever_its_repr_does():
+    class Loud:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert shown(Loud()) == "of type Loud"
+    assert shown(10**5000) == "of type int"
+    assert shown((1, "a")) == "(1, 'a')"
+    assert len(shown("a" * 10**6)) < 300

@@ -42,6 +42,34 @@ FOLLOWED = {
         lambda: jc.conv(IMAGE, OIHW.transpose(2, 3, 1, 0)),
         (1, 8, 8, 64),
     ),
+    "OIW weights that fit by accident": (
+        lambda: jc.conv(zeros(1, 600, 1), zeros(512, 1, 10).transpose(2, 1, 0), layout="NWC"),
+        (1, 600, 512),
+    ),
+    "IOHW weights that fit by accident": (
+        lambda: jc.conv_transpose(IMAGE, zeros(3, 64, 3, 3).transpose(2, 3, 0, 1)),
+        (1, 8, 8, 64),
+    ),
+    "HWOI weights": (
+        lambda: jc.conv_transpose(zeros(1, 8, 8, 64), zeros(3, 3, 32, 64).transpose(0, 1, 3, 2)),
+        (1, 8, 8, 32),
+    ),
+    "depthwise weights of Keras": (
+        lambda: jc.conv(zeros(1, 8, 8, 64), zeros(3, 3, 64, 1).reshape(3, 3, 1, 64), groups=64),
+        (1, 8, 8, 64),
+    ),
+    "pixels and weights in 8 bits": (
+        lambda: jc.conv(
+            zeros(1, 8, 8, 3, dtype=np.uint8),
+            zeros(3, 3, 3, 4, dtype=np.uint8),
+            preferred_element_type=jnp.int32,
+        ),
+        (1, 8, 8, 4),
+    ),
+    "negative padding transposed": (
+        lambda: jc.conv_transpose(IMAGE, KERNEL, stride=2, padding=1, output_padding=1),
+        (1, 16, 16, 64),
+    ),
     "another number of channels": (
         lambda: jc.conv(zeros(1, 8, 8, 5), zeros(3, 3, 5, 64)),
         (1, 8, 8, 64),

@@ -71,7 +71,20 @@ def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, .
         return tuple(steps[1:]) if steps[0] == "params" else ()
     if kind in ("nnx", "state") or _is_state(leaf):
         return ()
+    if kind == "equinox":
+        return _attribute_path(steps)
     return tuple(step.replace("/", ".") for step in steps) or (argument,)
+
+
+def _attribute_path(steps: list[str]) -> tuple[str, ...]:
+    """The path of an attribute as Python writes it: ``layers[3]``, ``conv1``, ``weight``."""
+    path = [""]
+    for step in steps:
+        if step.isdigit():
+            path[-1] += f"[{step}]"
+        else:
+            path.append(step)
+    return tuple(filter(None, path))
 
 
 def _kind(argument: Any) -> str:
@@ -170,7 +183,9 @@ def _closed_over(value: Any, seen: set[int]) -> Iterator[Any]:
     elif hasattr(value, "__wrapped__"):
         parts = [value.__wrapped__]
     else:
-        yield value
+        linen: Any = sys.modules.get("flax.linen")
+        is_bound = linen is not None and isinstance(value, linen.Module) and value.scope is not None
+        yield value.variables if is_bound else value
         return
     for part in parts:
         yield from _closed_over(part, seen)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxconv.analysis.argument_roles import ClosedOver
 from jaxconv.analysis.network import Parameter
-from jaxconv.compat import ClosedJaxpr, JaxprEqn, Literal, Var
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, Literal, Tracer, Var
 from jaxconv.jaxpr.interpreter import Atom, ControlFlow, Interpreter, Scope, shape_of
 
 
@@ -104,7 +104,9 @@ def dataflow(
     reader.run(closed.jaxpr, closed.consts, [*map(_value, producers)])
     used = {*reader.constants}
     for model in models:
-        if used & {*model}:  # its other parameters are not used, but the library counts them
+        if used & {
+            key for key, (_, path) in model.items() if path
+        }:  # its other parameters are not used, but the library counts them
             for array, _ in model.values():
                 if not isinstance(array, np.ndarray):  # a trace has a copy of it, if it is used
                     reader.constant(array)
@@ -141,9 +143,23 @@ class _Reader(Interpreter[Value]):
         if id(const) not in self.constants:
             shape, dtype = jnp.shape(const), jnp.result_type(const)
             _, role = self.roles.get(id(const), (const, None))
+            role = self._role_of_copy(const) if role is None else role
             is_state = role is not None and not role
-            self.constants[id(const)] = None if is_state else _parameter((), dtype, shape)
+            path = role or ()  # empty where no model says which of its arrays this is
+            self.constants[id(const)] = None if is_state else _parameter(path, dtype, shape)
         return _value(self.constants[id(const)])
+
+    def _role_of_copy(self, const: Any) -> tuple[str, ...] | None:
+        """The role of an array of NumPy, of which a trace has a copy."""
+        copies = (
+            role
+            for array, role in self.roles.values()
+            if isinstance(array, np.ndarray)
+            and (array.shape, array.dtype) == (jnp.shape(const), jnp.result_type(const))
+            and not isinstance(const, Tracer)
+            and np.array_equal(array, const)
+        )
+        return next(copies, None)
 
     def literal(self, literal: Literal) -> Value:
         del literal

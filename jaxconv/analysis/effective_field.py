@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxconv.adapters.call import read_call
 from jaxconv.analysis.feature_maps import values_at
+from jaxconv.analysis.neuron import read_position
 from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
-from jaxconv.errors import Diagnostic, ValidationError, public_api
+from jaxconv.errors import Diagnostic, ValidationError, public_api, whole
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
 
@@ -81,6 +82,7 @@ def effective_receptive_field(
                [2, 4, 6, 4, 2],
                [1, 2, 3, 2, 1]])
     """
+    inputs, seed = whole("inputs", inputs), whole("seed", seed, 0)
     # Only by the direct convolution is the gradient outside the field exactly 0.
     with jax.default_matmul_precision("highest"):
         analysis = analyze_fields(fn, *args, layout=layout)
@@ -88,7 +90,7 @@ def effective_receptive_field(
     if not all(isinstance(n, int) for n in (*field.image, *field.map)):
         wrong = f"the image is {' x '.join(map(str, field.image))}, but must have numbers as sizes."
         raise ValidationError([Diagnostic(wrong, 'pass "1 224 224 3".')])
-    position = tuple(n // 2 for n in field.map) if at is None else tuple(at)
+    position = tuple(n // 2 for n in field.map) if at is None else read_position(at)
     field.box(*position)  # which rejects a position outside the map
     network = analysis.networks.regions[0].network
     refs = {field.layer: network.maps()[field.layer]}

@@ -19,7 +19,7 @@ from jaxconv.compat import (
     jaxpr_as_fun,
     require_supported_jax,
 )
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.jaxpr.interpreter import (
     ControlFlow,
     Evaluator,
@@ -42,7 +42,7 @@ def feature_maps(
     pool, reduction or merge of branches, the rows of :func:`summary`, under the same names. So is
     any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
     costs nothing at run time; a layer named in this way has this name. Other layers are named after
-    their module, their parameters, or their source line, such as ``net.py:12``. If some maps are
+    their module or parameters, or after what they do, such as ``add (net.py:12)``. If some maps are
     named, a result without a name is left out unless it is requested: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
@@ -70,15 +70,30 @@ def feature_maps(
         {'conv1_1': (32, 32, 8), 'conv1_2': (32, 32, 8), 'pool1': (16, 16, 8),
          'conv2_1': (16, 16, 16), 'pool2': (8, 8, 16)}
     """
-    wanted = [layers] if isinstance(layers, str | int) else None if layers is None else [*layers]
+    wanted = _read_layers(layers)
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
-        network, leaves = trace_call(fn, *args, **kwargs)
+        network, leaves = raises_shape_error("feature_maps")(trace_call)(fn, *args, **kwargs)
         refs = _chosen(network, wanted)
         maps = values_at(network, refs, leaves)
         return maps if wanted is None else OrderedDict((name, maps[name]) for name in refs)
 
     return mapped
+
+
+@raises_shape_error("feature_maps")
+def _read_layers(layers: Any) -> list[str | int] | None:
+    """The layers asked for; None for all."""
+    if layers is None or isinstance(layers, list | tuple):
+        return None if layers is None else [*layers]
+    if isinstance(layers, str | int):
+        return [layers]
+    try:
+        return [*layers]
+    except Exception:  # what can be passed is any object
+        wrong = f"layers is {shown(layers)}, but must be a layer, several, or None for all."
+        fix = "pass the name or number of a layer, or a list of these."
+        raise ValidationError([Diagnostic(wrong, fix)]) from None
 
 
 @raises_shape_error("feature_maps")

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from jaxconv.compat import ClosedJaxpr, JaxprEqn, Var
-from jaxconv.errors import Diagnostic, choice, raise_if
+from jaxconv.errors import Diagnostic, choice, raise_if, shown
 from jaxconv.jaxpr.interpreter import FlowKind, Interpreter, Scope, ValueRef, shape_of
 
 
@@ -127,7 +127,7 @@ class Network:
         number = layer if isinstance(layer, int) and not isinstance(layer, bool) else 0
         if not 1 <= number <= len(rows):
             fix = f"pass its name, or its number, 1 to {len(rows)}." if rows else "name a value."
-            raise_if([Diagnostic(f"{argument} is {layer!r}, which is not a layer.", fix)])
+            raise_if([Diagnostic(f"{argument} is {shown(layer)}, which is not a layer.", fix)])
         return rows[number - 1]
 
     def layer(self, name: str) -> Layer | None:

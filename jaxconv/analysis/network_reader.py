@@ -27,7 +27,21 @@ from jaxconv.jaxpr.interpreter import (
     subjaxprs,
 )
 from jaxconv.jaxpr.primitives import record_of
-from jaxconv.source import origin_of_equation
+from jaxconv.source import called_by, frame_of_equation, origin_of_equation
+
+# What primitives do, where the line of the user does not say it.
+ACTIONS = {
+    "add_any": "add",
+    "conv_general_dilated": "conv",
+    "dot_general": "dot",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "reduce_sum": "sum",
+    "reduce_window": "pool",
+    "reduce_window_max": "max_pool",
+    "reduce_window_min": "min_pool",
+    "reduce_window_sum": "sum_pool",
+}
 
 
 def read_network(
@@ -48,6 +62,7 @@ def read_network(
     grouping = _Grouping(graph)
     layers = _final_layers(graph, grouping)
     rows = [core for core in grouping.cores if core not in grouping.merged]
+    known = {*grouping.owners, *grouping.constants}
     scopes = (core.operation.scope if core.operation else Scope() for core in rows)
     return Network(
         closed,
@@ -60,7 +75,7 @@ def read_network(
             for name, (ref, core) in grouping.named_values.items()
         },
         {one.name: one.var for one in graph.inputs},
-        tuple(one for one in graph.parameters if one not in grouping.owners),
+        tuple(one for one in graph.parameters if one not in known),
     )
 
 
@@ -70,7 +85,9 @@ class Core:
 
     Attributes:
         kind: as that of a :class:`Layer`.
-        name: of the user's layer, its parameters, its source line, or its primitive.
+        name: of the user's layer or its parameters; what the operation does, and its line, where
+            it is part of no layer.
+        action: what the operation does, such as "add".
         operation: None for an input.
         sources: what it takes.
         fixed: for each operand whether it is the same for all inputs.
@@ -78,6 +95,7 @@ class Core:
 
     kind: str
     name: str
+    action: str = ""
     operation: OperationNode | None = None
     sources: tuple["Core", ...] = ()
     fixed: tuple[bool, ...] = ()
@@ -108,6 +126,9 @@ class _Grouping:
         ends: the last operation of each layer that still gives its map.
         names: of the layers that the function names.
         named_values: the values that the function names, with the core they belong to, if any.
+        constants: arrays that the images are normalised with before the first layer.
+        blocks: of each function of the user that called a layer, the module that it belongs to and
+            the instruction of the last call.
     """
 
     def __init__(self, graph: Dataflow) -> None:
@@ -121,6 +142,8 @@ class _Grouping:
         self.ends: dict[Core, OperationNode] = {}
         self.names: dict[Core, str] = {}
         self.named_values: dict[str, tuple[ValueRef, Core | None]] = {}
+        self.blocks: dict[Any, tuple[str, int]] = {}
+        self.constants: set[Parameter] = set()
         for operation in graph.operations:
             self.contents[operation] = self._add(operation)
 
@@ -166,7 +189,7 @@ class _Grouping:
         parameters = chain.from_iterable(c.parameters for c in inputs if not c.cores)
         core = Core(
             kind,
-            _layer_name(operation, parameters),
+            *self._named(operation, parameters),
             operation,
             tuple(chain.from_iterable(content.cores for content in inputs)),
             tuple(not content.cores for content in inputs),
@@ -175,6 +198,31 @@ class _Grouping:
         self.ends[core] = operation
         self._claim(core, inputs)
         return Content((core,))
+
+    def _named(self, operation: OperationNode, parameters: Iterable[Parameter]) -> tuple[str, str]:
+        """The name of a layer, and what its operation does."""
+        eqns = (operation.eqn, *operation.scope.calls[::-1])
+        origins = [*map(origin_of_equation, eqns)]
+        layer = next((origin.layer for origin in origins if origin.layer), "")
+        action = called_by(operation.eqn) or ACTIONS.get(
+            operation.eqn.primitive.name, operation.eqn.primitive.name
+        )
+        module, frame = _module_of(parameters), frame_of_equation(operation.eqn)
+        if module:
+            if frame.called and f".{module}".endswith(f".{frame.called}"):
+                block = module.removesuffix(frame.called).removesuffix(".")
+                self.blocks[frame.function] = (block, frame.instruction)
+            is_longer = len(layer) >= len(module)  # it has the name of the model in front
+            same = layer.rpartition(".")[2] == module.rpartition(".")[2]
+            return layer if same and is_longer else module, action
+        # Equinox names the classes only, not which of the layers it is.
+        layer = "" if layer.startswith("eqx.") else layer
+        # A layer before it in the same call says which block this is.
+        block, before = self.blocks.get(frame.function, ("", -1))
+        if block.startswith(layer) and block and frame.instruction > before:
+            return f"{block}.{action}", action
+        line = str(origins[0])
+        return layer or (f"{action} ({line})" if line else action), action
 
     def _claim(self, core: Core, inputs: Iterable[Content]) -> None:
         """Give a layer the parameters that come in and have no owner."""
@@ -194,7 +242,10 @@ class _Grouping:
             return self._begin_layer("join", operation, inputs)
         owner = next((core for core in cores if core.kind != "input"), None)
         if owner is None:
-            return Content(cores, parameters)
+            # A number that the image is normalised with, and that no model calls a parameter.
+            constants = [one for one in parameters if cores and not one.path]
+            self.constants.update(constants)
+            return Content(cores, tuple(one for one in parameters if one not in constants))
         self._claim(owner, inputs)
         record = record_of(operation.eqn)
         squeezes = _is_squeeze(operation.eqn)
@@ -251,22 +302,26 @@ def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
 
 
-def _layer_name(operation: OperationNode, parameters: Iterable[Parameter]) -> str:
-    """The layer of the user's that an operation is; else its parameters, else its line."""
-    eqns = (operation.eqn, *operation.scope.calls[::-1])
-    origins = [*map(origin_of_equation, eqns)]
-    layer = next((origin.layer for origin in origins if origin.layer), "")
-    shared: tuple[str, ...] = ()  # what the paths of all parameters begin with
+def _module_of(parameters: Iterable[Parameter]) -> str:
+    """The module that the paths of all parameters begin with; empty where none is known."""
+    shared: tuple[str, ...] = ()
     for steps in zip(*(parameter.path[:-1] for parameter in parameters), strict=False):
         if len(set(steps)) > 1:
             break
         shared += steps[:1]
     module = ".".join(shared)
-    if not re.search(r"[^\W\d]", module):  # of a list of parameters only the number is known
-        module = ""
-    if module.endswith(f".{layer}") or (module and "[" in layer):  # it says which of the blocks
-        return module
-    return layer or module or str(origins[0]) or operation.eqn.primitive.name
+    # Of a list of parameters only the number is known.
+    return module if re.search(r"[^\W\d]", module) else ""
+
+
+def _with_actions(cores: Sequence[Core]) -> dict[Core, str]:
+    """Names of layers: one that has the name of a block around others is called by its action."""
+    blocks = {
+        core.name[: match.start()] for core in cores for match in re.finditer(r"[.\[]", core.name)
+    }
+    return {
+        core: f"{core.name}.{core.action}" if core.name in blocks else core.name for core in cores
+    }
 
 
 def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
@@ -278,13 +333,13 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     parameters: dict[Core, list[Parameter]] = {}
     for parameter, owner in grouping.owners.items():
         parameters.setdefault(grouping.root(owner), []).append(parameter)
-    taken = {*grouping.named_values}
+    taken, known = {*grouping.named_values}, _with_actions(grouping.cores)
     for core in grouping.cores:
         operation, end = core.operation, grouping.ends[core]
         assert operation is not None
-        name = grouping.names.get(core) or core.name
+        name = grouping.names.get(core) or known[core]
         if core not in grouping.names and core not in grouping.merged:
-            name = fresh(core.name, taken)
+            name = fresh(name, taken)
             taken.add(name)
         layers[core] = Layer(
             core.kind,

@@ -12,7 +12,7 @@ from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow, oper
 from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import receptive_field
-from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if
+from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if, shown
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 
@@ -137,7 +137,7 @@ def neuron(
     network = traced.network
     name, wanted, reading = _readable_layer(network, layer)
     shape = shape_of(reading.eqn.outvars[0])
-    at = tuple(at)
+    at = read_position(at)
     sides = reading.axes.sizes(shape)
     raise_if(_place_diagnostics(name, sides, at, channel, image))
     grid = np.ix_(*map(range, sides.pixels))
@@ -211,13 +211,28 @@ def _reading(network: Network, name: str) -> PatchReader | None:
     return None if layer is None else reader(layer)
 
 
+def read_position(at: Any) -> tuple[Any, ...]:
+    """Read the position of a neuron, of which it is checked later that it is in the map.
+
+    Args:
+        at: what was passed.
+
+    Raises:
+        ValidationError: not a sequence.
+    """
+    if isinstance(at, Sequence) or (isinstance(at, np.ndarray) and at.ndim == 1):
+        return tuple(at)
+    wrong = f"at is {shown(at)}, but must have one whole number for each spatial axis."
+    raise ValidationError([Diagnostic(wrong, "pass at=(y, x), or at=(x,) for a signal.")])
+
+
 def _place_diagnostics(
     name: str, sides: MapSize, at: Index, channel: int, image: int
 ) -> Iterator[Diagnostic]:
     """What is wrong with a neuron's place in a map."""
     axes = [AXES[n] if n < len(AXES) else f"axis {n}" for n in range(len(sides.pixels))][::-1]
     size = f"has a map of {' x '.join(map(str, sides.pixels))}" if axes else "sees all at once"
-    wrong = f"at is {at}, but {name} {size}."
+    wrong = f"at is {shown(at)}, but {name} {size}."
     if len(at) != len(axes):
         yield Diagnostic(wrong, f"pass at=({', '.join(axes)}{',' * (len(axes) == 1)}).")
     elif not all(map(_is_index, at, sides.pixels)):
@@ -227,7 +242,7 @@ def _place_diagnostics(
     for argument, (number, count) in given.items():
         if not _is_index(number, count):
             some = f"{count} {argument}s" if count > 1 else f"one {argument}"
-            wrong = f"{argument} is {number}, but {name} has {some}."
+            wrong = f"{argument} is {shown(number)}, but {name} has {some}."
             yield Diagnostic(wrong, f"pass {argument}={' from 0 to ' * (count > 1)}{count - 1}.")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from jaxconv.analysis.propagation import Propagator, Seen
 from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze
 from jaxconv.compat import Literal
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if, shown
 from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
@@ -322,9 +322,9 @@ def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     if layout is None and (convolved := _convolved_axes(region)):
         return convolved
     order = ORDERS.get(len(shape)) if layout is None else layout
-    if order and len(order) == len(shape) and {*order} - {*"NC"}:
+    if isinstance(order, str) and len(order) == len(shape) and {*order} - {*"NC"}:
         return tuple(axis for axis, letter in enumerate(order) if letter not in "NC")
-    given = "" if layout is None else f", not {layout!r}"
+    given = "" if layout is None else f", not {shown(layout)}"
     wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{given}."
     fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"
     raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])

@@ -21,7 +21,7 @@ from jaxconv.analysis.network import Layer, Layers, Network
 from jaxconv.analysis.receptive_field import FieldAnalysis, ReceptiveField
 from jaxconv.analysis.regions import NetworkAnalysis, analyze, if_known
 from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, flag, public_api, raise_if, shown
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.prover.verdict import Verdict, point_text
 from jaxconv.symbolic.sets import SizeSet
@@ -45,7 +45,9 @@ def summary(
     The function is traced, never run. A row is a convolution, a matrix product, a pool, a
     reduction, or a merge of branches. Whatever follows it (bias, batch norm, activation, casts)
     belongs to it, so its output is the one after the activation. Its name is the one given with
-    ``checkpoint_name``; otherwise that of the module or parameters; otherwise the source line.
+    ``checkpoint_name``; otherwise the attribute path of the module or parameters, such as
+    ``enc.layers.1.conv``; otherwise what the operation does, after its block or with its source
+    line: ``enc.layers.1.add``, ``mean (net.py:12)``.
 
     A convolution has one MAC (multiply-accumulate) for each pair of an output position and a kernel
     element; a matrix product has one for each product of two numbers that it sums. Kernel elements
@@ -68,7 +70,8 @@ def summary(
             argument is the input, or, for an NNX model, all arguments are. Floating-point arrays in
             the other arguments are parameters, and so are arrays that the function closes over. Of
             a model, passed or closed over, they are those that its library counts: ``nnx.Param`` of
-            NNX, "params" of Linen, all but the state of Equinox and Haiku.
+            NNX, "params" of Linen, all but the state of Equinox and Haiku. Arrays of no model with
+            which the function normalises its images are not parameters.
         where: the sizes to consider, such as ``"h >= 32 and w == h"``.
         at: a number for each size, such as ``{"b": 1, "h": 224, "w": 224}``, to show numbers
             next to the formulas.
@@ -96,6 +99,8 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
+    padded_taps = flag("padded_taps", padded_taps)
+    point = None if at is None else _read_point(at)
     with recorded_contractions() as contractions:
         analysis = analyze(fn, *args, where=where, **named)
     regions = [
@@ -103,7 +108,6 @@ def summary(
         for region in analysis.regions
     ]
     raise_if(_different_layers(regions))
-    point = None if at is None else dict(at)
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
     harmless: set[str] = set()
@@ -123,6 +127,14 @@ def summary(
     # At this point the layers are the same, so that they may stand beside the formulas.
     numbers, sums = _row_table(network, count_layers(network, number, padded_taps), fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
+
+
+def _read_point(at: Any) -> dict[str, int]:
+    """The sizes to consider, as a dict."""
+    if isinstance(at, Mapping):
+        return {**at} if all(isinstance(name, str) for name in at) else _read_point([*at])
+    wrong = f"at= is {shown(at)}, but must be a dict from the name of each size to its number."
+    raise ValidationError([Diagnostic(wrong, 'pass at={"b": 1, "h": 224, "w": 224}.')])
 
 
 def _of_region(contractions: Iterable[Contraction], region: RegionCounts) -> list[Contraction]:
@@ -269,7 +281,7 @@ def _point_diagnostics(point: Mapping[str, Any], verdict: Verdict) -> Iterator[D
     if set(point) != set(names) or not whole:
         want = ", ".join(f'"{name}": 224' for name in names)
         yield Diagnostic(
-            f"at= is {dict(point)}, but must have {', '.join(names) or 'no name'}, "
+            f"at= is {shown(dict(point))}, but must have {', '.join(names) or 'no name'}, "
             "each a whole number of at least 1.",
             f"pass at={{{want}}}.",
         )

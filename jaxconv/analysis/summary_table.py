@@ -21,7 +21,7 @@ class Row:
     """One layer. Sizes and numbers are ints, or formulas (:class:`Size`); None is unknown.
 
     Attributes:
-        name: of the layer, or its source line, such as ``net.py:12``.
+        name: of the layer, or what it does and its source line, such as ``add (net.py:12)``.
         kind: "convolution", "product", "pool", "reduction", "join", or "unknown".
         inputs: names of the rows that feed it; "input" is the first input of the function.
         output: shape after the activation.

@@ -71,7 +71,7 @@ def array_type(leaf: Any) -> Any:
         return jax.eval_shape(lambda x: x, leaf)
     try:
         return jax.typeof(leaf)
-    except TypeError:
+    except Exception:  # what may have been passed is any object
         wrong = f"an argument is of type {type(leaf).__name__}, which is not an array."
         fix = "bind it to the function with functools.partial."
         raise ValidationError([Diagnostic(wrong, fix)]) from None

@@ -14,7 +14,7 @@ from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
 from jaxconv.aot.program import fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, flag, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
 from jaxconv.kernels.registry import ArrayType, Schedule
@@ -165,6 +165,7 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
         ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """
     require_supported_jax()
+    donate = flag("donate", donate)
     require_callable(fn)
     require_arguments(fn, args, {})
     avals = jax.tree.map(abstract_argument, args)

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 from jaxconv.compat import missing, trace_state_clean
+from jaxconv.errors import raises_shape_error
+from jaxconv.prover.check import require_callable
 
 # By default XLA hands whole chains of operations on a CPU to one library (YNN), which takes twice
 # as long for a batch of 8 and many times as long for gradients of kernels; XLA's own code is
@@ -45,6 +47,7 @@ def jit(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         >>> double(jnp.arange(3.0))
         Array([0., 2., 4.], dtype=float32)
     """
+    raises_shape_error("jit")(require_callable)(fn)
     return _Jitted(fn, options)
 
 

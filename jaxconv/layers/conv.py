@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 from jaxconv.errors import public_api
 from jaxconv.kernels.convolution import conv_general_dilated
@@ -17,7 +18,8 @@ from jaxconv.layers.operands import (
     Ints,
     Kernel,
     Padding,
-    as_arrays,
+    as_operands,
+    as_precision,
     as_shape,
 )
 from jaxconv.layers.shape_rules import Plan, conv_plan
@@ -40,6 +42,7 @@ def conv(
     groups: int = 1,
     layout: str = "NHWC",
     precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> FeatureMaps:
     """Convolve a batch of images with a bank of filters: one feature map per filter.
 
@@ -62,9 +65,13 @@ def conv(
             divided into.
         layout: "NWC" "NHWC" "NDHWC" "NCW" "NCHW" or "NCDHW", of ``x`` and of the result.
         precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: the dtype of the result and of its sums; None means that of ``x``.
+            Booleans and integers of less than 32 bits need one, because their sums overflow: pass
+            ``jnp.int32`` or ``jnp.float32``. The bias may then have either dtype.
 
     Returns:
-        Feature maps before the activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
+        Feature maps before the activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``
+        or ``preferred_element_type``.
 
     Raises:
         ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
@@ -75,7 +82,8 @@ def conv(
         >>> jc.conv(images, filters, stride=2).shape
         (8, 112, 112, 64)
     """
-    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    x, kernel, *biases = as_operands(x, kernel, bias, preferred_element_type)
+    precision = as_precision(precision)
     plan = conv_plan(
         x.shape,
         kernel.shape,
@@ -101,22 +109,25 @@ def conv(
         dimension_numbers=_dimension_numbers(plan),
         feature_group_count=plan.groups,
         precision=precision,
+        preferred_element_type=preferred_element_type,
     )
     return _add_bias(y, biases, plan)
 
 
 @public_api
-def conv_transpose(
+def conv_transpose(  # noqa: PLR0913 - one more than conv
     x: Images,
     kernel: Kernel,
     bias: Bias | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "SAME",
+    output_padding: Ints = 0,
     dilation: Ints = 1,
     groups: int = 1,
     layout: str = "NHWC",
     precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> FeatureMaps:
     """Run a convolution backwards, from its feature maps to the shape of its input.
 
@@ -124,11 +135,15 @@ def conv_transpose(
     axes are swapped within each group. It equals PyTorch's ``ConvTranspose``. The size of the
     result, along an axis of ``n`` pixels with ``extent = dilation*(k - 1) + 1``:
 
-    - "SAME" and "SAME_LOWER": ``n*stride``;
-    - "VALID": ``(n - 1)*stride + extent``;
-    - explicit (low, high): ``(n - 1)*stride + extent - low - high``. This is the padding of the
-      convolution that is run backwards, so it crops the result (Dumoulin and Visin, 2016,
-      chapter 4).
+    - "SAME" and "SAME_LOWER": ``n*stride + output_padding``;
+    - "VALID": ``(n - 1)*stride + extent + output_padding``;
+    - explicit (low, high): ``(n - 1)*stride + extent - low - high + output_padding``. This is the
+      padding of the convolution that is run backwards, so it crops the result (Dumoulin and Visin,
+      2016, chapter 4).
+
+    A convolution with a stride maps several sizes to one; ``output_padding`` selects which of them
+    the result has. With "SAME" and stride 2, 113 and 114 pixels both become 57: back from 57,
+    ``output_padding=-1`` returns 113, and 0 returns 114.
 
     Args:
         x: feature maps, shape (b, h, w, c_in) for layout "NHWC"; 1-D and 3-D by ``layout``.
@@ -137,14 +152,20 @@ def conv_transpose(
         stride: pixels of the result from one pixel of ``x`` to the next, an int or one per axis.
         padding: "SAME", "SAME_LOWER", "VALID", an int, or a tuple with one entry per spatial axis,
             an int or a pair (low, high), in pixels.
+        output_padding: pixels added at the end of each spatial axis of the result, an int or one
+            per axis. With "SAME" and "SAME_LOWER" it is from ``1 - stride`` to 0; otherwise it is
+            at least 0 and less than ``stride`` or ``dilation``, as in PyTorch.
         dilation: pixels between neighbouring kernel elements, an int or one per axis.
         groups: the number of independent groups that the channels of ``x`` and of the result are
             divided into.
         layout: as for :func:`conv`.
         precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: the dtype of the result and of its sums; None means that of ``x``.
+            Booleans and integers of less than 32 bits need one, because their sums overflow: pass
+            ``jnp.int32`` or ``jnp.float32``. The bias may then have either dtype.
 
     Returns:
-        Shape (b, h', w', c_out) in ``layout``, dtype of ``x``.
+        Shape (b, h', w', c_out) in ``layout``, dtype of ``x`` or ``preferred_element_type``.
 
     Raises:
         ShapeError: shapes, dtypes or options that do not fit; the message names them and the fix.
@@ -154,7 +175,8 @@ def conv_transpose(
         >>> jc.conv_transpose(jnp.ones((1, 7, 7, 64)), jnp.ones((2, 2, 64, 32)), stride=2).shape
         (1, 14, 14, 32)
     """
-    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    x, kernel, *biases = as_operands(x, kernel, bias, preferred_element_type)
+    precision = as_precision(precision)
     plan = conv_plan(
         x.shape,
         kernel.shape,
@@ -164,7 +186,7 @@ def conv_transpose(
         dilation=dilation,
         groups=groups,
         layout=layout,
-        transposed=True,
+        output_padding=0 if output_padding is None else output_padding,
     )
     y = conv_general_dilated(
         x,
@@ -176,6 +198,7 @@ def conv_transpose(
         dimension_numbers=_dimension_numbers(plan),
         feature_group_count=plan.groups,
         precision=precision,
+        preferred_element_type=preferred_element_type,
     )
     return _add_bias(y, biases, plan)
 

@@ -6,10 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Shaped
 
 from jaxconv.errors import Diagnostic, OperandShape, ValidationError, public_api, raise_if
-from jaxconv.layers.operands import Bias, DenseKernel, Features, Operand, as_arrays
+from jaxconv.layers.operands import Bias, DenseKernel, Features, Operand, as_arrays, as_operands
 from jaxconv.layers.shape_rules import bias_diagnostics
 
 
@@ -49,7 +50,11 @@ def flatten(x: Operand) -> Shaped[Array, "b features"]:
 
 @public_api
 def dense(
-    x: Features, kernel: DenseKernel, bias: Bias | None = None
+    x: Features,
+    kernel: DenseKernel,
+    bias: Bias | None = None,
+    *,
+    preferred_element_type: DTypeLike | None = None,
 ) -> Shaped[Array, "*batch c_out"]:
     """Multiply the last axis by a matrix: each output is a neuron connected to all inputs.
 
@@ -57,9 +62,10 @@ def dense(
         x: shape (..., c_in).
         kernel: weights, shape (c_in, c_out).
         bias: (c_out,), or None.
+        preferred_element_type: as for :func:`conv`.
 
     Returns:
-        Shape (..., c_out), dtype of ``x``.
+        Shape (..., c_out), dtype of ``x`` or ``preferred_element_type``.
 
     Raises:
         ShapeError: shapes or dtypes that do not fit; the message names them and the fix.
@@ -69,7 +75,7 @@ def dense(
         >>> jc.dense(jnp.ones((8, 25088)), jnp.ones((25088, 10))).shape
         (8, 10)
     """
-    x, kernel, *biases = as_arrays(x=x, kernel=kernel, bias=bias)
+    x, kernel, *biases = as_operands(x, kernel, bias, preferred_element_type)
     operands = [OperandShape("x", x.shape), OperandShape("kernel", kernel.shape)]
     if x.ndim < 1:
         wrong = "x is a single number, but must have a last axis of features."
@@ -82,7 +88,8 @@ def dense(
     for b in biases:
         diagnostics += bias_diagnostics(b.shape, kernel.shape[1])
     raise_if(diagnostics, operands)
-    y = lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+    contracted = (((x.ndim - 1,), (0,)), ((), ()))
+    y = lax.dot_general(x, kernel, contracted, preferred_element_type=preferred_element_type)
     for b in biases:
         y = y + b
     chex.assert_shape(y, (*x.shape[:-1], kernel.shape[1]))

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Shaped
 
-from jaxconv.errors import public_api
+from jaxconv.errors import flag, public_api
 from jaxconv.kernels.max_pool import max_windows
 from jaxconv.layers.operands import (
     FeatureMaps,
@@ -104,6 +104,7 @@ def avg_pool(
     """
     (x,) = as_arrays(x=x)
     require_floats(x)
+    count_padding = flag("count_padding", count_padding)
     plan = pool_plan(x.shape, window=window, stride=stride, padding=padding, layout=layout)
     wide = x.astype(
         jnp.promote_types(x.dtype, jnp.float32)

@@ -4,12 +4,20 @@
 :class:`~jaxconv.errors.ValidationError` with everything that does not fit.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any
 
-from jaxconv.errors import Diagnostic, DiagnosticCollector, ValidationError, raise_if
+from jaxconv.errors import (
+    MAX_PIXELS,
+    Diagnostic,
+    DiagnosticCollector,
+    ValidationError,
+    raise_if,
+    whole,
+)
 from jaxconv.layers import windows
 from jaxconv.layers.channels import channel_diagnostics, weight_order_diagnostics
 from jaxconv.layers.layouts import (
@@ -20,8 +28,6 @@ from jaxconv.layers.layouts import (
     rank_diagnostics,
 )
 from jaxconv.layers.windows import PaddingRule, Window
-
-MAX_PIXELS = 2**31 - 1  # XLA aborts the process on a longer axis
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def conv_plan(
     dilation: Any,
     groups: Any,
     layout: Any,
-    transposed: bool = False,
+    output_padding: Any = None,
     trusted: bool = False,
 ) -> Plan:
     """Plan a convolution, or a transposed one.
@@ -141,13 +147,13 @@ def conv_plan(
         dilation: as for :func:`jaxconv.conv`.
         groups: as for :func:`jaxconv.conv`.
         layout: as for :func:`jaxconv.conv`.
-        transposed: the convolution is run backwards.
+        output_padding: as for :func:`jaxconv.conv_transpose`; None for :func:`jaxconv.conv`.
         trusted: the kernel was given by its sizes, so its axes cannot be in another order.
 
     Raises:
         ValidationError: with everything that does not fit.
     """
-    order = layout_named(layout)
+    order, transposed = layout_named(layout), output_padding is not None
     operands = [order.read("x", x), order.read_kernel("kernel", kernel)]
     raise_if(rank_diagnostics("x", x, order) + kernel_rank_diagnostics(kernel, order), operands)
     zeros = _zero_diagnostics(order.axes, x) + _zero_diagnostics(order.kernel_axes, kernel, 0)
@@ -156,12 +162,20 @@ def conv_plan(
     diagnostics = DiagnosticCollector(bias_diagnostics(bias, kernel[-1]))
     strides = diagnostics.attempt(windows.per_axis, "stride", stride, axes)
     dilations = diagnostics.attempt(windows.per_axis, "dilation", dilation, axes)
-    groups = diagnostics.attempt(windows.whole, "groups", groups)
-    diagnostics += channel_diagnostics(x, kernel, groups, order) if groups else []
-    diagnostics += [] if diagnostics or trusted else weight_order_diagnostics(kernel, order)
+    groups = diagnostics.attempt(whole, "groups", groups)
+    if groups:
+        diagnostics += channel_diagnostics(x, kernel, groups, order, transposed)
+        is_fine = not diagnostics and not trusted
+        weights = kernel, groups, order, transposed
+        diagnostics += weight_order_diagnostics(*weights) if is_fine else []
     unpadded = _unpadded_windows(kernel[:-2], strides, dilations)
-    rules = windows.TRANSPOSED_PADDINGS if transposed else windows.CONV_PADDINGS
-    padded = diagnostics.attempt(_pad_windows, padding, sizes, unpadded, rules) or ()
+    if transposed:
+        more = diagnostics.attempt(windows.per_axis, "output_padding", output_padding, axes, None)
+        more = more if strides and dilations and more else (0,) * len(axes)
+        pad = functools.partial(windows.transposed_windows, output_padding=more)
+    else:
+        pad = functools.partial(_pad_windows, rules=windows.CONV_PADDINGS)
+    padded = diagnostics.attempt(pad, padding, sizes, unpadded) or ()
     if strides and dilations and padded:
         check = EMPTY_RESULT if transposed else EMPTY_MAP
         diagnostics += check.diagnostics(axes, sizes, padded)

@@ -8,10 +8,10 @@ convolution arithmetic for deep learning", 2016, section 2.4).
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if
+from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, range_diagnostics, shown
 
 Number = Any  # an int or a symbolic size
 Pads = tuple[Number, Number]  # (low, high), in pixels
@@ -122,55 +122,32 @@ TRANSPOSED_PADDINGS: dict[str, PaddingRule] = {
 }
 
 
-def per_axis(name: str, value: Any, axes: Sequence[str]) -> tuple[int, ...]:
+def per_axis(name: str, value: Any, axes: Sequence[str], least: int | None = 1) -> tuple[int, ...]:
     """Read an option that is one int, or one int for each axis.
 
     Args:
         name: of the option.
         value: what was passed.
         axes: names of the axes.
+        least: the smallest int allowed; None allows any.
 
     Returns:
         An int for each axis.
 
     Raises:
-        ValidationError: another count, not whole numbers, or one below 1.
+        ValidationError: another count, not whole numbers, or one that is too small or too large.
     """
     try:
         numbers = tuple(map(_number, value if _is_sequence(value) else [value] * len(axes)))
     except TypeError:
         numbers = ()
     if len(numbers) != len(axes):
-        wrong = f"{name} is {value!r}, but must be an int, or a tuple with one int per spatial axis"
+        wrong = f"{name} is {shown(value)}, but must be an int, or a tuple with one int per spatial"
         example = f"({', '.join(['1'] * len(axes))}{',' if len(axes) == 1 else ''})"
         fix = f"pass an int such as {name}=1, or a tuple such as {name}={example}."
-        raise ValidationError([Diagnostic(f"{wrong} ({', '.join(axes)}).", fix)])
-    _require_positive(name, value, min(numbers))
+        raise ValidationError([Diagnostic(f"{wrong} axis ({', '.join(axes)}).", fix)])
+    raise_if(range_diagnostics(name, value, numbers, least))
     return numbers
-
-
-def whole(name: str, value: Any) -> int:
-    """Read an option that is one int of at least 1.
-
-    Args:
-        name: of the option.
-        value: what was passed.
-
-    Raises:
-        ValidationError: not a whole number, or below 1.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        wrong = f"{name} is {value!r}, but must be an int."
-        raise ValidationError([Diagnostic(wrong, f"pass an int such as {name}=1.")]) from None
-    _require_positive(name, value, number)
-    return number
-
-
-def _require_positive(name: str, value: object, smallest: int) -> None:
-    wrong = f"{name} is {value!r}, but must be 1 or more."
-    raise_if([Diagnostic(wrong, f"pass {name} of 1 or more.")] if smallest < 1 else [])
 
 
 def pads_of(
@@ -201,22 +178,64 @@ def pads_of(
         pads = []
     if len(pads) != len(windows):
         count = f"{len(windows)} entr{'y' if len(windows) == 1 else 'ies'}"
-        wrong = f"padding is {padding!r}, but must be an int, a name, or a tuple with {count}"
+        wrong = f"padding is {shown(padding)}, but must be an int, a name, or a tuple with {count}"
         pairs = (
             "(" + ", ".join(["(low, high)"] * len(windows)) + (",)" if len(windows) == 1 else ")")
         )
         fix = f"pass an int, {pairs}, or one of {', '.join(map(repr, rules))}."
         raise ValidationError([Diagnostic(f"{wrong}, one per spatial axis.", fix)])
     if any(side < 0 for pair in pads for side in pair):
-        wrong = f"padding is {padding!r}, but must not be negative."
-        fix = "pass padding of 0 or more; to crop x, slice it first."
-        raise ValidationError([Diagnostic(wrong, fix)])
+        wrong = f"padding is {shown(padding)}, but must not be negative."
+        wish = (
+            "to crop x, slice it first"
+            if rules is not TRANSPOSED_PADDINGS
+            else ("output_padding= adds pixels at the end of the result")
+        )
+        raise ValidationError([Diagnostic(wrong, f"pass padding of 0 or more; {wish}.")])
+    raise_if(range_diagnostics("padding", padding, [side for pair in pads for side in pair]))
     return pads
 
 
 def _number(value: Any) -> Number:
     """A whole number; a symbolic size, which JAX knows by its method, stays as it is."""
     return value if hasattr(value, "dimension_as_value") else operator.index(value)
+
+
+def transposed_windows(
+    padding: Any, sizes: Sequence[Number], windows: Sequence[Window], output_padding: Sequence[int]
+) -> tuple[Window, ...]:
+    """Pad the windows of a transposed convolution.
+
+    Several sizes have the same number of windows. ``output_padding`` selects one of them: with
+    "SAME" it counts from the largest down, otherwise from the smallest up.
+
+    Args:
+        padding: as for :func:`pads_of`.
+        sizes: number of positions along each spatial axis.
+        windows: the windows, not yet padded.
+        output_padding: pixels added to the result along each axis.
+
+    Raises:
+        ValidationError: a padding that cannot be read, or an ``output_padding`` out of range.
+    """
+    is_same = isinstance(padding, str) and padding.startswith("SAME")
+    # With "SAME" the result has n*stride + output_padding pixels, of which the padding follows.
+    strides = [w.stride + more * is_same for w, more in zip(windows, output_padding, strict=True)]
+    reaching = [replace(w, stride=s) for w, s in zip(windows, strides, strict=True)]
+    pads = pads_of(padding, sizes, reaching, TRANSPOSED_PADDINGS)
+    for w, more in zip(windows, output_padding, strict=True):
+        lowest, highest = (1 - w.stride, 0) if is_same else (0, max(w.stride, w.dilation) - 1)
+        if not lowest <= more <= highest:
+            wrong = (
+                f"output_padding is {more}, but with padding={shown(padding)}, stride {w.stride} "
+                f"and dilation {w.dilation} it must be from {lowest} to {highest}."
+            )
+            fix = "pass one of these, or a larger stride."
+            raise ValidationError([Diagnostic(wrong, fix)])
+    return tuple(
+        replace(w, low=low, high=high if is_same else high - more)
+        for w, (low, high), more in zip(windows, pads, output_padding, strict=True)
+    )
 
 
 def _is_sequence(value: object) -> bool:

@@ -4,6 +4,7 @@ Simonyan and Zisserman, "Very deep convolutional networks for large-scale image 
 ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and vgg19.
 """
 
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -18,15 +19,17 @@ from jaxconv.errors import (
     DiagnosticCollector,
     ValidationError,
     choice,
+    flag,
     raise_if,
     raises_shape_error,
+    shown,
+    whole,
 )
 from jaxconv.layers.conv import conv
 from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.layouts import LAYOUTS, rank_diagnostics
 from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
-from jaxconv.layers.windows import whole
 from jaxconv.models.registry import find_weights, register_model, register_weights
 from jaxconv.models.sources import HubFile, WheelFile
 from jaxconv.models.weights import HEAD_LAYERS, Preprocessing, fill
@@ -143,14 +146,23 @@ class VGG(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         diagnostics = DiagnosticCollector()
-        if head not in HEADS:
+        if not isinstance(head, str | None) or head not in HEADS:
             diagnostics.append(choice("head", head, [h for h in HEADS if h], " or None"))
-        if not 0 <= dropout < 1:
-            wrong = f"dropout is {dropout}, but must be a fraction."
+        if not (isinstance(dropout, numbers.Real) and 0 <= dropout < 1):
+            wrong = f"dropout is {shown(dropout)}, but must be a fraction."
             diagnostics.append(Diagnostic(wrong, "pass dropout of 0 or more and less than 1."))
         self.stages = diagnostics.attempt(_read_stages, stages) or ()
         for name, value in {"classes": classes, "channels": channels}.items():
             diagnostics.attempt(whole, name, value)
+        diagnostics.attempt(flag, "batch_norm", batch_norm)
+        if not isinstance(rngs, nnx.Rngs):
+            wrong = f"rngs is {shown(rngs)}, but must be the random streams of Flax NNX."
+            diagnostics.append(Diagnostic(wrong, "pass rngs=nnx.Rngs(0)."))
+        if not callable(kernel_init):
+            wrong = f"kernel_init is {shown(kernel_init)}, but must be an initializer."
+            diagnostics.append(
+                Diagnostic(wrong, "pass one of jax.nn.initializers, or leave it out.")
+            )
         raise_if(diagnostics)
         self.head: Head = head
         self.channels = channels
@@ -238,7 +250,7 @@ class VGG(nnx.Module):
 def _read_stages(stages: Any) -> tuple[tuple[int, ...], ...]:
     form = isinstance(stages, Sequence) and all(isinstance(s, Sequence) for s in stages)
     if not form or not all(stages) or not stages or isinstance(stages, str):
-        wrong = f"stages is {stages!r}, but must have the numbers of filters of each stage."
+        wrong = f"stages is {shown(stages)}, but must have the numbers of filters of each stage."
         raise ValidationError([Diagnostic(wrong, "pass stages such as [(64, 64), (128, 128)].")])
     return tuple(tuple(whole("stages", filters) for filters in stage) for stage in stages)
 

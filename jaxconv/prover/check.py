@@ -6,6 +6,7 @@ from typing import Any
 
 import islpy as isl
 import jax
+import numpy as np
 
 from jaxconv.adapters.call import (
     Call,
@@ -15,7 +16,7 @@ from jaxconv.adapters.call import (
     require_callable,
 )
 from jaxconv.compat import require_supported_jax
-from jaxconv.errors import raises_shape_error
+from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error, shown
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.confirm import sample_points
 from jaxconv.prover.contract import MOST_CASES, proofs_of
@@ -27,7 +28,9 @@ from jaxconv.prover.verdict import Verdict, combined, point_text
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.specs import ANY, REST, SpecError, parse_spec
+from jaxconv.symbolic.specs import ANY, REST, SpecError, joined_conditions, parse_spec
+
+LONGEST = 1e9  # seconds; no check takes longer
 
 
 def check(
@@ -101,9 +104,9 @@ def check_calls(
         ShapeError: what is checked cannot be called with these arguments.
     """
     verdicts = []
-    until = time.monotonic() + timeout
+    until = time.monotonic() + raises_shape_error("check")(seconds)(timeout)
     for call in calls[:MOST_CASES]:
-        condition = ", ".join(filter(None, (call.where, where)))
+        condition = joined_conditions(call.where, where)
         left = max(until - time.monotonic(), 0)
         exploration = explore_sizes(
             call.fn, *call.args, returns=returns, where=condition, timeout=left
@@ -139,11 +142,12 @@ def explore_sizes(
         UnsupportedJaxError: the installed JAX differs from what proofs rely on.
     """
     require_supported_jax()
+    timeout = raises_shape_error("check")(seconds)(timeout)
     origin = definition(fn)
     calls = [] if args else proofs_of(fn, named)
     if calls:
         fn, args, _, condition = calls[0]
-        where, named = ", ".join(filter(None, (condition, where))), {}
+        where, named = joined_conditions(condition, where), {}
     raises_shape_error("check")(require_callable)(fn, completes=True)
     raises_shape_error("check")(require_arguments)(fn, args, named)
     call = raises_shape_error("check")(read_call)(fn, args, named)
@@ -151,7 +155,7 @@ def explore_sizes(
     specs, expected = call.specs(), jax.tree.leaves(results, is_leaf=is_spec)
     for leaf in expected:
         if not is_spec(leaf):
-            wrong = f"returns= has {leaf!r}, which is not a spec."
+            wrong = f"returns= has {shown(leaf)}, which is not a spec."
             raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
     for spec in (*specs, *expected):
         dtype_of(spec)  # raises SpecError where the name is not that of a dtype
@@ -164,7 +168,7 @@ def explore_sizes(
                 f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
                 "  Fix: use the names of the arguments, or _ for any size."
             )
-    domain = without_empty_sides(domain_of(names, where or ""), specs)
+    domain = without_empty_sides(domain_of(names, where), specs)
     notes: list[str] = []
     if call.complete is not None:
         call = _completed(call, call.complete, domain, notes)
@@ -205,3 +209,19 @@ def _completed_calls(
 
 def _parameter_shapes(call: Call) -> list[Any]:
     return [leaf.shape for leaf in jax.tree.leaves(call.arguments[0])]
+
+
+def seconds(timeout: Any) -> float:
+    """Read a time limit.
+
+    Args:
+        timeout: what was passed.
+
+    Raises:
+        ValidationError: not a number of at least 0.
+    """
+    is_number = isinstance(timeout, int | float | np.number) and not isinstance(timeout, bool)
+    if is_number and not isinstance(timeout, np.complexfloating) and timeout >= 0:
+        return float(min(timeout, LONGEST))
+    wrong = f"timeout is {shown(timeout)}, but must be a number of seconds, 0 or more."
+    raise ValidationError([Diagnostic(wrong, "pass timeout=60.")])

@@ -73,7 +73,7 @@ def _bind_sizes(
     """The sizes that the names have; raise ShapeError for arrays that do not fit."""
     sizes: dict[str, Any] = {}
     diagnostics = [
-        Diagnostic(f"{_misfit(array)}, but the contract says {_expected(array)}.", FIX_CALL)
+        Diagnostic(f"{_misfit(array)}, but the contract says {array.expected}.", FIX_CALL)
         for array in arrays
         if array.spec is None
     ]
@@ -94,10 +94,6 @@ def _bind_sizes(
 
 def _misfit(array: Found) -> str:
     return array.label if array.shape is None else f"{array.label} has {len(array.shape)} axes"
-
-
-def _expected(array: Found) -> str:
-    return array.expected if array.shape is None else repr(array.expected)
 
 
 def _misfits(array: Found, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -199,7 +195,7 @@ def _check_result(function: str, arrays: Sequence[Found], sizes: dict[str, Any])
             raise error(f"{array.label}, but the contract says {array.expected}.")
         if array.spec is None:
             returned = f"it returns shape {tuple(array.shape)}{which}"
-            raise error(f"{returned}, but the contract says {array.expected!r}.")
+            raise error(f"{returned}, but the contract says {array.expected}.")
         if not _has_dtype(array):
             returned = f"it returns {array.dtype}{which}"
             raise error(f"{returned}, but the contract says {_dtypes(array)}.")

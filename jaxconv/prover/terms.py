@@ -155,7 +155,9 @@ class Text(Terms):
 def _found(array: tuple[str, Any], spec: Spec) -> Found:
     label, value = array
     axes = spec.aligned(len(value.shape))
-    aligned = None if axes is None else Spec(spec.text, tuple(axes), spec.dtypes)
+    if axes is None:
+        return Found(label, value.shape, value.dtype, None, spec.described())
+    aligned = Spec(spec.text, tuple(axes), spec.dtypes)
     return Found(label, value.shape, value.dtype, aligned, spec.text)
 
 

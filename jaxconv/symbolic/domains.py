@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
+from jaxconv.errors import shown
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.evaluation import where_at_least_one, where_holds
 from jaxconv.symbolic.polynomials import PolynomialRing
@@ -39,7 +40,9 @@ def sizes(names: str, where: str | None = "") -> tuple[Any, ...]:
         (True, True, h % 2, 3*b*h*w)
     """
     if not isinstance(names, str):
-        raise SpecError(f'{names!r} does not name sizes.\n  Fix: name them in one text: "b h w".')
+        raise SpecError(
+            f'{shown(names)} does not name sizes.\n  Fix: name them in one text: "b h w".'
+        )
     trace = SymbolicTrace(domain_of(names.split(), where), searching=False)
     return tuple(sizes_of(trace).values())
 
@@ -60,7 +63,9 @@ def domain_of(names: Sequence[str], where: str | None) -> isl.Set:
     if repeated := [name for name in names if list(names).count(name) > 1]:
         raise SpecError(f"The size {repeated[0]} is given twice.\n  Fix: name each size once.")
     if unusable := [name for name in names if not _is_name(name)]:
-        raise SpecError(f"{unusable[0]!r} cannot name a size.\n  Fix: call it h, height or h2.")
+        raise SpecError(
+            f"{shown(unusable[0])} cannot name a size.\n  Fix: call it h, height or h2."
+        )
     domain = SizeSet.parse(names).points
     if where is None or (isinstance(where, str) and not where.strip()):
         return domain

@@ -112,6 +112,10 @@ class Spec:
         """The first dtype that it may have; empty where none is given."""
         return self.dtypes[0] if self.dtypes else ""
 
+    def described(self) -> str:
+        """Write the spec in a message: as written, or "a scalar" where nothing is written."""
+        return repr(self.text) if self.text else "a scalar"
+
     def aligned(self, rank: int) -> list[Axis] | None:
         """Align the spec with the axes of an array.
 
@@ -281,7 +285,7 @@ def parse_contract(text: str, where: str = "") -> Signature:
     """Read a contract.
 
     Args:
-        text: the contract, such as ``"b h w 3, b -> b 10"``.
+        text: the contract, such as ``"b h w 3, b -> b 10"``; ``"b, b ->"`` returns a scalar.
         where: a condition on the sizes, such as ``"h >= 32"``; may be empty.
 
     Returns:
@@ -297,7 +301,10 @@ def parse_contract(text: str, where: str = "") -> Signature:
         wrong = "exactly one -> must precede what is returned"
         raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
     inputs = tuple(_spec(text, *part) for part in _spec_ranges(text, 0, arrow))
-    outputs = tuple(_spec(text, *part) for part in _spec_ranges(text, arrow + 2, len(text)))
+    # Nothing after the arrow is one result without axes, as in einsum.
+    ranges = [*_spec_ranges(text, arrow + 2, len(text))] or [(arrow + 2, len(text))]
+    outputs = tuple(_spec(text, *part) for part in ranges)
+    where = joined_conditions("", where)
     conditions = tuple(parse_condition(where)) if where else ()
     known = {a.text for spec in inputs for a in spec.axes if isinstance(a, Formula) and a.is_name()}
     used = [name for part in (*inputs, *outputs, *conditions) for name in part.names()]
@@ -450,6 +457,23 @@ def _comparison(
     symbol = SYMBOLS[type(operation)]
     symbol = OPPOSITES[symbol] if negated else symbol
     return Comparison(text.strip(), Formula(text, left), symbol, Formula(text, right))
+
+
+def joined_conditions(first: str, second: object) -> str:
+    """Join two conditions that must both hold.
+
+    Args:
+        first: a condition; may be empty.
+        second: likewise, as a user passed it; or None.
+
+    Raises:
+        SpecError: the second one is not text.
+    """
+    if second is None:
+        return first
+    if not isinstance(second, str):
+        raise SpecError(f"A condition is text, not {type(second).__name__}.\n  Fix: {CONDITION}.")
+    return ", ".join(filter(None, (first, second)))
 
 
 def _require_text(text: object, fix: str) -> None:

@@ -208,7 +208,7 @@ def test_layers_without_names_are_maps_too():
     maps = jc.feature_maps(model)(x)
     assert [*maps] == [row.name for row in jc.summary(model, "b h w 3").rows]
     reduction = [*maps][1]
-    assert reduction.startswith("test_feature_maps.py:")
+    assert reduction.startswith("mean (test_feature_maps.py:")
     same(maps, {"stem": stem, reduction: stem.mean((1, 2)), "head": model(x)})
     same(jc.feature_maps(model, [3, "stem", 1])(x), {"head": model(x), "stem": stem})
 

@@ -432,8 +432,8 @@ GOOD = {"layer": "conv", "at": (2, 3), "channel": 1}
 BAD = {
     "an unknown layer": (small, {"layer": "heads"}, (
         "neuron: layer is 'heads', which is not valid.\n"
-        "  Fix: set layer= to one of 'head', 'conv', 'join', 'test_neuron.py:LINE', "
-        "'test_neuron.py:LINE'."
+        "  Fix: set layer= to one of 'head', 'conv', 'join', 'conv (test_neuron.py:LINE)', "
+        "'mean (test_neuron.py:LINE)'."
     )),
     "no layer": (small, {"layer": 9}, (
         "neuron: layer is 9, which is not a layer.\n"
@@ -461,7 +461,7 @@ BAD = {
     )),
     "a join": (small, {"layer": "join"}, (
         "neuron: join is a join, and has no neurons with a patch of their own.\n"
-        "  Fix: set layer= to one of 'conv', 'head', 'test_neuron.py:LINE'."
+        "  Fix: set layer= to one of 'conv', 'head', 'conv (test_neuron.py:LINE)'."
     )),
     "no neurons": (lambda x: jnp.tanh(x).sum(), {}, (
         "neuron: the function has no convolution, product or pool, and so no neurons.\n"

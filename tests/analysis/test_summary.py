@@ -311,7 +311,7 @@ def test_a_concatenation_is_a_join_and_a_normalisation_is_none():
     ]
     last = table.rows[5]
     assert (last.kind, last.inputs) == ("join", ("max", "mean"))
-    assert last.name.startswith("test_summary.py:")
+    assert last.name.startswith("add (test_summary.py:")
     assert [row.parameters for row in table.rows] == [144, 0, 8, 0, 0, 0]
     assert str(named(table)["both"].output) == "(b, h, w, 8)"
 
@@ -527,7 +527,7 @@ def test_names_come_from_the_parameters_where_no_layer_has_one():
     table = jc.summary(network, params, "b 2 h w")
     first, second, mean, head = table.rows
     assert [first.name, second.name, head.name] == ["stages.0", "stages.1", "head"]
-    assert mean.name.startswith("test_summary.py:")
+    assert mean.name.startswith("mean (test_summary.py:")
     assert table.parameters == 73 + 145 + 12 + 50
     assert "parameters: 280, 50 of them unused by the layers above" in str(table)
 

@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 
 import jaxconv as jc
+from tests.support.pytorch import import_torch, needs_pytorch
 
 
 def normal(*shape, seed=0):
@@ -79,6 +80,120 @@ def test_conv_transpose_is_the_gradient_of_conv(padding, stride, dilation, group
     forward, pull = jax.vjp(lambda x: jc.conv(x, swapped, **options), jnp.zeros_like(x))
     assert forward.shape == y.shape
     np.testing.assert_allclose(x, pull(y)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "SAME_LOWER", "VALID", 1, ((0, 2), (1, 0))])
+@pytest.mark.parametrize(("stride", "kernel"), [((2, 3), (3, 2)), ((4, 2), (2, 5))])
+def test_output_padding_restores_each_size_that_a_convolution_maps_to_one(padding, stride, kernel):
+    weights = normal(*kernel, 2, 2)
+    options = {"stride": stride, "padding": padding}
+    for sizes in ((6, 7), (7, 8), (8, 9), (9, 7)):
+        y = normal(*jc.conv_shape((1, *sizes, 2), weights.shape, **options))
+        plain = jax.eval_shape(lambda y: jc.conv_transpose(y, weights, **options), y).shape
+        more = tuple(n - m for n, m in zip(sizes, plain[1:-1], strict=True))
+        x = jc.conv_transpose(y, weights, **options, output_padding=more)
+        assert x.shape == (1, *sizes, 2)
+        swapped = weights.transpose(0, 1, 3, 2)
+        _, pull = jax.vjp(lambda x, k=swapped: jc.conv(x, k, **options), jnp.zeros_like(x))
+        np.testing.assert_allclose(x, pull(y)[0], atol=1e-5)
+
+
+@needs_pytorch
+@pytest.mark.parametrize(("stride", "dilation", "added"), [(2, 1, 1), (3, 1, 2), (2, 3, 2)])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_output_padding_is_that_of_pytorch(stride, dilation, added, padding):
+    torch = import_torch()
+    x, kernel = normal(2, 5, 4, 6), normal(3, 3, 6, 4)
+    want = torch.nn.functional.conv_transpose2d(
+        torch.tensor(x.transpose(0, 3, 1, 2).copy()),
+        torch.tensor(kernel.transpose(2, 3, 0, 1).copy()),
+        None, stride, padding, added, 1, dilation,
+    )  # fmt: skip
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    got = jc.conv_transpose(x, kernel, **options, output_padding=added)
+    np.testing.assert_allclose(got, want.numpy().transpose(0, 2, 3, 1), atol=1e-4)
+
+
+def test_output_padding_is_proven_for_all_sizes():
+    kernel = normal(3, 3, 3, 4)
+    for options, returns in (
+        ({"output_padding": -1}, "b 2*h-1 2*w-1 4"),
+        ({"padding": 1, "output_padding": (1, 0)}, "b 2*h 2*w-1 4"),
+    ):
+        layer = lambda x, o=options: jc.conv_transpose(x, kernel, stride=2, **o)  # noqa: E731
+        assert jc.check(layer, "b h w 3", returns=returns).status == "proven"
+
+
+SUMS = {
+    "conv": lambda x, k, *b, **o: jc.conv(x, k, *b, padding=1, **o),
+    "conv_transpose": lambda x, k, *b, **o: jc.conv_transpose(x, k, *b, stride=2, **o),
+    "dense": lambda x, k, *b, **o: jc.dense(x, k[0, 0], *b, **o),
+}
+
+
+@pytest.mark.parametrize("layer", SUMS)
+class TestIntegers:
+    """Sums of products of narrow integers overflow: they are refused without a wider dtype."""
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.bool_])
+    def test_narrow_ones_are_refused_and_both_fixes_work(self, layer, dtype):
+        x, kernel = np.full((1, 4, 4, 3), 100).astype(dtype), np.full((3, 3, 3, 2), 3).astype(dtype)
+        with pytest.raises(jc.ShapeError, match="overflows in sums") as caught:
+            SUMS[layer](x, kernel)
+        assert "pass preferred_element_type=jnp.int32, or convert them" in str(caught.value)
+        got = SUMS[layer](x, kernel, preferred_element_type=jnp.int32)
+        want = SUMS[layer](x.astype(jnp.float32), kernel.astype(jnp.float32))
+        chex.assert_type(got, jnp.int32)
+        np.testing.assert_array_equal(got, want)
+        assert dtype == np.bool_ or got.max() >= 900
+
+    def test_those_of_32_bits_are_not(self, layer):
+        got = SUMS[layer](np.ones((1, 4, 4, 3), np.int32), np.ones((3, 3, 3, 2), np.int32))
+        chex.assert_type(got, jnp.int32)
+
+    def test_a_bias_may_have_the_dtype_of_the_result(self, layer):
+        x, kernel = np.ones((1, 4, 4, 3), np.int8), np.ones((3, 3, 3, 2), np.int8)
+        bias = np.array([1000, -1000], np.int32)
+        got = SUMS[layer](x, kernel, bias, preferred_element_type="int32")
+        want = SUMS[layer](x, kernel, preferred_element_type="int32") + bias
+        np.testing.assert_array_equal(got, want)
+
+    @pytest.mark.parametrize(
+        ("dtype", "preferred"),
+        [(np.int8, np.uint32), (np.int32, np.int8), (np.float32, np.int32), (np.int8, "bool"),
+         (np.float32, np.float16), (np.float32, "complex64"), (np.float32, "wide"),
+         (np.float32, 3)],
+    )  # fmt: skip
+    def test_a_result_that_cannot_hold_the_sums_is_refused(self, layer, dtype, preferred):
+        x, kernel = np.ones((1, 4, 4, 3), dtype), np.ones((3, 3, 3, 2), dtype)
+        with pytest.raises(jc.ShapeError, match="preferred_element_type is") as caught:
+            SUMS[layer](x, kernel, preferred_element_type=preferred)
+        fix = str(caught.value).split("Fix: pass preferred_element_type=jnp.")[1]
+        named = fix.split(",")[0].split(" ")[0]
+        assert SUMS[layer](x, kernel, preferred_element_type=named).dtype == named
+
+    def test_gradients_of_half_precision_with_sums_in_float32(self, layer):
+        x, kernel = normal(1, 4, 4, 3), normal(3, 3, 3, 2)
+
+        def gradients(dtype, **options):
+            def loss(x, k):
+                return (SUMS[layer](x, k, **options) ** 2).sum()
+
+            return jax.grad(loss, (0, 1))(x.astype(dtype), kernel.astype(dtype))
+
+        got = gradients(jnp.bfloat16, preferred_element_type=jnp.float32)
+        chex.assert_type(got, jnp.bfloat16)
+        for one, other in zip(got, gradients(jnp.float32), strict=True):
+            np.testing.assert_allclose(one, other, atol=0.1 * np.abs(other).max())
+
+
+def test_integer_results_are_proven_for_all_sizes():
+    kernel = np.ones((3, 3, 3, 8), np.uint8)
+    layer = lambda x: jc.conv(x, kernel, stride=2, preferred_element_type=jnp.int32)  # noqa: E731
+    verdict = jc.check(layer, "b h w 3:uint8", returns="b (h+1)//2 (w+1)//2 8:int32")
+    assert verdict.status == "proven"
+    refused = jc.check(lambda x: jc.conv(x, kernel), "b h w 3:uint8")
+    assert refused.accepts.is_empty()
 
 
 def test_vmap_adds_a_batch_axis():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -208,3 +209,17 @@ def test_a_proof_needs_every_argument():
     # What changes the shapes of a function does not have its contract.
     with pytest.raises(jc.ShapeError, match="but got 0 arguments"):
         jc.check(jax.vmap(valid))
+
+
+def test_nothing_after_the_arrow_is_a_scalar():
+    @jc.contract("b, b -> ")
+    def inner(x, y):
+        return jnp.dot(x, y)
+
+    chex.assert_shape(inner(jnp.ones(3), jnp.ones(3)), ())
+    verdict = jc.check(inner)
+    assert verdict.status == "proven"
+    assert verdict.outputs == ()
+    refused = jc.check(jc.contract("b ->")(lambda x: x))
+    assert refused.accepts.is_empty()
+    assert "the contract says a scalar" in refused.failures[0].message

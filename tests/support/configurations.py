@@ -22,6 +22,7 @@ class ConvCase:
     dilation: tuple
     groups: int
     first: bool  # channels first
+    output_padding: tuple | None = None  # of a transposed convolution
 
     @property
     def layout(self):
@@ -29,7 +30,8 @@ class ConvCase:
 
     @property
     def options(self):
-        names = ("stride", "padding", "dilation", "groups", "layout")
+        names = ["stride", "padding", "dilation", "groups", "layout"]
+        names += [] if self.output_padding is None else ["output_padding"]
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -68,7 +70,7 @@ def conv_case(seed, transposed=False):
     names = ["SAME", "SAME_LOWER", "VALID"]
     if not transposed:
         names += ["CIRCULAR", "REFLECT"] + (["CAUSAL"] if rank == 1 else [])
-    return ConvCase(
+    case = ConvCase(
         batch=int(rng.integers(1, 4)),
         sizes=_axes(rng, rank, 1, 6 if rank == 3 else 12),
         c_in=groups * int(rng.integers(1, 4)),
@@ -80,6 +82,15 @@ def conv_case(seed, transposed=False):
         groups=groups,
         first=bool(rng.integers(2)),
     )
+    return replace(case, output_padding=_output_padding(rng, case)) if transposed else case
+
+
+def _output_padding(rng, case):
+    """None added in most cases; else some pixels, which may be too many."""
+    if rng.integers(3):
+        return (0,) * len(case.sizes)
+    is_same = str(case.padding).startswith("SAME")
+    return tuple(int(rng.integers(1 - s, 1) if is_same else rng.integers(3)) for s in case.stride)
 
 
 def broken(case, seed):

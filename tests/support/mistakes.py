@@ -40,13 +40,24 @@ MISTAKES = {
     "OIDHW weights that fit by accident": lambda: jc.conv(
         zeros(1, 4, 4, 4, 3), zeros(16, 3, 3, 3, 3), layout="NDHWC"
     ),
+    "OIW weights that fit by accident": lambda: jc.conv(
+        zeros(1, 600, 1), zeros(512, 1, 10), layout="NWC"
+    ),
+    "IOHW weights that fit by accident": lambda: jc.conv_transpose(IMAGE, zeros(3, 64, 3, 3)),
+    "IOHW weights in groups": lambda: jc.conv_transpose(
+        zeros(1, 8, 8, 64), zeros(64, 16, 2, 2), stride=2, groups=2
+    ),
+    "HWOI weights": lambda: jc.conv_transpose(zeros(1, 8, 8, 64), zeros(3, 3, 32, 64)),
+    "depthwise weights of Keras": lambda: jc.conv(
+        zeros(1, 8, 8, 64), zeros(3, 3, 64, 1), groups=64
+    ),
     "another number of channels": lambda: jc.conv(zeros(1, 8, 8, 5), KERNEL),
     "a grey kernel on a colour image": lambda: jc.conv(IMAGE, zeros(3, 3, 1, 64)),
     "a sequence read as an image": lambda: jc.conv(zeros(8, 100, 3), zeros(5, 3, 4)),
     "an array as padding": lambda: jc.conv(IMAGE, KERNEL, padding=np.array([1, 1])),
     "a list as layout": lambda: jc.conv(IMAGE, KERNEL, layout=["N"]),
     "words as numbers": lambda: jc.conv(np.full((1, 8, 8, 3), "a"), KERNEL),
-    "a stride beyond all memory": lambda: jc.conv_transpose(IMAGE, KERNEL, stride=2**40),
+    "a stride beyond all memory": lambda: jc.conv_transpose(IMAGE, KERNEL, stride=2**30),
     "all at once": lambda: jc.conv(
         zeros(1, 8, 8, 5), KERNEL, zeros(7), stride=0, dilation=(1, 2, 3), padding="full"
     ),
@@ -80,6 +91,19 @@ MISTAKES = {
     "two kinds of floats": lambda: jc.conv(jnp.zeros((1, 8, 8, 3), jnp.bfloat16), KERNEL),
     "a bias of another type": lambda: jc.conv(IMAGE, KERNEL, jnp.zeros(64, jnp.float16)),
     "a bias of another size": lambda: jc.conv(IMAGE, KERNEL, zeros(3)),
+    "pixels and weights in 8 bits": lambda: jc.conv(
+        zeros(1, 8, 8, 3, dtype=np.uint8), zeros(3, 3, 3, 4, dtype=np.uint8)
+    ),
+    "sums of floats in integers": lambda: jc.conv(IMAGE, KERNEL, preferred_element_type=jnp.int32),
+    "a precision in bits": lambda: jc.conv(IMAGE, KERNEL, precision=32),
+    "a stride of 64 bits": lambda: jc.conv(IMAGE, KERNEL, stride=2**63, padding=2**63),
+    "too much output padding": lambda: jc.conv_transpose(
+        IMAGE, KERNEL, stride=2, padding=1, output_padding=2
+    ),
+    "output padding of a SAME result": lambda: jc.conv_transpose(
+        IMAGE, KERNEL, stride=2, output_padding=1
+    ),
+    "negative padding transposed": lambda: jc.conv_transpose(IMAGE, KERNEL, padding=-1),
     "an image without rows": lambda: jc.conv(zeros(1, 0, 8, 3), KERNEL),
     "a kernel without filters": lambda: jc.conv(IMAGE, zeros(3, 3, 3, 0)),
     "a transposed map that vanishes": lambda: jc.conv_transpose(

@@ -61,7 +61,9 @@ def conv_transpose(case, x, kernel, bias):
         dilations=case.dilation,
         group=case.groups,
     )
-    around = reference.transposed_pads(case.padding, case.kernel, case.stride, case.dilation)
+    around = reference.transposed_pads(
+        case.padding, case.kernel, case.stride, case.dilation, case.output_padding
+    )
     y = reference.cut(np.moveaxis(y, 1, -1), around) + bias
     return np.moveaxis(y, -1, 1) if case.first else y
 

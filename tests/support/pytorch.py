@@ -80,7 +80,9 @@ def conv_transpose(case, x, kernel, bias):
     weights = split.reshape(g * i, o // g, *case.kernel)
     x = channels_first(x, case.first)
     y = of_rank("conv_transpose", case)(x, weights, None, case.stride, 0, 0, g, case.dilation)
-    around = reference.transposed_pads(case.padding, case.kernel, case.stride, case.dilation)
+    around = reference.transposed_pads(
+        case.padding, case.kernel, case.stride, case.dilation, case.output_padding
+    )
     y = functional.pad(y, [-side for pair in reversed(around) for side in pair])
     return layout_of(case, y + bias.reshape(-1, *[1] * len(case.sizes)))
 

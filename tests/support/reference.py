@@ -130,21 +130,28 @@ def conv_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
     return d_x.reshape(x.shape), d_kernel, direction.sum(tuple(range(x.ndim - 1)))
 
 
-def transposed_pads(padding, kernel, stride, dilation):
+def transposed_pads(padding, kernel, stride, dilation, output_padding):
     """How much :func:`conv_transpose` cuts off at both ends of each axis; negative: zeros added."""
     around = []
-    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
+    each = zip(kernel, stride, dilation, output_padding, strict=True)
+    for axis, (k, s, d, added) in enumerate(each):
         extent = (k - 1) * d + 1
-        more = max(extent - s, 0)
-        named = {
-            "VALID": (0, 0),
-            "SAME": (more // 2, extent - s - more // 2),
-            "SAME_LOWER": (more - more // 2, extent - s - (more - more // 2)),
-        }
+        if str(padding).startswith("SAME"):
+            if not -s < added <= 0:
+                raise Refused
+            # As many pixels as the convolution pads a map of that size by, if it pads it at all.
+            total = extent - s - added
+            smaller, larger = max(total, 0) // 2, total - max(total, 0) // 2
+            lower = padding == "SAME_LOWER" and total > 0
+            around.append((larger, smaller) if lower else (smaller, larger))
+            continue
+        if not 0 <= added < max(s, d):
+            raise Refused
         if isinstance(padding, str):
-            around.append(named[padding])
+            low, high = 0, 0
         else:
-            around.append((padding, padding) if isinstance(padding, int) else padding[axis])
+            low, high = (padding, padding) if isinstance(padding, int) else padding[axis]
+        around.append((low, high - added))
     return around
 
 
@@ -155,10 +162,10 @@ def cut(y, around):
     return grown[(slice(None), *(slice(max(a, 0), n - max(b, 0)) for (a, b), n in ends))]
 
 
-def conv_transpose(x, kernel, bias, *, stride, padding, dilation, groups):
+def conv_transpose(x, kernel, bias, *, stride, padding, dilation, groups, output_padding):
     """Each pixel adds the kernel, scaled, to the result: x (b, *sizes, c), kernel as for conv."""
     sizes, size = x.shape[1:-1], kernel.shape[:-2]
-    around = transposed_pads(padding, size, stride, dilation)
+    around = transposed_pads(padding, size, stride, dilation, output_padding)
     whole = [
         (n - 1) * s + (k - 1) * d + 1
         for n, k, s, d in zip(sizes, size, stride, dilation, strict=True)
@@ -174,10 +181,12 @@ def conv_transpose(x, kernel, bias, *, stride, padding, dilation, groups):
     return cut(y, around) + bias.astype(y.dtype)
 
 
-def conv_transpose_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
+def conv_transpose_vjp(
+    x, kernel, bias, direction, *, stride, padding, dilation, groups, output_padding
+):
     """Gradients of :func:`conv_transpose` for x, kernel and bias."""
     sizes, size = x.shape[1:-1], kernel.shape[:-2]
-    around = transposed_pads(padding, size, stride, dilation)
+    around = transposed_pads(padding, size, stride, dilation, output_padding)
     whole = cut(direction, [(-low, -high) for low, high in around])
     d_x, d_kernel = np.zeros_like(x), np.zeros_like(kernel)
     starts = [range(0, n * s, s) for n, s in zip(sizes, stride, strict=True)]
