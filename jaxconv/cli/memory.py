@@ -10,6 +10,7 @@ import jax
 
 USABLE = 0.9  # of what is free: the rest is for what no estimate counts
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 # The files of a control group that say how much its processes may take, and take: of version 2,
 # and of version 1, which has a folder of its own for memory.
 CGROUP_FILES = {
@@ -55,7 +56,7 @@ def _kilobytes(table: Path, name: str) -> float:
 def _cgroup_limits() -> Iterator[float]:
     """What the control groups of this process leave free, from its own to that of the machine."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in OWN_CGROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             kind = "memory" if "memory" in controllers.split(",") else controllers
             group = CGROUPS / kind / path.lstrip("/")

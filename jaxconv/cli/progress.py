@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jaxconv.analysis.partial_program import reporting
 
-SECONDS_BETWEEN = {True: 0.2, False: 10.0}  # reports, on a terminal and elsewhere
+SECONDS_BETWEEN = {True: 0.2, False: 20.0}  # reports, on a terminal and elsewhere
 
 
 @contextlib.contextmanager
