@@ -65,7 +65,8 @@ class LayerView:
 
     def finite(self) -> np.ndarray:
         """The maps with 0 for each number that is not finite."""
-        return np.nan_to_num(np.float32(self.values), nan=0, posinf=0, neginf=0)
+        values = self.values.astype(np.float32, copy=False)
+        return np.nan_to_num(values, nan=0, posinf=0, neginf=0)
 
     def is_max_pool_of(self, source: "LayerView") -> bool:
         """Whether each number of the maps is the largest of its window on another layer's maps.
