@@ -41,7 +41,6 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "Literal": "jax.extend.core",
     "Primitive": "jax.extend.core",
     "Var": "jax.extend.core",
-    "jaxpr_as_fun": "jax.extend.core",
     "conv_general_dilated_p": "jax.extend.core.primitives",
     "reduce_window_max_p": "jax.extend.core.primitives",
     "reshape_p": "jax.extend.core.primitives",
@@ -131,7 +130,7 @@ if TYPE_CHECKING:
     )
     from jax.core import Tracer, eval_jaxpr
     from jax.export import is_symbolic_dim
-    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var
     from jax.extend.core.primitives import (
         conv_general_dilated_p,
         reduce_window_max_p,

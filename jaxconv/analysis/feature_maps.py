@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +11,12 @@ import numpy as np
 from jaxconv.adapters.call import library_contexts, read_call, require_callable
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.network_reader import read_network
-from jaxconv.compat import (
-    ClosedJaxpr,
-    JaxprEqn,
-    Var,
-    dce_jaxpr,
-    jaxpr_as_fun,
-    require_supported_jax,
-)
+from jaxconv.analysis.partial_program import PartialProgram
+from jaxconv.compat import require_supported_jax
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
-from jaxconv.jaxpr.interpreter import (
-    ControlFlow,
-    Evaluator,
-    FlowKind,
-    Scope,
-    ValueRef,
-    bind_equation,
-    control_flow,
-)
+from jaxconv.jaxpr.interpreter import FlowKind, ValueRef, control_flow
 
+R = TypeVar("R")
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
 
 
@@ -147,9 +134,46 @@ class TracedCall(NamedTuple):
         Returns:
             The values by where they stand.
         """
-        names = {str(number): ref for number, ref in enumerate(dict.fromkeys(refs))}
-        values = values_at(self.network, names, self.leaves, replaced)
-        return {names[name]: np.asarray(value) for name, value in values.items()}
+        return self.reduced(refs, lambda _, value: np.asarray(value), replaced)
+
+    def reduced(
+        self,
+        refs: Iterable[ValueRef],
+        reduce: Callable[[ValueRef, Any], R],
+        replaced: Mapping[ValueRef, Any] | None = None,
+    ) -> dict[ValueRef, R]:
+        """Compute values inside the network one by one, and keep what is needed of each.
+
+        Args:
+            refs: where they stand.
+            reduce: takes where a value stands and the value, and returns what to keep of it.
+            replaced: values to go on with in place of those computed there.
+
+        Returns:
+            What is kept, by where the values stand.
+        """
+        names = _numbered(refs)
+        program = PartialProgram.of(self.network, names, self.leaves, replaced)
+        kept = program.run(self.leaves, lambda name, value: reduce(names[name], value))
+        return {names[name]: value for name, value in kept.items()}
+
+    def peak_bytes(self, refs: Iterable[ValueRef], kept: Iterable[ValueRef] = ()) -> int:
+        """Estimate the memory that :meth:`reduced` takes.
+
+        Args:
+            refs: where the values stand.
+            kept: those that are kept whole until the end.
+
+        Returns:
+            Bytes.
+        """
+        names, whole = _numbered(refs), {*kept}
+        program = PartialProgram.of(self.network, names, self.leaves)
+        return program.peak_bytes({name for name, ref in names.items() if ref in whole})
+
+
+def _numbered(refs: Iterable[ValueRef]) -> dict[str, ValueRef]:
+    return {str(number): ref for number, ref in enumerate(dict.fromkeys(refs))}
 
 
 def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
@@ -191,79 +215,5 @@ def values_at(
     Returns:
         The values by name, in the order of computation.
     """
-    names = {ref: name for name, ref in refs.items()}
-    order: list[str] = []
-
-    def recorded(*leaves: Any) -> list[Any]:
-        recorder = _Recorder(dict.fromkeys(names) | dict(replaced or {}))
-        recorder.run(network.closed.jaxpr, network.closed.consts, leaves)
-        kept = {names[ref]: value for ref, value in recorder.values.items() if ref in names}
-        order[:] = kept
-        return [*kept.values()]
-
-    closed = jax.make_jaxpr(recorded)(*leaves)
-    needed, _ = dce_jaxpr(closed.jaxpr, [True] * len(order), instantiate=True)
-    values = jaxpr_as_fun(ClosedJaxpr(needed, closed.consts))(*leaves)
-    return OrderedDict(zip(order, map(jnp.asarray, values), strict=True))
-
-
-class _Recorder(Evaluator):
-    """Evaluates a jaxpr, and records or replaces values inside it.
-
-    A call with no such value inside is made as it is, which keeps its own gradient and its jit.
-
-    Attributes:
-        wanted: what to put in place of each value; None keeps and records it.
-        values: the wanted values, in the order of computation.
-    """
-
-    enters = frozenset({FlowKind.CALL, FlowKind.LOOP})
-
-    def __init__(self, wanted: Mapping[ValueRef, Any]) -> None:
-        self.wanted = wanted
-        self.values: dict[ValueRef, Any] = {}
-
-    def bind(self, variables: Sequence[Var], values: Sequence[Any], scope: Scope) -> Sequence[Any]:
-        bound = []
-        for variable, value in zip(variables, values, strict=True):
-            ref = ValueRef(scope.calls, variable)
-            new = self.wanted.get(ref)
-            bound.append(value if new is None else new)
-            if ref in self.wanted:
-                self.values[ref] = bound[-1]
-        return bound
-
-    def apply(self, eqn: JaxprEqn, inputs: list[Any], scope: Scope) -> Sequence[Any]:
-        within = scope.inside(eqn).calls
-        has_wanted = any(ref.calls[: len(within)] == within for ref in self.wanted)
-        return super().apply(eqn, inputs, scope) if has_wanted else bind_equation(eqn, inputs)
-
-    def call(
-        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Any], scope: Scope
-    ) -> Sequence[Any]:
-        inner = _Recorder(self.wanted)
-        results = inner.enter(flow.bodies[0], inputs, scope.inside(eqn))
-        self.values |= inner.values
-        replaced = any(self.wanted[ref] is not None for ref in inner.values)
-        if replaced or not eqn.primitive.name.startswith("custom_"):
-            return results
-        return bind_equation(eqn, inputs)  # its own gradient is kept by the call itself
-
-    def loop(
-        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Any], scope: Scope
-    ) -> Sequence[Any]:
-        """A scan that also returns the wanted values of each iteration, stacked."""
-        assert flow.condition is None, eqn.primitive
-        first, last = flow.carry.start, flow.carry.stop
-        refs: list[ValueRef] = []
-
-        def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], Any]:
-            inner = _Recorder(self.wanted)
-            results = inner.enter(flow.bodies[0], [*inputs[:first], *carry, *xs], scope.inside(eqn))
-            refs[:] = inner.values
-            return results[: flow.carried], (results[flow.carried :], [*inner.values.values()])
-
-        settings = {name: eqn.params[name] for name in ("length", "reverse", "unroll")}
-        carry, (ys, values) = jax.lax.scan(step, inputs[first:last], inputs[last:], **settings)
-        self.values.update(zip(refs, values, strict=True))
-        return [*carry, *ys]
+    program = PartialProgram.of(network, refs, leaves, replaced)
+    return OrderedDict(program.run(leaves, lambda _, value: jnp.asarray(value)))

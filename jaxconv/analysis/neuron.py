@@ -1,10 +1,11 @@
 """One neuron of any network: its patch, its weights, their sum, and its value in the map."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.analysis.feature_maps import TracedCall, trace_call
@@ -12,7 +13,15 @@ from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow, oper
 from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import receptive_field
-from jaxconv.errors import Diagnostic, ShapeError, ValidationError, public_api, raise_if, shown
+from jaxconv.errors import (
+    Diagnostic,
+    ShapeError,
+    ValidationError,
+    public_api,
+    raise_if,
+    raises_shape_error,
+    shown,
+)
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 
@@ -133,57 +142,163 @@ def neuron(
         >>> abs(n.value - n.map_value) < 1e-5
         True
     """
-    traced = trace_call(fn, *args, **named)
-    network = traced.network
-    name, wanted, reading = _readable_layer(network, layer)
-    shape = shape_of(reading.eqn.outvars[0])
-    at = read_position(at)
-    sides = reading.axes.sizes(shape)
-    raise_if(_place_diagnostics(name, sides, at, channel, image))
-    grid = np.ix_(*map(range, sides.pixels))
-    end = network.maps()[name]
-    steps, everywhere = (
-        follow(network, wanted, end, image, positions, channel) for positions in (at, grid)
-    )
-    number = _by_hand(traced, reading, steps, everywhere[-1].index)
-    sources = tuple(source.name for source in wanted.sources)
+    plan = NeuronPlan.of(fn, *args, layer=layer, at=at, channel=channel, image=image, named=named)
+    number = plan.by_hand()
+    sources = tuple(source.name for source in plan.wanted.sources)
     box = None
     with contextlib.suppress(ShapeError):  # what it sees may be unknown
-        field = receptive_field(fn, *args, layer=name, layout=layout, **named)
-        box = field.box(*at) if field.map == sides.pixels else None  # else the layout is wrong
-    return Neuron(name, at, channel, image, reading.kind, sources, **number, box=box)
+        field = receptive_field(fn, *args, layer=plan.name, layout=layout, **named)
+        # Else the layout is wrong.
+        box = field.box(*plan.at) if field.map == plan.sides.pixels else None
+    kind = plan.reading.kind
+    return Neuron(plan.name, plan.at, channel, image, kind, sources, **number, box=box)
 
 
-def _by_hand(
-    traced: TracedCall,
-    reading: PatchReader,
-    steps: Sequence[PathStep],
-    everywhere: Index,
-) -> dict[str, Any]:
-    """Compute a neuron by hand, and apply the rest of its layer to that sum."""
-    first, last = steps[0], steps[-1]
-    summed = addition_of_bias(steps[1:]) or first
-    operands = [ValueRef(first.ref.calls, variable) for variable in reading.operands]
-    addend = summed.addend()
-    added = [addend] if isinstance(addend, ValueRef) else []
-    values = traced.values([*operands, *added, summed.ref, last.ref])
-    patch, weights = reading.read(first.index, *(values[ref] for ref in operands))
-    bias = values[addend] if isinstance(addend, ValueRef) else 0.0 if addend is None else addend
-    bias = float(np.broadcast_to(bias, shape_of(summed.ref.var))[summed.index])
-    pre = None if weights is None else float((patch * weights).sum() + bias)
-    changed = values[summed.ref].copy()
-    changed[summed.index] = pooled(reading.kind, patch) if pre is None else pre
-    then = traced.values([last.ref], {summed.ref: changed})
-    return {
-        "patch": patch,
-        "weights": weights,
-        "bias": bias,
-        "pre": pre,
-        "value": float(then[last.ref][last.index]),
-        "map_value": float(values[last.ref][last.index]),
-        "map": np.asarray(values[last.ref][everywhere], float),
-        "then": operation_names(steps[steps.index(summed) + 1 :], len(summed.ref.calls)),
-    }
+@dataclass(frozen=True)
+class NeuronPlan:
+    """Where the numbers of a neuron are in a network, before anything is computed.
+
+    Attributes:
+        traced: the network.
+        name: of the layer.
+        wanted: the layer.
+        reading: how it reads its operands.
+        at: the neuron's position.
+        steps: from the sum to the neuron's place in the feature map.
+        everywhere: an index of the whole feature map, one number per position.
+    """
+
+    traced: TracedCall
+    name: str
+    wanted: Layer
+    reading: PatchReader
+    at: Index
+    steps: Sequence[PathStep]
+    everywhere: Index
+
+    @classmethod
+    @raises_shape_error("neuron")
+    def of(
+        cls,
+        fn: Callable[..., Any],
+        *args: Any,
+        layer: str | int,
+        at: Sequence[int],
+        channel: int,
+        image: int = 0,
+        named: Mapping[str, Any] | None = None,
+    ) -> "NeuronPlan":
+        """Find a neuron in a network.
+
+        Args:
+            fn: as :func:`neuron` takes it.
+            *args: likewise, or their shapes.
+            layer: likewise.
+            at: likewise.
+            channel: likewise.
+            image: likewise.
+            named: keyword arguments of the function.
+
+        Raises:
+            ShapeError: as :func:`neuron` does.
+        """
+        traced = trace_call(fn, *args, **(named or {}))
+        name, wanted, reading = _readable_layer(traced.network, layer)
+        at, sides = read_position(at), reading.axes.sizes(shape_of(reading.eqn.outvars[0]))
+        raise_if(_place_diagnostics(name, sides, at, channel, image))
+        grid = np.ix_(*map(range, sides.pixels))
+        end = traced.network.maps()[name]
+        steps, everywhere = (
+            follow(traced.network, wanted, end, image, positions, channel)
+            for positions in (at, grid)
+        )
+        return cls(traced, name, wanted, reading, at, steps, everywhere[-1].index)
+
+    @property
+    def sides(self) -> MapSize:
+        """The size of the layer's map."""
+        return self.reading.axes.sizes(shape_of(self.reading.eqn.outvars[0]))
+
+    @property
+    def summed(self) -> PathStep:
+        """The step after which the number is w.p + b."""
+        return addition_of_bias(self.steps[1:]) or self.steps[0]
+
+    @property
+    def operands(self) -> list[ValueRef]:
+        """What the layer reads: a map, and weights if it has any."""
+        return [ValueRef(self.steps[0].ref.calls, variable) for variable in self.reading.operands]
+
+    def refs(self) -> list[ValueRef]:
+        """All values that are needed."""
+        addend = self.summed.addend()
+        added = [addend] if isinstance(addend, ValueRef) else []
+        return [*self.operands, *added, self.summed.ref, self.steps[-1].ref]
+
+    def peak_bytes(self) -> int:
+        """Estimate the memory that :meth:`by_hand` takes."""
+        return self.traced.peak_bytes(self.refs(), kept=[self.summed.ref])
+
+    def by_hand(self) -> dict[str, Any]:
+        """Compute the neuron by hand, and apply the rest of its layer to that sum.
+
+        Returns:
+            The fields of a :class:`Neuron` that are numbers.
+        """
+        summed, last = self.summed, self.steps[-1]
+        seen = self._seen()
+        patch, weights, bias = seen["patch"], seen["weights"], seen["bias"]
+        pre = None if weights is None else float((patch * weights).sum() + bias)
+        value = seen.pop("summed")
+        number = np.asarray(pooled(self.reading.kind, patch) if pre is None else pre)
+        changed = value.at[summed.index].set(number.astype(value.dtype))
+        del value  # the memory of a map
+        (then,) = self.traced.reduced(
+            [last.ref], lambda _, map_: float(np.asarray(map_)[last.index]), {summed.ref: changed}
+        ).values()
+        return {
+            "patch": patch,
+            "weights": weights,
+            "bias": bias,
+            "pre": pre,
+            "value": then,
+            "map_value": seen["map_value"],
+            "map": seen["map"],
+            "then": operation_names(
+                self.steps[self.steps.index(summed) + 1 :], len(summed.ref.calls)
+            ),
+        }
+
+    def _seen(self) -> dict[str, Any]:
+        """Run the network up to the neuron's map, and keep the numbers that the neuron needs."""
+        summed, last, operands = self.summed, self.steps[-1], self.operands
+        addend, shape = summed.addend(), shape_of(summed.ref.var)
+        waiting: dict[ValueRef, np.ndarray] = {}  # operands, until all of them are there
+        seen: dict[str, Any] = {"bias": 0.0}
+
+        def add(bias: Any) -> None:
+            seen["bias"] = float(np.broadcast_to(bias, shape)[summed.index])
+
+        if not isinstance(addend, ValueRef | None):
+            add(addend)
+
+        def reduce(ref: ValueRef, value: Any) -> None:
+            array = np.asarray(value)
+            if ref in operands:
+                waiting[ref] = array
+                if waiting.keys() >= {*operands}:
+                    read = self.reading.read(self.steps[0].index, *map(waiting.pop, operands))
+                    seen["patch"], seen["weights"] = read
+            if isinstance(addend, ValueRef) and ref == addend:
+                add(array)
+            if ref == summed.ref:
+                seen["summed"] = jnp.asarray(value)
+            if ref == last.ref:
+                seen["map_value"] = float(array[last.index])
+                seen["map"] = np.array(array[self.everywhere], float)
+
+        self.traced.reduced(self.refs(), reduce)
+        return seen
 
 
 def _readable_layer(network: Network, layer: str | int) -> tuple[str, Layer, PatchReader]:

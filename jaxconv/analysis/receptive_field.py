@@ -98,26 +98,65 @@ class ReceptiveField:
         return values[tuple(positions.get(axis, slice(None)) for axis in range(values.ndim))]
 
     def short(self) -> str:
-        """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image."""
-        if not self.map and all(axis_field.axis is None for axis_field in self._field):
-            return "whole image"
-        texts = []
-        for numbers in (self.size, self.stride):
-            each = [
-                f"{float(n):.2g}" if isinstance(n, Fraction) else _pixels_text(n) for n in numbers
-            ]
-            texts.append(each[0] if len(set(each)) == 1 else "x".join(each))
-        return f"{'' if self.exact else '<='}{'/'.join(texts)}"
+        """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image.
+
+        Where no stride is known, it is only the size of the largest box. "At most" and "<=" stand
+        where neurons may see less.
+        """
+        if self._is_whole_image():
+            return "whole image" if self._is_certain() else "at most whole image"
+        texts = [_each_once(map(_size_text, self.size, self._field, self.image))]
+        if self.map and None not in self.stride:
+            strides = (
+                f"{float(n):.2g}" if isinstance(n, Fraction) else str(n) for n in self.stride
+            )
+            texts.append(_each_once(strides))
+        return f"{'' if self._is_certain() else '<='}{'/'.join(texts)}"
 
     def __str__(self) -> str:
-        if not self.map:
+        if self._is_whole_image():
             return f"{self.layer}: {self.short()}, the same for each neuron"
-        size, stride = (
-            " x ".join(map(_pixels_text, numbers)) for numbers in (self.size, self.stride)
+        size = " x ".join(map(_size_text, self.size, self._field, self.image))
+        seen = f"{self.layer}: {'' if self._is_certain() else 'at most '}{size} pixels"
+        if not self.map:
+            return f"{seen}, the same for each neuron"
+        if None in self.stride:
+            return f"{seen}; box() tells which"
+        stride, offset = (
+            " x ".join(map(str, self.stride)),
+            ", ".join(map(_pixels_text, self.offset)),
         )
-        offset = ", ".join(map(_pixels_text, self.offset))
-        about = "" if self.exact else "at most "
-        return f"{self.layer}: {about}{size} pixels, stride {stride}, from {offset}"
+        return f"{seen}, stride {stride}, from {offset}"
+
+    def _is_whole_image(self) -> bool:
+        """Whether each neuron sees all of the image, or may, for all that is known."""
+        return all(
+            axis_field.covers(size)
+            for axis_field, size in zip(self._field, self.image, strict=True)
+        )
+
+    def _is_certain(self) -> bool:
+        """Whether neurons see the first and last pixels of boxes that are known."""
+        return self.exact and all(
+            axis_field.pattern or axis_field.bounds for axis_field in self._field
+        )
+
+
+def _each_once(texts: Iterable[str]) -> str:
+    """Texts of all axes, or that of one where they are the same."""
+    each = [*texts]
+    return each[0] if len({*each}) == 1 else "x".join(each)
+
+
+def _size_text(size: Pixels, axis_field: AxisField, image: Any) -> str:
+    """The pixels that a neuron sees along an axis, at most; all, where nothing is known."""
+    same = axis_field.axis is None
+    if same and (interval := axis_field.interval(0, image)):
+        return str(interval[1] - interval[0])
+    if size is None and axis_field.bounds is not None:
+        firsts, ends = axis_field.bounds
+        return str(max(int((ends - firsts).max(initial=0)), 0))
+    return str(image if size is None else size)
 
 
 @public_api

@@ -11,14 +11,16 @@ from jaxconv.cli.arguments import check_writable, layer_name, save
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
     add_photo_and_model,
-    check_memory,
+    image_spec,
     load_weights,
     open_photo_argument,
     outline,
     preprocess,
 )
+from jaxconv.cli.photo_size import fitting_photo
+from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.explorer import page
-from jaxconv.plotting.layer_views import layer_views
+from jaxconv.plotting.layer_views import bytes_to_view, layer_views
 from jaxconv.plotting.network_diagram import network_diagram
 
 PAGE_PIXELS = 224  # of the shorter side: the maps of VGG16 are 15 million numbers then
@@ -67,15 +69,21 @@ class ExploreCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-explore.html")
         check_writable(out, (".html",), path)
-        check_memory(photo)
-        model = load_weights(outline(options), options)
-        x = preprocess(model, photo, options)
-        layers = layer_views(model, x, layers=options.layer)
+        model = outline(options)
+
+        def need(height: int, width: int) -> int:
+            return bytes_to_view(model, image_spec(model, height, width, options))
+
+        photo = fitting_photo(photo, options, need)
+        model = load_weights(model, options)
+        x = preprocess(model, photo)
+        with shown_progress("jaxconv explore: computing the feature maps"):
+            layers = layer_views(model, x, layers=options.layer)
         picture = network_diagram(summary(model, x), options.model)
         # The command that prints one neuron of the same model and photo.
         shown = [] if options.photo is None else [str(path)]
         weights = ["--weights", options.weights] if options.weights else []
-        chosen = ["--model", options.model, *weights, "--size", str(options.size)]
+        chosen = ["--model", options.model, *weights, "--size", str(min(photo.shape[:2]))]
         command = shlex.join(["jaxconv", "neuron", *shown, *chosen])
         text = page(photo, path.name, options.model, picture.to_svg(), layers, command=command)
         print(f"{len(layers)} layers, {len(text) / 1e6:.1f} MB")

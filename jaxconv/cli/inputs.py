@@ -1,7 +1,6 @@
 """The inputs of the commands: a photo, and the model that is applied to it."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxconv.adapters.call import library_contexts, read_call
-from jaxconv.cli.arguments import OBJECT_HELP, UsageError, positive
+from jaxconv.cli.arguments import OBJECT_HELP, UsageError
 from jaxconv.cli.loader import resolve
+from jaxconv.cli.photo_size import add_size
 from jaxconv.cli.user_code import user_code
 from jaxconv.models.registry import published_weights, registered_models
-from jaxconv.models.weights import fill, read_weights
+from jaxconv.models.weights import Preprocessing, fill, read_weights
 from jaxconv.plotting.photos import open_photo
 
 Model = Callable[..., Any]
@@ -26,7 +25,7 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
 
     Args:
         parser: of the command.
-        size: default of ``--size``; None keeps the photo's own size.
+        size: the shorter side of a photo by default; None for the photo's own.
     """
     parser.add_argument(
         "photo",
@@ -34,14 +33,7 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
         metavar="PHOTO",
         help="path to a photo; default: the one of Grace Hopper in matplotlib",
     )
-    parser.add_argument(
-        "--size",
-        type=positive,
-        metavar="N",
-        default=size,
-        help="resize the shorter side to N pixels; default: "
-        + ("the photo's own size" if size is None else "%(default)s"),
-    )
+    add_size(parser, size=size)
     parser.add_argument(
         "--model", default="vgg16", metavar="NAME", help=f"{OBJECT_HELP}; default: %(default)s"
     )
@@ -66,13 +58,13 @@ def open_photo_argument(options: argparse.Namespace) -> tuple[Path, np.ndarray]:
         options: of the command.
 
     Returns:
-        Its path, and uint8 (h, w, 3).
+        Its path, and uint8 (h, w, 3), of its own size.
 
     Raises:
         PhotoError: it cannot be read.
     """
     path = default_photo() if options.photo is None else Path(options.photo)
-    return path, open_photo(path, options.size)
+    return path, open_photo(path)
 
 
 def outline(options: argparse.Namespace) -> Model:
@@ -133,7 +125,35 @@ def load_weights(model: Model, options: argparse.Namespace) -> Model:
     return loaded
 
 
-def preprocess(model: Model, photo: np.ndarray, options: argparse.Namespace) -> np.ndarray:
+def image_spec(
+    model: Model, height: int, width: int, options: argparse.Namespace
+) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of what :func:`preprocess` makes of a photo.
+
+    Args:
+        model: of any kind.
+        height: of the photo.
+        width: of the photo.
+        options: of the command.
+
+    Raises:
+        TargetError: a model of the user's that does not take it.
+    """
+    preprocessing = getattr(model, "preprocessing", None)
+    if preprocessing is None or isinstance(preprocessing, Preprocessing):
+        shape = (1, height, width, 1 if _is_grey(preprocessing) else 3)
+    else:  # a function of the user's may change the size
+        shape = preprocess(model, np.zeros((height, width, 3), np.uint8)).shape
+    spec = jax.ShapeDtypeStruct(shape, np.float32)
+    if options.model not in registered_models():
+        with user_code(f"running {options.model} on an image {spec.shape}"):
+            call = read_call(model, (spec,), {})
+            with library_contexts():
+                jax.eval_shape(call.fn, *call.arguments)
+    return spec
+
+
+def preprocess(model: Model, photo: np.ndarray) -> np.ndarray:
     """Return a batch of one photo as the model takes it: by its ``preprocessing``, else 0 to 1.
 
     A model that was trained on images of one channel gets the photo in grey.
@@ -141,47 +161,15 @@ def preprocess(model: Model, photo: np.ndarray, options: argparse.Namespace) -> 
     Args:
         model: of any kind.
         photo: uint8 (h, w, 3).
-        options: of the command.
 
     Returns:
         float32 (1, h, w, 3), or (1, h, w, 1).
-
-    Raises:
-        TargetError: a model of the user's that does not take it.
     """
     preprocessing = getattr(model, "preprocessing", None)
-    grey = len(getattr(preprocessing, "mean", "rgb")) == 1
-    pixels = photo.mean(-1, keepdims=True) if grey else photo
+    pixels = photo.mean(-1, keepdims=True) if _is_grey(preprocessing) else photo
     x = preprocessing(pixels[None]) if preprocessing else pixels[None].astype(np.float32) / 255
-    x = np.asarray(x, np.float32)
-    if options.model not in registered_models():
-        with user_code(f"running {options.model} on an image {x.shape}"):
-            call = read_call(model, (x,), {})
-            with library_contexts():
-                jax.eval_shape(call.fn, *call.arguments)
-    return x
+    return np.asarray(x, np.float32)
 
 
-def check_memory(photo: np.ndarray) -> None:
-    """Reject a photo whose first feature maps cannot fit into this machine.
-
-    Args:
-        photo: (h, w, 3).
-
-    Raises:
-        UsageError: they cannot.
-    """
-    need = 3 * 64 * photo.shape[0] * photo.shape[1] * 4  # conv1_1, its input and its output
-    available = total_memory()
-    if need > available:
-        raise UsageError(
-            f"the first feature maps of a photo of {photo.shape[1]}x{photo.shape[0]} pixels need "
-            f"{need / 1e9:.2g} GB, but this machine has {available / 1e9:.2g}. "
-            "Fix: pass --size 1024."
-        )
-
-
-def total_memory() -> int | float:
-    """Return the bytes of this machine's memory; infinite where the system does not tell."""
-    known = hasattr(os, "sysconf")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else float("inf")
+def _is_grey(preprocessing: Any) -> bool:
+    return len(getattr(preprocessing, "mean", "rgb")) == 1

@@ -28,6 +28,7 @@ EXPECTED_ERRORS = (
     UsageError,
     WeightsError,
 )
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the messages of XLA
 INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
 
 
@@ -64,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except EXPECTED_ERRORS as error:
         print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)
+        return 2
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY not in str(error):
+            raise
+        fix = "pass a smaller --size, or fewer --layer" if "size" in options else "use less of it"
+        print(f"jaxconv {command.name}: the memory is full. Fix: {fix}.", file=sys.stderr)
         return 2
     return status
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -14,16 +15,19 @@ from jaxconv.analysis.summary_table import Row
 from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, positive, render, save
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
+    Model,
     add_photo_and_model,
-    check_memory,
     default_photo,
+    image_spec,
     load_weights,
     open_photo_argument,
     outline,
     preprocess,
 )
+from jaxconv.cli.photo_size import fitting_photo
+from jaxconv.cli.progress import shown_progress
 from jaxconv.models.registry import registered_models
-from jaxconv.plotting.figures import maps_figure
+from jaxconv.plotting.figures import MapsPanel, panels_figure
 from jaxconv.plotting.image_grid import filters_figure, peaks_figure
 from jaxconv.plotting.peaks import Peak, peaks
 from jaxconv.plotting.photos import PhotoError, open_photo
@@ -113,22 +117,53 @@ class MapsCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-{'filters' if options.filters else 'maps'}.png")
         check_writable(out, PICTURES, path)
-        check_memory(photo)
         model = outline(options)
-        pictures = SpatialMaps(model, preprocess(model, photo, options))
-        layers = [] if options.filters else layers_to_draw(pictures, options)
+        photo = fitting_photo(photo, options, partial(bytes_to_draw, model, options))
+        height, width, _ = photo.shape
+        spec = image_spec(model, height, width, options)
+        layers = [] if options.filters else layers_to_draw(SpatialMaps(model, spec), options)
         model = load_weights(model, options)
-        x = preprocess(model, photo, options)
+        x = preprocess(model, photo)
+        pictures = SpatialMaps(model, x)
         entry = registered_models().get(options.model)
         title = f"{entry.title if entry else options.model} on {path.name}"
         print_table(title, photo, summary(model, x).rows, pictures.sizes)
-        pictures = SpatialMaps(model, x)
         if options.filters:
             figure = filters_figure(*pictures.filters())
         else:
-            maps = pictures.maps(layers)
-            figure = maps_figure(photo, maps, options.show, options.channel or ())
+
+            def panel(layer: str, maps: np.ndarray) -> MapsPanel:
+                return MapsPanel.of(layer, maps, options.show, options.channel or ())
+
+            with shown_progress(f"jaxconv maps: computing {', '.join(layers)}"):
+                panels = pictures.reduced(layers, panel)
+            figure = panels_figure(photo, [*panels.values()])
         save(render(figure, out), out)
+
+
+def bytes_to_draw(model: Model, options: argparse.Namespace, height: int, width: int) -> int:
+    """Estimate the memory that the maps of a photo take.
+
+    Args:
+        model: as :func:`outline` returned it.
+        options: of the command.
+        height: of the photo.
+        width: of the photo.
+
+    Raises:
+        ShapeError: an unknown layer.
+        UsageError: a layer without the channels that are asked for, or a model without maps.
+    """
+    pictures = SpatialMaps(model, image_spec(model, height, width, options))
+    if options.filters:
+        return 0
+    layers = layers_to_draw(pictures, options)
+    # Of each layer the maps that are drawn are kept, in float32, and copied for the figure.
+    most = len(options.channel or ()) or options.show
+    counts = (min(pictures.sizes[name][-1], most) for name in layers)
+    drawn = [4 * n * prod(pictures.sizes[name][:2]) for n, name in zip(counts, layers, strict=True)]
+    kept = 0 if options.strongest else sum(drawn)
+    return max(pictures.peak_bytes(layers) + kept, 3 * kept)
 
 
 def layers_to_draw(pictures: SpatialMaps, options: argparse.Namespace) -> list[str]:
@@ -178,20 +213,25 @@ def draw_strongest(options: argparse.Namespace) -> None:
     out = options.out or Path(f"{source.resolve().stem}-strongest.png")
     for path in (source, *paths):
         check_writable(out, PICTURES, path)
-    photos = open_photos(source, paths, options)
     model = outline(options)
-    for photo in photos.values():
-        check_memory(photo)
-        layers_to_draw(SpatialMaps(model, preprocess(model, photo, options)), options)
-    model = load_weights(model, options)
+    loaded = None
+    best: list[Peak] = []
+    count = 0
+    for path in paths:
+        try:
+            photo = open_photo(path)
+        except PhotoError as error:
+            if path == source:
+                raise
+            print(f"jaxconv maps: skipped: {error}", file=sys.stderr)
+            continue
+        photo = fitting_photo(photo, options, partial(bytes_to_draw, model, options))
+        loaded = loaded or load_weights(model, options)
+        best = strongest(loaded, photo, path.name, options, best)
+        count += 1
+    if not count:
+        raise UsageError(f"{source} has no pictures. Fix: pass a photo, or a folder of photos.")
     (layer,), (channel,) = options.layer, options.channel
-    candidates: list[Peak] = []
-    for name, photo in photos.items():
-        x = preprocess(model, photo, options)
-        values = SpatialMaps(model, x).maps([layer])[layer][..., channel]
-        field = receptive_field(model, x, layer=layer)
-        candidates += peaks(values, photo, field, options.strongest, name)
-    best = sorted(candidates, key=lambda peak: -peak.value)[: options.strongest]
     if not best:
         raise UsageError(
             f"no neuron of {layer}, channel {channel} is above 0. Fix: pass another --channel."
@@ -200,39 +240,34 @@ def draw_strongest(options: argparse.Namespace) -> None:
         print(f"{peak.value:10.5g} at {peak.at[0]},{peak.at[1]} in {peak.photo}")
     if len(best) < options.strongest:
         print("There are no more peaks: all other neurons are weaker neighbours of these, or 0.")
-    count = {1: "one photo"}.get(len(photos), f"{len(photos)} photos")
-    title = f"{layer}, channel {channel}:  what excites it most in {count}"
+    photos = {1: "one photo"}.get(count, f"{count} photos")
+    title = f"{layer}, channel {channel}:  what excites it most in {photos}"
     save(render(peaks_figure(title, best), out), out)
 
 
-def open_photos(
-    source: Path, paths: Sequence[Path], options: argparse.Namespace
-) -> dict[str, np.ndarray]:
-    """Open photos; of a folder's files, skip those that cannot be read, and say so.
+def strongest(
+    model: Model, photo: np.ndarray, name: str, options: argparse.Namespace, best: list[Peak]
+) -> list[Peak]:
+    """Return the strongest of some peaks and of those of one more photo.
 
     Args:
-        source: a photo, or a folder of photos.
-        paths: the files of the folder, or the photo alone.
+        model: with its weights.
+        photo: uint8 (h, w, 3).
+        name: of the photo.
         options: of the command.
+        best: the strongest peaks of other photos.
 
     Returns:
-        The pixels of each by its name, uint8 (h, w, 3).
-
-    Raises:
-        PhotoError: the photo cannot be read.
-        UsageError: the folder has no photo.
+        As many as the options say, the strongest first.
     """
-    photos = {}
-    for path in paths:
-        try:
-            photos[path.name] = open_photo(path, options.size)
-        except PhotoError as error:
-            if path == source:
-                raise
-            print(f"jaxconv maps: skipped: {error}", file=sys.stderr)
-    if not photos:
-        raise UsageError(f"{source} has no pictures. Fix: pass a photo, or a folder of photos.")
-    return photos
+    (layer,), (channel,) = options.layer, options.channel
+    x = preprocess(model, photo)
+    with shown_progress(f"jaxconv maps: computing {layer} of {name}"):
+        kept = SpatialMaps(model, x).reduced([layer], lambda _, maps: maps[..., channel].copy())
+    field = receptive_field(model, x, layer=layer)
+    found = peaks(kept[layer], photo, field, options.strongest, name)
+    found = [peak._replace(patch=peak.patch.copy()) for peak in found]  # not the whole photo
+    return sorted([*best, *found], key=lambda peak: -peak.value)[: options.strongest]
 
 
 def print_table(

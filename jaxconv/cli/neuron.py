@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxconv.analysis.neuron import Neuron, neuron
+from jaxconv.analysis.neuron import Neuron, NeuronPlan, neuron
 from jaxconv.cli.arguments import (
     PICTURES,
     UsageError,
@@ -18,12 +18,14 @@ from jaxconv.cli.arguments import (
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
     add_photo_and_model,
-    check_memory,
+    image_spec,
     load_weights,
     open_photo_argument,
     outline,
     preprocess,
 )
+from jaxconv.cli.photo_size import fitting_photo
+from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.neuron_figure import neuron_figure
 
 
@@ -77,10 +79,18 @@ class NeuronCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-neuron.png")
         check_writable(out, PICTURES, path)
-        check_memory(photo)
-        model = load_weights(outline(options), options)
-        x = preprocess(model, photo, options)
-        result = neuron(model, x, layer=options.layer, at=at, channel=options.channel)
+        model = outline(options)
+        chosen = {"layer": options.layer, "at": at, "channel": options.channel}
+
+        def need(height: int, width: int) -> int:
+            spec = image_spec(model, height, width, options)
+            return NeuronPlan.of(model, spec, **chosen).peak_bytes()
+
+        photo = fitting_photo(photo, options, need)
+        model = load_weights(model, options)
+        x = preprocess(model, photo)
+        with shown_progress(f"jaxconv neuron: computing {options.layer}"):
+            result = neuron(model, x, **chosen)
         print(result)
         figure = neuron_figure(photo, result, patch_colors(result, photo, x[0]))
         save(render(figure, out), out)

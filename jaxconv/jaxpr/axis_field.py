@@ -279,6 +279,23 @@ class AxisField:
         first, end = (extreme("min", extreme("max", pixel, 0), image) for pixel in pixels)
         return first, end
 
+    def covers(self, image: Any) -> bool:
+        """Whether all neurons see the same, all pixels along the axis, or may, for all one knows.
+
+        Args:
+            image: pixels of the image.
+        """
+        if self.pattern is None and self.bounds is None:
+            return True
+        stays = self.pattern is not None and is_equal(self.pattern.step, 0)
+        if self.axis is not None and not stays:
+            return False
+        if self.bounds is not None:
+            firsts, ends = self.bounds
+            return bool((firsts <= 0).all() and (ends >= image).all())
+        interval = self.interval(0, image)
+        return not interval or (is_at_least(0, interval[0]) and is_at_least(interval[1], image))
+
     def join(self, other: "AxisField", shape: Sequence[Any]) -> "AxisField":
         """See what the neurons at the same positions of two maps see.
 

@@ -175,6 +175,25 @@ def equations(jaxpr: Jaxpr, *, recursive: bool = True) -> Iterator[JaxprEqn]:
         yield eqn
 
 
+def unused_after(jaxpr: Jaxpr) -> list[list[Var]]:
+    """List the variables that are not used again after each equation.
+
+    Args:
+        jaxpr: its equations.
+
+    Returns:
+        For each equation the operands that no later equation uses, and the results that none uses,
+        unless the jaxpr returns them.
+    """
+    seen = set(variables(jaxpr.outvars))
+    unused: list[list[Var]] = []
+    for eqn in reversed(jaxpr.eqns):
+        last = dict.fromkeys(v for v in (*variables(eqn.invars), *eqn.outvars) if v not in seen)
+        seen.update(last)
+        unused.append([*last])
+    return unused[::-1]
+
+
 def rewrite(closed: ClosedJaxpr, rule: Callable[[JaxprEqn], JaxprEqn | None]) -> ClosedJaxpr:
     """Replace equations of a trace, those of all inner jaxprs included.
 
@@ -336,7 +355,7 @@ class Interpreter(ABC, Generic[T]):
         inputs: Sequence[T],
         scope: Scope | None = None,
     ) -> list[T]:
-        """Interpret a jaxpr.
+        """Interpret a jaxpr. A value is dropped after its last use.
 
         Args:
             jaxpr: its equations.
@@ -358,8 +377,10 @@ class Interpreter(ABC, Generic[T]):
 
         write(jaxpr.constvars, [*map(self.constant, consts)])
         write(jaxpr.invars, inputs)
-        for eqn in jaxpr.eqns:
+        for eqn, unused in zip(jaxpr.eqns, unused_after(jaxpr), strict=True):
             write(eqn.outvars, self.apply(eqn, [*map(read, eqn.invars)], scope))
+            for variable in unused:
+                values.pop(variable, None)
         return [*map(read, jaxpr.outvars)]
 
     def apply(self, eqn: JaxprEqn, inputs: list[T], scope: Scope) -> Sequence[T]:

@@ -20,6 +20,7 @@ LAYER_TITLE = 0.55  # inches above the maps of a layer
 MAP_TITLE = 0.2  # inches above each map
 LAYER_BOTTOM = 0.1  # inches below the maps of a layer, for the colour bar's lowest number
 MAX_PHOTO_HEIGHT = 3.6  # inches
+MAX_DRAWN_SIDE = 2048  # pixels of a map; no figure shows more than a third of them
 TOP_PERCENTILE = 99.9  # of the values: where the colour scale ends
 CMAP = "magma"  # black at 0
 CAPTION = (
@@ -51,11 +52,22 @@ def maps_figure(
     Returns:
         A matplotlib figure with room for any number of layers.
     """
+    panels = [MapsPanel.of(name, values, show, channels) for name, values in maps.items()]
+    return panels_figure(photo, panels)
+
+
+def panels_figure(photo: np.ndarray, panels: Sequence["MapsPanel"]) -> "Figure":
+    """Draw a photo, and below it maps that were chosen before.
+
+    Args:
+        photo: uint8 (h, w, 3), as the network sees it.
+        panels: the maps of each layer.
+
+    Returns:
+        A matplotlib figure with room for any number of layers.
+    """
     from matplotlib.figure import Figure
 
-    panels = []
-    for name, values in maps.items():
-        panels.append(MapsPanel.of(name, np.asarray(values, np.float32), show, channels))
     ratio = photo.shape[1] / photo.shape[0]
     photo_height = min(MAX_PHOTO_HEIGHT, FIGURE_WIDTH * 0.9 / ratio) + LAYER_TITLE
     heights = [photo_height, *(panel.height for panel in panels)]
@@ -76,7 +88,8 @@ def by_strength(values: np.ndarray) -> np.ndarray:
     Returns:
         The channel numbers, int (c,).
     """
-    return np.argsort(-values.mean((0, 1)), kind="stable")
+    means = values.mean((0, 1), dtype=np.float64)  # float32 cannot sum millions of numbers
+    return np.argsort(-means, kind="stable")
 
 
 @dataclass(frozen=True)
@@ -85,13 +98,15 @@ class MapsPanel:
 
     Attributes:
         title: the title above them.
-        values: (h, w, c) of the whole layer.
-        channels: the channels to draw, in order.
+        maps: (h, w, n), those that are drawn; large ones are reduced.
+        norm: the scale of their colours.
+        channels: which they are, in order.
         columns: the number of maps per row.
     """
 
     title: str
-    values: np.ndarray
+    maps: np.ndarray
+    norm: "PowerNorm"
     channels: Sequence[int]
     columns: int = MAPS_PER_ROW
 
@@ -101,24 +116,26 @@ class MapsPanel:
 
         Args:
             layer: its name.
-            values: (h, w, c).
+            values: (h, w, c); nothing refers to them afterwards.
             show: the largest number of maps, the strongest.
             channels: the maps to draw instead; empty for the strongest.
         """
         rows, columns, count = values.shape
-        size = f"{layer}:  {count} maps of {columns} x {rows}"
+        size, per_row = f"{layer}:  {count} maps of {columns} x {rows}", MAPS_PER_ROW
         if channels:
             title = f"{size},  channel{'s' * (len(channels) > 1)} {', '.join(map(str, channels))}"
             per_row = min(max(len(channels), 2), CHOSEN_MAPS_PER_ROW)
-            return cls(title, values, channels, per_row)
-        order = by_strength(values)[:show].tolist()
-        which = f"the {len(order)} strongest" if len(order) < count else "all, the strongest first"
-        return cls(f"{size},  {which}", values, order)
+        else:
+            channels = by_strength(values)[:show].tolist()
+            some = f"the {len(channels)} strongest"
+            title = f"{size},  {some if len(channels) < count else 'all, the strongest first'}"
+        chosen = np.asarray(values[..., channels], np.float32)
+        return cls(title, shrunk_maps(chosen), map_norm(chosen), channels, per_row)
 
     @property
     def cell(self) -> tuple[float, float]:
         """Width and height of one map in inches; the height of very long maps is limited."""
-        width, (rows, columns) = FIGURE_WIDTH * 0.9 / self.columns, self.values.shape[:2]
+        width, (rows, columns) = FIGURE_WIDTH * 0.9 / self.columns, self.maps.shape[:2]
         return width, float(np.clip(width * rows / columns, 0.2, 2 * width))
 
     @property
@@ -137,26 +154,44 @@ class MapsPanel:
 
         height, (cell_width, cell_height) = self.height, self.cell
         part.text(0.02, 1 - 0.35 / height, self.title, fontsize=13, weight="bold")
-        norm = map_norm(self.values[..., self.channels])
         for index, channel in enumerate(self.channels):
             row, column = divmod(index, self.columns)
             left = 0.02 + column * cell_width / FIGURE_WIDTH
             bottom = 1 - (LAYER_TITLE + (row + 1) * (cell_height + MAP_TITLE)) / height
             size = (cell_width * 0.96 / FIGURE_WIDTH, cell_height * 0.98 / height)
             axes = part.add_axes((left, bottom, *size))
-            values = self.values[..., channel]
-            axes.imshow(values, interpolation="antialiased", cmap=CMAP, norm=norm)
+            values = self.maps[..., index]
+            axes.imshow(values, interpolation="antialiased", cmap=CMAP, norm=self.norm)
             axes.set_axis_off()
             axes.set_title(f"{channel}", fontsize=8, pad=2)
         length = min(cell_height, 2.5)
         bottom = 1 - (LAYER_TITLE + MAP_TITLE + length) / height
         axes = part.add_axes((0.93, bottom, 0.012, length / height))
-        bar = part.colorbar(ScalarMappable(norm, CMAP), cax=axes, extend="max")
-        top = float(norm.vmax or 1.0)
+        bar = part.colorbar(ScalarMappable(self.norm, CMAP), cax=axes, extend="max")
+        top = float(self.norm.vmax or 1.0)
         ticks = [0.0, *(float(f"{top * share:.1g}") for share in (1 / 16, 1 / 4, 3 / 4))]
         bar.set_ticks(ticks, labels=[f"{tick:,g}" for tick in ticks])
         bar.ax.tick_params(labelsize=8)
         bar.minorticks_off()
+
+
+def shrunk_maps(maps: np.ndarray) -> np.ndarray:
+    """Reduce maps that are larger than any figure shows them, by the means of squares.
+
+    Args:
+        maps: (h, w, n).
+
+    Returns:
+        The same maps if no side is longer than 2048, else maps whose sides are not; up to one
+        square at their lower and right borders is left out.
+    """
+    factor = -(-max(maps.shape[:2]) // MAX_DRAWN_SIDE)
+    if factor == 1:
+        return maps
+    rows, columns = (max(n // factor, 1) for n in maps.shape[:2])
+    down, across = (min(n, factor) for n in maps.shape[:2])
+    cut = maps[: rows * down, : columns * across]
+    return cut.reshape(rows, down, columns, across, -1).mean((1, 3))
 
 
 def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:

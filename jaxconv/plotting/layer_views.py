@@ -18,6 +18,7 @@ from jaxconv.analysis.receptive_field import Pixels, ReceptiveField, analyze_fie
 from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
+from jaxconv.jaxpr.resources import bytes_of
 from jaxconv.layers.windows import Window
 
 WindowPair = tuple[Window, Window]  # over rows, over columns
@@ -64,7 +65,8 @@ class LayerView:
 
     def finite(self) -> np.ndarray:
         """The maps with 0 for each number that is not finite."""
-        return np.nan_to_num(self.values, nan=0, posinf=0, neginf=0).astype(np.float32)
+        values = self.values.astype(np.float32, copy=False)
+        return np.nan_to_num(values, nan=0, posinf=0, neginf=0)
 
     def is_max_pool_of(self, source: "LayerView") -> bool:
         """Whether each number of the maps is the largest of its window on another layer's maps.
@@ -131,6 +133,25 @@ def layer_views(
     return [view for name, view in views.items() if name in kept]
 
 
+@raises_shape_error("explore")
+def bytes_to_view(fn: Callable[..., Any], *args: Any) -> int:
+    """Estimate the memory that the maps of all layers and their page take.
+
+    Args:
+        fn: as :func:`layer_views` takes it.
+        *args: likewise, or their shapes.
+    """
+    traced = trace_call(fn, *args)
+    maps = {
+        name: ref for name, ref in traced.network.maps().items()
+        if not around(ref.calls) and len(shape_of(ref.var)) in DEFAULT_AXES
+    }  # fmt: skip
+    sizes = [bytes_of(ref.var) for ref in maps.values()]
+    # All maps are kept. To pack one of them takes some copies, and the page up to a byte for each
+    # number, in some copies too.
+    return traced.peak_bytes(maps.values(), maps.values()) + 6 * max(sizes, default=0) + sum(sizes)
+
+
 def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterator[Diagnostic]:
     """What is wrong with a choice of layers."""
     if not chosen:
@@ -153,11 +174,11 @@ def _view_without_filter(
     # The maps of the first image, as (h, w, c).
     sides = axes.sizes(values.shape)
     ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
-    maps = ordered.reshape(-1, *(sides.pixels or (1, 1)), sides.channels)[0].astype(np.float32)
+    maps = ordered.reshape(-1, *(sides.pixels or (1, 1)), sides.channels)[0]
     return LayerView(
         name,
         layer.kind if layer else "named value",
-        maps,
+        maps.astype(np.float32, copy=False),
         _ranges(field, 0, maps.shape[0]),
         _ranges(field, 1, maps.shape[1]),
         field.size,

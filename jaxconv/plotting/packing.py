@@ -48,21 +48,28 @@ def pack_maps(values: np.ndarray) -> PackedArray:
     zero = round(255 * low / (low + high)) if low + high else 0
     zero = min(max(zero, low > 0), 255 - (high > 0))  # each sign that occurs needs a code
     step = max(high / max(255 - zero, 1), low / max(zero, 1)) or 1.0
-    roots = np.sign(values) * np.sqrt(np.abs(values))
-    codes = (np.round(roots / step) + zero).astype(np.uint8)
-    # The median of the three neighbours, modulo 256: their plane where it lies between the others.
-    padded = np.pad(codes, ((0, 0), (1, 0), (1, 0)))
-    left, up, upper_left = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
+    codes = np.empty(values.shape, np.uint8)
+    differences = np.empty_like(codes)
+    for number, plane in enumerate(values):  # one by one: each takes some memory of its own
+        roots = np.sign(plane) * np.sqrt(np.abs(plane))
+        codes[number] = (np.round(roots / step) + zero).astype(np.uint8)
+        differences[number] = codes[number] - _predicted(codes[number])
+    header = {"coding": "root8", "shape": values.shape, "zero": zero, "step": step}
+    plain, predicted = _deflated(codes), _deflated(differences)
+    header["predicted"] = len(predicted) < len(plain)
+    return _packed(header, min(plain, predicted, key=len))
+
+
+def _predicted(codes: np.ndarray) -> np.ndarray:
+    """The median of three neighbours, modulo 256: their plane where it lies between the others."""
+    padded = np.pad(codes, ((1, 0), (1, 0)))
+    left, up, upper_left = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
     smaller, larger = np.minimum(left, up), np.maximum(left, up)
-    predicted = np.where(
+    return np.where(
         upper_left >= larger,
         smaller,
         np.where(upper_left <= smaller, larger, left + up - upper_left),
     )
-    plain, differences = _deflated(codes), _deflated(codes - predicted)
-    header = {"coding": "root8", "shape": values.shape, "zero": zero, "step": step}
-    header["predicted"] = len(differences) < len(plain)
-    return _packed(header, min(plain, differences, key=len))
 
 
 def pack_exact(values: np.ndarray) -> PackedArray:

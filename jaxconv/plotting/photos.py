@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,21 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
     return np.asarray(_converted(upright, size))
 
 
+def resized_photo(photo: np.ndarray, size: int) -> np.ndarray:
+    """Resize a photo; the result is that of :func:`open_photo` with this size.
+
+    Args:
+        photo: uint8 (h, w, 3).
+        size: pixels of the shorter side afterwards.
+
+    Returns:
+        uint8 (h, w, 3).
+    """
+    from PIL import Image
+
+    return np.asarray(_resized(Image.fromarray(photo), size))
+
+
 def _converted(image: "PilImage", size: int | None) -> "PilImage":
     """An image of any mode as RGB, resized to a shorter side of ``size`` pixels if it is given."""
     from PIL import Image
@@ -69,12 +85,32 @@ def _converted(image: "PilImage", size: int | None) -> "PilImage":
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    if size is None:
-        return image
-    width, height = (max(side * size // min(image.size), 1) for side in image.size)
-    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
+    return image if size is None else _resized(image, size)
+
+
+def resized_sides(sides: Sequence[int], size: int) -> tuple[int, ...]:
+    """Return the sides of a photo after resizing it.
+
+    Args:
+        sides: width and height.
+        size: that of the shorter one afterwards.
+
+    Raises:
+        PhotoError: it would have more pixels than any photo that can be read.
+    """
+    from PIL import Image
+
+    resized = tuple(max(side * size // min(sides), 1) for side in sides)
+    if size > min(sides) and math.prod(resized) > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise PhotoError(
-            f"Size {size} makes a picture of {width}x{height} pixels, more than "
+            f"Size {size} makes a picture of {'x'.join(map(str, resized))} pixels, more than "
             f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size."
         )
+    return resized
+
+
+def _resized(image: "PilImage", size: int) -> "PilImage":
+    from PIL import Image
+
+    width, height = resized_sides(image.size, size)
     return image.resize((width, height), Image.Resampling.BICUBIC)

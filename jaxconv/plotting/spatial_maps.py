@@ -1,18 +1,20 @@
 """The feature maps that have height, width and channels, in whatever order, as (h, w, c)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxconv.analysis.feature_maps import trace_call, values_at
 from jaxconv.analysis.index_path import follow
 from jaxconv.analysis.network import Layer, Network
+from jaxconv.analysis.partial_program import PartialProgram
 from jaxconv.analysis.patches import around, reader
 from jaxconv.errors import Diagnostic, ValidationError, choice, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index
 
+R = TypeVar("R")
 MAX_DEFAULT_LAYERS = 5
 
 
@@ -64,11 +66,47 @@ class SpatialMaps:
         Raises:
             ShapeError: a layer does not exist, or its map is not spatial.
         """
+        return self.reduced(layers, lambda _, maps: np.array(maps))
+
+    def reduced(
+        self, layers: Sequence[str], reduce: Callable[[str, np.ndarray], R]
+    ) -> dict[str, R]:
+        """Compute feature maps of the first image one by one, and keep what is needed of each.
+
+        Args:
+            layers: their names.
+            reduce: takes the name of a layer and its map, float32 (h, w, c), and returns what to
+                keep of it.
+
+        Returns:
+            What is kept, by layer.
+
+        Raises:
+            ShapeError: a layer does not exist, or its map is not spatial.
+        """
+
+        def reduce_spatial(name: str, value: Any) -> R:
+            maps = take(np.asarray(value), self.indices[name])
+            return reduce(name, maps.astype(np.float32, copy=False))
+
+        kept = self._program(layers).run(self._leaves, reduce_spatial)
+        return {name: kept[name] for name in layers}
+
+    def peak_bytes(self, layers: Sequence[str]) -> int:
+        """Estimate the memory that :meth:`reduced` takes, besides what it keeps.
+
+        Args:
+            layers: their names.
+
+        Raises:
+            ShapeError: a layer does not exist, or its map is not spatial.
+        """
+        return self._program(layers).peak_bytes()
+
+    def _program(self, layers: Sequence[str]) -> PartialProgram:
         self.check_layers(layers)
         refs = {name: self.network.maps()[name] for name in layers}
-        values = values_at(self.network, refs, self._leaves)
-        arrays = {name: np.asarray(values[name])[self.indices[name]] for name in layers}
-        return {name: array.astype(np.float32) for name, array in arrays.items()}
+        return PartialProgram.of(self.network, refs, self._leaves)
 
     def default(self) -> list[str]:
         """The last layer of each map size, except pools; at most five layers."""
@@ -119,6 +157,38 @@ def _spatial_index(network: Network, name: str) -> Index | None:
         if steps:
             return steps[-1].index
     return None
+
+
+def take(values: np.ndarray, index: Index) -> np.ndarray:
+    """Take part of an array by arrays of indices, without a copy where slices do.
+
+    Args:
+        values: any array.
+        index: for each of its axes an integer array; they broadcast against each other.
+
+    Returns:
+        ``values[index]``; a view of it where each index array is one number, or counts up by one
+        along an axis of the result that is its own.
+    """
+    shape = np.broadcast_shapes(*map(np.shape, index))
+    plain: list[int | slice] = []
+    axes: list[int] = []  # of the result, in the order of the axes that are kept of the array
+    for positions in map(np.asarray, index):
+        first = int(positions.flat[0]) if positions.size else 0
+        if positions.size == 1:
+            plain.append(first)
+            continue
+        long = [axis - positions.ndim for axis, n in enumerate(positions.shape) if n > 1]
+        counts = np.arange(first, first + positions.size)
+        if first < 0 or not np.array_equal(positions.ravel(), counts):
+            return values[index]
+        plain.append(slice(first, first + positions.size))
+        axes += long if len(long) == 1 else [0]  # which is no axis counted from the end
+    missing = [axis for axis in range(-len(shape), 0) if axis not in axes]
+    if len({*axes}) < len(axes) or 0 in axes or any(shape[axis] != 1 for axis in missing):
+        return values[index]
+    part = np.transpose(values[tuple(plain)], np.argsort(axes))
+    return np.expand_dims(part, tuple(missing)) if missing else part
 
 
 def _nearest_neurons(layer: Layer) -> Iterator[Layer]:

@@ -49,6 +49,66 @@ def test_behind_a_flatten_a_neuron_sees_the_whole_image():
     assert (field.size, field.offset) == ((404, 404), (-90, -90))
 
 
+KERNEL = np.ones((3, 3, 3, 3), np.float32)
+
+
+def squeezed(x):
+    x = jc.conv(x, KERNEL, stride=2)
+    return x * jax.nn.sigmoid(x.mean((1, 2), keepdims=True))
+
+
+def first_rows(x):
+    return jc.conv(x, KERNEL)[:, :5, :5].mean((1, 2))
+
+
+def attention(x):
+    tokens = jc.conv(x, KERNEL, stride=4).reshape(x.shape[0], -1, 3)
+    return jax.nn.softmax(tokens @ tokens.transpose(0, 2, 1)) @ tokens
+
+
+def enlarged(x):
+    for _ in range(2):
+        size = (1, 2 * x.shape[1], 2 * x.shape[2], 3)
+        x = jc.conv(jax.image.resize(x, size, "cubic"), KERNEL)
+    return x
+
+
+# What tables and texts say of the last layer, for an image of 32 x 36 and for all sizes.
+TEXTS = {
+    squeezed: (
+        ("whole image", "whole image, the same for each neuron"),
+        ("at most whole image", "at most whole image, the same for each neuron"),
+    ),
+    first_rows: (
+        ("6", "6 x 6 pixels, the same for each neuron"),
+        ("min(h, 6)xmin(w, 6)", "min(h, 6) x min(w, 6) pixels, the same for each neuron"),
+    ),
+    attention: (
+        ("<=31x35", "at most 31 x 35 pixels, the same for each neuron"),
+        ("at most whole image", "at most whole image, the same for each neuron"),
+    ),
+    enlarged: (
+        ("7", "7 x 7 pixels; box() tells which"),
+        ("at most whole image", "at most whole image, the same for each neuron"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fn", TEXTS)
+@pytest.mark.parametrize("spec", ["1 32 36 3", "1 h w 3"])
+def test_a_text_claims_no_more_than_is_known(fn, spec):
+    short, text = TEXTS[fn][spec == "1 h w 3"]
+    field = jc.receptive_field(fn, spec, layer=len(jc.summary(fn, spec).rows))
+    assert (field.short(), str(field)) == (short, f"{field.layer}: {text}")
+
+
+def test_a_layer_that_happens_to_see_a_small_image_keeps_its_size():
+    model = nnx.eval_shape(lambda: jc.vgg16(head=None))
+    field = jc.receptive_field(model, "1 64 75 3", layer="pool5")
+    assert field.box(1, 1) == ((0, 64), (0, 75))
+    assert field.short() == "212/32"
+
+
 def test_offsets_under_same_padding_are_formulas():
     """The padding of a strided convolution depends on the size; so does what each neuron sees."""
     kernel = noise(3, 3, 3, 2)

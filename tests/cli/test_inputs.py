@@ -5,15 +5,6 @@ import pytest
 from tests.support.command_line import check_refusal, run
 
 
-def test_a_photo_too_large_for_the_machine_is_a_sentence(folder, capsys, monkeypatch):
-    monkeypatch.setattr("jaxconv.cli.inputs.total_memory", lambda: 3e6)
-    assert run("maps", "photo.jpg") == 2
-    assert capsys.readouterr().err == (
-        "jaxconv maps: the first feature maps of a photo of 64x75 pixels need 0.0037 GB, but this "
-        "machine has 0.003. Fix: pass --size 1024.\n"
-    )
-
-
 def test_a_cache_with_a_wrong_hash_is_a_sentence(folder, capsys, monkeypatch):
     monkeypatch.setenv("JAXCONV_CACHE", str(folder / "cache"))
     (folder / "cache").mkdir()

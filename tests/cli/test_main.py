@@ -8,6 +8,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import jax
 import pytest
 
 import jaxconv
@@ -47,6 +48,33 @@ def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
     assert run("maps", "photo.jpg") == 2
     said = capsys.readouterr().err
     assert said.startswith("jaxconv maps: the package PIL is not installed.\n  Fix: python -m")
+
+
+FULL = {
+    "Python": MemoryError(),
+    "JAX": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_full_memory_is_a_sentence(folder, capsys, monkeypatch, name):
+    def fail(*_):
+        raise FULL[name]
+
+    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
+    assert run("maps", "photo.jpg") == 2
+    assert capsys.readouterr().err == (
+        "jaxconv maps: the memory is full. Fix: pass a smaller --size, or fewer --layer.\n"
+    )
+
+
+def test_another_error_of_jax_is_not_hidden(folder, monkeypatch):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a mistake")
+
+    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a mistake"):
+        run("maps", "photo.jpg")
 
 
 def test_a_reader_may_stop_early():

@@ -8,6 +8,7 @@ from PIL import Image
 
 import jaxconv as jc
 from jaxconv.models import weights
+from jaxconv.plotting.figures import by_strength
 from jaxconv.plotting.photos import open_photo
 from tests.support.command_line import check_refusal, not_blank, run, spied
 
@@ -39,24 +40,17 @@ def test_maps_writes_other_formats(folder, random_weights, suffix):
 
 def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch):
     """What is drawn are the model's maps of the photo, prepared as the weights say."""
-    import jaxconv as jc
     from jaxconv.cli import maps as command
-    from jaxconv.plotting.photos import open_photo
 
-    drawn = {}
-
-    def spy(photo, maps, *options):
-        drawn.update(maps, photo=photo)
-        return figure(photo, maps, *options)
-
-    figure = command.maps_figure
-    monkeypatch.setattr(command, "maps_figure", spy)
+    given = spied(monkeypatch, command, "panels_figure")
     assert run("maps", "photo.jpg", "--weights", random_weights, "--layer", "conv3_2") == 0
     photo = open_photo("photo.jpg")
     model = jc.vgg16(weights=random_weights, head=None)
     want = jc.feature_maps(model)(weights.KERAS(photo[None]))["conv3_2"][0]
-    np.testing.assert_allclose(drawn["conv3_2"], want, rtol=1e-4, atol=1e-3)
-    np.testing.assert_array_equal(drawn["photo"], photo)
+    ((seen, (panel,)),) = given
+    assert panel.channels == by_strength(np.asarray(want))[:24].tolist()
+    np.testing.assert_allclose(panel.maps, want[..., panel.channels], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(seen, photo)
 
 
 @pytest.mark.parametrize("size", [(40_00, 32), (32, 40_00)])
@@ -71,10 +65,10 @@ def test_long_photos_are_drawn(folder, random_weights, size):
 def test_maps_of_one_channel_are_large(folder, monkeypatch, random_weights):
     from jaxconv.cli import maps as command
 
-    given = spied(monkeypatch, command, "maps_figure")
+    given = spied(monkeypatch, command, "panels_figure")
     chosen = ["--layer", "conv2_1", "--channel", 100, "--channel", 3]
     assert run("maps", "photo.jpg", "--weights", random_weights, *chosen) == 0
-    assert given[0][3] == [100, 3]
+    assert [panel.channels for panel in given[0][1]] == [[100, 3]]
     large = not_blank("photo-maps.png")
     assert run("maps", "photo.jpg", "--weights", random_weights, *chosen[:2], "--show", 2) == 0
     assert large[1] > not_blank("photo-maps.png")[1] + 200
@@ -98,27 +92,26 @@ def test_the_filters_of_the_first_layer(nets, monkeypatch, random_weights):
 def test_maps_of_other_models_whatever_their_axes(nets, monkeypatch, capsys):
     from jaxconv.cli import maps as command
 
-    given = spied(monkeypatch, command, "maps_figure")
+    given = spied(monkeypatch, command, "panels_figure")
     assert run("maps", "photo.jpg", "--model", "lookednets:first", "--show", 3) == 0
-    _, maps, *_ = given[0]
-    (values,) = maps.values()
-    assert values.shape == (73, 62, 5)
+    ((panel,),) = given[0][1:]
+    assert ":  5 maps of 62 x 73," in panel.title
     import lookednets
 
     x = open_photo("photo.jpg")[None].astype(np.float32) / 255
     want = np.asarray(lookednets.first(x)).transpose(1, 2, 0)
-    np.testing.assert_allclose(values, want, atol=1e-5)
+    np.testing.assert_allclose(panel.maps, want[..., panel.channels], atol=1e-5)
     assert run("maps", "photo.jpg", "--model", "lookednets:net()") == 0
-    assert [*given[1][1]] == ["deep"]
+    assert [panel.title[:5] for panel in given[1][1]] == ["deep:"]
     assert run("maps", "photo.jpg", "--model", "lookednets:net()", "--layer", "stem") == 0
-    assert given[2][1]["stem"].shape == (38, 32, 8)
+    assert given[2][1][0].maps.shape == (38, 32, 8)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_model_of_the_users_gets_its_weights_and_its_pictures(folder, monkeypatch, channels):
     from jaxconv.cli import maps as command
 
-    given = spied(monkeypatch, command, "maps_figure")
+    given = spied(monkeypatch, command, "panels_figure")
     make = f"jaxconv:VGG(((5,), (7,)), head=None, channels={channels}, batch_norm=True)"
     trained = jc.VGG(((5,), (7,)), head=None, channels=channels, batch_norm=True, rngs=nnx.Rngs(9))
     trained.conv1_1.norm.mean[...] = jnp.linspace(-1, 1, 5)
@@ -129,7 +122,8 @@ def test_a_model_of_the_users_gets_its_weights_and_its_pictures(folder, monkeypa
     photo = open_photo("photo.jpg")[None].astype(np.float32)
     photo = photo.mean(-1, keepdims=True) if channels == 1 else photo
     want = jc.feature_maps(trained)((photo / 255 - 0.3) / 0.2)["conv2_1"][0]
-    np.testing.assert_allclose(given[0][1]["conv2_1"], want, atol=1e-4)
+    (panel,) = given[0][1]
+    np.testing.assert_allclose(panel.maps, want[..., panel.channels], atol=1e-4)
 
 
 def test_the_strongest_patches_of_a_folder(nets, monkeypatch, capsys, random_weights):
