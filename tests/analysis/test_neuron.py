@@ -15,6 +15,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
+from jaxconv.models import vgg
 from tests.support import reference
 from tests.support.configurations import channels_last, conv_case, pool_case
 
@@ -84,7 +85,8 @@ def test_every_layer_of_vgg16(vgg16, layer):
 
 
 @pytest.mark.parametrize("head", ["dense", "conv"])
-def test_the_heads_of_vgg(head):
+def test_the_heads_of_vgg(head, monkeypatch):
+    monkeypatch.setattr(vgg, "HIDDEN", 24)
     stages = [(2,), (2,), (2,), (2,), (3,)]
     model = wake(jc.VGG(stages, head=head, classes=5, rngs=nnx.Rngs(1)))
     x = noise(1, 224, 224, 3)
