@@ -127,20 +127,10 @@ def published():
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory):
     """A file of random weights for VGG16 without head, that says how its pictures are prepared."""
-    import jax
-    import numpy as np
-    from flax import nnx
-
-    import jaxconv as jc
     from jaxconv.models import weights
+    from tests.support.cnns import random_vgg16
 
-    def drawn(parameter):
-        scale = (2 / np.prod(parameter.shape[:-1])) ** 0.5 if parameter.ndim > 1 else 0
-        return np.float32(scale) * rng.standard_normal(parameter.shape, np.float32)
-
-    # JAX would take seconds to compile a program for each shape.
-    model, rng = nnx.eval_shape(lambda: jc.vgg16(head=None)), np.random.default_rng(0)
-    nnx.update(model, jax.tree.map(drawn, nnx.state(model, nnx.Param)))
+    model = random_vgg16()
     model.preprocessing = weights.KERAS
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     weights.write_weights(model, path)
