@@ -7,6 +7,7 @@ read when they are imported are those of the test run.
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -80,6 +81,7 @@ def _serve():
     """Fork a process for each task, and answer with its status."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # so that no process looks for garbage in what all of them share
     for line in sys.stdin:
         if child := os.fork():
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
