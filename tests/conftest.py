@@ -67,14 +67,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--configurations",
         type=int,
-        default=8,
+        default=4,
         help="random configurations of each layer compared with NumPy, onnxruntime and PyTorch",
     )
 
     parser.addoption(
         "--networks",
         type=int,
-        default=12,
+        default=6,
         help="random networks, and a third as many random programs, whose proofs, receptive fields "
         "and diagrams are compared with what tracing and gradients show",
     )
@@ -127,10 +127,10 @@ def published():
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory):
     """A file of random weights for VGG16 without head, that says how its pictures are prepared."""
-    import jaxconv as jc
     from jaxconv.models import weights
+    from tests.support.cnns import random_vgg16
 
-    model = jc.vgg16(head=None)
+    model = random_vgg16()
     model.preprocessing = weights.KERAS
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     weights.write_weights(model, path)

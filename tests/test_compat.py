@@ -1,8 +1,6 @@
 """Every name of JAX that jaxconv relies on is renamed once: proofs stop, layers keep working."""
 
 import operator
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +12,7 @@ from jax._src import core
 
 import jaxconv as jc
 from jaxconv import compat
+from tests.support.processes import forked
 
 ROOT = Path(__file__).parents[1]
 
@@ -87,8 +86,7 @@ for name in INTERNALS:
 
 
 def test_without_an_internal_proofs_stop_and_layers_and_models_go_on():
-    command = [sys.executable, "-c", RENAMED]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = forked("-c", RENAMED, cwd=ROOT)
     assert done.stderr == ""
     assert done.stdout.split() == [*compat.INTERNALS]
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from jaxconv.errors import shown
 from tests.support.bad_values import CALLS
 from tests.support.mistakes import MISTAKES
+from tests.support.processes import forked
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = dict(
@@ -25,8 +24,9 @@ GOLDEN = dict(
 @pytest.fixture(scope="module")
 def messages():
     """What each mistake says in a plain interpreter, as a user meets it."""
-    run = [sys.executable, "-m", "tests.support.mistakes"]
-    return json.loads(subprocess.run(run, cwd=ROOT, check=True, capture_output=True).stdout)
+    done = forked("-m", "tests.support.mistakes", cwd=ROOT)
+    done.check_returncode()
+    return json.loads(done.stdout)
 
 
 def test_every_mistake_has_its_golden_message():

@@ -15,7 +15,9 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
+from jaxconv.models import vgg
 from tests.support import reference
+from tests.support.cnns import random_vgg16
 from tests.support.configurations import channels_last, conv_case, pool_case
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -54,7 +56,7 @@ LAYERS = [name for s, n in enumerate((2, 2, 3, 3, 3), 1)
 @pytest.fixture(scope="module")
 def vgg16():
     """A network, two images, and all their maps, by name."""
-    model, x = wake(jc.vgg16(head=None)), noise(2, 36, 45, 3)
+    model, x = wake(random_vgg16()), noise(2, 36, 45, 3)
     return model, x, {"input": x, **jc.feature_maps(model, LAYERS)(x)}
 
 
@@ -84,7 +86,8 @@ def test_every_layer_of_vgg16(vgg16, layer):
 
 
 @pytest.mark.parametrize("head", ["dense", "conv"])
-def test_the_heads_of_vgg(head):
+def test_the_heads_of_vgg(head, monkeypatch):
+    monkeypatch.setattr(vgg, "HIDDEN", 24)
     stages = [(2,), (2,), (2,), (2,), (3,)]
     model = wake(jc.VGG(stages, head=head, classes=5, rngs=nnx.Rngs(1)))
     x = noise(1, 224, 224, 3)

@@ -1,8 +1,6 @@
 """``jaxconv.jit`` is ``jax.jit`` wherever it stands, with our options where they can count."""
 
 import functools
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +8,7 @@ import pytest
 
 import jaxconv as jc
 from jaxconv.aot import options
+from tests.support.processes import forked
 from tests.support.programs import agree, normal
 
 X = jnp.asarray(normal(2, 4))
@@ -96,4 +95,4 @@ assert not backends_are_initialized()
 double(1.0)
 assert backends_are_initialized()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    forked("-c", code).check_returncode()

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 import zipfile
 
 import jax
@@ -14,6 +12,7 @@ import pytest
 import jaxconv as jc
 from jaxconv.aot import storage
 from jaxconv.aot.storage import ProgramError
+from tests.support.processes import forked
 from tests.support.programs import agree, normal
 
 X = normal(2, 8, 8, 16)
@@ -43,7 +42,7 @@ found = jc.Inference.load({str(path)!r})({{"x": np.load({str(tmp_path / "x.npy")
 assert found["noise"][1] is None
 np.savez({str(tmp_path / "y.npz")!r}, *jax.tree.leaves(found))
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=90)
+    forked("-c", code).check_returncode()
     found = [*np.load(tmp_path / "y.npz").values()]
     agree(found, jax.tree.leaves(infer({"x": X})), within=1e-6)
 

@@ -1,10 +1,8 @@
 """``jaxconv check``: verdicts, their forms, and the exit status."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 import jaxconv as jc
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.main import main
+from tests.support.processes import UNREAD, forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,12 +148,8 @@ def test_the_readme_shows_commands_that_work(project):
 
 
 def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "jaxconv", "check", "pack"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    done = forked("-c", UNREAD, "jaxconv", "check", "pack")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("where", ["64//", "b//(b-2) >= 1", "b >= 1.5", "b in b", "((((", "k >= 1"])

@@ -1,10 +1,7 @@
 """Commands: found in any module of the package, and messages that speak of their flags."""
 
 import argparse
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 import jaxconv
 from jaxconv.cli.command import Command, commands, message_with_flags
 from jaxconv.errors import ShapeError
+from tests.support.processes import forked
 
 HELLO = '''
 from jaxconv.cli.command import Command
@@ -33,16 +31,11 @@ class HelloCommand(Command):
 
 
 def test_a_command_in_a_new_file_is_part_of_the_program(tmp_path):
-    package = Path(jaxconv.__file__).parent
-    shutil.copytree(package, tmp_path / "jaxconv", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(jaxconv.__file__).parent, tmp_path / "jaxconv")
     (tmp_path / "jaxconv" / "cli" / "hello.py").write_text(HELLO)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
 
     def program(*arguments):
-        command = [sys.executable, "-m", "jaxconv", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        return forked("-m", "jaxconv", *arguments, package=tmp_path).stdout
 
     assert program("hello", "vgg16") == "Hello, vgg16.\n"
     assert program("--help").count("greet a model") == 1

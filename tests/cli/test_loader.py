@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.main import main
 from jaxconv.cli.user_code import TargetError
+from tests.support.processes import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,7 +214,7 @@ SCRIPT = """
 import contextlib, io, json, shlex, sys
 from jaxconv.cli.main import main
 
-for line in sys.stdin:
+for line in sys.argv[1:]:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         status = main(["check", *shlex.split(line)])
@@ -226,15 +225,8 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def answers(written):
     """What each bad use says; in one process without a type checker, whose frames no user has."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        input="\n".join(BAD),
-        cwd=written,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = forked("-c", SCRIPT, *BAD, cwd=written)
+    done.check_returncode()
     return dict(zip(BAD, map(json.loads, done.stdout.splitlines()), strict=True))
 
 

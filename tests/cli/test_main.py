@@ -14,16 +14,21 @@ import pytest
 import jaxconv
 from jaxconv.cli.command import commands
 from tests.support.command_line import run
+from tests.support.processes import UNREAD, forked
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_installed_command_runs(folder, random_weights):
+def test_the_installed_command_runs_and_prints_names_of_files_as_they_are(folder, random_weights):
+    (folder / "photo.jpg").rename("IMG[bold]é.jpg")
     command = os.path.join(os.path.dirname(sys.executable), "jaxconv")
-    given = ["maps", "photo.jpg", "--weights", str(random_weights), "--layer", "pool5"]
-    done = subprocess.run([command, *given], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout.endswith("wrote photo-maps.png\n")
+    given = ["maps", "IMG[bold]é.jpg", "--weights", str(random_weights), "--layer", "pool5"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([command, *given], env=environment, capture_output=True, check=True)
+    assert done.stderr == b""
+    assert rb"VGG16 on IMG[bold]\xe9.jpg" in done.stdout
+    assert done.stdout.endswith(b"wrote IMG[bold]\\xe9-maps.png\n")
+    assert (folder / "IMG[bold]é-maps.png").exists()
 
 
 def test_importing_jaxconv_loads_nothing_heavy():
@@ -31,16 +36,6 @@ def test_importing_jaxconv_loads_nothing_heavy():
     code = f"import sys, jaxconv; print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_names_of_files_are_printed_as_they_are(folder, random_weights):
-    (folder / "photo.jpg").rename("IMG[bold]é.jpg")
-    command = [sys.executable, "-m", "jaxconv"]
-    given = ["maps", "IMG[bold]é.jpg", "--weights", str(random_weights), "--layer", "pool5"]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([*command, *given], env=environment, capture_output=True, check=True)
-    assert rb"VGG16 on IMG[bold]\xe9.jpg" in done.stdout
-    assert (folder / "IMG[bold]é-maps.png").exists()
 
 
 def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
@@ -78,18 +73,14 @@ def test_another_error_of_jax_is_not_hidden(folder, monkeypatch):
 
 
 def test_a_reader_may_stop_early():
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "jaxconv", "shape", "8x8x3", "--filters=1", "--kernel=1"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+    command = ["jaxconv", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    done = forked("-c", UNREAD, *command)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def program(*arguments):
     """Run ``python -m jaxconv`` as a user does."""
-    command = [sys.executable, "-m", "jaxconv", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked("-m", "jaxconv", *arguments)
 
 
 def test_a_bare_jaxconv_prints_help():

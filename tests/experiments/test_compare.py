@@ -1,9 +1,6 @@
 """Runs side by side: what differs, who is best, and sentences for what is not a run."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from PIL import Image
 
 from experiments import compare
 from experiments.compare import main
+from tests.support.processes import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -168,11 +166,7 @@ def test_what_cannot_be_compared_gets_a_sentence(runs, capsys, make, sentence):
 
 
 def test_it_is_a_command(runs):
-    call = [sys.executable, "-m", "experiments.compare", *runs[:2]]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        call, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-    )
+    done = forked("-m", "experiments.compare", *runs[:2])
     assert (done.returncode, done.stderr) == (0, "")
     assert "95.00% *" in done.stdout
     assert not [c for c in done.stdout if not c.isprintable() and c != "\n"]

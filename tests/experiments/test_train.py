@@ -81,6 +81,18 @@ def whole(tmp_path_factory):
     return out
 
 
+def finished(run):
+    """The status of a run whose report has no pictures, which take longer than the steps."""
+
+    def write_numbers(folder, result):
+        (folder / "summary.json").write_text(json.dumps(result.summary()))
+
+    chex.clear_trace_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "write_report", write_numbers)
+        return train.train(run)
+
+
 def numbers(folder, name="loss"):
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [line[name] for line in lines if name in line]
@@ -112,8 +124,7 @@ def forkserver():
 
 def survivor(out):
     """What a process does that is killed: the run, from its start or from where it was."""
-    chex.clear_trace_counter()
-    train.train(Run(TINY, out, resume=(out / "config.json").exists(), save_every=3))
+    finished(Run(TINY, out, resume=(out / "config.json").exists(), save_every=3))
 
 
 def last_saved(out):
@@ -173,7 +184,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     damage(newest)
     earlier = add_seconds(out / "checkpoints" / "20", 1000)
     started = time.monotonic()
-    assert train.train(Run(TINY, out, resume=True, save_every=20)) == 0
+    assert finished(Run(TINY, out, resume=True, save_every=20)) == 0
     seconds = json.loads((out / "summary.json").read_text())["seconds"]
     assert 1000 + earlier < seconds < 1000 + earlier + time.monotonic() - started
     printed = capsys.readouterr().out
@@ -287,26 +298,24 @@ GENTLE = replace(
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The folder of a run of one process on one device."""
-    chex.clear_trace_counter()
     out = tmp_path_factory.mktemp("alone") / "run"
-    assert train.train(gentle(out)) == 0
+    assert finished(gentle(out)) == 0
     return out
 
 
-def started(out, devices, steps=0, **options):
-    """A process: the recipe above, on devices, and interrupted after some steps if any."""
-    process = forkserver().Process(
-        target=trained, args=[out, steps, {"devices": json.loads(devices), **options}]
-    )
+def started(runs, steps=0, **options):
+    """A process: the recipe above, by folder on devices, interrupted after some steps if any."""
+    process = forkserver().Process(target=trained, args=[runs, steps, options])
     process.start()
     return process
 
 
-def trained(out, steps, options):
-    chex.clear_trace_counter()
-    log = out.with_name(f"{out.name}.{os.getpid()}.log")
-    with log.open("w") as printed, contextlib.redirect_stdout(printed), after(steps, interrupt):
-        sys.exit(train.train(gentle(out, **options)))
+def trained(runs, steps, options):
+    for out, devices in runs.items():
+        log = out.with_name(f"{out.name}.{os.getpid()}.log")
+        with log.open("w") as printed, contextlib.redirect_stdout(printed), after(steps, interrupt):
+            if status := finished(gentle(out, devices=devices, **options)):
+                sys.exit(status)
 
 
 def gentle(out, devices=None, **options):
@@ -323,13 +332,13 @@ def ended(*processes, status=0):
 
 def pair(port):
     both = {"coordinator": f"127.0.0.1:{port}", "processes": 2}
-    return [json.dumps({**both, "process": number}) for number in (0, 1)]
+    return [{**both, "process": number} for number in (0, 1)]
 
 
 def test_all_devices_and_processes_do_what_one_device_does(alone, tmp_path, free_port):
-    ended(started(tmp_path / "four", '{"count": 4}'))
-    ended(started(tmp_path / "cut", '{"count": 4, "shard_parameters": true}'))
-    ended(*[started(tmp_path / "two", devices) for devices in pair(free_port)])
+    four = [{"count": 4}, {"count": 4, "shard_parameters": True}]
+    ended(started({tmp_path / "four": four[0], tmp_path / "cut": four[1]}))
+    ended(*[started({tmp_path / "two": devices}) for devices in pair(free_port)])
     one = numbers(alone)
     assert len(one) == 25
     assert np.mean(one[-5:]) < np.mean(one[:5])
@@ -345,18 +354,20 @@ def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port,
     damage(steps / "20")
     one, two = pair(free_port)
     # One of the processes is told to end, and both do, after the same step.
-    ended(started(out, one, resume=True), started(out, two, 5, resume=True), status=130)
+    both = started({out: one}, resume=True), started({out: two}, steps=5, resume=True)
+    ended(*both, status=130)
     printed = "".join(log.read_text() for log in tmp_path.glob("run.*.log"))
     assert f"{steps / '20'} is damaged (" in printed
     assert (steps / "20.damaged").is_dir()
     assert max(int(path.name) for path in steps.glob("*[0-9]")) == 15 == len(numbers(out))
-    assert train.train(gentle(out, resume=True)) == 0
+    assert finished(gentle(out, resume=True)) == 0
     assert "damaged" not in capsys.readouterr().out
     np.testing.assert_allclose(numbers(out), numbers(alone), atol=1e-5)
 
 
-# Two of its checkpoints are larger than four million bytes.
-WIDE = replace(PLAIN, model=Model(((8,), (64,), (512,))), schedule=Schedule(epochs=40 * 32 / 1438))
+# Two of its checkpoints are larger than the disk, and a line of the log for each of 40 steps is
+# larger than a block of it.
+WIDE = replace(PLAIN, model=Model(((8,), (16,), (128,))), schedule=Schedule(epochs=40 * 32 / 1438))
 
 
 def on_a_small_disk(disk, elsewhere):
@@ -383,7 +394,7 @@ def on_a_small_disk(disk, elsewhere):
 
     statuses = [run()]
     assert [path.name for path in (out / "checkpoints").glob("*[0-9]")] == ["10"]
-    subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
     with after(1, fill):
         statuses.append(run("--resume", every=99))
     assert 10 < len(read_metrics(out)) < 40
@@ -402,7 +413,7 @@ def on_a_small_disk(disk, elsewhere):
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_path):
     (disk := tmp_path / "disk").mkdir()
     (elsewhere := tmp_path / "elsewhere").mkdir()
-    mounted = ["unshare", "-rm", "sh", "-ec", 'mount -t tmpfs -o size=4m tmpfs "$0"; "$@"', disk]
+    mounted = ["unshare", "-rm", "sh", "-ec", 'mount -t tmpfs -o size=400k tmpfs "$0"; "$@"', disk]
     if not shutil.which("unshare") or subprocess.run([*mounted, "true"], check=False).returncode:
         pytest.skip("a small disk cannot be mounted here: it needs unshare and user namespaces")
     code = (

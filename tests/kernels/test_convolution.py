@@ -68,7 +68,7 @@ CASES = [
 ]
 
 
-def value_and_gradients(case):
+def value_and_gradients(case, **options):
     """A case's results by our layer and in float64, and the program that computed them."""
     batch, height, width, channels, filters, padding, pads, layout = case
     x, kernel = normal(batch, height, width, channels), normal(3, 3, channels, filters)
@@ -85,8 +85,8 @@ def value_and_gradients(case):
 
     y, dx, dk = by_elements(x, kernel, pads, g)
     want = y + bias, dx, dk, g.astype(np.float64).sum((0, 1, 2))
-    optimized = jax.jit(program, compiler_options=OPTIMIZED)
-    return optimized(x, kernel, bias, g), want, lowered(program, x, kernel, bias, g)
+    program = jax.jit(program).lower(x, kernel, bias, g)
+    return program.compile(**options)(x, kernel, bias, g), want, program.as_text()
 
 
 TILES = [4, 4, 2, 2, 4, 4, 2, 4, 4, 4, 2]
@@ -97,7 +97,9 @@ def test_values_and_gradients_are_those_of_the_sum_over_windows(monkeypatch, cas
     for table in ("CONVOLUTION_RULES", "KERNEL_GRADIENT_RULES"):
         rules = (SelectionRule(NAMES[tile], lambda problem: True, "as the test says"),)
         monkeypatch.setattr(winograd_formulations, table, rules)
-    got, want, text = value_and_gradients(case)
+    # Optimising takes most of the time, and changes the rounding of a tile in each case alike.
+    options = {"compiler_options": OPTIMIZED} if CASES.index(case) == TILES.index(tile) else {}
+    got, want, text = value_and_gradients(case, **options)
     assert SLOW not in text
     for ours, exact in zip(got, want, strict=True):
         close(ours, exact)

@@ -2,8 +2,6 @@
 
 import functools
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ import pytest
 from jax import lax
 
 import jaxconv as jc
+from tests.support.processes import forked
 from tests.support.programs import lowered
 
 ORDER = ("NHWC", "HWIO", "NHWC")
@@ -258,6 +257,8 @@ import jax, numpy as np, jaxconv as jc
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
 
+jax.config.update("jax_platforms", "cpu")
+
 def loss(conv, pool, x, kernel):
     y = conv(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     return (pool(y) ** 2).mean()
@@ -303,8 +304,9 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 def test_arrays_may_be_sharded_in_every_way():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", SHARDED], env=os.environ | flags, check=True)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = forked("-c", SHARDED, env=os.environ | flags)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_empty_batch_is_left_to_lax():

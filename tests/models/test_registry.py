@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 import jaxconv as jc
 from jaxconv.models import registry
 from jaxconv.models.weights import WeightsError
+from tests.support.processes import forked
 
 PACKAGE = Path(jc.__file__).parent
 
@@ -46,22 +45,18 @@ register_weights("vgg16", "places", HubFile(repository="nobody/places", sha256="
 def with_toy(tmp_path_factory):
     """A copy of the package with one more file."""
     folder = tmp_path_factory.mktemp("copy")
-    shutil.copytree(PACKAGE, folder / "jaxconv", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, folder / "jaxconv")
     (folder / "jaxconv" / "models" / "toy.py").write_text(TOY)
     return folder
 
 
+def python(folder, *arguments):
+    """Run Python with that copy."""
+    return forked(*arguments, package=folder, cwd=folder, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+
+
 def jaxconv(folder, *arguments):
-    """Run the command line of that copy."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "jaxconv", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return python(folder, "-m", "jaxconv", *arguments)
 
 
 def test_a_model_in_a_new_file_is_known_to_the_commands(with_toy):
@@ -78,15 +73,7 @@ def test_a_model_without_published_weights_needs_a_file(with_toy):
 
 def test_weights_in_a_new_file_are_known_by_name(with_toy):
     code = "import jaxconv as jc; jc.vgg16(weights='places')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=with_toy,
-        env=os.environ | {"PYTHONPATH": str(with_toy), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stderr.splitlines()[-1]
+    said = python(with_toy, "-c", code).stderr.splitlines()[-1]
     assert "The places weights of vgg16 are unavailable" in said
     assert "Tried: the weights nobody/places, from the Hugging Face hub (" in said
 

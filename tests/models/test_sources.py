@@ -4,8 +4,6 @@ import hashlib
 import http.server
 import json
 import os
-import subprocess
-import sys
 import threading
 import zipfile
 
@@ -15,6 +13,7 @@ from safetensors.numpy import save
 
 from jaxconv.models import sources
 from jaxconv.models.registry import published_weights
+from tests.support.processes import forked
 
 HUB_FILE, WHEEL_FILE = published_weights("vgg16")["imagenet"]
 
@@ -95,8 +94,8 @@ def find(folder, head, endpoint=NOWHERE, links="", sha256=None, **environment):
         "PIP_CONFIG_FILE": os.devnull,
         **environment,
     }
-    run = [sys.executable, "-c", FIND, json.dumps([head, sha256])]
-    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+    done = forked("-c", FIND, json.dumps([head, sha256]), env=environment)
+    done.check_returncode()
     return done.stdout.strip(), done.stderr
 
 

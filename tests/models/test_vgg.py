@@ -13,7 +13,7 @@ from flax import nnx
 from jax import export
 
 import jaxconv as jc
-from jaxconv.models import weights
+from jaxconv.models import vgg, weights
 from jaxconv.models.vgg import STAGES
 
 MAKERS = {"vgg11": jc.vgg11, "vgg13": jc.vgg13, "vgg16": jc.vgg16, "vgg19": jc.vgg19}
@@ -147,7 +147,8 @@ def test_raw_pixels_are_refused():
     assert model(model.preprocessing(pixels)).shape == (1, 4, 4, 8)
 
 
-def test_both_heads_are_one_up_to_a_reshape():
+def test_both_heads_are_one_up_to_a_reshape(monkeypatch):
+    monkeypatch.setattr(vgg, "HIDDEN", 24)
     dense = jc.VGG([(4,)] * 5, head="dense", classes=10, rngs=nnx.Rngs(3))
     conv = jc.VGG([(4,)] * 5, head="conv", classes=10, rngs=nnx.Rngs(4))
     shapes = nnx.state(conv, nnx.Param)

@@ -2,9 +2,23 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 from jax import lax
 
 import jaxconv as jc
+
+
+def random_vgg16():
+    """VGG16 without head. NumPy draws its kernels: JAX compiles a program for each shape."""
+    model, rng = nnx.eval_shape(lambda: jc.vgg16(head=None)), np.random.default_rng(0)
+
+    def drawn(parameter):
+        scale = (2 / np.prod(parameter.shape[:-1])) ** 0.5 if parameter.ndim > 1 else 0
+        return np.float32(scale) * jnp.asarray(rng.standard_normal(parameter.shape, np.float32))
+
+    nnx.update(model, jax.tree.map(drawn, nnx.state(model, nnx.Param)))
+    return model
 
 
 def conv(x, size, channels, stride=1, padding="SAME"):

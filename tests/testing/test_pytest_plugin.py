@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import jaxconv
+from tests.support.processes import forked
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "example"
@@ -76,16 +77,10 @@ def project(tmp_path):
 
 def run(program, *arguments, cwd):
     """Run a program of this environment, as a user would."""
-    started = {"pytest": "pytest", "jaxconv": "jaxconv"}[program]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
-    return subprocess.run(
-        [sys.executable, "-m", started, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Plugins that are installed would be rewritten if they were not imported yet.
+    environment["PYTEST_ADDOPTS"] = "-W ignore::pytest.PytestAssertRewriteWarning"
+    return forked("-m", program, *arguments, cwd=cwd, env=environment)
 
 
 def failures(said):
@@ -101,7 +96,8 @@ def test_the_entry_point_names_the_module_outside_the_package():
 def test_without_the_option_nothing_is_loaded(project):
     says = "import sys; print([m for m in ('jax', 'jaxconv', 'islpy') if m in sys.modules])"
     (project / "test_it.py").write_text(f"def test_it():\n    {says}\n")
-    done = run("pytest", "-sq", cwd=project)
+    command = [sys.executable, "-m", "pytest", "-sq"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("[]\n."), done.stdout
     assert done.returncode == 0
 

@@ -1,8 +1,6 @@
 """Augmentation: compared with NumPy on the same draws, and its draws with what they should be."""
 
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ import pytest
 
 from experiments.training.augment import augment
 from experiments.training.recipes import Augmentation
+from tests.support.processes import forked
 
 RANDOM = np.random.default_rng(21)
 vary = jax.jit(augment, static_argnums=2)
@@ -129,6 +128,8 @@ def test_squares_are_cut_out_everywhere_and_cut_at_the_border():
 
 SHARED = """
 import jax, numpy as np
+
+jax.config.update("jax_platforms", "cpu")
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from experiments.training.augment import augment
@@ -152,7 +153,6 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 def test_eight_devices_make_the_same_and_send_each_other_nothing():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    run = [sys.executable, "-c", SHARED]
-    done = subprocess.run(run, capture_output=True, text=True, env=os.environ | flags, check=False)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = forked("-c", SHARED, env=os.environ | flags)
     assert done.returncode == 0, done.stderr

@@ -100,7 +100,13 @@ def test_a_run_leaves_numbers_pictures_and_a_page_that_shows_them(tmp_path, clas
         assert fact in text
 
 
-def test_the_configuration_is_strict_json(tmp_path):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are made and not drawn, which takes most of the time of a report."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **options: None)
+
+
+def test_the_configuration_is_strict_json(tmp_path, undrawn):
     write_report(tmp_path, found())
     config = json.loads((tmp_path / "config.json").read_text(), parse_constant=pytest.fail)
     assert config == {"recipe": "random", "data": {"batch": 64, "path": None}, "rate": None}
@@ -117,14 +123,14 @@ def test_without_mistakes_none_are_shown_and_old_pictures_go(tmp_path):
     assert "Most common confusions" not in page
 
 
-def test_the_page_shows_names_as_they_are(tmp_path):
+def test_the_page_shows_names_as_they_are(tmp_path, undrawn):
     page = write_report(tmp_path, found(3)).read_text()
     for name in (r"a\_very\_long\_name\_of\_a\_dog", r"cat \$3^", r"\*leopard\|"):
         assert name in page
     assert not re.search(r"[^\\]\$", page)
 
 
-def test_the_page_counts_what_was_taken_for_what(tmp_path):
+def test_the_page_counts_what_was_taken_for_what(tmp_path, undrawn):
     run = found(10, count=6)
     logits = np.eye(10, dtype=np.float32)[[1, 1, 1, 4, 5, 5]]
     run = replace(run, labels=np.array([7, 7, 1, 3, 5, 5]), logits=logits)
