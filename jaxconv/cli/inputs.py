@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxconv.adapters.call import library_contexts, read_call
 from jaxconv.cli.arguments import OBJECT_HELP, UsageError
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.photo_size import add_size
