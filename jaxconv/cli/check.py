@@ -3,9 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxconv.cli.annotations import github_annotations
 from jaxconv.cli.arguments import CONDITION_HELP
@@ -13,7 +13,7 @@ from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.loader import is_object
 from jaxconv.cli.models import add_keyword_arguments, keyword_arguments
 from jaxconv.cli.obligations import Obligation, Work, obligation, obligations
-from jaxconv.cli.settings import read_settings
+from jaxconv.cli.settings import Settings, read_settings
 from jaxconv.cli.user_code import TargetError
 from jaxconv.errors import ShapeError
 from jaxconv.prover.verdict import Verdict
@@ -83,9 +83,7 @@ class CheckCommand(Command):
             work = Work([obligation(options.target, spec, given)], 0, 0)
         else:
             work = obligations(options.target, settings.exclude)
-        conditions = filter(None, (settings.where, options.where))
-        prover = Prover(", ".join(conditions) or None, given, settings.seconds)
-        proofs = [(one, prove_and_print(one, prover, options)) for one in work.obligations]
+        proofs = [(one, prove_and_print(one, given, settings, options)) for one in work.obligations]
         verdicts = [(one.name, verdict) for one, verdict in proofs if verdict is not None]
         if options.json:
             entries = [{"name": name, **verdict.to_json()} for name, verdict in verdicts]
@@ -96,20 +94,6 @@ class CheckCommand(Command):
         if not_started or not verdicts:
             return 2 if proofs else 0
         return int(any(verdict.status in settings.fail for _, verdict in verdicts))
-
-
-class Prover(NamedTuple):
-    """How each obligation is proven.
-
-    Attributes:
-        where: a condition on the sizes.
-        given: values of arguments by name.
-        seconds: for each, after which what is left is not decided.
-    """
-
-    where: str | None
-    given: dict[str, Any]
-    seconds: float
 
 
 def _count(work: Work, verdicts: Sequence[Verdict]) -> str:
@@ -124,19 +108,22 @@ def _count(work: Work, verdicts: Sequence[Verdict]) -> str:
     return f"{'; '.join(parts)}."
 
 
-def prove_and_print(one: Obligation, prover: Prover, options: argparse.Namespace) -> Verdict | None:
+def prove_and_print(
+    one: Obligation, given: Mapping[str, Any], settings: Settings, options: argparse.Namespace
+) -> Verdict | None:
     """Prove and print; an error that stops this proof is printed and does not stop the others.
 
     Args:
         one: what to prove.
-        prover: how.
+        given: values of arguments by name.
+        settings: of the project.
         options: of the command.
 
     Returns:
         The verdict; None where the proof could not start.
     """
     try:
-        verdict = one.prove(*prover)
+        verdict = one.prove(options.where, given, settings)
     except (ShapeError, TargetError) as error:
         name = "" if one.is_required else f"{one.name}: "
         print(f"jaxconv check: {name}{message_with_flags(error, options)}", file=sys.stderr)

@@ -19,15 +19,16 @@ from jaxconv.cli.loader import (
     resolve,
 )
 from jaxconv.cli.models import as_called
+from jaxconv.cli.settings import DEFAULTS, Settings
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.prover.annotations import AnnotationError
 from jaxconv.prover.check import check, check_calls
 from jaxconv.prover.contract import annotations_of, contract_of, proofs_of
-from jaxconv.prover.explore import TIMEOUT
 from jaxconv.prover.signatures import Annotations, read_type
+from jaxconv.prover.terms import ProofCase
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin, definition
-from jaxconv.symbolic.specs import parse_contract
+from jaxconv.symbolic.specs import Spec, parse_condition, parse_contract
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,43 @@ class Obligation:
         self,
         where: str | None = None,
         given: Mapping[str, Any] | None = None,
-        timeout: float = TIMEOUT,
+        settings: Settings = DEFAULTS,
     ) -> Verdict:
         """Prove it for every size.
 
         Args:
             where: a condition on the sizes, such as "h >= 32".
             given: values of arguments by name, where no spec is given.
-            timeout: seconds, after which what is left is not decided.
+            settings: of the project. Their condition applies where all its names are sizes.
 
         Raises:
             TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
-            fn, named = self.load(), {**self.named, **(given or {})}
+            fn, named, timeout = self.load(), {**self.named, **(given or {})}, settings.seconds
             if self.inputs:
                 options = {"returns": self.returns, "where": where, "timeout": timeout}
                 return check(fn, *self.inputs, **options, **self.named)
             if not self.is_required:  # of a package, whose functions have different arguments
                 parameters = inspect.signature(fn).parameters
                 named = {name: value for name, value in named.items() if name in parameters}
-            if calls := proofs_of(fn, named, self.owner):
+            calls = [
+                call._replace(where=", ".join(filter(None, (call.where, settings.where))))
+                if _has_names(settings.where, call)
+                else call
+                for call in proofs_of(fn, named, self.owner)
+            ]
+            if calls:
                 return check_calls(calls, where=where, timeout=timeout)
             return check(fn, where=where, timeout=timeout, **named)
+
+
+def _has_names(condition: str, call: ProofCase) -> bool:
+    """Whether all names of a condition are sizes of a call."""
+    if not condition:
+        return False
+    names = {name for spec in call.args if isinstance(spec, Spec) for name in spec.names()}
+    return all(names.issuperset(part.names()) for part in parse_condition(condition))
 
 
 def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = None) -> Obligation:

@@ -16,7 +16,7 @@ class Settings:
     """What applies to each function that is checked.
 
     Attributes:
-        where: a condition on the sizes.
+        where: a condition on the sizes, for functions that have all its names.
         exclude: patterns of names that are left out, such as ``pkg.old.*`` or ``pkg:helper``.
         seconds: for each function, after which what is left is not decided.
         fail: which verdicts fail the run: "refuted", "tested" or both.
@@ -26,6 +26,9 @@ class Settings:
     exclude: tuple[str, ...] = ()
     seconds: float = TIMEOUT
     fail: tuple[str, ...] = STATUSES
+
+
+DEFAULTS = Settings()
 
 
 def read_settings(folder: Path) -> Settings:
@@ -44,7 +47,7 @@ def read_settings(folder: Path) -> Settings:
         path = parent / "pyproject.toml"
         if path.is_file():
             return _read(path)
-    return Settings()
+    return DEFAULTS
 
 
 def _read(path: Path) -> Settings:

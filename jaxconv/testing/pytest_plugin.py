@@ -65,7 +65,7 @@ class ContractItem(pytest.Item):
             NotProvenError: it is refuted, or could only be tested.
             TargetError: the proof could not start.
         """
-        verdict = self.obligation.prove()
+        verdict = self.obligation.prove(settings=read_settings(Path.cwd()))
         if not verdict.ok:
             raise NotProvenError(str(verdict))
 

@@ -99,9 +99,9 @@ def _project(tmp_path, monkeypatch):
 
 PROVEN = [
     ("Linen", ["b h w 3 -> b 4"], "(b, 4)"),
-    ("Linen(width=3)", ["b h w 3 -> b 4", "--arg", "train=True"], "(b, 4)"),
+    ("Linen(width=3)", ["b h w 3 -> b 4", "--with", "train=True"], "(b, 4)"),
     ("Haiku", ["b h w 3 -> b 4"], "(b, 4)"),
-    ("Haiku(7)", ["b h w 3", "--arg", "is_training=True"], "(b, 7)"),
+    ("Haiku(7)", ["b h w 3", "--with", "is_training=True"], "(b, 7)"),
     ("pair", ["b 5 -> b 3"], "(b, 3)"),
     ("Plain", ["b 3 h w -> b 8 h w"], "(b, 8, h, w)"),
     ("Plain", ["3 h w -> 8 h w"], "(8, h, w)"),
@@ -112,7 +112,7 @@ PROVEN = [
     ("product", ["a b", "b c -> a c"], "(a, c)"),
     ("product", ["a b", "b c"], "(a, c)"),
     ("doubled", ["b"], "(b,)"),
-    ("pool", ["b h w c", "--arg", "padding=SAME"], "(b, (h + 1)//2, (w + 1)//2, c)"),
+    ("pool", ["b h w c", "--with", "padding=SAME"], "(b, (h + 1)//2, (w + 1)//2, c)"),
 ]
 
 
@@ -127,7 +127,7 @@ def test_what_is_assumed_is_said(capsys):
     assert main(["check", "zoo_models:resnet", "b h w 3"]) == 0
     assert capsys.readouterr().err == (
         "zoo_models:resnet is a function that makes a model: zoo_models:resnet() is used.\n"
-        "zoo_models:resnet is called with train=False; for training add --arg train=True.\n"
+        "zoo_models:resnet is called with train=False; for training add --with train=True.\n"
     )
 
 
@@ -144,7 +144,7 @@ def test_summary_and_draw_take_the_same_models(capsys, tmp_path):
     assert main(["summary", "zoo_models:Haiku", "b h w 3", "--json"]) == 0
     assert '"parameters": 276' in capsys.readouterr().out
     assert main(["draw", "zoo_models:Plain", "--layout", "NCHW"]) == 0
-    assert main(["draw", "zoo_models:Linen", "--arg", "train=True"]) == 0
+    assert main(["draw", "zoo_models:Linen", "--with", "train=True"]) == 0
     assert (tmp_path / "Plain.svg").exists()
     assert (tmp_path / "Linen.svg").exists()
 

@@ -54,7 +54,7 @@ REFUSED = {
     "the rank": (
         lambda: wrong(random(4, 4, 3)),
         "wrong: x has 3 axes, but the contract says 'b h w 3:float32'.\n"
-        "  x  (4, 4, 3)  the contract says b h w 3:float32\n"
+        "  x  (4, 4, 3)  the contract says 'b h w 3:float32'\n"
         "  Fix: call it as the contract says, or change the contract.",
     ),
     "the dtype": (
