@@ -227,7 +227,8 @@ def range_diagnostics(
     if least is not None and min(numbers) < least:
         wrong = f"{name} is {shown(value)}, but must be {least} or more."
         return [Diagnostic(wrong, f"pass {name} of {least} or more.")]
-    if max(map(abs, numbers)) <= MAX_PIXELS:
+    # A window of a symbolic size is as large as the image allows.
+    if max((abs(n) for n in numbers if type(n) is int), default=0) <= MAX_PIXELS:
         return []
     wrong = f"{name} is {shown(value)}, but must be at most {MAX_PIXELS}."
     return [Diagnostic(wrong, f"pass a smaller {name}.")]

@@ -58,8 +58,9 @@ def _source(mistake):
 @pytest.fixture(scope="module")
 def raw_errors():
     """What bad values raise in a plain interpreter, but for errors with a fix."""
-    run = [sys.executable, "-m", "tests.support.bad_values"]
-    return json.loads(subprocess.run(run, cwd=ROOT, check=True, capture_output=True).stdout)
+    done = forked("-m", "tests.support.bad_values", cwd=ROOT)
+    done.check_returncode()
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("function", CALLS)

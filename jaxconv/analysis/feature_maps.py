@@ -1,7 +1,7 @@
 """Feature maps of any function: its named values, and its layers without a name."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -15,6 +15,7 @@ from jaxconv.analysis.partial_program import PartialProgram
 from jaxconv.compat import require_supported_jax
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.jaxpr.interpreter import FlowKind, ValueRef, control_flow
+from jaxconv.symbolic.specs import Spec
 
 R = TypeVar("R")
 Maps = OrderedDict[str, jax.Array]  # unlike a dict, it keeps its order under jax.jit
@@ -192,10 +193,22 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
     call = raises_shape_error("feature_maps")(read_call)(fn, args, kwargs)
     if call.complete is not None:  # with values, as those without were rejected
         call = call.complete({})
+    raises_shape_error("feature_maps")(raise_if)(_not_arrays(call.arguments))
     with library_contexts():
         closed = jax.make_jaxpr(call.fn)(*call.arguments)
     network = read_network(closed, call.arguments, call.fn)
     return TracedCall(network, jax.tree.leaves(call.arguments))
+
+
+def _not_arrays(tree: Any) -> Iterator[Diagnostic]:
+    """The arguments that JAX cannot trace."""
+    for leaf in jax.tree.leaves(tree):
+        try:
+            jax.typeof(leaf)
+        except Exception:  # what may have been passed is any object
+            what = "a spec" if isinstance(leaf, Spec) else f"of type {type(leaf).__name__}"
+            wrong = f"an argument is {what}, but must be an array."
+            yield Diagnostic(wrong, "pass an array of numbers.")
 
 
 def values_at(

@@ -29,20 +29,6 @@ from jaxconv.jaxpr.interpreter import (
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.source import called_by, frame_of_equation, origin_of_equation
 
-# What primitives do, where the line of the user does not say it.
-ACTIONS = {
-    "add_any": "add",
-    "conv_general_dilated": "conv",
-    "dot_general": "dot",
-    "reduce_max": "max",
-    "reduce_min": "min",
-    "reduce_sum": "sum",
-    "reduce_window": "pool",
-    "reduce_window_max": "max_pool",
-    "reduce_window_min": "min_pool",
-    "reduce_window_sum": "sum_pool",
-}
-
 
 def read_network(
     closed: ClosedJaxpr, template: Any, fn: Callable[..., Any] | None = None
@@ -204,9 +190,7 @@ class _Grouping:
         eqns = (operation.eqn, *operation.scope.calls[::-1])
         origins = [*map(origin_of_equation, eqns)]
         layer = next((origin.layer for origin in origins if origin.layer), "")
-        action = called_by(operation.eqn) or ACTIONS.get(
-            operation.eqn.primitive.name, operation.eqn.primitive.name
-        )
+        action = called_by(operation.eqn) or _action(operation.eqn)
         module, frame = _module_of(parameters), frame_of_equation(operation.eqn)
         if module:
             if frame.called and f".{module}".endswith(f".{frame.called}"):
@@ -373,3 +357,18 @@ def _nested(entries: Sequence[tuple[Alternatives, Layer]]) -> Layers:
         )
         layers.append(Conditional(tuple(branches)))
     return tuple(layers)
+
+
+def _action(eqn: JaxprEqn) -> str:
+    """What an operation does, in a word, where the line of the user does not say it."""
+    name = eqn.primitive.name
+    match record_of(eqn).kind:
+        case "convolution":
+            return "conv"
+        case "product":
+            return "dot"
+        case "reduction":
+            return name.removeprefix("reduce_")
+        case "pool":
+            return f"{name.removeprefix('reduce_window')}_pool".lstrip("_")
+    return name.removesuffix("_any")  # of add_any

@@ -215,9 +215,10 @@ def pool_plan(x: Shape, *, window: Any, stride: Any, padding: Any, layout: Any) 
     raise_if(rank_diagnostics("x", x, order) or _zero_diagnostics(order.axes, x), operands)
     axes, sizes = order.spatial_axes, [x[i] for i in order.spatial]
     diagnostics = DiagnosticCollector()
-    kernel = diagnostics.attempt(windows.per_axis, "window", window, axes)
+    per_axis = functools.partial(windows.per_axis, read=windows.size)  # they may be symbolic
+    kernel = diagnostics.attempt(per_axis, "window", window, axes)
     step = window if stride is None else stride
-    strides = diagnostics.attempt(windows.per_axis, "stride", step, axes) if kernel else None
+    strides = diagnostics.attempt(per_axis, "stride", step, axes) if kernel else None
     unpadded = _unpadded_windows(kernel or (1,) * len(axes), strides)
     rules = windows.POOL_PADDINGS
     padded = diagnostics.attempt(_pad_windows, padding, sizes, unpadded, rules) or ()

@@ -122,7 +122,13 @@ TRANSPOSED_PADDINGS: dict[str, PaddingRule] = {
 }
 
 
-def per_axis(name: str, value: Any, axes: Sequence[str], least: int | None = 1) -> tuple[int, ...]:
+def per_axis(
+    name: str,
+    value: Any,
+    axes: Sequence[str],
+    least: int | None = 1,
+    read: Callable[[Any], Number] = operator.index,
+) -> tuple[int, ...]:
     """Read an option that is one int, or one int for each axis.
 
     Args:
@@ -130,6 +136,7 @@ def per_axis(name: str, value: Any, axes: Sequence[str], least: int | None = 1) 
         value: what was passed.
         axes: names of the axes.
         least: the smallest int allowed; None allows any.
+        read: makes a whole number of what was passed, or raises TypeError.
 
     Returns:
         An int for each axis.
@@ -138,7 +145,7 @@ def per_axis(name: str, value: Any, axes: Sequence[str], least: int | None = 1) 
         ValidationError: another count, not whole numbers, or one that is too small or too large.
     """
     try:
-        numbers = tuple(map(_number, value if _is_sequence(value) else [value] * len(axes)))
+        numbers = tuple(map(read, value if _is_sequence(value) else [value] * len(axes)))
     except TypeError:
         numbers = ()
     if len(numbers) != len(axes):
@@ -196,9 +203,17 @@ def pads_of(
     return pads
 
 
-def _number(value: Any) -> Number:
-    """A whole number; a symbolic size, which JAX knows by its method, stays as it is."""
-    return value if hasattr(value, "dimension_as_value") else operator.index(value)
+def size(value: Any) -> Number:
+    """Read a whole number; a symbolic size is one while the proof that it belongs to is traced.
+
+    Args:
+        value: what was passed.
+
+    Raises:
+        TypeError: it is not a whole number.
+    """
+    is_traced = getattr(getattr(value, "trace", None), "searching", False)
+    return value if is_traced else operator.index(value)
 
 
 def transposed_windows(

@@ -84,7 +84,7 @@ def contract(text: Any = None, *, where: str = "", **given: Any) -> Any:
         >>> jc.check(double).ok
         True
     """
-    if callable(text):
+    if inspect.isroutine(text):
         return contract()(text)
     signature = None if text is None else parse_contract(text, where)
 

@@ -12,6 +12,7 @@ import bisect
 import functools
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -335,8 +336,31 @@ class Real(Symbolic):
         """The text of the fraction, or of the recipe."""
         if self.ratio is not None:
             return f"({self.ratio.numerator})/({self.ratio.denominator})"
-        name = getattr(self.function, "__name__", "number")
+        if self.function in INFIX and len(self.arguments) == 2:
+            symbol = INFIX[self.function]
+            return symbol.join(map(_operand_text, self.arguments))
+        name = (
+            "int" if self.function is math.trunc else getattr(self.function, "__name__", "number")
+        )
         return f"{name}({', '.join(map(str, self.arguments))})"
+
+
+# Operators as they are written.
+INFIX: dict[Any, str] = {
+    operator.add: " + ",
+    operator.sub: " - ",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.floordiv: "//",
+    operator.mod: " % ",
+    operator.pow: "**",
+}
+
+
+def _operand_text(value: Any) -> str:
+    """The text of a number, in brackets where it has an operator."""
+    text = str(value)
+    return f"({text})" if re.search(r"[-+*/% ]", text[1:]) and not text.endswith(")") else text
 
 
 class OpaqueInt(Real, SymbolicInt):
