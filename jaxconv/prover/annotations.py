@@ -153,9 +153,8 @@ class AnnotatedType(abc.ABC):
             AnnotationError: the annotation does not say enough.
         """
 
-    @abc.abstractmethod
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
-        """Find the arrays of a value.
+        """Find the arrays of a value; none where nothing is said of shapes.
 
         Args:
             value: the value.
@@ -165,6 +164,8 @@ class AnnotatedType(abc.ABC):
         Yields:
             Each array with its spec; one without a spec where the value does not fit.
         """
+        del value, label, names
+        yield from ()
 
     def words(self) -> Iterator["Word"]:
         """List the axes of all arrays."""
@@ -329,11 +330,6 @@ class KeyType(AnnotatedType):
         del label, choices
         return Made((), lambda _: jax.random.key(0))
 
-    def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
-        """Nothing is said of its size."""
-        del value, label, names
-        return iter(())
-
 
 @dataclass(frozen=True)
 class ValueType(AnnotatedType):
@@ -356,11 +352,6 @@ class ValueType(AnnotatedType):
             )
         value = choices.choose(self.only, lambda value: f"{label} = {value!r}")
         return Made((), lambda _: value)
-
-    def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
-        """Nothing is said of shapes."""
-        del value, label, names
-        return iter(())
 
 
 @dataclass(frozen=True)
