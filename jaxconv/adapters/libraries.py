@@ -424,8 +424,7 @@ KERAS = Adapter(
     defaults=_keras_defaults,
 )
 
-# A model of Keras is made first as one of Keras: others would make its variables inside a trace.
-ADAPTERS = (KERAS, NNX, LINEN, HAIKU, EQUINOX)
+ADAPTERS = (NNX, LINEN, HAIKU, EQUINOX, KERAS)
 
 
 def loaded() -> Iterator[Adapter]:

@@ -233,7 +233,7 @@ def bound_method(owner: type, name: str, *, abstract: bool = True, fix: str = PA
     given = contract.given.get("self") if contract else None
     if inspect.isroutine(given):
         with user_code(f"creating self for {owner.__name__}.{name}"):
-            return getattr(_make_model(given, abstract), name)
+            return getattr(_make_model(given, abstract, given), name)
     members = vars(sys.modules[owner.__module__]).values()
     instance = next((value for value in (given, *members) if type(value) is owner), given)
     if instance is None:
@@ -288,22 +288,40 @@ def call(
         for adapter in loaded():
             if adapter.construct is not None and (model := adapter.construct(callee, make)):
                 return model
-        return _make_model(make, abstract)
+        return _make_model(make, abstract, callee)
 
 
-def _make_model(make: Callable[[], Any], abstract: bool) -> Any:
+def _make_model(make: Callable[[], Any], abstract: bool, source: Any) -> Any:
     """A model without its weights if requested; any other object as it is created.
 
     Where shapes alone are not enough, the plain call is made, and raises the user's own error.
+
+    Args:
+        make: creates it.
+        abstract: whether its weights are left out.
+        source: the class or function that is called: the libraries that it refers to are tried
+            first, as a model that is made the way of another library may get all its weights.
     """
     if abstract:
-        for adapter in loaded():
+        packages = _packages_of(source)
+        for adapter in sorted(loaded(), key=lambda adapter: adapter.package not in packages):
             if adapter.abstract is not None:
                 with contextlib.suppress(Exception):
                     model = adapter.abstract(make)
                     if adapter.is_model(model):
                         return model
     return make()
+
+
+def _packages_of(source: Any) -> set[str]:
+    """The packages of a class and its bases, or of what the module of a function refers to."""
+    classes = source.__mro__ if isinstance(source, type) else (source,)
+    modules = [getattr(one, "__module__", None) for one in classes]
+    if not isinstance(source, type):
+        values = getattr(inspect.unwrap(source), "__globals__", {}).values()
+        modules += [getattr(value, "__module__", None) for value in values]
+        modules += [value.__name__ for value in values if isinstance(value, ModuleType)]
+    return {name.partition(".")[0] for name in modules if isinstance(name, str)}
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:

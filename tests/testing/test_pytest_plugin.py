@@ -97,7 +97,10 @@ def test_without_the_option_nothing_is_loaded(project):
     says = "import sys; print([m for m in ('jax', 'jaxconv', 'islpy') if m in sys.modules])"
     (project / "test_it.py").write_text(f"def test_it():\n    {says}\n")
     command = [sys.executable, "-m", "pytest", "-sq"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
     assert done.stdout.startswith("[]\n."), done.stdout
     assert done.returncode == 0
 
