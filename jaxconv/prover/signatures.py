@@ -32,7 +32,6 @@ from jaxconv.prover.annotations import (
     ValueType,
     Word,
     cases,
-    size_name,
 )
 from jaxconv.prover.enforcement import bind_names, enforced
 from jaxconv.prover.terms import CallTerms, Found, ProofCase, Terms, made
@@ -62,7 +61,7 @@ def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
         return _array(hint)
     if isinstance(hint, type(jaxtyping.PyTree)):
         leaf = read_type(getattr(hint, "leaftype", Any), within)
-        return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves)
+        return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves, is_tree=True)
     if origin in (typing.Union, types.UnionType):
         return UnionType(_text(hint), tuple(read_type(option, within) for option in arguments))
     kind = origin or hint
@@ -170,7 +169,8 @@ def _word(word: str) -> Word:
     if name == "...":
         return Word("", is_several=True)
     is_anonymous = name.startswith("_")
-    return Word("" if is_anonymous else name, "*" in marks, "#" in marks and not is_anonymous)
+    may_be_one, is_of_leaf = (mark in marks and not is_anonymous for mark in "#?")
+    return Word("" if is_anonymous else name, "*" in marks, may_be_one, is_of_leaf)
 
 
 def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
@@ -299,6 +299,8 @@ class Annotations(Terms):
         if inspect.isfunction(code):
             scope |= inspect.getclosurevars(code).nonlocals
         hints = evaluated(inspect.get_annotations(code), scope)
+        if owner is not None:
+            hints = {n: owner if hint is typing.Self else hint for n, hint in hints.items()}
         self.unreadable = {n: hint for n, hint in hints.items() if isinstance(hint, Unreadable)}
         types_of = {
             name: ValueType(hint.text) if isinstance(hint, Unreadable) else read_type(hint)
@@ -316,10 +318,11 @@ class Annotations(Terms):
     def _require_names(self) -> None:
         """Refuse formulas that cannot be read, or that use names of no size."""
         words = [word for kind in (*self.parameters.values(), self.result) for word in kind.words()]
-        known = {size_name(word.text) for word in words if word.text.isidentifier()}
+        any_names = Names(_Anything(), (), {})
+        known = {word.formula(any_names).text for word in words if word.text.isidentifier()}
         for word in words:
             try:
-                names = word.formula(Names(_Anything(), (), {})).names() if word.text else []
+                names = word.formula(any_names).names() if word.text else []
             except SpecError:
                 allowed = "names, numbers and + - * // % min max"
                 raise AnnotationError(
@@ -373,6 +376,7 @@ class Annotations(Terms):
 
     def proofs(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[ProofCase]:
         """Make a call for each choice that the annotations leave."""
+        self._require_result(fn)
         ready = {name: made(value) for name, value in given.items()}
         values = {n: one.value if isinstance(one, Static) else one for n, one in ready.items()}
         parameters = inspect.signature(fn).parameters.values()
@@ -389,6 +393,20 @@ class Annotations(Terms):
             return self._proof(enforcing, values, choices)
 
         yield from cases(make, lambda: Names({**defaults, **values}, self._taken, known))
+
+    def _require_result(self, fn: Callable[..., Any]) -> None:
+        """Refuse functions whose calls run nothing, so that a trace shows nothing of them."""
+        code = inspect.unwrap(fn)
+        kinds = (
+            inspect.iscoroutinefunction,
+            inspect.isgeneratorfunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_kind(code) for is_kind in kinds):
+            raise AnnotationError(
+                f"{code.__qualname__} is a generator or async, and what it gives later is not "
+                "decided.\n  Fix: move the shapes into a plain function, and check that."
+            )
 
     def _known(self, values: Mapping[str, Any]) -> dict[str, int]:
         """The sizes that are numbers, as they are those of arrays that are given."""

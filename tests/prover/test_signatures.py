@@ -2,8 +2,8 @@
 
 import dataclasses
 import enum
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple, NewType, Self, TypedDict, TypeVar
 
 import equinox as eqx
 import jax
@@ -113,6 +113,50 @@ def a_name_that_is_made_up_is_no_other(
     x: Float[Array, "_ n"], y: Float[Array, "x_0"]
 ) -> Float[Array, "n"]:
     return x[0] * y[1:].sum()
+
+
+@wrong("in_ = 1", "")
+def a_word_of_python_is_no_other_name(
+    x: Float[Array, "in"], y: Float[Array, "in_"]
+) -> Float[Array, "in"]:
+    return x + y
+
+
+@wrong("x_1", "")
+def names_that_are_made_up_differ(
+    x: Float[Array, "_ _"], y: Float[Array, "*x_"]
+) -> Float[Array, "..."]:
+    return x[0] + y
+
+
+@right
+def broadcast_axes(x: Float[Array, "*#b c"], y: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    return x + y
+
+
+@right
+def broadcast_axes_of_both(x: Float[Array, "*#b"], y: Float[Array, "*#b"]) -> Float[Array, "*b"]:
+    return x + y
+
+
+@wrong("b1 = 1", "")
+def axes_of_size_1_are_not_broadcast(
+    x: Float[Array, "*#b"], y: Float[Array, "*b"]
+) -> Float[Array, "*b"]:
+    return x if x.ndim == y.ndim else x + y
+
+
+@wrong("", "")
+def leaves_of_other_sizes(x: PyTree[Float[Array, "?n"], "T"]) -> Float[Array, ""]:
+    first, second = jax.tree.leaves(x)
+    return (first + second).sum()
+
+
+@right
+def leaves_of_their_own_sizes(
+    x: PyTree[Float[Array, "?n"], "T"],
+) -> PyTree[Float[Array, "?n"], "T"]:
+    return jax.tree.map(jnp.sin, x)
 
 
 @right
@@ -314,6 +358,22 @@ def test_fields_of_a_model_bind_the_names_of_its_methods():
     assert jc.check(Conv(nnx.Rngs(0))).ok
 
 
+@dataclasses.dataclass
+class Scaled:
+    x: Float[Array, "n"]
+
+    def by(self, y: Float[Array, "n"]) -> Self:
+        return Scaled(self.x * y)
+
+    def other(self, y: Float[Array, "m"]) -> Self:
+        return Scaled(y)
+
+
+def test_self_is_the_class_of_a_method():
+    assert jc.check(Scaled(jnp.ones(3)).by).ok
+    assert jc.check(Scaled(jnp.ones(3)).other).status == "refuted"
+
+
 def test_numbers_of_axes_that_a_proof_chose_are_named():
     note = jc.check(several_axes).notes[-1]
     assert note.startswith("proven for 3 calls: with 0 axes for *batch, 1 axis for *batch, 2 axes")
@@ -384,7 +444,17 @@ def no_import(x: "Nothing[Array, 'h']", y: Float[Array, "h"]) -> Float[Array, "h
     return y
 
 
+def later(x: Float[Array, "h"]) -> Iterator[Float[Array, "h"]]:
+    yield x[:1]
+
+
+async def awaited(x: Float[Array, "h"]) -> Float[Array, "h"]:
+    return x
+
+
 BAD = {
+    later: "later is a generator or async, and what it gives later is not decided.",
+    awaited: "awaited is a generator or async, and what it gives later is not decided.",
     no_value: "k is annotated int, of which no value is known.\n  Fix: give k a default, or",
     no_formula: "the size h**2 in an annotation cannot be decided.\n  Fix: write it with names",
     no_size: "the size 2*k uses k, which is the size of no argument.\n  Fix: make k on its own",
