@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxconv.errors import ShapeError
+from jaxconv.prover.enforcement import fits
 from jaxconv.prover.terms import Found
 from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, parse_formula
 
@@ -68,6 +69,7 @@ class Names:
     Attributes:
         axes: the number of axes of each name that stands for several.
         fixed: those of them that no broadcast may enlarge.
+        sizes: the size of each name so far, which tell types of one rank apart.
         leaf: which leaf of a tree is being looked at.
         values: what ``{n}`` in an annotation stands for.
         taken: all names, to which none that is made up may be equal.
@@ -79,6 +81,7 @@ class Names:
     ) -> None:
         self.axes: dict[Hashable, int] = {}
         self.fixed: set[Hashable] = set()
+        self.sizes: Mapping[str, Any] = {}
         self.leaf = ""
         self.values = values
         self.taken = taken
@@ -90,7 +93,7 @@ class Names:
         names = Names(self.values, self.taken, self.known)
         names.axes.update(self.axes)
         names.fixed.update(self.fixed)
-        names.leaf = self.leaf
+        names.leaf, names.sizes = self.leaf, self.sizes
         names._made_up.update(self._made_up)
         return names
 
@@ -452,18 +455,22 @@ class UnionType(AnnotatedType):
 
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
         """The arrays of a value, by the type that it fits."""
-        tried = []
+        tried, fitting = [], []
+        axes, fixed = names.axes, names.fixed
         for option in self.options:
-            axes, fixed = dict(names.axes), set(names.fixed)
+            names.axes, names.fixed = dict(axes), set(fixed)
             arrays = list(option.found(value, label, names))
             if isinstance(option, ValueType) and not _is_plain(value, option):
                 continue
             if all(one.spec is not None and _has_dtype(one) for one in arrays):
-                yield from arrays
-                return
-            names.axes, names.fixed = axes, fixed
-            tried.append(arrays)
-        yield from tried[0] if tried else ()
+                fitting.append((arrays, names.axes, names.fixed))
+            else:
+                tried.append((arrays, axes, fixed))
+        one_fits = len(fitting) == 1
+        of_size = (one for one in fitting if one_fits or fits(one[0], names.sizes))
+        none = ((), axes, fixed)
+        arrays, names.axes, names.fixed = next(of_size, next(iter((*fitting, *tried)), none))
+        yield from arrays
 
 
 def _different(options: Sequence[AnnotatedType]) -> list[AnnotatedType]:

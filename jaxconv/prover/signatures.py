@@ -97,12 +97,15 @@ def _container(
         return EveryLeaf(text, read_type(arguments[0], within), build, _elements)
     if len(arguments) == 2 and issubclass(kind, Mapping):
         return EveryLeaf(text, read_type(arguments[1], within), _lettered, _values)
-    return _with_fields(text, kind, within)
+    return _with_fields(text, kind, arguments, within)
 
 
-def _with_fields(text: str, kind: type, within: tuple[Any, ...]) -> AnnotatedType | None:
+def _with_fields(
+    text: str, kind: type, arguments: Sequence[Any], within: tuple[Any, ...]
+) -> AnnotatedType | None:
     """A TypedDict, NamedTuple or dataclass; None where no field of it has a shape."""
-    hints = field_hints(kind)
+    types_of = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
+    hints = {name: _filled(part, types_of) for name, part in field_hints(kind).items()}
     read = {name: read_type(part, (*within, kind)) for name, part in hints.items()}
     if not any(part.has_shapes() for part in read.values()):
         return None
@@ -116,6 +119,16 @@ def _with_fields(text: str, kind: type, within: tuple[Any, ...]) -> AnnotatedTyp
         parts = [(f.name, _field(read.get(f.name, ANYTHING), f)) for f in fields]
         return _record(text, kind, parts, functools.partial(_instance, kind, parts))
     return None
+
+
+def _filled(hint: Any, types_of: Mapping[Any, Any]) -> Any:
+    """An annotation with types for its type variables: of ``Box[X]``, those of a field of Box."""
+    if isinstance(hint, typing.TypeVar):
+        return types_of.get(hint, hint)
+    parameters = getattr(hint, "__parameters__", ())
+    if types_of and isinstance(parameters, tuple) and parameters and typing.get_args(hint):
+        return hint[tuple(types_of.get(one, one) for one in parameters)]
+    return hint
 
 
 def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedType:
@@ -342,14 +355,21 @@ class Annotations(Terms):
     def call(self, arguments: Mapping[str, Any]) -> CallTerms:
         """Take the arrays that the annotations name."""
         names = Names(arguments, self._taken, {})
+        given = {name: kind for name, kind in self.parameters.items() if name in arguments}
+        sizes: dict[str, Any] = {}
+        if any(isinstance(kind, UnionType) for kind in given.values()):
+            others = ((n, kind) for n, kind in given.items() if not isinstance(kind, UnionType))
+            for name, kind in others:
+                bind_names([*self._of_parameter(kind, name, arguments[name], names.copy())], sizes)
+        names.sizes = sizes
         found = [
             one
-            for name, kind in self.parameters.items()
-            if name in arguments
+            for name, kind in given.items()
             for one in self._of_parameter(kind, name, arguments[name], names)
         ]
 
-        def results(result: Any) -> list[Found]:
+        def results(result: Any, sizes: Mapping[str, Any]) -> list[Found]:
+            names.sizes = sizes
             found = self.result.found(result, "", names)
             return [
                 one._replace(label=f"{'the ' * (one.shape is None)}result{one.label}")

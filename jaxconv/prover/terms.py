@@ -82,11 +82,11 @@ class CallTerms(NamedTuple):
 
     Attributes:
         arguments: the arrays among its arguments.
-        results: finds the arrays of its result.
+        results: finds the arrays of its result, by the sizes that the arguments have.
     """
 
     arguments: list[Found]
-    results: Callable[[Any], list[Found]]
+    results: Callable[[Any, Mapping[str, Any]], list[Found]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class Text(Terms):
             found.append(Found(count, None, None, None, str(len(specs))))
         return CallTerms(found, self._results)
 
-    def _results(self, result: Any) -> list[Found]:
+    def _results(self, result: Any, sizes: Mapping[str, Any]) -> list[Found]:
+        del sizes
         leaves, specs = jax.tree.leaves(result), self.signature.outputs
         if len(leaves) != len(specs):
             count = f"it returns {len(leaves)} array{'s' * (len(leaves) != 1)}"

@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, NamedTuple, NewType, Self, TypedDict, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, NewType, Self, TypedDict, TypeVar
 
 import equinox as eqx
 import jax
@@ -33,6 +33,7 @@ from jaxconv.prover.signatures import Annotations, evaluated
 
 RIGHT, WRONG = [], []
 Images = NewType("Images", Float[Array, "b h w 3"])
+Kind = TypeVar("Kind")
 Bounded = TypeVar("Bounded", bound=Float[Array, "n"])
 
 
@@ -157,6 +158,39 @@ def leaves_of_their_own_sizes(
     x: PyTree[Float[Array, "?n"], "T"],
 ) -> PyTree[Float[Array, "?n"], "T"]:
     return jax.tree.map(jnp.sin, x)
+
+
+@right
+def told_apart_by_size(x: Float[Array, "n"]) -> Float[Array, "n"] | Float[Array, "n+1"]:
+    return jnp.pad(x, (0, 1))
+
+
+@right
+def arguments_told_apart_by_size(
+    x: Float[Array, "1"] | Float[Array, "n"], y: Float[Array, "n"]
+) -> Float[Array, "n"]:
+    return x + y
+
+
+@wrong("no size", "the contract says 1")
+def of_none_of_the_sizes(x: Float[Array, "n"]) -> Float[Array, "n"] | Float[Array, "n+1"]:
+    return jnp.pad(x, (0, 2))
+
+
+@dataclasses.dataclass
+class Box(Generic[Kind]):
+    a: Kind
+    b: list[Kind]
+
+
+@right
+def generic(box: Box[Float[Array, "n"]]) -> Float[Array, "n"]:
+    return box.a + box.b[0]
+
+
+@wrong("n = 1", "")
+def generic_result(x: Float[Array, "n"]) -> Box[Float[Array, "n"]]:
+    return Box(x[:1], [x])
 
 
 @right
