@@ -19,7 +19,7 @@ import jax
 from jaxconv.errors import ShapeError
 from jaxconv.prover.enforcement import fits
 from jaxconv.prover.terms import Found
-from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, parse_formula
+from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, SpecError, parse_formula
 
 NUMBERS_OF_AXES = (0, 1, 2)  # that ``*batch`` and ``...`` stand for in proofs
 NUMBER_OF_LEAVES = 2  # of a PyTree that a proof makes
@@ -228,7 +228,7 @@ class Word:
         """
         if position:
             name = names.made_up(f"{self.text}{position}", *self.key(names), position)
-            return parse_formula("", name)
+            return parse_formula("", str(names.known.get(name, name)))
         if self.is_of_leaf:
             return parse_formula("", names.made_up(f"{self.text}{names.leaf}", *self.key(names)))
         text = re.sub(r"\{([^{}]+)\}", lambda found: _value(found[1], names.values), self.text)
@@ -258,6 +258,8 @@ def size_name(word: str, names: Names) -> str:
 def _value(path: str, values: Mapping[str, Any]) -> str:
     """The text of ``{n}`` or ``{self.size}``."""
     name, *attributes = path.split(".")
+    if not all(part.isidentifier() for part in (name, *attributes)):
+        raise SpecError(f"{{{path}}} is not the name of a value.")
     try:
         value = values[name]
         for attribute in attributes:
@@ -601,3 +603,36 @@ class EveryLeaf(AnnotatedType):
         names.leaf = f"{before}_{index}" if self.is_tree else before
         yield
         names.leaf = before
+
+
+MISSING = object()  # an item that a dict does not have
+
+
+@dataclass(frozen=True)
+class OptionalItem(AnnotatedType):
+    """An item that a TypedDict may leave out.
+
+    Attributes:
+        part: what it is where it is there.
+    """
+
+    part: AnnotatedType
+
+    def words(self) -> Iterator[Word]:
+        """List its axes."""
+        yield from self.part.words()
+
+    def has_shapes(self) -> bool:
+        """Whether it says anything of a shape."""
+        return self.part.has_shapes()
+
+    def make(self, label: str, choices: Choices) -> Made:
+        """Make the item, or leave it out."""
+        if choices.choose((True, False), lambda is_there: f"{'no ' * (not is_there)}{label}"):
+            return self.part.make(label, choices)
+        return Made((), lambda _: MISSING)
+
+    def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
+        """The arrays of the item, where it is there."""
+        if value is not MISSING:
+            yield from self.part.found(value, label, names)

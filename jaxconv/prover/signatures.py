@@ -18,6 +18,7 @@ import numpy as np
 from jaxconv.adapters.call import Static
 from jaxconv.prover.annotations import (
     DTYPES,
+    MISSING,
     NUMBER_OF_LEAVES,
     AnnotatedType,
     AnnotationError,
@@ -28,12 +29,14 @@ from jaxconv.prover.annotations import (
     KeyType,
     Made,
     Names,
+    OptionalItem,
     UnionType,
     ValueType,
     Word,
     cases,
 )
 from jaxconv.prover.enforcement import bind_names, enforced
+from jaxconv.prover.state import content
 from jaxconv.prover.terms import CallTerms, Found, ProofCase, Terms, made
 from jaxconv.symbolic.specs import SpecError
 
@@ -54,7 +57,8 @@ def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     # NewType, TypeVar, and "type X = ..." stand for another type, as Annotated does.
     others = [getattr(hint, name, None) for name in ("__supertype__", "__bound__", "__value__")]
-    other = arguments[0] if origin is Annotated else next(filter(None, others), None)
+    is_marked = origin in (Annotated, typing.Required, typing.NotRequired)
+    other = arguments[0] if is_marked else next(filter(None, others), None)
     if other is not None:
         return read_type(other, within)
     if hasattr(hint, "dim_str") and hasattr(hint, "dtype"):
@@ -195,14 +199,19 @@ def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerTyp
 
 def _mapping(text: str, kind: Any, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
     required = getattr(kind, "__required_keys__", frozenset())
+    marked = ((key, part if key in required else OptionalItem(part)) for key, part in parts)
 
     def is_one(value: Any) -> bool:
         return isinstance(value, Mapping) and required <= value.keys()
 
     def build(values: Sequence[Any]) -> dict[str, Any]:
-        return {name: value for (name, _), value in zip(parts, values, strict=True)}
+        pairs = zip(parts, values, strict=True)
+        return {name: value for (name, _), value in pairs if value is not MISSING}
 
-    return ContainerType(text, tuple(parts), build, lambda value, i: value[i], is_one, _item)
+    def item(value: Any, key: Any) -> Any:
+        return value.get(key, MISSING)
+
+    return ContainerType(text, tuple(marked), build, item, is_one, _item)
 
 
 def _record(
@@ -310,7 +319,8 @@ class Annotations(Terms):
         code = inspect.unwrap(fn)
         scope = {**getattr(code, "__globals__", {})}
         if inspect.isfunction(code):
-            scope |= inspect.getclosurevars(code).nonlocals
+            cells = zip(code.__code__.co_freevars, code.__closure__ or (), strict=True)
+            scope |= {name: value for name, cell in cells for value in content(cell)}
         hints = evaluated(inspect.get_annotations(code), scope)
         if owner is not None:
             hints = {n: owner if hint is typing.Self else hint for n, hint in hints.items()}
@@ -324,14 +334,14 @@ class Annotations(Terms):
         self.parameters = {name: types_of.get(name, ANYTHING) for name in self.signature.parameters}
         if owner is not None:
             self.parameters[next(iter(self.parameters))] = read_type(owner)
-        self._require_names()
+        self._require_names({})
         written = (*map(str, hints.values()), *map(str, field_hints(owner or type(None)).values()))
         self._taken = frozenset(re.findall(r"\w+", " ".join(written)))
 
-    def _require_names(self) -> None:
-        """Refuse formulas that cannot be read, or that use names of no size."""
+    def _require_names(self, values: Mapping[str, Any]) -> None:
+        """Refuse formulas that cannot be read, with some values, or that use names of no size."""
         words = [word for kind in (*self.parameters.values(), self.result) for word in kind.words()]
-        any_names = Names(_Anything(), (), {})
+        any_names = Names(_Anything(values), (), {})
         known = {word.formula(any_names).text for word in words if word.text.isidentifier()}
         for word in words:
             try:
@@ -355,18 +365,7 @@ class Annotations(Terms):
     def call(self, arguments: Mapping[str, Any]) -> CallTerms:
         """Take the arrays that the annotations name."""
         names = Names(arguments, self._taken, {})
-        given = {name: kind for name, kind in self.parameters.items() if name in arguments}
-        sizes: dict[str, Any] = {}
-        if any(isinstance(kind, UnionType) for kind in given.values()):
-            others = ((n, kind) for n, kind in given.items() if not isinstance(kind, UnionType))
-            for name, kind in others:
-                bind_names([*self._of_parameter(kind, name, arguments[name], names.copy())], sizes)
-        names.sizes = sizes
-        found = [
-            one
-            for name, kind in given.items()
-            for one in self._of_parameter(kind, name, arguments[name], names)
-        ]
+        found = self._arrays(arguments, names)
 
         def results(result: Any, sizes: Mapping[str, Any]) -> list[Found]:
             names.sizes = sizes
@@ -379,6 +378,21 @@ class Annotations(Terms):
             ]
 
         return CallTerms(found, results)
+
+    def _arrays(self, arguments: Mapping[str, Any], names: Names) -> list[Found]:
+        """The arrays of some arguments; unions come last to get a type, by the sizes of others."""
+        given = {name: kind for name, kind in self.parameters.items() if name in arguments}
+        sizes: dict[str, Any] = {}
+        if any(isinstance(kind, UnionType) for kind in given.values()):
+            others = ((n, kind) for n, kind in given.items() if not isinstance(kind, UnionType))
+            for name, kind in others:
+                bind_names([*self._of_parameter(kind, name, arguments[name], names.copy())], sizes)
+        names.sizes = sizes
+        return [
+            one
+            for name, kind in given.items()
+            for one in self._of_parameter(kind, name, arguments[name], names)
+        ]
 
     def _of_parameter(
         self, kind: AnnotatedType, name: str, value: Any, names: Names
@@ -406,13 +420,14 @@ class Annotations(Terms):
                 f"{fn.__qualname__} has no argument {min(unknown)}.\n"
                 f"  Fix: pass some of {', '.join(p.name for p in parameters)}."
             )
-        known = self._known(values)
+        self._require_names({**defaults, **values})
+        names = self._given_names({**defaults, **values}, values)
         enforcing = enforced(fn, self)
 
         def make(choices: Choices) -> ProofCase:
             return self._proof(enforcing, values, choices)
 
-        yield from cases(make, lambda: Names({**defaults, **values}, self._taken, known))
+        yield from cases(make, names.copy)
 
     def _require_result(self, fn: Callable[..., Any]) -> None:
         """Refuse functions whose calls run nothing, so that a trace shows nothing of them."""
@@ -428,11 +443,13 @@ class Annotations(Terms):
                 "decided.\n  Fix: move the shapes into a plain function, and check that."
             )
 
-    def _known(self, values: Mapping[str, Any]) -> dict[str, int]:
-        """The sizes that are numbers, as they are those of arrays that are given."""
+    def _given_names(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> Names:
+        """The names of a proof: the sizes of arrays that are given are numbers."""
         known: dict[str, int] = {}
-        bind_names([one for one in self.call(values).arguments if one.spec is not None], known)
-        return known
+        names = Names(values, self._taken, known)
+        bind_names([one for one in self._arrays(given, names) if one.spec is not None], known)
+        names.sizes = {}
+        return names
 
     def _proof(
         self, fn: Callable[..., Any], values: Mapping[str, Any], choices: Choices

@@ -40,7 +40,7 @@ class State:
             if _is_being_made(value):
                 continue
             if isinstance(value, types.FunctionType):
-                self._cells += [(cell, _content(cell)) for cell in value.__closure__ or ()]
+                self._cells += [(cell, content(cell)) for cell in value.__closure__ or ()]
             is_container = isinstance(value, dict | list | set | collections.deque)
             container = value if is_container else _attributes(value)
             if container is not None:
@@ -63,8 +63,8 @@ class State:
         """Give every object the attributes and elements that it had."""
         for owner, name, before in self._hidden:
             object.__setattr__(owner, name, before)
-        for cell, content in self._cells:
-            for value in content:
+        for cell, values in self._cells:
+            for value in values:
                 cell.cell_contents = value
         for container, before in self._records:
             if _same(container, before):
@@ -104,8 +104,15 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return attributes
 
 
-def _content(cell: types.CellType) -> tuple[Any, ...]:
-    """What a variable of an enclosing function holds; nothing where it has no value yet."""
+def content(cell: types.CellType) -> tuple[Any, ...]:
+    """Look up a variable of an enclosing function.
+
+    Args:
+        cell: of the variable.
+
+    Returns:
+        Its value; nothing where it has none yet.
+    """
     try:
         return (cell.cell_contents,)
     except ValueError:
@@ -122,7 +129,7 @@ def _references(value: Any) -> Iterator[Any]:
         yield from (value.__self__, value.__func__)
     elif isinstance(value, types.FunctionType):
         for cell in value.__closure__ or ():
-            yield from _content(cell)
+            yield from content(cell)
         yield from (value.__defaults__ or ())
         if not is_inside_library(value.__code__.co_filename):
             names = value.__code__.co_names

@@ -174,6 +174,11 @@ def made(value: Any) -> Any:
     """
     if not inspect.isroutine(value):
         return static(value) if isinstance(value, str) else value  # a text is no spec here
+    parameters = inspect.signature(value).parameters.values()
+    if any(
+        p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    ):
+        return value  # it is itself the argument
     with contextlib.suppress(Exception):
         return nnx.eval_shape(value)
     return value()

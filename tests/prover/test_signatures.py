@@ -2,8 +2,18 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Generic, Literal, NamedTuple, NewType, Self, TypedDict, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import (
+    Annotated,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Self,
+    TypedDict,
+    TypeVar,
+)
 
 import equinox as eqx
 import jax
@@ -191,6 +201,26 @@ def generic(box: Box[Float[Array, "n"]]) -> Float[Array, "n"]:
 @wrong("n = 1", "")
 def generic_result(x: Float[Array, "n"]) -> Box[Float[Array, "n"]]:
     return Box(x[:1], [x])
+
+
+class Partly(TypedDict):
+    a: Float[Array, "n"]
+    b: NotRequired[Float[Array, "n"]]
+
+
+@right
+def items_left_out(x: Partly) -> Partly:
+    return {"a": x["a"] + x.get("b", 0)}
+
+
+@wrong("no size", "KeyError")
+def items_that_may_be_left_out(x: Partly) -> Float[Array, "n"]:
+    return x["a"] + x["b"]
+
+
+@wrong("n = 1", "")
+def an_item_that_may_be_left_out_is_wrong(x: Float[Array, "n"]) -> Partly:
+    return {"a": x, "b": x[:1]}
 
 
 @right
@@ -486,7 +516,17 @@ async def awaited(x: Float[Array, "h"]) -> Float[Array, "h"]:
     return x
 
 
+def computed(x: Float[Array, "n"], ks: tuple = (1, 2)) -> Float[Array, "n*{sum(ks)}"]:
+    return jnp.tile(x, 3)
+
+
+def no_number(x: Float[Array, "n"], k: float = 2.5) -> Float[Array, "n*{k}"]:
+    return x
+
+
 BAD = {
+    computed: "the size n*{sum(ks)} in an annotation cannot be decided",
+    no_number: "the size n*{k} in an annotation cannot be decided",
     later: "later is a generator or async, and what it gives later is not decided.",
     awaited: "awaited is a generator or async, and what it gives later is not decided.",
     no_value: "k is annotated int, of which no value is known.\n  Fix: give k a default, or",
@@ -514,3 +554,26 @@ def test_one_unreadable_annotation_leaves_the_others():
 def test_functions_without_shapes_say_none():
     assert not Annotations(lambda x: x).says_shapes()
     assert not Annotations(len).says_shapes()
+
+
+def test_a_function_may_call_itself():
+    @jc.contract
+    def halved(x: Float[Array, "n"], times: int = 2) -> Float[Array, "n"]:
+        return x / 2 if times == 1 else halved(x, times - 1)
+
+    assert jc.check(halved).ok
+
+
+def test_axes_of_arrays_that_are_given_are_known():
+    def added(x: Float[Array, "*b h"], y: Float[Array, "*b"]) -> Float[Array, "*b h"]:
+        return x + y[..., None]
+
+    assert jc.check(added, y=jnp.ones((2, 3))).outputs[:2] == (2, 3)
+
+
+def test_a_function_that_needs_arguments_is_one_itself():
+    def applied(f: Callable, x: Float[Array, "n"]) -> Float[Array, "n"]:
+        return f(x)
+
+    assert jc.check(applied, f=lambda x: 2 * x).ok
+    assert jc.check(applied, f=lambda x: x[:1]).status == "refuted"
