@@ -419,6 +419,10 @@ class ValueType(AnnotatedType):
         return iter(())
 
 
+class RecursiveType(ValueType):
+    """A class within itself, such as the next node of a list: a proof makes none."""
+
+
 @dataclass(frozen=True)
 class UnionType(AnnotatedType):
     """One of several types.
@@ -449,6 +453,9 @@ class UnionType(AnnotatedType):
                 possible.append(option)
             except AnnotationError as reason:
                 error = reason
+                said = f"no {label} as {_shown(option)}"
+                if isinstance(option, RecursiveType) and said not in choices.texts:
+                    choices.texts.append(said)
         if not possible:
             raise error or AnnotationError(f"{label}: {self.text} has no value.")
         possible = _different(possible)

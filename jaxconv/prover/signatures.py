@@ -30,6 +30,7 @@ from jaxconv.prover.annotations import (
     Made,
     Names,
     OptionalItem,
+    RecursiveType,
     UnionType,
     ValueType,
     Word,
@@ -71,7 +72,7 @@ def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
     kind = origin or hint
     if isinstance(kind, type) and kind not in within:
         return _container(hint, kind, arguments, within) or _value(hint, kind)
-    return _value(hint, kind)
+    return RecursiveType(_text(hint)) if kind in within else _value(hint, kind)
 
 
 def _value(hint: Any, kind: Any) -> ValueType:
@@ -137,7 +138,8 @@ def _filled(hint: Any, types_of: Mapping[Any, Any]) -> Any:
 
 def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedType:
     """The type of a field; one without shapes has its default."""
-    if kind.has_shapes() or isinstance(kind, KeyType):
+    options = kind.options if isinstance(kind, UnionType) else (kind,)
+    if kind.has_shapes() or any(isinstance(one, KeyType | RecursiveType) for one in options):
         return kind
     if field.default is not dataclasses.MISSING:
         return ValueType("default", (field.default,))
@@ -147,7 +149,15 @@ def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedTyp
 
 
 def _instance(kind: type, parts: Sequence[tuple[str, Any]], values: Sequence[Any]) -> Any:
-    """An instance with these fields; what its ``__init__`` computes, it does not have."""
+    """An instance with these fields; what an ``__init__`` of its own computes, it does not have."""
+    init, code = kind.__init__, getattr(kind.__init__, "__code__", None)
+    if hasattr(kind, "__post_init__") and code and code.co_filename == "<string>":  # a dataclass's
+        needs = inspect.signature(init).parameters
+        given = {name: value for (name, _), value in zip(parts, values, strict=True)}
+        given = {name: value for name, value in given.items() if name in needs}
+        missing = (p for name, p in [*needs.items()][1:] if name not in given)
+        if all(parameter.default is not parameter.empty for parameter in missing):
+            return kind(**given)
     instance = object.__new__(kind)
     for (name, _), value in zip(parts, values, strict=True):
         object.__setattr__(instance, name, value)

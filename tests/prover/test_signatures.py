@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from beartype import beartype
+from flax import linen as nn
 from flax import nnx
 from jaxtyping import (
     Array,
@@ -221,6 +222,19 @@ def items_that_may_be_left_out(x: Partly) -> Float[Array, "n"]:
 @wrong("n = 1", "")
 def an_item_that_may_be_left_out_is_wrong(x: Float[Array, "n"]) -> Partly:
     return {"a": x, "b": x[:1]}
+
+
+@dataclasses.dataclass
+class Doubled:
+    x: Float[Array, "n"]
+
+    def __post_init__(self):
+        self.twice = jnp.concatenate([self.x, self.x])
+
+
+@right
+def computed_after_init(x: Doubled) -> Float[Array, "2*n"]:
+    return x.twice
 
 
 @right
@@ -577,3 +591,29 @@ def test_a_function_that_needs_arguments_is_one_itself():
 
     assert jc.check(applied, f=lambda x: 2 * x).ok
     assert jc.check(applied, f=lambda x: x[:1]).status == "refuted"
+
+
+@dataclasses.dataclass
+class Node:
+    x: Float[Array, "n"]
+    rest: "Node | None" = None
+
+
+def test_what_a_proof_does_not_make_is_named():
+    def first(node: Node) -> Float[Array, "n"]:
+        return node.x if node.rest is None else node.x[:1]
+
+    verdict = jc.check(first)
+    assert "no node.rest as Node" in str(verdict)
+
+
+class Dense(nn.Module):
+    @nn.compact
+    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b 8"]:
+        return nn.Dense(8)(x)
+
+
+def test_a_model_without_parameters_needs_specs():
+    with pytest.raises(AnnotationError, match="Fix: pass specs of its arguments"):
+        jc.check(Dense())
+    assert jc.check(Dense(), "b c").outputs[1] == 8
