@@ -6,18 +6,20 @@ for the arrays of a value that exists, each with the spec that it must fit.
 """
 
 import abc
+import contextlib
 import keyword
 import re
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxconv.errors import ShapeError
+from jaxconv.prover.enforcement import fits
 from jaxconv.prover.terms import Found
-from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, parse_formula
+from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, SpecError, parse_formula
 
 NUMBERS_OF_AXES = (0, 1, 2)  # that ``*batch`` and ``...`` stand for in proofs
 NUMBER_OF_LEAVES = 2  # of a PyTree that a proof makes
@@ -28,7 +30,20 @@ DTYPES = (
 )  # fmt: skip
 # Words that Python, or isl, keeps for itself, get a "_" as names of sizes.
 RESERVED = frozenset(
-    (*keyword.kwlist, "mod", "floor", "ceil", "exists", "forall", "infty", "rat", "true", "false")
+    (
+        *keyword.kwlist,
+        "min",
+        "max",
+        "mod",
+        "floor",
+        "ceil",
+        "exists",
+        "forall",
+        "infty",
+        "rat",
+        "true",
+        "false",
+    )
 )
 
 
@@ -53,6 +68,9 @@ class Names:
 
     Attributes:
         axes: the number of axes of each name that stands for several.
+        fixed: those of them that no broadcast may enlarge.
+        sizes: the size of each name so far, which tell types of one rank apart.
+        leaf: which leaf of a tree is being looked at.
         values: what ``{n}`` in an annotation stands for.
         taken: all names, to which none that is made up may be equal.
         known: names that stand for a number.
@@ -61,27 +79,37 @@ class Names:
     def __init__(
         self, values: Mapping[str, Any], taken: Collection[str], known: Mapping[str, int]
     ) -> None:
-        self.axes: dict[str, int] = {}
+        self.axes: dict[Hashable, int] = {}
+        self.fixed: set[Hashable] = set()
+        self.sizes: Mapping[str, Any] = {}
+        self.leaf = ""
         self.values = values
         self.taken = taken
         self.known = known
+        self._made_up: dict[Hashable, str] = {}
 
     def copy(self) -> "Names":
         """The same names, to try something on."""
         names = Names(self.values, self.taken, self.known)
         names.axes.update(self.axes)
+        names.fixed.update(self.fixed)
+        names.leaf, names.sizes = self.leaf, self.sizes
+        names._made_up.update(self._made_up)
         return names
 
-    def made_up(self, text: str) -> str:
-        """A name that no annotation has.
+    def made_up(self, text: str, *what: Hashable) -> str:
+        """A name that no annotation has, and nothing else.
 
         Args:
             text: what it looks like.
+            *what: what it stands for; the same name every time.
         """
-        name = re.sub(r"\W+", "_", text).strip("_")
-        while name in self.taken:
-            name += "_"
-        return name
+        if what not in self._made_up:
+            name = re.sub(r"\W+", "_", text).strip("_")
+            while name in self.taken or name in RESERVED or name in self._made_up.values():
+                name += "_"
+            self._made_up[what] = name
+        return self._made_up[what]
 
 
 class Choices:
@@ -184,11 +212,13 @@ class Word:
         text: the name, number or formula; empty where the size has no name.
         is_several: whether it stands for any number of axes.
         may_be_one: whether each size may be 1 instead.
+        is_of_leaf: whether it is another size in each leaf of a tree.
     """
 
     text: str
     is_several: bool = False
     may_be_one: bool = False
+    is_of_leaf: bool = False
 
     def formula(self, names: Names, position: int = 0) -> Formula:
         """The size, as a formula of names.
@@ -198,25 +228,39 @@ class Word:
             position: which of several sizes, counted from the last.
         """
         if position:
-            return parse_formula("", names.made_up(f"{self.text}{position}"))
+            name = names.made_up(f"{self.text}{position}", *self.key(names), position)
+            return parse_formula("", str(names.known.get(name, name)))
+        if self.is_of_leaf:
+            return parse_formula("", names.made_up(f"{self.text}{names.leaf}", *self.key(names)))
         text = re.sub(r"\{([^{}]+)\}", lambda found: _value(found[1], names.values), self.text)
-        text = re.sub(r"\b[A-Za-z_]\w*\b(?!\()", lambda found: size_name(found[0]), text)
+        text = re.sub(r"\b[A-Za-z_]\w*\b(?!\()", lambda found: size_name(found[0], names), text)
         text = re.sub(r"\w+", lambda found: str(names.known.get(found[0], found[0])), text)
         return parse_formula(text, text)
 
+    def key(self, names: Names) -> tuple[Hashable, ...]:
+        """What the name stands for: ``?n`` is another size in each leaf of a tree.
 
-def size_name(word: str) -> str:
+        Args:
+            names: of the call.
+        """
+        return (self.text, names.leaf if self.is_of_leaf else "")
+
+
+def size_name(word: str, names: Names) -> str:
     """The name of a size: the word itself, unless it means something else in a formula.
 
     Args:
         word: as written in an annotation.
+        names: of the call.
     """
-    return f"{word}_" if word in RESERVED or word in ("min", "max") else word
+    return names.made_up(word, word) if word in RESERVED else word
 
 
 def _value(path: str, values: Mapping[str, Any]) -> str:
     """The text of ``{n}`` or ``{self.size}``."""
     name, *attributes = path.split(".")
+    if not all(part.isidentifier() for part in (name, *attributes)):
+        raise SpecError(f"{{{path}}} is not the name of a value.")
     try:
         value = values[name]
         for attribute in attributes:
@@ -257,7 +301,7 @@ class ArrayType(AnnotatedType):
             if word.is_several:
                 axes += self._several(word, label, choices)
                 continue
-            name = names.made_up(f"{label}_{len(axes)}")
+            name = names.made_up(f"{label}_{len(axes)}", label, "axis", len(axes))
             formula = word.formula(names) if word.text else parse_formula("", name)
             options = [formula, parse_formula("", "1")] if word.may_be_one else [formula]
             say = lambda size, word=word: f"{label} with #{word.text} = {size.text}"  # noqa: E731
@@ -268,16 +312,20 @@ class ArrayType(AnnotatedType):
     def _several(self, word: Word, label: str, choices: Choices) -> list[Formula]:
         names, shown = choices.names, f"*{word.text}" if word.text else f"... of {label}"
         say = lambda count: f"{count} ax{'i' if count == 1 else 'e'}s for {shown}"  # noqa: E731
-        count = names.axes.get(word.text) if word.text else None
+        key = word.key(names)
+        count = names.axes.get(key) if word.text else None
         if count is None:
             count = choices.choose(NUMBERS_OF_AXES, say)
         if not word.text:
-            named = (names.made_up(f"{label}_rest_{i}") for i in range(count))
+            named = (names.made_up(f"{label}_rest_{i}", label, "rest", i) for i in range(count))
             return [parse_formula("", name) for name in named]
-        names.axes[word.text] = count
-        if word.may_be_one and count:
-            count = choices.choose((count, 0), lambda count: f"{say(count)} of {label}")
-        return [word.formula(names, i) for i in range(count, 0, -1)]
+        names.axes[key] = count
+        formulas = [word.formula(names, i) for i in range(count, 0, -1)]
+        if not (word.may_be_one and count):
+            return formulas
+        options = [formulas, [], [parse_formula("", "1")] * count]
+        of_size_1 = lambda made: " of size 1" if made and made[0].text == "1" else ""  # noqa: E731
+        return choices.choose(options, lambda made: f"{say(len(made))} of {label}{of_size_1(made)}")
 
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
         """The array itself."""
@@ -298,14 +346,22 @@ class ArrayType(AnnotatedType):
             if not word.is_several:
                 axes.append(_axis(word, names))
                 continue
-            if several < 0 or (
-                not word.may_be_one and names.axes.get(word.text, several) != several
-            ):
+            if several < 0 or (word.text and not _has_axes(word, several, names)):
                 return None
-            if word.text:
-                names.axes.setdefault(word.text, several)
             axes += [_axis(word, names, i) if word.text else ANY for i in range(several, 0, -1)]
         return axes if len(axes) == rank else None
+
+
+def _has_axes(word: Word, several: int, names: Names) -> bool:
+    """Whether a name may stand for a number of axes, with those that it has had; note this one."""
+    key = word.key(names)
+    known, is_fixed = names.axes.get(key, several), key in names.fixed
+    if word.may_be_one:
+        names.axes[key] = max(known, several)
+        return not (is_fixed and several > known)
+    names.axes[key] = several
+    names.fixed.add(key)
+    return known == several if is_fixed else known <= several
 
 
 def _other(value: Any, label: str, expected: str) -> Found:
@@ -354,6 +410,10 @@ class ValueType(AnnotatedType):
         return Made((), lambda _: value)
 
 
+class RecursiveType(ValueType):
+    """A class within itself, such as the next node of a list: a proof makes none."""
+
+
 @dataclass(frozen=True)
 class UnionType(AnnotatedType):
     """One of several types.
@@ -384,6 +444,9 @@ class UnionType(AnnotatedType):
                 possible.append(option)
             except AnnotationError as reason:
                 error = reason
+                said = f"no {label} as {_shown(option)}"
+                if isinstance(option, RecursiveType) and said not in choices.texts:
+                    choices.texts.append(said)
         if not possible:
             raise error or AnnotationError(f"{label}: {self.text} has no value.")
         possible = _different(possible)
@@ -392,18 +455,22 @@ class UnionType(AnnotatedType):
 
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
         """The arrays of a value, by the type that it fits."""
-        tried = []
+        tried, fitting = [], []
+        axes, fixed = names.axes, names.fixed
         for option in self.options:
-            axes = dict(names.axes)
+            names.axes, names.fixed = dict(axes), set(fixed)
             arrays = list(option.found(value, label, names))
             if isinstance(option, ValueType) and not _is_plain(value, option):
                 continue
             if all(one.spec is not None and _has_dtype(one) for one in arrays):
-                yield from arrays
-                return
-            names.axes = axes
-            tried.append(arrays)
-        yield from tried[0] if tried else ()
+                fitting.append((arrays, names.axes, names.fixed))
+            else:
+                tried.append((arrays, axes, fixed))
+        one_fits = len(fitting) == 1
+        of_size = (one for one in fitting if one_fits or fits(one[0], names.sizes))
+        none = ((), axes, fixed)
+        arrays, names.axes, names.fixed = next(of_size, next(iter((*fitting, *tried)), none))
+        yield from arrays
 
 
 def _different(options: Sequence[AnnotatedType]) -> list[AnnotatedType]:
@@ -489,12 +556,14 @@ class EveryLeaf(AnnotatedType):
         leaf: the type of each.
         build: makes the value of a proof from several leaves.
         leaves: finds the leaves of a value; None where it is not of the type.
+        is_tree: whether ``?n`` is another size in each leaf.
     """
 
     text: str
     leaf: AnnotatedType
     build: Callable[[list[Any]], Any]
     leaves: Callable[[Any], Sequence[Any] | None]
+    is_tree: bool = False
 
     def words(self) -> Iterator[Word]:
         """List the axes of a leaf."""
@@ -506,7 +575,10 @@ class EveryLeaf(AnnotatedType):
 
     def make(self, label: str, choices: Choices) -> Made:
         """Make a few leaves."""
-        made = [self.leaf.make(f"{label}[{i}]", choices) for i in range(NUMBER_OF_LEAVES)]
+        made = []
+        for i in range(NUMBER_OF_LEAVES):
+            with self._leaf(i, choices.names):
+                made.append(self.leaf.make(f"{label}[{i}]", choices))
         said = f"{label} with {NUMBER_OF_LEAVES} leaves"
         choices.texts += [said] * (said not in choices.texts)
         specs = tuple(spec for one in made for spec in one.specs)
@@ -519,4 +591,46 @@ class EveryLeaf(AnnotatedType):
             yield _other(value, label, self.text)
             return
         for i, leaf in enumerate(leaves):
-            yield from self.leaf.found(leaf, f"{label}[{i}]", names)
+            with self._leaf(i, names):
+                found = [*self.leaf.found(leaf, f"{label}[{i}]", names)]
+            yield from found
+
+    @contextlib.contextmanager
+    def _leaf(self, index: int, names: Names) -> Iterator[None]:
+        before = names.leaf
+        names.leaf = f"{before}_{index}" if self.is_tree else before
+        yield
+        names.leaf = before
+
+
+MISSING = object()  # an item that a dict does not have
+
+
+@dataclass(frozen=True)
+class OptionalItem(AnnotatedType):
+    """An item that a TypedDict may leave out.
+
+    Attributes:
+        part: what it is where it is there.
+    """
+
+    part: AnnotatedType
+
+    def words(self) -> Iterator[Word]:
+        """List its axes."""
+        yield from self.part.words()
+
+    def has_shapes(self) -> bool:
+        """Whether it says anything of a shape."""
+        return self.part.has_shapes()
+
+    def make(self, label: str, choices: Choices) -> Made:
+        """Make the item, or leave it out."""
+        if choices.choose((True, False), lambda is_there: f"{'no ' * (not is_there)}{label}"):
+            return self.part.make(label, choices)
+        return Made((), lambda _: MISSING)
+
+    def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
+        """The arrays of the item, where it is there."""
+        if value is not MISSING:
+            yield from self.part.found(value, label, names)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
+from jaxconv.adapters.libraries import adapter_of
+from jaxconv.prover.annotations import AnnotationError
 from jaxconv.prover.enforcement import enforced
 from jaxconv.prover.signatures import Annotations
 from jaxconv.prover.terms import ProofCase, Terms, Text
@@ -145,8 +147,21 @@ def proofs_of(fn: Any, given: Mapping[str, Any], owner: type | None = None) -> l
     else:
         function, instance = unbound(fn)
         terms = annotations_of(fn, owner)
+        if terms.says_shapes():
+            _require_parameters(instance)
         cases = terms.proofs(function, {**instance, **given}) if terms.says_shapes() else iter(())
     return [case._replace(where=where) for case in itertools.islice(cases, MOST_CASES + 1)]
+
+
+def _require_parameters(instance: Mapping[str, Any]) -> None:
+    """Refuse a model whose library makes its parameters for given inputs, outside its class."""
+    for model in instance.values():
+        adapter = adapter_of(model)
+        if adapter is not None and adapter.is_incomplete(model) and not adapter.adds_values:
+            raise AnnotationError(
+                f"{type(model).__name__} has no parameters.\n"
+                '  Fix: pass specs of its arguments, as in jc.check(model, "b h w 3").'
+            )
 
 
 def annotations_of(fn: Any, owner: type | None = None) -> Annotations:

@@ -42,7 +42,7 @@ def enforced(
         call = terms.call(arguments)
         sizes = _bind_sizes(name, call.arguments, conditions, where)
         result = fn(*args, **kwargs)
-        _check_result(name, call.results(result), sizes)
+        _check_result(name, call.results(result, sizes), sizes)
         return result
 
     return wrapped
@@ -65,6 +65,24 @@ def bind_names(arrays: Sequence[Found], sizes: dict[str, Any]) -> None:
         for axis, size in zip(array.spec.axes, array.shape, strict=True):
             if isinstance(axis, Formula) and (name := axis.bound_name(size)):
                 sizes.setdefault(name, size)
+
+
+def fits(arrays: Sequence[Found], sizes: Mapping[str, Any]) -> bool:
+    """Tell whether arrays have the sizes that a contract says.
+
+    Args:
+        arrays: some of a call; each has a spec.
+        sizes: the size of each name so far.
+    """
+    known = dict(sizes)
+    bind_names(arrays, known)
+    return all(
+        _fits(axis, size, one.label, known)
+        for one in arrays
+        if one.spec is not None and one.shape is not None
+        for axis, size in zip(one.spec.axes, one.shape, strict=True)
+        if isinstance(axis, Formula)
+    )
 
 
 def _bind_sizes(

@@ -18,6 +18,7 @@ import numpy as np
 from jaxconv.adapters.call import Static
 from jaxconv.prover.annotations import (
     DTYPES,
+    MISSING,
     NUMBER_OF_LEAVES,
     AnnotatedType,
     AnnotationError,
@@ -28,13 +29,15 @@ from jaxconv.prover.annotations import (
     KeyType,
     Made,
     Names,
+    OptionalItem,
+    RecursiveType,
     UnionType,
     ValueType,
     Word,
     cases,
-    size_name,
 )
 from jaxconv.prover.enforcement import bind_names, enforced
+from jaxconv.prover.state import content
 from jaxconv.prover.terms import CallTerms, Found, ProofCase, Terms, made
 from jaxconv.symbolic.specs import SpecError
 
@@ -55,20 +58,21 @@ def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     # NewType, TypeVar, and "type X = ..." stand for another type, as Annotated does.
     others = [getattr(hint, name, None) for name in ("__supertype__", "__bound__", "__value__")]
-    other = arguments[0] if origin is Annotated else next(filter(None, others), None)
+    is_marked = origin in (Annotated, typing.Required, typing.NotRequired)
+    other = arguments[0] if is_marked else next(filter(None, others), None)
     if other is not None:
         return read_type(other, within)
     if hasattr(hint, "dim_str") and hasattr(hint, "dtype"):
         return _array(hint)
     if isinstance(hint, type(jaxtyping.PyTree)):
         leaf = read_type(getattr(hint, "leaftype", Any), within)
-        return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves)
+        return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves, is_tree=True)
     if origin in (typing.Union, types.UnionType):
         return UnionType(_text(hint), tuple(read_type(option, within) for option in arguments))
     kind = origin or hint
     if isinstance(kind, type) and kind not in within:
         return _container(hint, kind, arguments, within) or _value(hint, kind)
-    return _value(hint, kind)
+    return RecursiveType(_text(hint)) if kind in within else _value(hint, kind)
 
 
 def _value(hint: Any, kind: Any) -> ValueType:
@@ -98,12 +102,15 @@ def _container(
         return EveryLeaf(text, read_type(arguments[0], within), build, _elements)
     if len(arguments) == 2 and issubclass(kind, Mapping):
         return EveryLeaf(text, read_type(arguments[1], within), _lettered, _values)
-    return _with_fields(text, kind, within)
+    return _with_fields(text, kind, arguments, within)
 
 
-def _with_fields(text: str, kind: type, within: tuple[Any, ...]) -> AnnotatedType | None:
+def _with_fields(
+    text: str, kind: type, arguments: Sequence[Any], within: tuple[Any, ...]
+) -> AnnotatedType | None:
     """A TypedDict, NamedTuple or dataclass; None where no field of it has a shape."""
-    hints = field_hints(kind)
+    types_of = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
+    hints = {name: _filled(part, types_of) for name, part in field_hints(kind).items()}
     read = {name: read_type(part, (*within, kind)) for name, part in hints.items()}
     if not any(part.has_shapes() for part in read.values()):
         return None
@@ -119,9 +126,20 @@ def _with_fields(text: str, kind: type, within: tuple[Any, ...]) -> AnnotatedTyp
     return None
 
 
+def _filled(hint: Any, types_of: Mapping[Any, Any]) -> Any:
+    """An annotation with types for its type variables: of ``Box[X]``, those of a field of Box."""
+    if isinstance(hint, typing.TypeVar):
+        return types_of.get(hint, hint)
+    parameters = getattr(hint, "__parameters__", ())
+    if types_of and isinstance(parameters, tuple) and parameters and typing.get_args(hint):
+        return hint[tuple(types_of.get(one, one) for one in parameters)]
+    return hint
+
+
 def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedType:
     """The type of a field; one without shapes has its default."""
-    if kind.has_shapes() or isinstance(kind, KeyType):
+    options = kind.options if isinstance(kind, UnionType) else (kind,)
+    if kind.has_shapes() or any(isinstance(one, KeyType | RecursiveType) for one in options):
         return kind
     if field.default is not dataclasses.MISSING:
         return ValueType("default", (field.default,))
@@ -131,7 +149,15 @@ def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedTyp
 
 
 def _instance(kind: type, parts: Sequence[tuple[str, Any]], values: Sequence[Any]) -> Any:
-    """An instance with these fields; what its ``__init__`` computes, it does not have."""
+    """An instance with these fields; what an ``__init__`` of its own computes, it does not have."""
+    init, code = kind.__init__, getattr(kind.__init__, "__code__", None)
+    if hasattr(kind, "__post_init__") and code and code.co_filename == "<string>":  # a dataclass's
+        needs = inspect.signature(init).parameters
+        given = {name: value for (name, _), value in zip(parts, values, strict=True)}
+        given = {name: value for name, value in given.items() if name in needs}
+        missing = (p for name, p in [*needs.items()][1:] if name not in given)
+        if all(parameter.default is not parameter.empty for parameter in missing):
+            return kind(**given)
     instance = object.__new__(kind)
     for (name, _), value in zip(parts, values, strict=True):
         object.__setattr__(instance, name, value)
@@ -170,7 +196,8 @@ def _word(word: str) -> Word:
     if name == "...":
         return Word("", is_several=True)
     is_anonymous = name.startswith("_")
-    return Word("" if is_anonymous else name, "*" in marks, "#" in marks and not is_anonymous)
+    may_be_one, is_of_leaf = (mark in marks and not is_anonymous for mark in "#?")
+    return Word("" if is_anonymous else name, "*" in marks, may_be_one, is_of_leaf)
 
 
 def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
@@ -182,14 +209,19 @@ def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerTyp
 
 def _mapping(text: str, kind: Any, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
     required = getattr(kind, "__required_keys__", frozenset())
+    marked = ((key, part if key in required else OptionalItem(part)) for key, part in parts)
 
     def is_one(value: Any) -> bool:
         return isinstance(value, Mapping) and required <= value.keys()
 
     def build(values: Sequence[Any]) -> dict[str, Any]:
-        return {name: value for (name, _), value in zip(parts, values, strict=True)}
+        pairs = zip(parts, values, strict=True)
+        return {name: value for (name, _), value in pairs if value is not MISSING}
 
-    return ContainerType(text, tuple(parts), build, lambda value, i: value[i], is_one, _item)
+    def item(value: Any, key: Any) -> Any:
+        return value.get(key, MISSING)
+
+    return ContainerType(text, tuple(marked), build, item, is_one, _item)
 
 
 def _record(
@@ -297,8 +329,11 @@ class Annotations(Terms):
         code = inspect.unwrap(fn)
         scope = {**getattr(code, "__globals__", {})}
         if inspect.isfunction(code):
-            scope |= inspect.getclosurevars(code).nonlocals
+            cells = zip(code.__code__.co_freevars, code.__closure__ or (), strict=True)
+            scope |= {name: value for name, cell in cells for value in content(cell)}
         hints = evaluated(inspect.get_annotations(code), scope)
+        if owner is not None:
+            hints = {n: owner if hint is typing.Self else hint for n, hint in hints.items()}
         self.unreadable = {n: hint for n, hint in hints.items() if isinstance(hint, Unreadable)}
         types_of = {
             name: ValueType(hint.text) if isinstance(hint, Unreadable) else read_type(hint)
@@ -309,17 +344,18 @@ class Annotations(Terms):
         self.parameters = {name: types_of.get(name, ANYTHING) for name in self.signature.parameters}
         if owner is not None:
             self.parameters[next(iter(self.parameters))] = read_type(owner)
-        self._require_names()
+        self._require_names({})
         written = (*map(str, hints.values()), *map(str, field_hints(owner or type(None)).values()))
         self._taken = frozenset(re.findall(r"\w+", " ".join(written)))
 
-    def _require_names(self) -> None:
-        """Refuse formulas that cannot be read, or that use names of no size."""
+    def _require_names(self, values: Mapping[str, Any]) -> None:
+        """Refuse formulas that cannot be read, with some values, or that use names of no size."""
         words = [word for kind in (*self.parameters.values(), self.result) for word in kind.words()]
-        known = {size_name(word.text) for word in words if word.text.isidentifier()}
+        any_names = Names(_Anything(values), (), {})
+        known = {word.formula(any_names).text for word in words if word.text.isidentifier()}
         for word in words:
             try:
-                names = word.formula(Names(_Anything(), (), {})).names() if word.text else []
+                names = word.formula(any_names).names() if word.text else []
             except SpecError:
                 allowed = "names, numbers and + - * // % min max"
                 raise AnnotationError(
@@ -339,14 +375,10 @@ class Annotations(Terms):
     def call(self, arguments: Mapping[str, Any]) -> CallTerms:
         """Take the arrays that the annotations name."""
         names = Names(arguments, self._taken, {})
-        found = [
-            one
-            for name, kind in self.parameters.items()
-            if name in arguments
-            for one in self._of_parameter(kind, name, arguments[name], names)
-        ]
+        found = self._arrays(arguments, names)
 
-        def results(result: Any) -> list[Found]:
+        def results(result: Any, sizes: Mapping[str, Any]) -> list[Found]:
+            names.sizes = sizes
             found = self.result.found(result, "", names)
             return [
                 one._replace(label=f"{'the ' * (one.shape is None)}result{one.label}")
@@ -356,6 +388,21 @@ class Annotations(Terms):
             ]
 
         return CallTerms(found, results)
+
+    def _arrays(self, arguments: Mapping[str, Any], names: Names) -> list[Found]:
+        """The arrays of some arguments; unions come last to get a type, by the sizes of others."""
+        given = {name: kind for name, kind in self.parameters.items() if name in arguments}
+        sizes: dict[str, Any] = {}
+        if any(isinstance(kind, UnionType) for kind in given.values()):
+            others = ((n, kind) for n, kind in given.items() if not isinstance(kind, UnionType))
+            for name, kind in others:
+                bind_names([*self._of_parameter(kind, name, arguments[name], names.copy())], sizes)
+        names.sizes = sizes
+        return [
+            one
+            for name, kind in given.items()
+            for one in self._of_parameter(kind, name, arguments[name], names)
+        ]
 
     def _of_parameter(
         self, kind: AnnotatedType, name: str, value: Any, names: Names
@@ -373,6 +420,7 @@ class Annotations(Terms):
 
     def proofs(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[ProofCase]:
         """Make a call for each choice that the annotations leave."""
+        self._require_result(fn)
         ready = {name: made(value) for name, value in given.items()}
         values = {n: one.value if isinstance(one, Static) else one for n, one in ready.items()}
         parameters = inspect.signature(fn).parameters.values()
@@ -382,19 +430,36 @@ class Annotations(Terms):
                 f"{fn.__qualname__} has no argument {min(unknown)}.\n"
                 f"  Fix: pass some of {', '.join(p.name for p in parameters)}."
             )
-        known = self._known(values)
+        self._require_names({**defaults, **values})
+        names = self._given_names({**defaults, **values}, values)
         enforcing = enforced(fn, self)
 
         def make(choices: Choices) -> ProofCase:
             return self._proof(enforcing, values, choices)
 
-        yield from cases(make, lambda: Names({**defaults, **values}, self._taken, known))
+        yield from cases(make, names.copy)
 
-    def _known(self, values: Mapping[str, Any]) -> dict[str, int]:
-        """The sizes that are numbers, as they are those of arrays that are given."""
+    def _require_result(self, fn: Callable[..., Any]) -> None:
+        """Refuse functions whose calls run nothing, so that a trace shows nothing of them."""
+        code = inspect.unwrap(fn)
+        kinds = (
+            inspect.iscoroutinefunction,
+            inspect.isgeneratorfunction,
+            inspect.isasyncgenfunction,
+        )
+        if any(is_kind(code) for is_kind in kinds):
+            raise AnnotationError(
+                f"{code.__qualname__} is a generator or async, and what it gives later is not "
+                "decided.\n  Fix: move the shapes into a plain function, and check that."
+            )
+
+    def _given_names(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> Names:
+        """The names of a proof: the sizes of arrays that are given are numbers."""
         known: dict[str, int] = {}
-        bind_names([one for one in self.call(values).arguments if one.spec is not None], known)
-        return known
+        names = Names(values, self._taken, known)
+        bind_names([one for one in self._arrays(given, names) if one.spec is not None], known)
+        names.sizes = {}
+        return names
 
     def _proof(
         self, fn: Callable[..., Any], values: Mapping[str, Any], choices: Choices

@@ -4,6 +4,7 @@ A model may remember a shape, ``self.size = x.shape[1]``, or fill a cache. A tra
 its sizes there, nor what the next trace would take for the user's own.
 """
 
+import collections
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +26,7 @@ class State:
         """
         self._records: list[tuple[Any, Any]] = []
         self._hidden: list[tuple[Any, str, Any]] = []  # attributes of libraries' own objects
+        self._cells: list[tuple[types.CellType, tuple[Any, ...]]] = []  # of nonlocal variables
         self._opened: list[tuple[Callable[[Any], None], Any]] = []
         self._seen: dict[int, Any] = {}
         pending = [fn]
@@ -37,7 +39,10 @@ class State:
             self._record_hidden(value)
             if _is_being_made(value):
                 continue
-            container = value if isinstance(value, dict | list | set) else _attributes(value)
+            if isinstance(value, types.FunctionType):
+                self._cells += [(cell, content(cell)) for cell in value.__closure__ or ()]
+            is_container = isinstance(value, dict | list | set | collections.deque)
+            container = value if is_container else _attributes(value)
             if container is not None:
                 self._records.append((container, container.copy()))
             pending += _references(value)
@@ -58,11 +63,14 @@ class State:
         """Give every object the attributes and elements that it had."""
         for owner, name, before in self._hidden:
             object.__setattr__(owner, name, before)
+        for cell, values in self._cells:
+            for value in values:
+                cell.cell_contents = value
         for container, before in self._records:
             if _same(container, before):
                 continue
             container.clear()
-            if isinstance(container, list):
+            if isinstance(container, list | collections.deque):
                 container.extend(before)
             else:
                 container.update(before)
@@ -96,20 +104,32 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return attributes
 
 
+def content(cell: types.CellType) -> tuple[Any, ...]:
+    """Look up a variable of an enclosing function.
+
+    Args:
+        cell: of the variable.
+
+    Returns:
+        Its value; nothing where it has none yet.
+    """
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
 def _references(value: Any) -> Iterator[Any]:
     """The objects that an object refers to and that a call may change."""
     if isinstance(value, dict):
         yield from value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | collections.deque):
         yield from value
     elif isinstance(value, types.MethodType):
         yield from (value.__self__, value.__func__)
     elif isinstance(value, types.FunctionType):
         for cell in value.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # a cell that is empty
-                continue
+            yield from content(cell)
         yield from (value.__defaults__ or ())
         if not is_inside_library(value.__code__.co_filename):
             names = value.__code__.co_names

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
@@ -28,6 +29,8 @@ from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
+# Traces replace functions of JAX, and put back what they found: threads take turns.
+ONE_AT_A_TIME = threading.RLock()
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
 
 
@@ -122,6 +125,7 @@ class Subject:
 
         try:
             with contextlib.ExitStack() as stack:
+                stack.enter_context(ONE_AT_A_TIME)
                 stack.enter_context(_whole_tracebacks())
                 stack.enter_context(bounded(TRACE_OPERATIONS))
                 stack.enter_context(library_contexts())

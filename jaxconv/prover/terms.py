@@ -82,11 +82,11 @@ class CallTerms(NamedTuple):
 
     Attributes:
         arguments: the arrays among its arguments.
-        results: finds the arrays of its result.
+        results: finds the arrays of its result, by the sizes that the arguments have.
     """
 
     arguments: list[Found]
-    results: Callable[[Any], list[Found]]
+    results: Callable[[Any, Mapping[str, Any]], list[Found]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class Text(Terms):
             found.append(Found(count, None, None, None, str(len(specs))))
         return CallTerms(found, self._results)
 
-    def _results(self, result: Any) -> list[Found]:
+    def _results(self, result: Any, sizes: Mapping[str, Any]) -> list[Found]:
+        del sizes
         leaves, specs = jax.tree.leaves(result), self.signature.outputs
         if len(leaves) != len(specs):
             count = f"it returns {len(leaves)} array{'s' * (len(leaves) != 1)}"
@@ -173,6 +174,11 @@ def made(value: Any) -> Any:
     """
     if not inspect.isroutine(value):
         return static(value) if isinstance(value, str) else value  # a text is no spec here
+    parameters = inspect.signature(value).parameters.values()
+    if any(
+        p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    ):
+        return value  # it is itself the argument
     with contextlib.suppress(Exception):
         return nnx.eval_shape(value)
     return value()

@@ -214,7 +214,7 @@ def _substitute_of(value: Any) -> Any:
     if isinstance(value, types.BuiltinFunctionType):
         return _of_math(value) if value in MATH_FUNCTIONS else None
     name = getattr(value, "__name__", "")
-    is_numpy = isinstance(value, Callable) and name and getattr(np, name, None) is value
+    is_numpy = isinstance(value, Callable) and name and vars(np).get(name) is value
     return _of_numpy(value) if is_numpy and name in CREATORS else None
 
 

@@ -2,14 +2,25 @@
 
 import dataclasses
 import enum
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import (
+    Annotated,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Self,
+    TypedDict,
+    TypeVar,
+)
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
 from beartype import beartype
+from flax import linen as nn
 from flax import nnx
 from jaxtyping import (
     Array,
@@ -33,6 +44,7 @@ from jaxconv.prover.signatures import Annotations, evaluated
 
 RIGHT, WRONG = [], []
 Images = NewType("Images", Float[Array, "b h w 3"])
+Kind = TypeVar("Kind")
 Bounded = TypeVar("Bounded", bound=Float[Array, "n"])
 
 
@@ -113,6 +125,116 @@ def a_name_that_is_made_up_is_no_other(
     x: Float[Array, "_ n"], y: Float[Array, "x_0"]
 ) -> Float[Array, "n"]:
     return x[0] * y[1:].sum()
+
+
+@wrong("in_ = 1", "")
+def a_word_of_python_is_no_other_name(
+    x: Float[Array, "in"], y: Float[Array, "in_"]
+) -> Float[Array, "in"]:
+    return x + y
+
+
+@wrong("x_1", "")
+def names_that_are_made_up_differ(
+    x: Float[Array, "_ _"], y: Float[Array, "*x_"]
+) -> Float[Array, "..."]:
+    return x[0] + y
+
+
+@right
+def broadcast_axes(x: Float[Array, "*#b c"], y: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    return x + y
+
+
+@right
+def broadcast_axes_of_both(x: Float[Array, "*#b"], y: Float[Array, "*#b"]) -> Float[Array, "*b"]:
+    return x + y
+
+
+@wrong("b1 = 1", "")
+def axes_of_size_1_are_not_broadcast(
+    x: Float[Array, "*#b"], y: Float[Array, "*b"]
+) -> Float[Array, "*b"]:
+    return x if x.ndim == y.ndim else x + y
+
+
+@wrong("", "")
+def leaves_of_other_sizes(x: PyTree[Float[Array, "?n"], "T"]) -> Float[Array, ""]:
+    first, second = jax.tree.leaves(x)
+    return (first + second).sum()
+
+
+@right
+def leaves_of_their_own_sizes(
+    x: PyTree[Float[Array, "?n"], "T"],
+) -> PyTree[Float[Array, "?n"], "T"]:
+    return jax.tree.map(jnp.sin, x)
+
+
+@right
+def told_apart_by_size(x: Float[Array, "n"]) -> Float[Array, "n"] | Float[Array, "n+1"]:
+    return jnp.pad(x, (0, 1))
+
+
+@right
+def arguments_told_apart_by_size(
+    x: Float[Array, "1"] | Float[Array, "n"], y: Float[Array, "n"]
+) -> Float[Array, "n"]:
+    return x + y
+
+
+@wrong("no size", "the contract says 1")
+def of_none_of_the_sizes(x: Float[Array, "n"]) -> Float[Array, "n"] | Float[Array, "n+1"]:
+    return jnp.pad(x, (0, 2))
+
+
+@dataclasses.dataclass
+class Box(Generic[Kind]):
+    a: Kind
+    b: list[Kind]
+
+
+@right
+def generic(box: Box[Float[Array, "n"]]) -> Float[Array, "n"]:
+    return box.a + box.b[0]
+
+
+@wrong("n = 1", "")
+def generic_result(x: Float[Array, "n"]) -> Box[Float[Array, "n"]]:
+    return Box(x[:1], [x])
+
+
+class Partly(TypedDict):
+    a: Float[Array, "n"]
+    b: NotRequired[Float[Array, "n"]]
+
+
+@right
+def items_left_out(x: Partly) -> Partly:
+    return {"a": x["a"] + x.get("b", 0)}
+
+
+@wrong("no size", "KeyError")
+def items_that_may_be_left_out(x: Partly) -> Float[Array, "n"]:
+    return x["a"] + x["b"]
+
+
+@wrong("n = 1", "")
+def an_item_that_may_be_left_out_is_wrong(x: Float[Array, "n"]) -> Partly:
+    return {"a": x, "b": x[:1]}
+
+
+@dataclasses.dataclass
+class Doubled:
+    x: Float[Array, "n"]
+
+    def __post_init__(self):
+        self.twice = jnp.concatenate([self.x, self.x])
+
+
+@right
+def computed_after_init(x: Doubled) -> Float[Array, "2*n"]:
+    return x.twice
 
 
 @right
@@ -314,6 +436,22 @@ def test_fields_of_a_model_bind_the_names_of_its_methods():
     assert jc.check(Conv(nnx.Rngs(0))).ok
 
 
+@dataclasses.dataclass
+class Scaled:
+    x: Float[Array, "n"]
+
+    def by(self, y: Float[Array, "n"]) -> Self:
+        return Scaled(self.x * y)
+
+    def other(self, y: Float[Array, "m"]) -> Self:
+        return Scaled(y)
+
+
+def test_self_is_the_class_of_a_method():
+    assert jc.check(Scaled(jnp.ones(3)).by).ok
+    assert jc.check(Scaled(jnp.ones(3)).other).status == "refuted"
+
+
 def test_numbers_of_axes_that_a_proof_chose_are_named():
     note = jc.check(several_axes).notes[-1]
     assert note.startswith("proven for 3 calls: with 0 axes for *batch, 1 axis for *batch, 2 axes")
@@ -384,7 +522,27 @@ def no_import(x: "Nothing[Array, 'h']", y: Float[Array, "h"]) -> Float[Array, "h
     return y
 
 
+def later(x: Float[Array, "h"]) -> Iterator[Float[Array, "h"]]:
+    yield x[:1]
+
+
+async def awaited(x: Float[Array, "h"]) -> Float[Array, "h"]:
+    return x
+
+
+def computed(x: Float[Array, "n"], ks: tuple = (1, 2)) -> Float[Array, "n*{sum(ks)}"]:
+    return jnp.tile(x, 3)
+
+
+def no_number(x: Float[Array, "n"], k: float = 2.5) -> Float[Array, "n*{k}"]:
+    return x
+
+
 BAD = {
+    computed: "the size n*{sum(ks)} in an annotation cannot be decided",
+    no_number: "the size n*{k} in an annotation cannot be decided",
+    later: "later is a generator or async, and what it gives later is not decided.",
+    awaited: "awaited is a generator or async, and what it gives later is not decided.",
     no_value: "k is annotated int, of which no value is known.\n  Fix: give k a default, or",
     no_formula: "the size h**2 in an annotation cannot be decided.\n  Fix: write it with names",
     no_size: "the size 2*k uses k, which is the size of no argument.\n  Fix: make k on its own",
@@ -410,3 +568,52 @@ def test_one_unreadable_annotation_leaves_the_others():
 def test_functions_without_shapes_say_none():
     assert not Annotations(lambda x: x).says_shapes()
     assert not Annotations(len).says_shapes()
+
+
+def test_a_function_may_call_itself():
+    @jc.contract
+    def halved(x: Float[Array, "n"], times: int = 2) -> Float[Array, "n"]:
+        return x / 2 if times == 1 else halved(x, times - 1)
+
+    assert jc.check(halved).ok
+
+
+def test_axes_of_arrays_that_are_given_are_known():
+    def added(x: Float[Array, "*b h"], y: Float[Array, "*b"]) -> Float[Array, "*b h"]:
+        return x + y[..., None]
+
+    assert jc.check(added, y=jnp.ones((2, 3))).outputs[:2] == (2, 3)
+
+
+def test_a_function_that_needs_arguments_is_one_itself():
+    def applied(f: Callable, x: Float[Array, "n"]) -> Float[Array, "n"]:
+        return f(x)
+
+    assert jc.check(applied, f=lambda x: 2 * x).ok
+    assert jc.check(applied, f=lambda x: x[:1]).status == "refuted"
+
+
+@dataclasses.dataclass
+class Node:
+    x: Float[Array, "n"]
+    rest: "Node | None" = None
+
+
+def test_what_a_proof_does_not_make_is_named():
+    def first(node: Node) -> Float[Array, "n"]:
+        return node.x if node.rest is None else node.x[:1]
+
+    verdict = jc.check(first)
+    assert "no node.rest as Node" in str(verdict)
+
+
+class Dense(nn.Module):
+    @nn.compact
+    def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b 8"]:
+        return nn.Dense(8)(x)
+
+
+def test_a_model_without_parameters_needs_specs():
+    with pytest.raises(AnnotationError, match="Fix: pass specs of its arguments"):
+        jc.check(Dense())
+    assert jc.check(Dense(), "b c").outputs[1] == 8

@@ -1,9 +1,12 @@
 """One trace of a function: what stops it, and that an interrupt always reaches the user."""
 
 import builtins
+import collections
 import contextlib
 import itertools
+import threading
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -145,3 +148,43 @@ def test_numbers_are_traced_without_substitutes():
     substitutes = {kind is builtins.int: isinstance(size, jc.Size) for size, kind in function.seen}
     assert substitutes == {True: False, False: True}
     assert "int" not in globals()
+
+
+def test_checks_in_threads_leave_jax_as_it_was():
+    """Each trace replaces functions of JAX, and puts back what it found."""
+    inside = threading.Barrier(2)
+
+    def meets(x):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            inside.wait(0.2)  # for the other, if traces overlap
+        return jnp.concatenate([x, x])
+
+    def state():
+        filtering = jax.config.jax_traceback_filtering
+        return filtering, jax.export.is_symbolic_dim.__code__, jax.lax.associative_scan
+
+    before, verdicts = state(), []
+    threads = [
+        threading.Thread(target=lambda: verdicts.append(jc.check(meets, "n", returns="2*n")))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [verdict.status for verdict in verdicts] == ["proven", "proven"]
+    assert state() == before
+
+
+def test_what_a_function_keeps_is_restored():
+    kept, last = collections.deque(), None
+
+    def keeps(x):
+        nonlocal last
+        last = x.shape[0]
+        kept.append(last)
+        return x
+
+    assert jc.check(keeps, "n").ok
+    assert not kept
+    assert last is None
