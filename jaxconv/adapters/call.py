@@ -85,7 +85,7 @@ def is_spec(leaf: Any) -> bool:
     return isinstance(leaf, Spec)
 
 
-def read_call(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Call:
+def read_call(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Call:
     """Read what is to be called, and its arguments.
 
     Args:

@@ -34,7 +34,7 @@ LONGEST = 1e9  # seconds; no check takes longer
 
 
 def check(
-    fn: Callable[..., Any],
+    fn: Any,
     *args: Any,
     returns: Any = None,
     where: str | None = None,
@@ -116,7 +116,7 @@ def check_calls(
 
 
 def explore_sizes(
-    fn: Callable[..., Any],
+    fn: Any,
     *args: Any,
     returns: Any = None,
     where: str | None = None,

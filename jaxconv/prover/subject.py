@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
@@ -29,8 +28,6 @@ from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
-# Traces replace functions of JAX, and put back what they found: threads take turns.
-ONE_AT_A_TIME = threading.RLock()
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
 
 
@@ -125,9 +122,9 @@ class Subject:
 
         try:
             with contextlib.ExitStack() as stack:
-                stack.enter_context(ONE_AT_A_TIME)
-                stack.enter_context(_whole_tracebacks())
+                # First, as threads take turns in it: what follows replaces functions of JAX.
                 stack.enter_context(bounded(TRACE_OPERATIONS))
+                stack.enter_context(_whole_tracebacks())
                 stack.enter_context(library_contexts())
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.

@@ -52,24 +52,31 @@ class Ratio(NamedTuple):
     level: int
 
 
-class Symbolic:
+def _type_for_code(number: Any) -> type:
+    """The type by which code other than that of libraries tells numbers apart in a trace.
+
+    Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
+    itself, and ``functools.singledispatch`` chooses by it.
+    """
+    frame = sys._getframe(1)
+    dispatches = frame.f_code.co_filename == functools.__file__ and number.trace.searching
+    return number.stands_for if dispatches or number.is_used_by(frame) else type(number)
+
+
+# Not by a class statement: what decorates the methods of classes, as checkers of annotations do,
+# cannot set this one.
+HasTypeForCode = type(
+    "HasTypeForCode", (), {"__slots__": (), "__class__": property(_type_for_code)}
+)
+
+
+class Symbolic(HasTypeForCode):
     """What is known as a formula of sizes; NumPy's functions are computed with the formula."""
 
     __slots__ = ()
     __array_priority__ = 1000  # for arrays of objects
     trace: SymbolicTrace
     stands_for: type  # Python's type of such numbers
-
-    @property
-    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The type by which code other than that of libraries tells numbers apart in a trace.
-
-        Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
-        itself, and ``functools.singledispatch`` chooses by it.
-        """
-        frame = sys._getframe(1)
-        dispatches = frame.f_code.co_filename == functools.__file__ and self.trace.searching
-        return self.stands_for if dispatches or self.is_used_by(frame) else type(self)
 
     def is_used_by(self, frame: FrameType) -> bool:
         """Whether it is the code that is traced, not that of a library, which runs in a frame.

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import operator
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -283,6 +284,10 @@ TEXT_OPERATIONS = 2_000_000  # of isl for the text of a set: about a second
 EXAMPLE_OPERATIONS = 2_000_000  # for an example, where its text takes more
 
 
+# What isl counts, and what is replaced while a function is traced, is the same for all threads.
+ONE_AT_A_TIME = threading.RLock()
+
+
 @contextlib.contextmanager
 def bounded(operations: int) -> Iterator[None]:
     """Let isl raise its error where it takes too long; its operations cannot be interrupted.
@@ -291,14 +296,15 @@ def bounded(operations: int) -> Iterator[None]:
         operations: how many of isl's operations to allow within the context.
     """
     context = isl.DEFAULT_CONTEXT
-    before = context.get_max_operations()
-    context.reset_operations()
-    context.set_max_operations(operations)
-    try:
-        yield
-    finally:
-        context.set_max_operations(before)  # 0 is unbounded
+    with ONE_AT_A_TIME:
+        before = context.get_max_operations()
         context.reset_operations()
+        context.set_max_operations(operations)
+        try:
+            yield
+        finally:
+            context.set_max_operations(before)  # 0 is unbounded
+            context.reset_operations()
 
 
 def _readable(sizes: SizeSet) -> str:

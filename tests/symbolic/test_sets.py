@@ -1,13 +1,15 @@
 """Sets of sizes against plain integers."""
 
 import re
+import threading
+import time
 
 import islpy as isl
 import pytest
 from hypothesis import given, settings
 
 import jaxconv as jc
-from jaxconv.symbolic.sets import SizeSet, _complicated
+from jaxconv.symbolic.sets import SizeSet, _complicated, bounded
 from tests.support.conditions import POINTS, conditions, decided
 
 
@@ -163,3 +165,26 @@ def test_the_border_of_a_set_is_the_largest_size_where_there_is_one():
 
 def test_a_set_without_a_least_size_has_a_text_too():
     assert _complicated(SizeSet(isl.Set("[h] -> { : h mod 2 = 0 }"))) == "(h = 2) and other sizes"
+
+
+def test_threads_leave_no_bound():
+    """Bounds of two threads that overlap would otherwise put back that of the other one."""
+    first_is_inside, second_is_inside = threading.Event(), threading.Event()
+
+    def first():
+        with bounded(1000):
+            first_is_inside.set()
+            second_is_inside.wait(0.2)
+
+    def second():
+        first_is_inside.wait(5)
+        with bounded(2000):
+            second_is_inside.set()
+            time.sleep(0.3)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert isl.DEFAULT_CONTEXT.get_max_operations() == 0
