@@ -15,7 +15,7 @@ def inference(task, change=0.0, calls=99, raises="", says=""):
         left[0] -= 1
         if left[0] < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        print("noise on standard output")
+        print("noise on standard output", flush=True)  # or it would be lost with the process
         return x @ kernel + bias
 
     return call, dict
