@@ -64,6 +64,18 @@ def frame_outside(path: str) -> FrameType:
     return frame
 
 
+def frame_of_user() -> FrameType:
+    """Find the frame that called the function which asks, behind the calls of a type checker.
+
+    Returns:
+        The frame; that of the function itself where nothing called it.
+    """
+    frame = asking = frame_outside(__file__)
+    while frame.f_back is not None and (frame is asking or _is_within(frame, TYPE_CHECKERS)):
+        frame = frame.f_back
+    return frame
+
+
 def _is_within(frame: FrameType, places: tuple[str, ...]) -> bool:
     return frame.f_code.co_filename.startswith(places) or file_of(frame).startswith(places)
 

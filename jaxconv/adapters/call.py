@@ -144,7 +144,7 @@ def _not_callable(model: Any, *args: Any, **named: Any) -> Any:
 
 
 def _parsed(
-    fn: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]
+    fn: Any, args: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Parse the specs among the arguments; the texts of a model are its own."""
     flags = {name for name, value in named.items() if _is_flag(fn, name, value)}
@@ -166,7 +166,7 @@ def _parse(tree: Any) -> Any:
     return jax.tree.map(parse, tree, is_leaf=lambda leaf: adapter_of(leaf) is not None)
 
 
-def _is_flag(fn: Callable[..., Any], name: str, value: Any) -> bool:
+def _is_flag(fn: Any, name: str, value: Any) -> bool:
     """Whether a keyword argument is a text, or a tree of texts, that is not a spec.
 
     A parameter whose default is a text takes texts.
@@ -198,7 +198,7 @@ def shape_of_spec(spec: Spec, sizes: Mapping[str, int]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(spec.shape(sizes), jax.numpy.dtype(spec.dtype or "float32"))
 
 
-def _of_arrays(fn: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Call:
+def _of_arrays(fn: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Call:
     """Leave what is not an array to the function; keyword arguments follow the positional ones."""
     names = sorted(named)
     every = (*args, *(named[name] for name in names))
@@ -323,9 +323,7 @@ def require_callable(fn: object, *, completes: bool = False) -> None:
         )
 
 
-def require_arguments(
-    fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]
-) -> None:
+def require_arguments(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
     """Check that a function takes the arguments given.
 
     Args:

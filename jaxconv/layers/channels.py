@@ -6,6 +6,7 @@ from math import prod
 
 from jaxconv.errors import Diagnostic
 from jaxconv.layers.layouts import Layout, Shape
+from jaxconv.layers.windows import Number
 
 # Orders of axes in which other frameworks keep weights; * stands for the spatial axes. First comes
 # the most frequent one: PyTorch has OI* (transposed: IO*), Keras *OI (transposed), MLX O*I.
@@ -133,7 +134,9 @@ def weight_order_diagnostics(
     return []
 
 
-def _is_surely_foreign(kernel: Shape, window: Sequence[int], groups: int, out: int) -> bool:
+def _is_surely_foreign(
+    kernel: Shape, window: Sequence[Number], groups: Number, out: Number
+) -> bool:
     """Whether a legal kernel would be a strange one, and a usual one in the other order.
 
     Args:

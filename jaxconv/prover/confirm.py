@@ -18,7 +18,7 @@ from jaxconv.prover.subject import Subject
 from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
-from jaxconv.symbolic.size import value_at
+from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
 
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
@@ -163,7 +163,9 @@ def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
 def _has_shapes(subject: Subject, region: Region, point: isl.Set) -> bool:
     """Whether tracing with numbers gives the values of a region's formulas."""
     sizes = SizeSet(point).smallest()
-    expected = jax.tree.map(lambda size: value_at(size, sizes), region.shapes)
+    expected = jax.tree.map(  # a result may have leaves that are not sizes
+        lambda leaf: value_at(leaf, sizes) if isinstance(leaf, Size) else leaf, region.shapes
+    )
     outcome = outcome_at(subject, point)
     return outcome.succeeds and same_shapes(outcome.shapes, expected)
 

@@ -13,7 +13,6 @@ import functools
 import math
 import operator
 import re
-import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import FrameType
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import file_of, is_inside_library
+from jaxconv.source import file_of, frame_of_user, is_inside_library
 from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace
 
@@ -58,7 +57,7 @@ def _type_for_code(number: Any) -> type:
     Python asks for it where ``isinstance(h, int)`` or ``case int():`` is not true by the type
     itself, and ``functools.singledispatch`` chooses by it.
     """
-    frame = sys._getframe(1)
+    frame = frame_of_user()
     dispatches = frame.f_code.co_filename == functools.__file__ and number.trace.searching
     return number.stands_for if dispatches or number.is_used_by(frame) else type(number)
 
@@ -92,11 +91,11 @@ class Symbolic(HasTypeForCode):
 
     def __format__(self, spec: str) -> str:
         text = self.formula()
-        return NumberText.of(text, self, spec) if self.is_used_by(sys._getframe(1)) else text
+        return NumberText.of(text, self, spec) if self.is_used_by(frame_of_user()) else text
 
     def __str__(self) -> str:
         text = self.formula()
-        return NumberText.of(text, self) if self.is_used_by(sys._getframe(1)) else text
+        return NumberText.of(text, self) if self.is_used_by(frame_of_user()) else text
 
     __repr__ = __str__
 
