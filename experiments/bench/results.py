@@ -161,7 +161,7 @@ def chart(results: Sequence[Result]) -> "Figure":
 
 
 def _draw_bars(axes: "Axes", result: Result, most: int) -> None:
-    """One panel, with room for ``most`` bars."""
+    """One panel, as high as ``most`` bars need."""
     rows = result["rows"]
     ours = all(row["times_ours"] is not None for row in rows)
     lengths = [row["times_ours"] if ours else row["median_ms"] for row in rows]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv.analysis.argument_roles import ClosedOver
 from jaxconv.analysis.network import Parameter
 from jaxconv.compat import ClosedJaxpr, JaxprEqn, Literal, Tracer, Var
-from jaxconv.jaxpr.interpreter import Atom, ControlFlow, Interpreter, Scope, shape_of
+from jaxconv.jaxpr.interpreter import Atom, ControlFlow, MergingInterpreter, Scope, shape_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def _value(producer: Producer | None) -> Value:
     return Value() if producer is None else Value((producer,))
 
 
-class _Reader(Interpreter[Value]):
+class _Reader(MergingInterpreter[Value]):
     """Lists the operations of a trace, each once per call.
 
     Attributes:

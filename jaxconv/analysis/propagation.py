@@ -17,7 +17,7 @@ from jaxconv.compat import JaxprEqn, Literal, Var
 from jaxconv.jaxpr.axis_field import AxisField, Field, change_axis, join_fields
 from jaxconv.jaxpr.constant_results import constant_results
 from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.interpreter import Atom, ControlFlow, Interpreter, Scope, ValueRef
+from jaxconv.jaxpr.interpreter import Atom, ControlFlow, FixpointInterpreter, Scope, ValueRef
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import Substitute
 
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     compute: Callable[[], Any] | None = None
 
 
-class Propagator(Interpreter[Seen]):
+class Propagator(FixpointInterpreter[Seen]):
     """Carries fields through the equations of a trace.
 
     Attributes:

@@ -82,7 +82,7 @@ def _export(program: Program) -> tuple[Sequence[str], bytearray]:
     try:
         exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
         return exported.platforms, exported.serialize()
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError) as error:  # as jax.export says what it cannot write
         raise ProgramError(
             f"the program cannot be saved: {error} Fix: compile a function that takes and returns "
             "tuples and dicts of arrays, and calls no Python while it runs."

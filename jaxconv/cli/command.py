@@ -1,5 +1,6 @@
 """The base class of all commands. To add a command, add one module to this package."""
 
+import abc
 import argparse
 import importlib
 import pkgutil
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 
-class Command:
+class Command(abc.ABC):
     """One command. A subclass in any module of ``jaxconv.cli`` is part of the command line.
 
     Attributes:
@@ -41,12 +42,14 @@ class Command:
     status_if_cut: ClassVar[int] = 0
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments.
+        """Declare the arguments; here there are none.
 
         Args:
             parser: of this command.
         """
+        del parser
 
+    @abc.abstractmethod
     def run(self, options: argparse.Namespace) -> int | None:
         """Run the command.
 
@@ -60,7 +63,6 @@ class Command:
             UsageError: the arguments are invalid. This and the errors of the library become one
                 message on standard error and exit status 2.
         """
-        raise NotImplementedError
 
 
 def commands() -> Mapping[str, Command]:

@@ -291,19 +291,17 @@ class Interpreter(ABC, Generic[T]):
     """An analysis of jaxprs: it gives each variable an abstract value, in order of computation.
 
     A subclass says what an equation makes of the values of its operands, in :meth:`equation`. To
-    follow values through loops and branches by the default rules it says how to merge two values,
-    in :meth:`join`, and when a loop has settled, in :meth:`settled`.
+    follow values through branches, and through loops, derive it from :class:`MergingInterpreter` or
+    :class:`FixpointInterpreter`.
 
     Attributes:
         enters: which equations are interpreted by the jaxprs inside them. All others are left to
             :meth:`equation`.
-        max_iterations: after so many iterations, a loop that has not settled is given up.
     """
 
     enters: ClassVar[frozenset[FlowKind]] = frozenset(
         {FlowKind.CALL, FlowKind.LOOP, FlowKind.BRANCHES}
     )
-    max_iterations: ClassVar[int] = 100
 
     @abstractmethod
     def equation(self, eqn: JaxprEqn, inputs: Sequence[T], scope: Scope) -> Sequence[T]:
@@ -434,7 +432,7 @@ class Interpreter(ABC, Generic[T]):
     def branches(
         self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[T], scope: Scope
     ) -> Sequence[T]:
-        """Interpret a conditional: join the results of all branches.
+        """Interpret a conditional. Here it is left to :meth:`equation`.
 
         Args:
             eqn: the equation.
@@ -445,17 +443,11 @@ class Interpreter(ABC, Generic[T]):
         Returns:
             The value of each result.
         """
-        results = (
-            self.enter(body, inputs, scope.inside(eqn, number))
-            for number, body in enumerate(flow.bodies)
-        )
-        return reduce(lambda one, other: self._joined(one, other, eqn.outvars), results)
+        del flow
+        return self.equation(eqn, inputs, scope)
 
     def loop(self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[T], scope: Scope) -> Sequence[T]:
-        """Interpret a loop: run its body until the carried values settle.
-
-        Where the number of iterations is not known, or large, it may end after any of them. What
-        is stacked is the join of what all iterations return.
+        """Interpret a loop. Here it is left to :meth:`equation`.
 
         Args:
             eqn: the equation.
@@ -466,29 +458,8 @@ class Interpreter(ABC, Generic[T]):
         Returns:
             The value of each result.
         """
-        (body,), inner, carry = flow.bodies, scope.inside(eqn), flow.carry
-        length = self.length(flow)
-        known = isinstance(length, int) and length <= self.max_iterations
-        values = self.sliced_inputs(eqn, flow, inputs)
-        stacked = [self.absent()] * (len(eqn.outvars) - flow.carried)
-        condition: list[T] = []
-        settled = known
-        for _ in range(length if known else self.max_iterations):
-            condition = self.enter(flow.condition, values, inner) if flow.condition else []
-            results = self.enter(body, values, inner)
-            after = results[: flow.carried]
-            if not known:
-                after = self._joined(values[carry], after, eqn.invars[carry])
-            ys = body.jaxpr.outvars[flow.carried :]
-            stacked = self._joined(stacked, results[flow.carried :], ys)
-            stable = self.settled(values[carry], after, known)
-            values[carry] = after
-            if stable:
-                settled = True
-                break
-        if not settled or self.decides(condition):
-            return self.unsettled(eqn, inputs)
-        return self.stacked_results(eqn, flow, [*values[carry], *stacked])
+        del flow
+        return self.equation(eqn, inputs, scope)
 
     def length(self, flow: ControlFlow) -> Any:
         """The number of iterations of a loop, an int where it is known.
@@ -546,9 +517,11 @@ class Interpreter(ABC, Generic[T]):
         del outer, inner
         return value
 
-    def _joined(self, some: Iterable[T], others: Iterable[T], atoms: Sequence[Atom]) -> list[T]:
-        return [*map(self.join, some, others, atoms)]
 
+class MergingInterpreter(Interpreter[T]):
+    """An analysis that follows both branches of a conditional, and merges what they return."""
+
+    @abstractmethod
     def join(self, one: T, other: T, atom: Atom) -> T:
         """A value that is one or the other, as after a conditional.
 
@@ -557,12 +530,45 @@ class Interpreter(ABC, Generic[T]):
             other: another one.
             atom: a variable of its shape.
         """
-        raise NotImplementedError
 
+    def branches(
+        self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[T], scope: Scope
+    ) -> Sequence[T]:
+        """Interpret a conditional: join the results of all branches.
+
+        Args:
+            eqn: the equation.
+            flow: its description.
+            inputs: the values of its operands.
+            scope: the equations around it.
+
+        Returns:
+            The value of each result.
+        """
+        results = (
+            self.enter(body, inputs, scope.inside(eqn, number))
+            for number, body in enumerate(flow.bodies)
+        )
+        return reduce(lambda one, other: self._joined(one, other, eqn.outvars), results)
+
+    def _joined(self, some: Iterable[T], others: Iterable[T], atoms: Sequence[Atom]) -> list[T]:
+        return [*map(self.join, some, others, atoms)]
+
+
+class FixpointInterpreter(MergingInterpreter[T]):
+    """An analysis that follows a loop until its values settle.
+
+    Attributes:
+        max_iterations: after so many iterations, a loop that has not settled is given up.
+    """
+
+    max_iterations: ClassVar[int] = 100
+
+    @abstractmethod
     def absent(self) -> T:
         """What has no value yet: joined with any value, it gives that value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settled(self, before: Sequence[T], after: Sequence[T], known: bool) -> bool:
         """Whether an iteration changes nothing.
 
@@ -571,7 +577,15 @@ class Interpreter(ABC, Generic[T]):
             after: the same after it.
             known: whether the number of iterations is known, so that each of them counts.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def unsettled(self, eqn: JaxprEqn, inputs: Sequence[T]) -> Sequence[T]:
+        """The results of a loop that does not settle.
+
+        Args:
+            eqn: the loop.
+            inputs: the values of its operands.
+        """
 
     def decides(self, condition: Sequence[T]) -> bool:
         """Whether the number of iterations of a loop depends on the analysed values.
@@ -582,14 +596,44 @@ class Interpreter(ABC, Generic[T]):
         del condition
         return False
 
-    def unsettled(self, eqn: JaxprEqn, inputs: Sequence[T]) -> Sequence[T]:
-        """The results of a loop that does not settle.
+    def loop(self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[T], scope: Scope) -> Sequence[T]:
+        """Interpret a loop: run its body until the carried values settle.
+
+        Where the number of iterations is not known, or large, it may end after any of them. What
+        is stacked is the join of what all iterations return.
 
         Args:
-            eqn: the loop.
+            eqn: the equation.
+            flow: its description.
             inputs: the values of its operands.
+            scope: the equations around it.
+
+        Returns:
+            The value of each result.
         """
-        raise NotImplementedError
+        (body,), inner, carry = flow.bodies, scope.inside(eqn), flow.carry
+        length = self.length(flow)
+        known = isinstance(length, int) and length <= self.max_iterations
+        values = self.sliced_inputs(eqn, flow, inputs)
+        stacked = [self.absent()] * (len(eqn.outvars) - flow.carried)
+        condition: list[T] = []
+        settled = known
+        for _ in range(length if known else self.max_iterations):
+            condition = self.enter(flow.condition, values, inner) if flow.condition else []
+            results = self.enter(body, values, inner)
+            after = results[: flow.carried]
+            if not known:
+                after = self._joined(values[carry], after, eqn.invars[carry])
+            ys = body.jaxpr.outvars[flow.carried :]
+            stacked = self._joined(stacked, results[flow.carried :], ys)
+            stable = self.settled(values[carry], after, known)
+            values[carry] = after
+            if stable:
+                settled = True
+                break
+        if not settled or self.decides(condition):
+            return self.unsettled(eqn, inputs)
+        return self.stacked_results(eqn, flow, [*values[carry], *stacked])
 
 
 class Evaluator(Interpreter[Any]):

@@ -50,7 +50,7 @@ def maps_figure(
         channels: draw these maps of each layer instead, larger.
 
     Returns:
-        A matplotlib figure with room for any number of layers.
+        A matplotlib figure, as high as its layers need.
     """
     panels = [MapsPanel.of(name, values, show, channels) for name, values in maps.items()]
     return panels_figure(photo, panels)
@@ -64,7 +64,7 @@ def panels_figure(photo: np.ndarray, panels: Sequence["MapsPanel"]) -> "Figure":
         panels: the maps of each layer.
 
     Returns:
-        A matplotlib figure with room for any number of layers.
+        A matplotlib figure, as high as its layers need.
     """
     from matplotlib.figure import Figure
 

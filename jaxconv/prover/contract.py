@@ -54,7 +54,7 @@ def contract(text: Any = None, *, where: str = "", **given: Any) -> Any:
     Args:
         text: a spec for each array that the function takes, and for each that it returns:
             ``"b h w 3, b -> b h//32 w//32 512"``. Sizes are names, numbers and formulas, ``_`` for
-            any size, ``...`` for any number of axes; nothing after the arrow, as in ``"b, b ->"``,
+            any size, ``...`` for any number of axes; nothing after ``->``, as in ``"b, b ->"``,
             is a scalar. Arguments that are not arrays, such as
             ``self`` or a tree of parameters, have no spec, and neither do those in ``given``.
             Without it, the function's jaxtyping annotations are the contract.

@@ -407,7 +407,7 @@ class Size(SymbolicInt):
 
         Raises:
             Fork: there are several within the domain.
-            Undecided: the number is no formula of single sizes, or it is not small.
+            Undecided: the number is not a formula of single sizes, or it is not small.
         """
         ring, affine = self.trace.ring, self.polynomial.affine
         for digit in () if self.polynomial.products else range(1, 10):

@@ -301,7 +301,7 @@ def parse_contract(text: str, where: str = "") -> Signature:
         wrong = "exactly one -> must precede what is returned"
         raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
     inputs = tuple(_spec(text, *part) for part in _spec_ranges(text, 0, arrow))
-    # Nothing after the arrow is one result without axes, as in einsum.
+    # Nothing after -> is one result without axes, as in einsum.
     ranges = [*_spec_ranges(text, arrow + 2, len(text))] or [(arrow + 2, len(text))]
     outputs = tuple(_spec(text, *part) for part in ranges)
     where = joined_conditions("", where)

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxconv.jaxpr.interpreter import (
     Evaluator,
+    FixpointInterpreter,
     FlowKind,
     Interpreter,
     control_flow,
@@ -106,7 +107,7 @@ def test_a_shard_map_is_described_and_not_entered():
     assert [*subjaxprs(eqn)] == [flow.bodies[0].jaxpr]
 
 
-class Depends(Interpreter[bool]):
+class Depends(FixpointInterpreter[bool]):
     """Whether each value depends on an input, by the default rules for loops and branches."""
 
     def constant(self, const):
