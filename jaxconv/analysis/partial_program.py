@@ -130,7 +130,8 @@ class PartialProgram:
             kept.update((name, reduce(name, value)) for name in wanted.get(variable, ()))
 
         jaxpr = self.jaxpr.replace(outvars=[])
-        _Steps(see, work(jaxpr)).run(jaxpr, self.consts, leaves)
+        total = work(jaxpr) if _report.get() else 0.0  # not where sizes may be symbolic
+        _Steps(see, total).run(jaxpr, self.consts, leaves)
         return {name: kept[name] for name in self.names}
 
 

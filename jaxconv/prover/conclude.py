@@ -90,8 +90,11 @@ def _tried_note(exploration: Exploration) -> str:
     return f"{works}, all return {str(fitted).replace(chr(39), '')}"
 
 
-def _common_side(points: Sequence[Mapping[str, int]], sizes: Sequence[int]) -> str | None:
-    """A number or a name that one side is at every point; None where it is neither."""
+def _common_side(points: Sequence[Mapping[str, int]], sizes: Sequence[int | str]) -> str | None:
+    """A number or a name that one side is at every point; None where it is neither.
+
+    What a result has beside arrays is a text here.
+    """
     if len(set(sizes)) == 1:
         return str(sizes[0])
     names = (n for n in points[0] if all(p[n] == s for p, s in zip(points, sizes, strict=True)))

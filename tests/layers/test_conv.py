@@ -11,6 +11,7 @@ from jax import lax
 
 import jaxconv as jc
 from tests.support.pytorch import import_torch, needs_pytorch
+from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
 
 def normal(*shape, seed=0):
@@ -162,7 +163,7 @@ class TestIntegers:
         ("dtype", "preferred"),
         [(np.int8, np.uint32), (np.int32, np.int8), (np.float32, np.int32), (np.int8, "bool"),
          (np.float32, np.float16), (np.float32, "complex64"), (np.float32, "wide"),
-         (np.float32, 3)],
+         pytest.param(np.float32, 3, marks=WITHOUT_TYPE_CHECKS)],
     )  # fmt: skip
     def test_a_result_that_cannot_hold_the_sums_is_refused(self, layer, dtype, preferred):
         x, kernel = np.ones((1, 4, 4, 3), dtype), np.ones((3, 3, 3, 2), dtype)
