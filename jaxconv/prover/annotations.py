@@ -7,6 +7,7 @@ for the arrays of a value that exists, each with the spec that it must fit.
 
 import abc
 import contextlib
+import functools
 import keyword
 import re
 import typing
@@ -229,13 +230,13 @@ class Word:
         """
         if position:
             name = names.made_up(f"{self.text}{position}", *self.key(names), position)
-            return parse_formula("", str(names.known.get(name, name)))
+            return _formula(str(names.known.get(name, name)))
         if self.is_of_leaf:
-            return parse_formula("", names.made_up(f"{self.text}{names.leaf}", *self.key(names)))
+            return _formula(names.made_up(f"{self.text}{names.leaf}", *self.key(names)))
         text = re.sub(r"\{([^{}]+)\}", lambda found: _value(found[1], names.values), self.text)
         text = re.sub(r"\b[A-Za-z_]\w*\b(?!\()", lambda found: size_name(found[0], names), text)
         text = re.sub(r"\w+", lambda found: str(names.known.get(found[0], found[0])), text)
-        return parse_formula(text, text)
+        return _formula(text)
 
     def key(self, names: Names) -> tuple[Hashable, ...]:
         """What the name stands for: ``?n`` is another size in each leaf of a tree.
@@ -244,6 +245,12 @@ class Word:
             names: of the call.
         """
         return (self.text, names.leaf if self.is_of_leaf else "")
+
+
+@functools.lru_cache(maxsize=4096)
+def _formula(text: str) -> Formula:
+    """Read a formula; once, as each call of a function with a contract asks for it."""
+    return parse_formula(text, text)
 
 
 def size_name(word: str, names: Names) -> str:
@@ -302,8 +309,8 @@ class ArrayType(AnnotatedType):
                 axes += self._several(word, label, choices)
                 continue
             name = names.made_up(f"{label}_{len(axes)}", label, "axis", len(axes))
-            formula = word.formula(names) if word.text else parse_formula("", name)
-            options = [formula, parse_formula("", "1")] if word.may_be_one else [formula]
+            formula = word.formula(names) if word.text else _formula(name)
+            options = [formula, _formula("1")] if word.may_be_one else [formula]
             say = lambda size, word=word: f"{label} with #{word.text} = {size.text}"  # noqa: E731
             axes.append(choices.choose(options, say))
         text = " ".join(axis.text for axis in axes)
@@ -318,12 +325,12 @@ class ArrayType(AnnotatedType):
             count = choices.choose(NUMBERS_OF_AXES, say)
         if not word.text:
             named = (names.made_up(f"{label}_rest_{i}", label, "rest", i) for i in range(count))
-            return [parse_formula("", name) for name in named]
+            return [_formula(name) for name in named]
         names.axes[key] = count
         formulas = [word.formula(names, i) for i in range(count, 0, -1)]
         if not (word.may_be_one and count):
             return formulas
-        options = [formulas, [], [parse_formula("", "1")] * count]
+        options = [formulas, [], [_formula("1")] * count]
         of_size_1 = lambda made: " of size 1" if made and made[0].text == "1" else ""  # noqa: E731
         return choices.choose(options, lambda made: f"{say(len(made))} of {label}{of_size_1(made)}")
 

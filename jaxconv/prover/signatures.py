@@ -175,16 +175,21 @@ def _array(hint: Any) -> AnnotatedType:
     """The type of ``Float[Array, "b h w 3"]``."""
     text = f'{hint.dtype.__name__}[{_text(hint.array_type)}, "{hint.dim_str}"]'
     words = tuple(_word(word) for word in hint.dim_str.split())
-    dtypes = tuple(name for name in DTYPES if _has_dtype(hint, np.dtype(jax.numpy.dtype(name))))
-    if _has_dtype(hint, jax.eval_shape(jax.random.key, 0).dtype):
-        if not dtypes:
-            return KeyType() if not words else ValueType(text)
-        dtypes = ()  # of every kind
-    return ArrayType(text, words, dtypes)
+    dtypes, may_be_key = _dtypes(hint.dtype)
+    if may_be_key and not dtypes:
+        return KeyType() if not words else ValueType(text)
+    return ArrayType(text, words, () if may_be_key else dtypes)  # with keys, arrays of every kind
 
 
-def _has_dtype(hint: Any, dtype: Any) -> bool:
-    return isinstance(jax.ShapeDtypeStruct((), dtype), hint.dtype[Any, "..."])
+@functools.cache
+def _dtypes(kind: Any) -> tuple[tuple[str, ...], bool]:
+    """The dtypes that ``Float`` or another kind of arrays may have, and whether keys have it."""
+
+    def is_allowed(dtype: Any) -> bool:
+        return isinstance(jax.ShapeDtypeStruct((), dtype), kind[Any, "..."])
+
+    names = tuple(name for name in DTYPES if is_allowed(np.dtype(jax.numpy.dtype(name))))
+    return names, is_allowed(jax.eval_shape(jax.random.key, 0).dtype)
 
 
 def _word(word: str) -> Word:
@@ -468,6 +473,7 @@ class Annotations(Terms):
         args: list[Any] = []
         positional: list[Callable[[Iterator[Any]], Any]] = []
         named: dict[str, Callable[[Iterator[Any]], Any]] = {}
+        rest: Callable[[Iterator[Any]], Sequence[Any]] = lambda _: ()  # noqa: E731 - for *args
         for name, parameter in inspect.signature(fn).parameters.items():
             if name in values:
                 has_arrays = any(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(values[name]))
@@ -479,7 +485,7 @@ class Annotations(Terms):
                 continue
             args += new
             if parameter.kind is parameter.VAR_POSITIONAL:
-                positional += [build] * NUMBER_OF_LEAVES
+                rest = build
             elif parameter.kind is parameter.KEYWORD_ONLY:
                 named[name] = build
             else:
@@ -488,7 +494,7 @@ class Annotations(Terms):
         @functools.wraps(fn)
         def call(*arrays: Any) -> Any:
             remaining = iter(arrays)
-            args = [build(remaining) for build in positional]
+            args = [*(build(remaining) for build in positional), *rest(remaining)]
             return fn(*args, **{name: build(remaining) for name, build in named.items()})
 
         call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -503,7 +509,8 @@ class Annotations(Terms):
         if parameter.kind is parameter.VAR_POSITIONAL and has_arrays:
             parts = [kind.make(f"{name}[{i}]", choices) for i in range(NUMBER_OF_LEAVES)]
             choices.texts.append(f"{NUMBER_OF_LEAVES} arguments for *{name}")
-            return Made(tuple(spec for part in parts for spec in part.specs), parts[0].build)
+            specs = tuple(spec for part in parts for spec in part.specs)
+            return Made(specs, lambda arrays: [part.build(arrays) for part in parts])
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             if kind is not ANYTHING and parameter.kind is parameter.VAR_POSITIONAL:
                 kind.make(f"*{name}", choices)  # raises the reason why there are none

@@ -360,6 +360,11 @@ def starred(*xs: Float[Array, "n"], scale: Float[Array, ""]) -> Float[Array, "n"
 
 
 @right
+def starred_with_a_choice_each(*xs: Float[Array, "n"] | None) -> Float[Array, ""]:
+    return sum((x.sum() for x in xs if x is not None), jnp.zeros(()))
+
+
+@right
 def a_value_in_a_size(x: Float[Array, "n"], k: int = 3) -> Float[Array, "n*{k}"]:
     return jnp.tile(x, k)
 
@@ -450,6 +455,13 @@ class Scaled:
 def test_self_is_the_class_of_a_method():
     assert jc.check(Scaled(jnp.ones(3)).by).ok
     assert jc.check(Scaled(jnp.ones(3)).other).status == "refuted"
+
+
+def test_arguments_of_any_number_may_be_given():
+    def added(*xs: Float[Array, "n"]) -> Float[Array, "n"]:
+        return sum(xs)
+
+    assert jc.check(added, xs=(jnp.ones(4), jnp.ones(4), jnp.ones(4))).outputs == (4,)
 
 
 def test_numbers_of_axes_that_a_proof_chose_are_named():
