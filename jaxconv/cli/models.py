@@ -57,7 +57,7 @@ def keyword_arguments(texts: Sequence[str]) -> dict[str, Static]:
             raise UsageError(f"--with {text} cannot be read. Fix: write it as train=True.")
         try:
             literal = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             literal = value  # a word, such as SAME
         given[name.strip()] = static(literal)
     return given
