@@ -1,27 +1,18 @@
 """``jaxconv check``: prove shapes for every size."""
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jaxconv.cli.annotations import github_annotations
 from jaxconv.cli.arguments import CONDITION_HELP
+from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
-from jaxconv.cli.loader import is_object
-from jaxconv.cli.models import add_keyword_arguments, keyword_arguments
-from jaxconv.cli.obligations import Obligation, Work, obligation, obligations
-from jaxconv.cli.settings import Settings, read_settings
-from jaxconv.cli.user_code import TargetError
-from jaxconv.errors import ShapeError
-from jaxconv.prover.verdict import Verdict
-
-STYLES = {
-    "text": lambda name, _, verdict: f"{name}: {verdict}",
-    "github": github_annotations,
-}
+from jaxconv.cli.formats import DOCUMENTS, LINES
+from jaxconv.cli.models import add_keyword_arguments
+from jaxconv.cli.reports import Report
+from jaxconv.cli.result_cache import FOLDER
+from jaxconv.cli.settings import read_settings
 
 
 class CheckCommand(Command):
@@ -59,12 +50,20 @@ class CheckCommand(Command):
         add_keyword_arguments(parser)
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         style = parser.add_mutually_exclusive_group()
-        style.add_argument("--json", action="store_true", help="print a list of verdicts as JSON")
         style.add_argument(
             "--format",
-            choices=STYLES,
+            choices=[*LINES, *DOCUMENTS],
             default="text",
-            help="output format: plain text, or annotations for a pull request",
+            help="output format: plain text, annotations for a pull request on GitHub, a list of "
+            "verdicts as JSON, or SARIF for services that review code",
+        )
+        style.add_argument(
+            "--json", action="store_const", const="json", dest="format", help="as --format json"
+        )
+        parser.add_argument(
+            "--cache",
+            action="store_true",
+            help=f"do not prove again what has not changed; reports are kept in {FOLDER}",
         )
 
     def run(self, options: argparse.Namespace) -> int:
@@ -76,61 +75,54 @@ class CheckCommand(Command):
         Returns:
             The exit status.
         """
-        settings = read_settings(Path.cwd())
-        given = keyword_arguments(options.given)
-        if options.specs or is_object(options.target):
-            spec = ", ".join(options.specs) if options.specs else None
-            work = Work([obligation(options.target, spec, given)], 0, 0)
-        else:
-            work = obligations(options.target, settings.exclude)
-        proofs = [(one, prove_and_print(one, given, settings, options)) for one in work.obligations]
-        verdicts = [(one.name, verdict) for one, verdict in proofs if verdict is not None]
-        if options.json:
-            entries = [{"name": name, **verdict.to_json()} for name, verdict in verdicts]
-            print(json.dumps(entries, indent=2))
-        elif len(proofs) > 1 or options.format == "github":
-            print(_count(work, [verdict for _, verdict in verdicts]))
-        not_started = any(verdict is None and one.is_required for one, verdict in proofs)
-        if not_started or not verdicts:
-            return 2 if proofs else 0
-        return int(any(verdict.status in settings.fail for _, verdict in verdicts))
+        request = Request(
+            options.target, tuple(options.specs), tuple(options.given), options.where, options.cache
+        )
+        results: list[Report | NotStarted] = []
+
+        def tell(result: Report | NotStarted) -> None:
+            results.append(result)
+            print_result(result, options)
+
+        tally = check_all(request, tell)
+        reports = [result for result in results if isinstance(result, Report)]
+        if options.format in DOCUMENTS:
+            print(DOCUMENTS[options.format](reports))
+        elif sum(tally) > 1 or options.format == "github":
+            print(_count(tally, reports))
+        if any(isinstance(result, NotStarted) and result.is_required for result in results):
+            return 2
+        if not reports:
+            return 2 if results else 0
+        fail = read_settings(Path.cwd()).fail
+        return int(any(report.status in fail for report in reports))
 
 
-def _count(work: Work, verdicts: Sequence[Verdict]) -> str:
+def _count(tally: Tally, reports: Sequence[Report]) -> str:
     """Count what was proven and what was not looked at."""
-    proven = sum(verdict.ok for verdict in verdicts)
-    parts = [f"{proven} of {len(work.obligations)} proven"]
-    if not_started := len(work.obligations) - len(verdicts):
+    proven = sum(report.status == "proven" for report in reports)
+    parts = [f"{proven} of {tally.obligations} proven"]
+    if not_started := tally.obligations - len(reports):
         parts.append(f"{not_started} could not start")
-    for count, what in ((work.without_shapes, "without shapes"), (work.ignored, "ignored")):
+    for count, what in ((tally.without_shapes, "without shapes"), (tally.ignored, "ignored")):
         if count:
             parts.append(f"{count} function{'s' * (count != 1)} {what}")
     return f"{'; '.join(parts)}."
 
 
-def prove_and_print(
-    one: Obligation, given: Mapping[str, Any], settings: Settings, options: argparse.Namespace
-) -> Verdict | None:
-    """Prove and print; an error that stops this proof is printed and does not stop the others.
+def print_result(result: Report | NotStarted, options: argparse.Namespace) -> None:
+    """Print a result, or why a proof could not start.
 
     Args:
-        one: what to prove.
-        given: values of arguments by name.
-        settings: of the project.
+        result: for one function.
         options: of the command.
-
-    Returns:
-        The verdict; None where the proof could not start.
     """
-    try:
-        verdict = one.prove(options.where, given, settings)
-    except (ShapeError, TargetError) as error:
-        name = "" if one.is_required else f"{one.name}: "
-        print(f"jaxconv check: {name}{message_with_flags(error, options)}", file=sys.stderr)
-        return None
-    if not options.json:
-        text = STYLES[options.format](one.name, one.origin, verdict)
+    if isinstance(result, NotStarted):
+        name = "" if result.is_required else f"{result.name}: "
+        message = message_with_flags(result.message, options)
+        print(f"jaxconv check: {name}{message}", file=sys.stderr)
+    elif options.format in LINES:
+        text = LINES[options.format](result)
         print(text, end="\n" if text else "", flush=True)
     elif sys.stderr.isatty():
-        print(f"{one.name}: {verdict.status}", file=sys.stderr)
-    return verdict
+        print(f"{result.name}: {result.status}", file=sys.stderr)

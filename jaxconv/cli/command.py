@@ -76,11 +76,11 @@ def commands() -> Mapping[str, Command]:
     return {command.name: command() for command in ordered}
 
 
-def message_with_flags(error: Exception, options: argparse.Namespace) -> str:
+def message_with_flags(error: Exception | str, options: argparse.Namespace) -> str:
     """Return the message of an error in terms of the command line: ``--layer`` for ``layer=``.
 
     Args:
-        error: of the library, whose messages speak of arguments in Python.
+        error: of the library, or its message, which speaks of arguments in Python.
         options: of the command; its names are those of the flags.
     """
     text = str(error).removeprefix(f"{options.command}: ")

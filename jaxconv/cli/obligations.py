@@ -1,9 +1,7 @@
 """The proof obligations: the shapes of a function or model, or the contracts in a package."""
 
 import inspect
-import linecache
 import pkgutil
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -19,6 +17,7 @@ from jaxconv.cli.loader import (
     resolve,
 )
 from jaxconv.cli.models import as_called
+from jaxconv.cli.reports import RULES, ignored_rules
 from jaxconv.cli.settings import DEFAULTS, Settings
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.prover.annotations import AnnotationError
@@ -38,6 +37,7 @@ class Obligation:
     Attributes:
         name: as it can be named on the command line.
         origin: the line where it is defined.
+        module: the name of the module that has it; empty for a registered model.
         load: returns the function or model, which may have to be made first.
         inputs: specs of the arguments; empty where a contract or annotations have them.
         returns: specs of the results; None where none are given, or a contract has them.
@@ -45,16 +45,19 @@ class Obligation:
         owner: the class of a method whose instance a proof makes from the annotated fields.
         is_required: whether a proof that cannot start is an error: not where only annotations,
             which may have been written for something else, say that there is one.
+        ignored: the verdicts that a comment at the function asks to ignore.
     """
 
     name: str
     origin: Origin
+    module: str
     load: Callable[[], Any]
     inputs: Sequence[str] = ()
     returns: tuple[str, ...] | None = None
     named: Mapping[str, Any] = field(default_factory=dict)
     owner: type | None = None
     is_required: bool = True
+    ignored: frozenset[str] = frozenset()
 
     def prove(
         self,
@@ -112,13 +115,15 @@ def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = No
         SpecError: the spec cannot be read.
     """
     fn = resolve(text)
+    name, colon, _ = text.partition(":")
+    module = import_target(name).__name__ if colon else ""
     if spec is None:
         if contract_of(fn) is None and not annotations_of(fn).says_shapes():
             raise TargetError(
                 f"{text} has no contract, and no shapes in its annotations.\n"
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
-        return Obligation(text, definition(fn), lambda: fn, named=named or {})
+        return Obligation(text, definition(fn), module, lambda: fn, named=named or {})
     signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
     inputs = [part.text for part in signature.inputs]
     called, words = as_called(fn, text, inputs, named or {})
@@ -126,7 +131,7 @@ def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = No
         fix = 'write a spec for each argument, "b h w 3, b -> b 10"'
         check_arguments(called, text, inputs, words, fix)
     outputs = tuple(part.text for part in signature.outputs) if "->" in spec else None
-    return Obligation(text, definition(fn), lambda: called, inputs, outputs, words)
+    return Obligation(text, definition(fn), module, lambda: called, inputs, outputs, words)
 
 
 class Work(NamedTuple):
@@ -163,14 +168,23 @@ def obligations(text: str, exclude: Sequence[str] = ()) -> Work:
                 continue
             qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
             code = inspect.unwrap(function).__code__
-            if is_ignored(code) or any(fnmatch(qualified, pattern) for pattern in exclude):
+            rules = rules_ignored_by(code)
+            if rules >= RULES.keys() or any(fnmatch(qualified, pattern) for pattern in exclude):
                 ignored.add(id(code))
             elif contract_of(value) or _annotations_say_shapes(function):
                 made = None if contract_of(value) else _class_of_fields(owner, name)
                 origin = Origin(code.co_filename, code.co_firstlineno)
                 load = (lambda fn=function: fn) if made else _Loaded(module, owner, name)
                 has_contract = contract_of(value) is not None
-                one = Obligation(qualified, origin, load, owner=made, is_required=has_contract)
+                one = Obligation(
+                    qualified,
+                    origin,
+                    module.__name__,
+                    load,
+                    owner=made,
+                    is_required=has_contract,
+                    ignored=frozenset(rules),
+                )
                 found.setdefault(id(code), one)
             else:
                 others.add(id(code))
@@ -209,19 +223,18 @@ def _class_of_fields(owner: type | None, name: str) -> type | None:
     return owner
 
 
-IGNORE = re.compile(r"#\s*jaxconv:\s*ignore\b")
-
-
-def is_ignored(code: CodeType) -> bool:
-    """Whether the lines above the body of a function say ``# jaxconv: ignore``.
+def rules_ignored_by(code: CodeType) -> set[str]:
+    """The rules that ``# jaxconv: ignore`` names in the lines above the body of a function.
 
     Args:
         code: of the function.
+
+    Returns:
+        Keys of :data:`~jaxconv.cli.reports.RULES`: all of them where it names none.
     """
     first = code.co_firstlineno
     body = min((line for _, _, line in code.co_lines() if line and line > first), default=first + 1)
-    lines = (linecache.getline(code.co_filename, line) for line in range(first, body))
-    return any(IGNORE.search(line) for line in lines)
+    return ignored_rules(code.co_filename, first, body)
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,21 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         TargetError: the file cannot be read, or has a setting that does not exist or fit.
     """
-    for parent in (folder, *folder.parents):
-        path = parent / "pyproject.toml"
-        if path.is_file():
-            return _read(path)
-    return DEFAULTS
+    path = project_folder(folder) / "pyproject.toml"
+    return _read(path) if path.is_file() else DEFAULTS
+
+
+def project_folder(folder: Path) -> Path:
+    """Find the nearest folder with a pyproject.toml.
+
+    Args:
+        folder: where the search begins, upwards.
+
+    Returns:
+        The folder; that where the search begins if there is none.
+    """
+    parents = (folder, *folder.parents)
+    return next((one for one in parents if (one / "pyproject.toml").is_file()), folder)
 
 
 def _read(path: Path) -> Settings:

@@ -1,0 +1,113 @@
+"""Prove all that a target names, and report one function after the other."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxconv.cli.loader import is_object
+from jaxconv.cli.models import keyword_arguments
+from jaxconv.cli.obligations import Work, obligation, obligations
+from jaxconv.cli.reports import Report, report
+from jaxconv.cli.result_cache import ResultCache, content_of
+from jaxconv.cli.settings import project_folder, read_settings
+from jaxconv.cli.user_code import TargetError
+from jaxconv.errors import ShapeError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to prove.
+
+    Attributes:
+        target: a function or model, or a module, package or FILE.py.
+        specs: shapes of the inputs and outputs of a function or model.
+        given: values of arguments, each as NAME=VALUE.
+        where: a condition on the sizes.
+        cached: whether reports of earlier runs are used, and those of this one kept.
+    """
+
+    target: str
+    specs: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    where: str | None = None
+    cached: bool = False
+
+
+class NotStarted(NamedTuple):
+    """A proof that could not start.
+
+    Attributes:
+        name: of the function or model.
+        message: why, and the fix.
+        is_required: whether a contract asks for it.
+        path: of the file that defines it; empty where none is known.
+        line: where it is defined.
+    """
+
+    name: str
+    message: str
+    is_required: bool
+    path: str
+    line: int
+
+
+class Tally(NamedTuple):
+    """How many functions there are.
+
+    Attributes:
+        obligations: to prove.
+        without_shapes: that say nothing to prove.
+        ignored: that comments or the settings leave out.
+    """
+
+    obligations: int
+    without_shapes: int
+    ignored: int
+
+
+def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> Tally:
+    """Prove one by one.
+
+    Args:
+        request: what to prove.
+        tell: is called with the result for each function, at once, since the next may take a while.
+
+    Returns:
+        How many functions there are.
+
+    Raises:
+        TargetError: there is nothing to prove, or the settings cannot be read.
+        ShapeError: an argument of the request cannot be read.
+    """
+    settings = read_settings(Path.cwd())
+    given = keyword_arguments(request.given)
+    if request.specs or is_object(request.target):
+        spec = ", ".join(request.specs) if request.specs else None
+        work = Work([obligation(request.target, spec, given)], 0, 0)
+    else:
+        work = obligations(request.target, settings.exclude)
+    cache = ResultCache(project_folder(Path.cwd())) if request.cached else None
+    ignored = 0
+    for one in work.obligations:
+        question = (one.name, request, settings)
+        content = content_of(one.module) if cache else ""
+        try:
+            found = cache and cache.read(question, content)
+            if not found:
+                start = time.monotonic()
+                verdict = one.prove(request.where, given, settings)
+                found = report(one.name, one.origin, verdict)
+                if cache and time.monotonic() - start < settings.seconds:
+                    cache = cache if cache.write(question, content, found) else None
+        except (ShapeError, TargetError) as error:
+            tell(
+                NotStarted(one.name, str(error), one.is_required, one.origin.path, one.origin.line)
+            )
+            continue
+        if found.status in one.ignored or found.is_ignored():
+            ignored += 1
+        else:
+            tell(found)
+    return Tally(len(work.obligations) - ignored, work.without_shapes, work.ignored + ignored)
