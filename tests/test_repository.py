@@ -1,12 +1,18 @@
 """The files around the package: workflows, templates, and the versions that they name."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 
+from jaxconv.cli.main import command_line
 from tests.support.documents import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -100,3 +106,46 @@ def test_the_placeholder_address_stands_in_one_file():
     files += [*(ROOT / "docs").rglob("*.md"), *WORKFLOWS, *TEMPLATES]
     named = [path.name for path in files if "example.org" in path.read_text()]
     assert named in ([], ["pyproject.toml"])
+
+
+NETS = """
+import jaxconv as jc
+
+
+@jc.contract("b h -> b h//2")
+def halves(x):
+    return x[:, ::2]
+"""
+
+
+def test_the_action_marks_lines_and_keeps_what_it_has_proven(tmp_path):
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    *_, check = action["runs"]["steps"]
+    (tmp_path / "nets.py").write_text(NETS)
+    inputs = {"targets": "nets.py", "options": '--where "h >= 2"', "sarif": "found.sarif"}
+    env = os.environ | {
+        name: inputs[re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", value)[1]]
+        for name, value in check["env"].items()
+    }
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+    command = ["bash", "-e", "-o", "pipefail", "-c", check["run"]]
+    run = subprocess.run(
+        command, check=False, cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 1, run.stderr
+    assert run.stdout.startswith("::error file=nets.py,line=5,title=nets%3Ahalves::at nets.py:5: ")
+    assert "for h = 3 the function" in run.stdout  # as --where says
+    (result,) = json.loads((tmp_path / "found.sarif").read_text())["runs"][0]["results"]
+    assert result["ruleId"] == "refuted"
+    assert "| `nets:halves` | refuted |" in (tmp_path / "summary.md").read_text()
+    assert len([*(tmp_path / ".jaxconv_cache").glob("*.json")]) == 1
+    assert set(inputs) | {"install", "folder"} == set(action["inputs"])
+
+
+def test_the_hook_for_other_projects_runs_a_command_that_exists():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, command, *options = shlex.split(hook["entry"])
+    assert program in PROJECT["scripts"]
+    parsed = command_line().parse_args([command, "a_package", *options])
+    assert parsed.cache

@@ -1,14 +1,15 @@
 """``jaxconv check``: prove shapes for every size."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxconv.cli.arguments import CONDITION_HELP
+from jaxconv.cli.arguments import CONDITION_HELP, UsageError
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
-from jaxconv.cli.formats import DOCUMENTS, LINES
+from jaxconv.cli.formats import DOCUMENTS, LINES, markdown
 from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.reports import Report
 from jaxconv.cli.result_cache import FOLDER
@@ -38,7 +39,7 @@ class CheckCommand(Command):
             "target",
             metavar="TARGET",
             help="a function or model, such as pkg.module:name, module:make(classes=10) or vgg16; "
-            "or a package, a module or FILE.py, to prove its contracts and annotated functions",
+            "or a package, a module or FILE.py ..., to prove contracts and annotated functions",
         )
         parser.add_argument(
             "specs",
@@ -75,9 +76,7 @@ class CheckCommand(Command):
         Returns:
             The exit status.
         """
-        request = Request(
-            options.target, tuple(options.specs), tuple(options.given), options.where, options.cache
-        )
+        request = request_of(options)
         results: list[Report | NotStarted] = []
 
         def tell(result: Report | NotStarted) -> None:
@@ -90,12 +89,33 @@ class CheckCommand(Command):
             print(DOCUMENTS[options.format](reports))
         elif sum(tally) > 1 or options.format == "github":
             print(_count(tally, reports))
+        if options.format == "github" and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(markdown(reports))
         if any(isinstance(result, NotStarted) and result.is_required for result in results):
             return 2
         if not reports:
             return 2 if results else 0
         fail = read_settings(Path.cwd()).fail
         return int(any(report.status in fail for report in reports))
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """Read what to prove: the first target is followed by more files, or by specs.
+
+    Args:
+        options: the arguments, by name.
+    """
+    files = [text for text in options.specs if text.endswith(".py")]
+    specs = [text for text in options.specs if text not in files]
+    if files and specs:
+        raise UsageError(
+            f"{specs[0]!r} is a spec, but several files are to be checked. "
+            "Fix: leave it out, or name one function, such as models.py:Net."
+        )
+    targets = (options.target, *files)
+    given = tuple(options.given)
+    return Request(targets, tuple(specs), given, options.where, options.cache)
 
 
 def _count(tally: Tally, reports: Sequence[Report]) -> str:

@@ -21,14 +21,14 @@ class Request:
     """What to prove.
 
     Attributes:
-        target: a function or model, or a module, package or FILE.py.
+        targets: a function or model, or modules, packages and FILE.py.
         specs: shapes of the inputs and outputs of a function or model.
         given: values of arguments, each as NAME=VALUE.
         where: a condition on the sizes.
         cached: whether reports of earlier runs are used, and those of this one kept.
     """
 
-    target: str
+    targets: tuple[str, ...]
     specs: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     where: str | None = None
@@ -83,11 +83,11 @@ def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> 
     """
     settings = read_settings(Path.cwd())
     given = keyword_arguments(request.given)
-    if request.specs or is_object(request.target):
+    if request.specs or is_object(request.targets[0]):
         spec = ", ".join(request.specs) if request.specs else None
-        work = Work([obligation(request.target, spec, given)], 0, 0)
+        work = Work([obligation(request.targets[0], spec, given)], 0, 0)
     else:
-        work = obligations(request.target, settings.exclude)
+        work = obligations(request.targets, settings.exclude)
     cache = ResultCache(project_folder(Path.cwd())) if request.cached else None
     ignored = 0
     for one in work.obligations:

@@ -148,11 +148,11 @@ class Work(NamedTuple):
     ignored: int
 
 
-def obligations(text: str, exclude: Sequence[str] = ()) -> Work:
-    """Find the contracts in a module, in a package with all modules below it, or in a FILE.py.
+def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
+    """Find the contracts in modules, in packages with all modules below them, or in FILE.py.
 
     Args:
-        text: "pkg.module", or a path that ends in .py.
+        texts: each "pkg.module", or a path that ends in .py.
         exclude: patterns of names that are left out, such as ``pkg.old.*``.
 
     Raises:
@@ -161,7 +161,7 @@ def obligations(text: str, exclude: Sequence[str] = ()) -> Work:
     found: dict[int, Obligation] = {}
     others: set[int] = set()
     ignored: set[int] = set()
-    for module in _modules(import_target(text)):
+    for module in (module for text in texts for module in _modules(import_target(text))):
         for owner, name, value in _members(module):
             function = _function(value)
             if function is None or function.__module__ != module.__name__:
@@ -189,8 +189,9 @@ def obligations(text: str, exclude: Sequence[str] = ()) -> Work:
             else:
                 others.add(id(code))
     if not found and not ignored:
+        named = f"{', '.join(texts)} {'have' if texts[1:] else 'has'}"
         raise TargetError(
-            f"{text} has no contract, and no function with shapes in its annotations.\n"
+            f"{named} no contract, and no function with shapes in its annotations.\n"
             "  Fix: put @jaxconv.contract(...) above a function in it, "
             'or say what to prove: jaxconv check module:name "b h w 3 -> b 10".'
         )

@@ -43,7 +43,7 @@ class Contracts(pytest.Collector):
     def collect(self) -> Iterator["ContractItem"]:
         """Return an item for each; errors of the user's code are reported as the user's."""
         try:
-            work = obligations(self.name, read_settings(Path.cwd()).exclude).obligations
+            work = obligations([self.name], read_settings(Path.cwd()).exclude).obligations
         except TargetError as error:
             raise self.CollectError(str(error)) from None
         for obligation in work:

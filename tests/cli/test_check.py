@@ -110,6 +110,43 @@ def test_github_gets_an_annotation_for_each_failure(project, capsys):
     )
 
 
+def test_github_gets_a_table_in_the_summary_of_the_job(project, capsys, monkeypatch):
+    path = project / "summary.md"
+    path.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    assert main(["check", "nets.py", "--format", "github"]) == 1
+    before, head, _, *rows = path.read_text().splitlines()
+    assert (before, head) == ("before", "| function | verdict | |")
+    assert rows[0].startswith("| `nets:Net.__call__` | proven | accepts ")
+    assert rows[1].startswith("| `nets:padded` | refuted | at nets.py:29: for w = 1 the function")
+    assert main(["check", "nets.py"]) == 1
+    assert path.read_text().count("padded") == 1
+
+
+def test_several_files_are_one_run(project, capsys):
+    (project / "more.py").write_text(MORE)
+    (project / "none.py").write_text("")
+    assert main(["check", "nets.py", "more.py", "none.py"]) == 1
+    said = capsys.readouterr()
+    assert "more:same: proven" in said.out
+    assert said.out.endswith("2 of 3 proven; 8 functions without shapes.\n")
+    assert main(["check", "nets.py", "more.py", "b"]) == 2
+    assert "'b' is a spec, but several files" in capsys.readouterr().err
+    (project / "void.py").write_text("")
+    assert main(["check", "none.py", "void.py"]) == 2
+    assert "none.py, void.py have no contract" in capsys.readouterr().err
+
+
+MORE = """
+import jaxconv as jc
+
+
+@jc.contract("b -> b")
+def same(x):
+    return x
+"""
+
+
 def test_github_gets_a_warning_for_what_is_tested_and_notices(project, capsys):
     assert main(["check", "nets:number", "b", "--format", "github"]) == 1
     lines = capsys.readouterr().out.splitlines()

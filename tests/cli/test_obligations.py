@@ -21,10 +21,10 @@ CONTRACTS = [
 
 @pytest.mark.parametrize(("target", "names"), CONTRACTS)
 def test_every_contract_is_found_once_where_it_is_defined(project, target, names):
-    assert [obligation.name for obligation in obligations(target).obligations] == names
+    assert [obligation.name for obligation in obligations([target]).obligations] == names
 
 
 def test_a_contract_knows_its_line_wherever_it_is_installed(project):
-    found = {obligation.name: obligation.origin for obligation in obligations("held").obligations}
+    found = {obligation.name: obligation.origin for obligation in obligations(["held"]).obligations}
     assert found["held:Plain.given"].line == 20
     assert found["held:Plain.given"].path == str(project / "held.py")
