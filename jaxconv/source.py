@@ -152,6 +152,9 @@ class Origin:
         return f"{Path(self.path).name}:{self.line}" if self.path else ""
 
 
+NOWHERE = Origin()
+
+
 def origin(call_sites: Iterable[CallSite]) -> Origin:
     """Find the innermost line of the user's own code, and the layers called on the way to it.
 

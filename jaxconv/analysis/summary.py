@@ -24,6 +24,7 @@ from jaxconv.analysis.summary_table import SUMMED, Row, Summary, Totals
 from jaxconv.errors import Diagnostic, ValidationError, flag, public_api, raise_if, shown
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.prover.verdict import Verdict, point_text
+from jaxconv.source import NOWHERE, origin_of_equation
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.specs import extreme
 
@@ -238,6 +239,7 @@ def _row_table(
             fields.get(layer.name) if is_known else None,
             product_of(count.macs, count.times),
             product_of((layer.output.dtype.itemsize,), count.output, count.times),
+            NOWHERE if layer.eqn is None else origin_of_equation(layer.eqn),
         )
     unused = sum(parameter.count for parameter in network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())

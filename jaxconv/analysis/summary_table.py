@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jaxconv.analysis.receptive_field import ReceptiveField
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import point_text
+from jaxconv.source import NOWHERE, Origin
 from jaxconv.symbolic.sets import SizeSet
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Row:
         field: which pixels of the image its neurons see; None if that is unknown, or it sees none.
         macs: multiply-accumulates, all times together.
         activation_bytes: of the output, all times together.
+        origin: the user's line that computes it.
     """
 
     name: str
@@ -45,10 +47,12 @@ class Row:
     field: ReceptiveField | None
     macs: Any
     activation_bytes: Any
+    origin: Origin = NOWHERE
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain data, with formulas as text."""
-        plain = {name: _plain(value) for name, value in vars(self).items() if name != "field"}
+        values = {name: value for name, value in vars(self).items() if name != "origin"}
+        plain = {name: _plain(value) for name, value in values.items() if name != "field"}
         field = None
         if self.field is not None:
             numbers = {name: getattr(self.field, name) for name in ("size", "stride", "offset")}

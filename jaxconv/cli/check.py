@@ -3,10 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jaxconv.cli.arguments import CONDITION_HELP, UsageError
+from jaxconv.cli.check_process import CheckProcess, Files, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.formats import DOCUMENTS, LINES, markdown
@@ -14,6 +17,8 @@ from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.reports import Report
 from jaxconv.cli.result_cache import FOLDER
 from jaxconv.cli.settings import read_settings
+
+SECONDS_BETWEEN_LOOKS = 0.2  # at the files that are watched
 
 
 class CheckCommand(Command):
@@ -67,6 +72,12 @@ class CheckCommand(Command):
             help=f"do not prove again what has not changed; reports are kept in {FOLDER}",
         )
 
+        parser.add_argument(
+            "--watch",
+            action="store_true",
+            help="check again whenever a file of the code is saved, until Ctrl-C",
+        )
+
     def run(self, options: argparse.Namespace) -> int:
         """Prove one by one, and print each verdict at once, since the next may take a while.
 
@@ -77,6 +88,8 @@ class CheckCommand(Command):
             The exit status.
         """
         request = request_of(options)
+        if options.watch:
+            watch(request, options)
         results: list[Report | NotStarted] = []
 
         def tell(result: Report | NotStarted) -> None:
@@ -116,6 +129,47 @@ def request_of(options: argparse.Namespace) -> Request:
     targets = (options.target, *files)
     given = tuple(options.given)
     return Request(targets, tuple(specs), given, options.where, options.cache)
+
+
+def watch(request: Request, options: argparse.Namespace) -> NoReturn:
+    """Check, and check again whenever a file is saved; Ctrl-C ends it.
+
+    Args:
+        request: what to prove.
+        options: of the command.
+    """
+    named = {text for text in request.targets if text.endswith(".py")} | {"pyproject.toml"}
+    paths = {str(Path(text).resolve()) for text in named}
+    while True:
+        before = _times(paths)
+        process = CheckProcess(request, Path.cwd())
+        reports = []
+        try:
+            for message in process.messages():
+                if isinstance(message, Report):
+                    reports.append(message)
+                if isinstance(message, Report | NotStarted):
+                    print_result(message, options)
+                elif isinstance(message, NothingChecked):
+                    said = message_with_flags(message.message, options)
+                    print(f"jaxconv check: {said}", file=sys.stderr)
+                elif isinstance(message, Tally):
+                    print(f"{_count(message, reports)} Waiting for a change; Ctrl-C ends.")
+                elif isinstance(message, Files) and message.paths:
+                    before = _times(message.paths - paths) | before
+                    paths |= message.paths
+                if _times(before) != before:
+                    break
+            while _times(before) == before:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            process.stop()
+        print(f"\n{time.strftime('%H:%M:%S')} a file has changed", flush=True)
+
+
+def _times(paths: Iterable[str]) -> dict[str, int]:
+    """When each file was last written; 0 for one that does not exist."""
+    return {p: os.stat(p).st_mtime_ns if os.path.exists(p) else 0 for p in paths}
 
 
 def _count(tally: Tally, reports: Sequence[Report]) -> str:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxconv.cli.loader import is_object
 from jaxconv.cli.models import keyword_arguments
 from jaxconv.cli.obligations import Work, obligation, obligations
-from jaxconv.cli.reports import Report, report
+from jaxconv.cli.reports import Report, layer_lines, report
 from jaxconv.cli.result_cache import ResultCache, content_of
 from jaxconv.cli.settings import project_folder, read_settings
 from jaxconv.cli.user_code import TargetError
@@ -26,6 +26,7 @@ class Request:
         given: values of arguments, each as NAME=VALUE.
         where: a condition on the sizes.
         cached: whether reports of earlier runs are used, and those of this one kept.
+        layers: whether each report is followed by one with the layers.
     """
 
     targets: tuple[str, ...]
@@ -33,6 +34,7 @@ class Request:
     given: tuple[str, ...] = ()
     where: str | None = None
     cached: bool = False
+    layers: bool = False
 
 
 class NotStarted(NamedTuple):
@@ -108,6 +110,13 @@ def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> 
             continue
         if found.status in one.ignored or found.is_ignored():
             ignored += 1
-        else:
-            tell(found)
+            continue
+        tell(found)
+        if request.layers and not found.layers:
+            rows = one.layers(request.where, given, settings)
+            if rows:
+                found = replace(found, layers=tuple(layer_lines(rows)))
+                tell(found)
+                if cache:
+                    cache.write(question, content, found)
     return Tally(len(work.obligations) - ignored, work.without_shapes, work.ignored + ignored)

@@ -20,6 +20,8 @@ class Command(abc.ABC):
         position: where ``jaxconv --help`` lists it: lower numbers first, equal ones by name.
         status_if_cut: exit status where the reader closes the pipe before all is written.
 
+        extra: the optional dependencies that it needs.
+
     Example, a whole module::
 
         class Hello(Command):
@@ -40,6 +42,7 @@ class Command(abc.ABC):
     epilog: ClassVar[str] = ""
     position: ClassVar[int] = 100
     status_if_cut: ClassVar[int] = 0
+    extra: ClassVar[str] = "maps"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments; here there are none.

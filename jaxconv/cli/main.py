@@ -11,7 +11,7 @@ import jax
 
 import jaxconv
 from jaxconv.cli.arguments import UsageError
-from jaxconv.cli.command import commands, message_with_flags
+from jaxconv.cli.command import Command, commands, message_with_flags
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
@@ -28,8 +28,9 @@ EXPECTED_ERRORS = (
     UsageError,
     WeightsError,
 )
+INTERRUPTED = 130  # as a shell reports a process that Ctrl-C has ended
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the messages of XLA
-INSTALL = "python -m pip install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
+INSTALL = "python -m pip install 'jaxconv[{0}]', or -e '.[{0}]' in a checkout."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,16 +53,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cache_programs()
     command = commands()[options.command]
     try:
-        status = command.run(options) or 0
-        sys.stdout.flush()
+        return _run(command, options)
+    except KeyboardInterrupt:
+        print(f"\njaxconv {command.name}: interrupted.", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return command.status_if_cut
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    """Run a command; an error that a user can cause is a message and status 2."""
+    try:
+        status = command.run(options) or 0
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("jaxconv."):  # which is our mistake
             raise
         missing = f"the package {error.name} is not installed"
-        print(f"jaxconv {command.name}: {missing}.\n  Fix: {INSTALL}", file=sys.stderr)
+        print(
+            f"jaxconv {command.name}: {missing}.\n  Fix: {INSTALL.format(command.extra)}",
+            file=sys.stderr,
+        )
         return 2
     except EXPECTED_ERRORS as error:
         print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)

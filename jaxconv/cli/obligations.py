@@ -8,6 +8,8 @@ from fnmatch import fnmatch
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+from jaxconv.analysis.summary import summary
+from jaxconv.analysis.summary_table import Row
 from jaxconv.cli.loader import (
     bound_method,
     check_arguments,
@@ -20,6 +22,7 @@ from jaxconv.cli.models import as_called
 from jaxconv.cli.reports import RULES, ignored_rules
 from jaxconv.cli.settings import DEFAULTS, Settings
 from jaxconv.cli.user_code import TargetError, user_code
+from jaxconv.errors import ShapeError
 from jaxconv.prover.annotations import AnnotationError
 from jaxconv.prover.check import check, check_calls
 from jaxconv.prover.contract import annotations_of, contract_of, proofs_of
@@ -76,22 +79,61 @@ class Obligation:
             TargetError: the proof could not start, because of the user's code or a spec.
         """
         with user_code(f"proving {self.name}"):
-            fn, named, timeout = self.load(), {**self.named, **(given or {})}, settings.seconds
+            fn, timeout = self.load(), settings.seconds
             if self.inputs:
                 options = {"returns": self.returns, "where": where, "timeout": timeout}
                 return check(fn, *self.inputs, **options, **self.named)
-            if not self.is_required:  # of a package, whose functions have different arguments
-                parameters = inspect.signature(fn).parameters
-                named = {name: value for name, value in named.items() if name in parameters}
-            calls = [
-                call._replace(where=", ".join(filter(None, (call.where, settings.where))))
-                if _has_names(settings.where, call)
-                else call
-                for call in proofs_of(fn, named, self.owner)
-            ]
-            if calls:
+            named = self._named(fn, given or {})
+            if calls := self._calls(fn, named, settings):
                 return check_calls(calls, where=where, timeout=timeout)
             return check(fn, where=where, timeout=timeout, **named)
+
+    def layers(
+        self,
+        where: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        settings: Settings = DEFAULTS,
+    ) -> tuple[Row, ...]:
+        """List the layers that it has for every size that it accepts.
+
+        Args:
+            where: a condition on the sizes.
+            given: values of arguments by name, where no spec is given.
+            settings: of the project.
+
+        Returns:
+            The rows of its summary: of its first case, where a contract leaves a choice; none where
+            it has no summary.
+        """
+        try:
+            with user_code(f"reading the layers of {self.name}"):
+                fn = self.load()
+                if self.inputs:
+                    return summary(fn, *self.inputs, where=where, **self.named).rows
+                calls = self._calls(fn, self._named(fn, given or {}), settings)
+                if not calls:
+                    return ()
+                conditions = ", ".join(filter(None, (calls[0].where, where)))
+                return summary(calls[0].fn, *calls[0].args, where=conditions or None).rows
+        except (ShapeError, TargetError):
+            return ()
+
+    def _named(self, fn: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that a function gets by name."""
+        named = {**self.named, **given}
+        if self.is_required:
+            return named
+        parameters = inspect.signature(fn).parameters  # functions of a package have different ones
+        return {name: value for name, value in named.items() if name in parameters}
+
+    def _calls(self, fn: Any, named: Mapping[str, Any], settings: Settings) -> list[ProofCase]:
+        """The calls that its contract or annotations ask to prove."""
+        return [
+            call._replace(where=", ".join(filter(None, (call.where, settings.where))))
+            if _has_names(settings.where, call)
+            else call
+            for call in proofs_of(fn, named, self.owner)
+        ]
 
 
 def _has_names(condition: str, call: ProofCase) -> bool:

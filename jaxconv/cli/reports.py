@@ -2,10 +2,12 @@
 
 import linecache
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jaxconv.analysis.summary_table import Row
+from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin
 
@@ -26,12 +28,34 @@ class Finding:
         path: of the file; empty where none is known.
         line: its number.
         message: the sentence, and the fix.
+        correction: what the contract must say to be true: the fields of a
+            :class:`~jaxconv.symbolic.specs.Correction`; empty where that is not one formula.
     """
 
     rule: str
     path: str
     line: int
     message: str
+    correction: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """A layer, and the line that computes it.
+
+    Attributes:
+        path: of the file.
+        line: its number.
+        name: of the layer.
+        output: its shape, formulas of the sizes.
+        field: the pixels that one neuron sees; empty where that is not known.
+    """
+
+    path: str
+    line: int
+    name: str
+    output: str
+    field: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,7 @@ class Report:
         text: the verdict, as people read it.
         data: the verdict, as programs read it.
         findings: a sentence for each failure, for what was only tested, and for each note.
+        layers: where they were asked for, those that stand in the user's code.
     """
 
     name: str
@@ -55,6 +80,7 @@ class Report:
     text: str
     data: dict[str, Any]
     findings: tuple[Finding, ...]
+    layers: tuple[LayerLine, ...] = ()
 
     def is_ignored(self, rules: Collection[str] = ()) -> bool:
         """Whether comments in the code ask to ignore the verdict.
@@ -84,7 +110,8 @@ def report(name: str, defined: Origin, verdict: Verdict) -> Report:
     def findings() -> Iterator[Finding]:
         for failure in verdict.failures:
             line = int(failure.where.rpartition(":")[2]) if failure.path else defined.line
-            yield Finding("refuted", failure.path or defined.path, line, str(failure))
+            correction = tuple(failure.correction or ())
+            yield Finding("refuted", failure.path or defined.path, line, str(failure), correction)
         if verdict.status == "tested":
             message = f"tested, not proven; not known for {verdict.untried}"
             yield Finding("tested", defined.path, defined.line, message)
@@ -94,6 +121,19 @@ def report(name: str, defined: Origin, verdict: Verdict) -> Report:
     data = verdict.to_json()
     found = tuple(findings())
     return Report(name, defined.path, defined.line, verdict.status, str(verdict), data, found)
+
+
+def layer_lines(rows: Iterable[Row]) -> Iterator[LayerLine]:
+    """List the layers whose line is known.
+
+    Args:
+        rows: of a summary.
+    """
+    for row in rows:
+        if row.origin.path:
+            field = "" if row.field is None else str(row.field)
+            output = shape_text(row.output)
+            yield LayerLine(row.origin.path, row.origin.line, row.name, output, field)
 
 
 def ignored_rules(path: str, first: int, end: int) -> set[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxconv.cli.reports import Finding, Report
+from jaxconv.cli.reports import Finding, LayerLine, Report
 from jaxconv.source import is_inside_library
 
 FOLDER = ".jaxconv_cache"
@@ -42,8 +42,12 @@ class ResultCache:
             entry = json.loads(self._path(question).read_text(encoding="utf-8"))
             if entry.pop("content") != content:
                 return None
-            findings = tuple(Finding(**finding) for finding in entry.pop("findings"))
-            return Report(findings=findings, **entry)
+            findings = tuple(
+                Finding(**finding | {"correction": tuple(finding["correction"])})
+                for finding in entry.pop("findings")
+            )
+            layers = tuple(LayerLine(**layer) for layer in entry.pop("layers"))
+            return Report(findings=findings, layers=layers, **entry)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # of no run, of another version, or damaged
 

@@ -130,6 +130,7 @@ def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> l
                 origin.layer,
                 origin.path,
                 origin.caller,
+                requirement.correction,
             )
         )
     return sorted(failures, key=lambda failure: tuple(failure.smallest.values()))

@@ -21,6 +21,7 @@ from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.equality import factorizations
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size, at_least_one, equal, polynomial_of
+from jaxconv.symbolic.specs import Correction
 from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
 
 
@@ -33,6 +34,7 @@ class Requirement(NamedTuple):
         message: makes the sentence, given the smallest sizes that fail.
         fix: the remedy; empty where other sizes are the remedy.
         fix_for_all: the remedy where every size fails.
+        correction: what the contract must say, where that is one formula.
     """
 
     holds: isl.Set
@@ -40,6 +42,7 @@ class Requirement(NamedTuple):
     message: Callable[[Mapping[str, int]], str]
     fix: str = ""
     fix_for_all: str = ""
+    correction: Correction | None = None
 
 
 def scraps(jaxpr: Jaxpr) -> set[Var]:

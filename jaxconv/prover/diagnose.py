@@ -176,13 +176,15 @@ def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
     fixes = [
         line.strip().removeprefix("Fix: ") for line in lines if line.strip().startswith("Fix:")
     ]
+    violation = error if isinstance(error, ContractViolationError) else None
     matches = ((re.search(pattern, lines[0]), fix) for pattern, fix in REMEDIES)
     return Requirement(
         nowhere,
         kind=re.sub(r"\(.*|\d+", "", text),
-        message=error.message_at if isinstance(error, ContractViolationError) else lambda _: text,
+        message=violation.message_at if violation else lambda _: text,
         fix=" ".join(fixes),
         fix_for_all=next((fix.format(*match.groups()) for match, fix in matches if match), ""),
+        correction=violation.correction() if violation else None,
     )
 
 

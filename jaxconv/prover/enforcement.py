@@ -10,7 +10,14 @@ import jax.numpy as jnp
 from jaxconv.errors import Diagnostic, OperandShape, ShapeError, message
 from jaxconv.prover.terms import Found, Terms
 from jaxconv.symbolic.size import Size, value_at
-from jaxconv.symbolic.specs import Condition, Formula, OneOr, parse_condition, violation_text
+from jaxconv.symbolic.specs import (
+    Condition,
+    Correction,
+    Formula,
+    OneOr,
+    parse_condition,
+    violation_text,
+)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -198,6 +205,11 @@ class ContractViolationError(ShapeError):
         values = {name: value_at(size, point) for name, size in self.sizes.items()}
         size = value_at(self.size, point)
         return violation_text(values, size, self.expected, self.axis, str(self.size))
+
+    def correction(self) -> Correction | None:
+        """What the contract must say to be true; None where that is not one formula."""
+        formula = str(self.size)
+        return None if " if " in formula else Correction(self.axis, self.expected.text, formula)
 
 
 def _check_result(function: str, arrays: Sequence[Found], sizes: dict[str, Any]) -> None:

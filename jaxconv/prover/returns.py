@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxconv.adapters.call import is_spec
 from jaxconv.prover.conditions import Requirement, shape_text
 from jaxconv.symbolic.size import Size, equal, sizes_of, value_at
-from jaxconv.symbolic.specs import Formula, Spec, SpecError, violation_text
+from jaxconv.symbolic.specs import Correction, Formula, Spec, SpecError, violation_text
 from jaxconv.symbolic.trace import SymbolicTrace
 
 
@@ -103,4 +103,5 @@ def _requirements_of_shape(
                 ),
                 # A spec has no word for several cases: the sizes that do fit are proposed instead.
                 "" if " if " in formula else fix,
+                correction=None if " if " in formula else Correction(where, axis.text, formula),
             )

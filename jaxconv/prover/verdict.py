@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.specs import Correction
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Failure:
         layer: the layer called there, such as ``block1.conv2``; empty where it has no name.
         path: of the user's file; empty where no line is known.
         caller: the user's line that called the function around it; may be empty.
+        correction: what the contract must say to be true, where a formula of it is wrong.
     """
 
     sizes: SizeSet
@@ -31,6 +33,7 @@ class Failure:
     layer: str = ""
     path: str = ""
     caller: str = ""
+    correction: Correction | None = None
 
     def __str__(self) -> str:
         layer = f"{self.layer}: " if self.layer else ""
@@ -79,7 +82,10 @@ class Verdict:
             "accepts": str(self.accepts),
             "outputs": str(self.outputs),
             "failures": [
-                vars(failure) | {"sizes": str(failure.sizes)} for failure in self.failures
+                vars(failure)
+                | {"sizes": str(failure.sizes)}
+                | {"correction": failure.correction and failure.correction._asdict()}
+                for failure in self.failures
             ],
             "untried": str(self.untried),
             "notes": list(self.notes),

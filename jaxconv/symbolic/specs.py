@@ -331,6 +331,20 @@ def _spec_ranges(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 NOUNS = {"b": "image", "h": "row", "w": "column", "c": "channel"}
 
 
+class Correction(NamedTuple):
+    """What a contract must say of one axis to be true.
+
+    Attributes:
+        axis: which axis of the result it is, such as "axis 1" or "axis 1 of result 0".
+        expected: the formula in the contract.
+        returned: the size that the function returns, a formula of the same names.
+    """
+
+    axis: str
+    expected: str
+    returned: str
+
+
 def violation_text(
     sizes: Mapping[str, int], returned: int, expected: Formula, axis: str, formula: str
 ) -> str:

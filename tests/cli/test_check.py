@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -182,6 +184,25 @@ def test_the_readme_shows_commands_that_work(project):
     assert lines
     for line in lines:
         assert main(["check", *shlex.split(line, comments=True)]) == 0
+
+
+def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
+    code = '@jc.contract("b h -> b h")\ndef f(x):\n    return x'
+    path = tmp_path / "watched.py"
+    path.write_text(f"import jaxconv as jc\n\n{code}\n")
+    command = [sys.executable, "-u", "-m", "jaxconv", "check", "watched.py", "--watch"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(command, **options) as process:
+        assert process.stdout.readline().startswith("watched:f: proven")
+        assert process.stdout.readline().startswith("1 of 1 proven. Waiting for a change")
+        path.write_text(path.read_text().replace("return x", "return x.T"))
+        said = [process.stdout.readline() for _ in range(3)]
+        assert said[0] == "\n"
+        assert said[1].endswith(" a file has changed\n")
+        assert said[2].startswith("watched:f: refuted")
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == "\njaxconv check: interrupted.\n"
 
 
 def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):

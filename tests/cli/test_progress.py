@@ -1,6 +1,7 @@
 """Progress on a terminal and elsewhere."""
 
 import io
+import re
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def test_progress_is_shown_while_a_network_is_computed(monkeypatch, stream):
     traced = trace_call(lambda x: jnp.cos(x @ x), jnp.ones((4, 4)))
     with shown_progress("computing"):
         traced.values(traced.network.maps().values())
-    assert "computing: 100% after 0 s" in said.getvalue()
+    assert re.search(r"computing: 100% after \d+ s", said.getvalue())
     if stream is Terminal:
         assert "\n" not in said.getvalue()
         assert said.getvalue().endswith("\r\x1b[K")

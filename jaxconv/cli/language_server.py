@@ -1,0 +1,308 @@
+"""The language server: diagnostics, formulas beside layers, accepted sizes, and corrections."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls.lsp.server import LanguageServer
+from pygls.uris import to_fs_path
+
+import jaxconv
+from jaxconv.cli.check_process import CheckProcess, NothingChecked
+from jaxconv.cli.checking import NotStarted, Request
+from jaxconv.cli.corrections import correction
+from jaxconv.cli.reports import Finding, LayerLine, Report
+from jaxconv.cli.settings import project_folder
+
+SEVERITIES = {
+    "refuted": lsp.DiagnosticSeverity.Error,
+    "tested": lsp.DiagnosticSeverity.Warning,
+    "note": lsp.DiagnosticSeverity.Information,
+}
+NOT_STARTED = {True: lsp.DiagnosticSeverity.Error, False: lsp.DiagnosticSeverity.Information}
+NOTHING_TO_CHECK = "no contract, and no function with shapes"
+MOST_HINTS = 3  # different shapes at one line, as in a loop
+
+
+@dataclass
+class CheckedFile:
+    """A file that is open in the editor.
+
+    Attributes:
+        path: of the file.
+        lines: as they were when the check began.
+        process: of the latest check.
+        results: of that check, by the name of the function.
+        problem: why there are none, and the fix.
+    """
+
+    path: str
+    lines: list[str] = field(default_factory=list)
+    process: CheckProcess | None = None
+    results: dict[str, Report | NotStarted] = field(default_factory=dict)
+    problem: str = ""
+
+    def reports(self) -> Iterator[Report]:
+        """The results of proofs that could start."""
+        return (one for one in self.results.values() if isinstance(one, Report))
+
+    def layers(self) -> Iterator[LayerLine]:
+        """The layers that stand in this file."""
+        return (one for report in self.reports() for one in report.layers if one.path == self.path)
+
+    def diagnostics(self) -> list[lsp.Diagnostic]:
+        """What the editor marks in this file."""
+        if self.problem:
+            return [_diagnostic(self.lines, 1, lsp.DiagnosticSeverity.Error, "error", self.problem)]
+        found = []
+        for name, result in self.results.items():
+            if isinstance(result, NotStarted):
+                level = NOT_STARTED[result.is_required]
+                found.append(_diagnostic(self.lines, result.line, level, name, result.message))
+                continue
+            for one in result.findings:
+                # A failure in another file is shown where the function is defined.
+                line = one.line if one.path == self.path else result.line
+                level = SEVERITIES[one.rule]
+                found.append(_diagnostic(self.lines, line, level, name, one.message, one))
+        return found
+
+
+class ShapeServer(LanguageServer):
+    """A language server that checks each file when it is opened or saved."""
+
+    def __init__(self) -> None:
+        super().__init__("jaxconv", jaxconv.__version__, lsp.TextDocumentSyncKind.Full)
+        self.files: dict[str, CheckedFile] = {}
+        for name, handler in FEATURES.items():
+            self.feature(name)(handler)
+
+    def check(self, uri: str) -> None:
+        """Check a file in a process of its own; a check of it that still runs is stopped.
+
+        Args:
+            uri: of the file.
+        """
+        path = to_fs_path(uri)
+        if path is None:
+            return
+        file = self.files.setdefault(uri, CheckedFile(path))
+        if file.process is not None:
+            file.process.stop()
+        request = Request((path,), cached=True, layers=True)
+        process = file.process = CheckProcess(request, project_folder(Path(path).parent))
+        lines = self.lines(uri)
+        job = threading.Thread(target=self._follow, args=(uri, file, process, lines), daemon=True)
+        job.start()
+
+    def lines(self, uri: str) -> list[str]:
+        """The lines of a document, as they stand in the editor.
+
+        Args:
+            uri: of the file.
+        """
+        return [*self.workspace.get_text_document(uri).lines]
+
+    def _follow(self, uri: str, file: CheckedFile, process: CheckProcess, lines: list[str]) -> None:
+        """Take over what a check reports, and publish it, unless a newer check has begun."""
+        results: dict[str, Report | NotStarted] = {}
+        problem = ""
+        for message in process.messages():
+            if isinstance(message, Report | NotStarted):
+                results[message.name] = message
+            elif isinstance(message, NothingChecked):
+                problem = "" if NOTHING_TO_CHECK in message.message else message.message
+            if file.process is process:
+                # Functions that this check has not reached yet keep what the last one said.
+                file.lines, file.results, file.problem = lines, file.results | results, problem
+                self._publish(uri, file)
+        if file.process is process:
+            file.results = results
+            self._publish(uri, file)
+
+    def _publish(self, uri: str, file: CheckedFile) -> None:
+        found = lsp.PublishDiagnosticsParams(uri, file.diagnostics())
+        self.text_document_publish_diagnostics(found)
+        workspace = self.client_capabilities.workspace
+        hints = workspace.inlay_hint if workspace else None
+        if hints and hints.refresh_support:
+            self.workspace_inlay_hint_refresh(None)
+
+
+def did_open(ls: ShapeServer, params: lsp.DidOpenTextDocumentParams) -> None:
+    """Check a file that is opened.
+
+    Args:
+        ls: the server.
+        params: the file.
+    """
+    ls.check(params.text_document.uri)
+
+
+def did_save(ls: ShapeServer, params: lsp.DidSaveTextDocumentParams) -> None:
+    """Check a file that is saved.
+
+    Args:
+        ls: the server.
+        params: the file.
+    """
+    ls.check(params.text_document.uri)
+
+
+def did_close(ls: ShapeServer, params: lsp.DidCloseTextDocumentParams) -> None:
+    """Stop the check of a file that is closed.
+
+    Args:
+        ls: the server.
+        params: the file.
+    """
+    file = ls.files.pop(params.text_document.uri, None)
+    if file is not None and file.process is not None:
+        process, file.process = file.process, None
+        process.stop()
+
+
+def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
+    """Show the shapes of layers at the ends of their lines.
+
+    Args:
+        ls: the server.
+        params: the file, and the lines that are visible.
+
+    Returns:
+        The hints; none for a line that has changed since the check.
+    """
+    uri = params.text_document.uri
+    if uri not in ls.files:
+        return []
+    hints = _hints(ls.files[uri], ls.lines(uri))
+    first, last = params.range.start.line, params.range.end.line
+    return [hint for hint in hints if first <= hint.position.line <= last]
+
+
+def hover(ls: ShapeServer, params: lsp.HoverParams) -> lsp.Hover | None:
+    """Tell what is known about a function or a layer.
+
+    Args:
+        ls: the server.
+        params: the file and the line.
+
+    Returns:
+        The text; None where nothing is known.
+    """
+    uri = params.text_document.uri
+    if uri not in ls.files:
+        return None
+    texts = _hover_texts(ls.files[uri], ls.lines(uri), params.position.line)
+    text = "\n\n".join(texts)
+    return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, text)) if text else None
+
+
+def code_action(ls: ShapeServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+    """Offer corrections of the code.
+
+    Args:
+        ls: the server.
+        params: the file, and the diagnostics at the cursor.
+
+    Returns:
+        The corrections.
+    """
+    uri = params.text_document.uri
+    source = ls.workspace.get_text_document(uri).source
+    found = [one for one in params.context.diagnostics if one.source == "jaxconv"]
+    return [action for one in found for action in _actions(uri, source, one)]
+
+
+FEATURES = {
+    lsp.TEXT_DOCUMENT_DID_OPEN: did_open,
+    lsp.TEXT_DOCUMENT_DID_SAVE: did_save,
+    lsp.TEXT_DOCUMENT_DID_CLOSE: did_close,
+    lsp.TEXT_DOCUMENT_INLAY_HINT: inlay_hint,
+    lsp.TEXT_DOCUMENT_HOVER: hover,
+    lsp.TEXT_DOCUMENT_CODE_ACTION: code_action,
+}
+
+
+def _diagnostic(
+    lines: Sequence[str],
+    line: int,
+    level: lsp.DiagnosticSeverity,
+    name: str,
+    message: str,
+    finding: Finding | None = None,
+) -> lsp.Diagnostic:
+    """Mark a line, from its first character to its last."""
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    start = len(text) - len(text.lstrip())
+    end = max(len(text.rstrip()), start)
+    place = lsp.Range(lsp.Position(max(line - 1, 0), start), lsp.Position(max(line - 1, 0), end))
+    data: dict[str, Any] = {"name": name}
+    if finding is not None:
+        data |= {"correction": list(finding.correction)}
+    rule = finding.rule if finding else None
+    shown = f"{name.rpartition(':')[2]}: {message}" if name != "error" else message
+    return lsp.Diagnostic(place, shown, level, rule, source="jaxconv", data=data)
+
+
+def _hints(file: CheckedFile, lines: Sequence[str]) -> Iterator[lsp.InlayHint]:
+    """The shapes of layers, at the ends of their lines; none where a line has changed since."""
+    shapes: dict[int, dict[str, None]] = {}
+    for layer in file.layers():
+        shapes.setdefault(layer.line - 1, {})[layer.output] = None
+    for line, outputs in shapes.items():
+        if line < len(lines) and lines[line : line + 1] == file.lines[line : line + 1]:
+            shown = [*outputs][:MOST_HINTS] + ["..."] * (len(outputs) > MOST_HINTS)
+            end = lsp.Position(line, len(lines[line].rstrip()))
+            yield lsp.InlayHint(end, f"  {', '.join(shown)}", padding_left=True)
+
+
+def _hover_texts(file: CheckedFile, lines: Sequence[str], line: int) -> Iterator[str]:
+    """What is known about a line: of the function that is defined there, or of its layers."""
+    if lines[line : line + 1] != file.lines[line : line + 1]:
+        return
+    for report in file.reports():
+        body = next((i for i in range(report.line - 1, len(lines)) if "def " in lines[i]), -1)
+        if report.path == file.path and report.line - 1 <= line <= body:
+            yield f"**{report.status}** ({report.name})\n```text\n{report.text}\n```"
+            if report.layers and report.layers[-1].field:
+                yield f"receptive field of {report.layers[-1].field}"
+    here = {layer: None for layer in file.layers() if layer.line - 1 == line}
+    for layer in here:
+        yield f"`{layer.name}` returns `{layer.output}`"
+        if layer.field:
+            yield f"receptive field of {layer.field}"
+
+
+def _actions(uri: str, source: str, diagnostic: lsp.Diagnostic) -> Iterator[lsp.CodeAction]:
+    """Changes of the code that answer a diagnostic."""
+    data = diagnostic.data if isinstance(diagnostic.data, dict) else {}
+    line = diagnostic.range.start.line
+
+    def action(title: str, edit: lsp.TextEdit, is_preferred: bool) -> lsp.CodeAction:
+        changes = lsp.WorkspaceEdit({uri: [edit]})
+        kind = lsp.CodeActionKind.QuickFix
+        return lsp.CodeAction(title, kind, [diagnostic], edit=changes, is_preferred=is_preferred)
+
+    if data.get("correction"):
+        axis, expected, returned = data["correction"]
+        found = correction(source, line, axis, expected, returned)
+        if found is not None:
+            text = source.splitlines()[found.line]
+            start, end = (lsp.Position(found.line, _utf16(text, at)) for at in found[1:3])
+            edit = lsp.TextEdit(lsp.Range(start, end), found.text)
+            yield action(f"Write {found.text} in place of {expected}", edit, True)
+    if diagnostic.code in SEVERITIES and diagnostic.code != "note":
+        text = source.splitlines()[line]
+        end = lsp.Position(line, len(text.rstrip()))
+        comment = f"  # jaxconv: ignore[{diagnostic.code}]"
+        edit = lsp.TextEdit(lsp.Range(end, end), comment)
+        yield action(f"Ignore that this is {diagnostic.code}", edit, False)
+
+
+def _utf16(text: str, column: int) -> int:
+    """A column in bytes, as Python counts, as one in UTF-16 units, as the protocol does."""
+    return len(text.encode()[:column].decode(errors="ignore").encode("utf-16-le")) // 2
