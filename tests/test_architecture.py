@@ -107,7 +107,7 @@ TESTS = Path(__file__).parent
 CROSS_CUTTING = {
     "test_architecture.py": "imports, and this table",
     "test_docs.py": "the pages of docs/",
-    "cli/test_neovim.py": "the language server in a real editor",
+    "cli/editor/test_neovim.py": "the language server in a real editor",
     "test_fixes.py": "the fixes that messages propose",
     "test_readme.py": "README.md",
     "test_repository.py": "workflows, versions and addresses",

@@ -143,6 +143,21 @@ def test_the_action_marks_lines_and_keeps_what_it_has_proven(tmp_path):
     assert set(inputs) | {"install", "folder"} == set(action["inputs"])
 
 
+@pytest.mark.parametrize(
+    ("install", "words"), [("", []), ('-e ".[test]"', ["-e", ".[test]"]), ("a 'b c'", ["a", "b c"])]
+)
+def test_the_action_installs_what_it_is_given(tmp_path, install, words):
+    first, *_ = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    search = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"PATH": search, "INSTALL": install, "GITHUB_ACTION_PATH": "/jaxconv"}
+    command = ["bash", "-e", "-o", "pipefail", "-c", first["run"]]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["-m", "pip", "install", "/jaxconv", *words]
+
+
 def test_the_hook_for_other_projects_runs_a_command_that_exists():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     program, command, *options = shlex.split(hook["entry"])

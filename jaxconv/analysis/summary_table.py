@@ -51,8 +51,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain data, with formulas as text."""
-        values = {name: value for name, value in vars(self).items() if name != "origin"}
-        plain = {name: _plain(value) for name, value in values.items() if name != "field"}
+        others = {"field", "origin"}
+        plain = {name: _plain(value) for name, value in vars(self).items() if name not in others}
         field = None
         if self.field is not None:
             numbers = {name: getattr(self.field, name) for name in ("size", "stride", "offset")}

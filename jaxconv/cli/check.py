@@ -71,7 +71,6 @@ class CheckCommand(Command):
             action="store_true",
             help=f"do not prove again what has not changed; reports are kept in {FOLDER}",
         )
-
         parser.add_argument(
             "--watch",
             action="store_true",
@@ -88,6 +87,11 @@ class CheckCommand(Command):
             The exit status.
         """
         request = request_of(options)
+        if options.watch and options.format in DOCUMENTS:
+            raise UsageError(
+                f"--watch prints line by line, not as {options.format}. "
+                "Fix: leave out one of the two options."
+            )
         if options.watch:
             watch(request, options)
         results: list[Report | NotStarted] = []

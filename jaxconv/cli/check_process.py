@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
+from jaxconv.cli.obligations import NoShapesError
 from jaxconv.cli.reports import Report
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
@@ -28,9 +29,11 @@ class NothingChecked(NamedTuple):
 
     Attributes:
         message: why, and the fix.
+        has_shapes: False where the code has nothing to prove.
     """
 
     message: str
+    has_shapes: bool = True
 
 
 class Files(NamedTuple):
@@ -90,7 +93,7 @@ def _run(request: Request, folder: Path, sender: Connection) -> None:
     try:
         sender.send(check_all(request, sender.send))
     except (TargetError, ShapeError, UnsupportedJaxError, UsageError) as error:
-        sender.send(NothingChecked(str(error)))
+        sender.send(NothingChecked(str(error), not isinstance(error, NoShapesError)))
     except BrokenPipeError:
         return  # nobody listens any more
     files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])

@@ -1,5 +1,6 @@
 """Prove all that a target names, and report one function after the other."""
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -91,10 +92,11 @@ def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> 
     else:
         work = obligations(request.targets, settings.exclude)
     cache = ResultCache(project_folder(Path.cwd())) if request.cached else None
+    content_by_module = functools.cache(content_of)
     ignored = 0
     for one in work.obligations:
-        question = (one.name, request, settings)
-        content = content_of(one.module) if cache else ""
+        question = (one.name, replace(request, targets=()), settings)
+        content = content_by_module(one.module) if cache else ""
         try:
             found = cache and cache.read(question, content)
             if not found:

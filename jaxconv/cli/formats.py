@@ -113,9 +113,13 @@ DOCUMENTS: dict[str, Callable[[Sequence[Report]], str]] = {"json": as_json, "sar
 
 
 def _shown_path(path: str) -> str:
-    """A path relative to the working folder, where the file lies in it."""
-    full, folder = Path(path).resolve(), Path.cwd().resolve()
-    return (full.relative_to(folder) if full.is_relative_to(folder) else full).as_posix()
+    """A path relative to GitHub's checkout or the working folder, where the file lies in it."""
+    full = Path(path).resolve()
+    for folder in (os.environ.get("GITHUB_WORKSPACE", ""), ""):
+        root = Path(folder).resolve()
+        if full.is_relative_to(root):
+            return full.relative_to(root).as_posix()
+    return full.as_posix()
 
 
 def _escape(message: str, table: Mapping[str, str]) -> str:

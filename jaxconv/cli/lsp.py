@@ -25,6 +25,6 @@ class LspCommand(Command):
             options: there are none.
         """
         del options
-        from jaxconv.cli.language_server import ShapeServer
+        from jaxconv.cli.editor.server import ShapeServer
 
         ShapeServer().start_io()

@@ -176,6 +176,10 @@ def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = No
     return Obligation(text, definition(fn), module, lambda: called, inputs, outputs, words)
 
 
+class NoShapesError(TargetError):
+    """A module, package or file has nothing to prove."""
+
+
 class Work(NamedTuple):
     """What there is to prove in a package.
 
@@ -198,7 +202,8 @@ def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
         exclude: patterns of names that are left out, such as ``pkg.old.*``.
 
     Raises:
-        TargetError: there is none, or a module cannot be imported.
+        NoShapesError: there is none.
+        TargetError: a module cannot be imported.
     """
     found: dict[int, Obligation] = {}
     others: set[int] = set()
@@ -232,7 +237,7 @@ def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
                 others.add(id(code))
     if not found and not ignored:
         named = f"{', '.join(texts)} {'have' if texts[1:] else 'has'}"
-        raise TargetError(
+        raise NoShapesError(
             f"{named} no contract, and no function with shapes in its annotations.\n"
             "  Fix: put @jaxconv.contract(...) above a function in it, "
             'or say what to prove: jaxconv check module:name "b h w 3 -> b 10".'

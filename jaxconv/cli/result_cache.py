@@ -1,6 +1,7 @@
 """Reports of earlier runs, which hold as long as the code and all versions are the same."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -147,11 +148,11 @@ def _imports(source: bytes, module: str, package: str) -> Iterator[str]:
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)
             case ast.ImportFrom(module=origin, names=names, level=level):
-                base = importlib.util.resolve_name(
-                    f"{'.' * level}{origin or ''}", package or module
-                )
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in names)
+                relative = "." * level + (origin or "")
+                with contextlib.suppress(ImportError):  # of a line that cannot have run
+                    base = importlib.util.resolve_name(relative, package or module)
+                    yield base
+                    yield from (f"{base}.{alias.name}" for alias in names)
             case ast.Name(id=name) | ast.Attribute(attr=name) if name in DYNAMIC:
                 yield name
 

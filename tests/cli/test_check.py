@@ -205,6 +205,11 @@ def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
         assert process.stderr.read() == "\njaxconv check: interrupted.\n"
 
 
+def test_a_document_is_not_watched(project, capsys):
+    assert main(["check", "nets.py", "--watch", "--format", "sarif"]) == 2
+    assert "--watch prints line by line, not as sarif. Fix: " in capsys.readouterr().err
+
+
 def test_a_check_that_nobody_reads_to_the_end_is_no_success(project):
     done = forked("-c", UNREAD, "jaxconv", "check", "pack")
     assert (done.returncode, done.stderr) == (1, "")

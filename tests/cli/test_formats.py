@@ -21,6 +21,19 @@ def test_annotations_are_escaped(project):
     assert said.startswith("::notice file=a%2Cb%3Ac%25.py,line=3,title=m%3Af::a window ")
 
 
+def test_github_names_files_as_they_lie_in_its_checkout(tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    one = report("nets:f", Origin(str(folder / "nets.py"), 3), jc.check(jc.max_pool, "b 3 3 c"))
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    assert "file=nets.py," in github(one)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    assert "file=project/nets.py," in github(one)
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / "elsewhere"))
+    assert "file=nets.py," in github(one)
+
+
 def test_sarif_has_a_result_for_each_finding(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

@@ -104,7 +104,7 @@ def test_files_are_found_behind_imports(folder, monkeypatch):
     names = ["cached_a", "cached_b", "cached_c", "cached_d"]
     (folder / "cached_a.py").write_text("def f():\n    from cached_b import g\n    return g\n")
     (folder / "cached_b.py").write_text("import jax.numpy as jnp\nimport cached_c as c\n")
-    (folder / "cached_c.py").write_text("")
+    (folder / "cached_c.py").write_text("def f():\n    from ... import nothing\n")
     (folder / "cached_d.py").write_text("import importlib\nimportlib.import_module('cached_c')\n")
     for name in names:
         __import__(name)

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import yaml
 
 import jaxconv
 from tests.support.processes import forked
@@ -226,17 +227,27 @@ def example(tmp_path):
     return folder
 
 
-def commands(path):
-    """The commands that a file of the example shows, in order."""
-    found = re.findall(r"^(?: *- run: )?((?:jaxconv|pytest) .*)$", path.read_text(), re.M)
+def commands(text):
+    """The commands that a text shows, in order."""
+    found = re.findall(r"^(?: *- run: )? *((?:jaxconv|pytest) [^|]*?)(?: \|\|.*)?$", text, re.M)
     return [shlex.split(line) for line in found]
 
 
-WORKFLOW = EXAMPLE / ".github" / "workflows" / "shapes.yml"
+def commands_of_workflow():
+    """The commands that the workflow of the example runs, also by way of the action."""
+    workflow = yaml.safe_load((EXAMPLE / ".github" / "workflows" / "shapes.yml").read_text())
+    action = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"][-1]["run"]
+    for step in workflow["jobs"]["shapes"]["steps"]:
+        if step.get("uses") == "./vendor/jaxconv":
+            check = commands(action)[0]
+            at = check.index("${arguments[@]}")
+            yield [*check[:at], *shlex.split(step["with"]["targets"]), *check[at + 1 :]]
+        elif "run" in step:
+            yield from commands(step["run"])
 
 
 def test_the_example_passes_as_its_workflow_runs_it(example):
-    checks, tests = commands(WORKFLOW)
+    checks, tests = commands_of_workflow()
     done = run(*checks, cwd=example)
     last = "4 of 4 proven; 1 function without shapes."
     assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, last, "")
@@ -246,10 +257,9 @@ def test_the_example_passes_as_its_workflow_runs_it(example):
 
 
 def test_the_readme_of_the_example_runs_the_same():
-    shown = [
-        [word for word in line if word not in ("--format", "github")] for line in commands(WORKFLOW)
-    ]
-    assert commands(EXAMPLE / "README.md") == shown
+    for_ci = ("--cache", "--format", "github")
+    shown = [[word for word in line if word not in for_ci] for line in commands_of_workflow()]
+    assert commands((EXAMPLE / "README.md").read_text()) == shown
 
 
 # A file of the example, what is changed in it, the line that is blamed, and how.
@@ -288,7 +298,7 @@ def slip(example, file, change):
 def test_a_slip_in_the_example_is_marked_at_its_line(example, file, change, line, message):
     lines = slip(example, file, change)
     number = 1 + next(i for i, found in enumerate(lines) if line in found)
-    done = run(*commands(WORKFLOW)[0], cwd=example)
+    done = run(*next(commands_of_workflow()), cwd=example)
     (said,) = [at for at in done.stdout.splitlines() if message in at][:1]
     assert said.startswith(
         f"::error file=shapes_example/{file},line={number},title=shapes_example."
@@ -298,7 +308,7 @@ def test_a_slip_in_the_example_is_marked_at_its_line(example, file, change, line
 
 def test_a_slip_in_the_example_fails_its_tests(example):
     slip(example, *SLIPS[0][:2])
-    done = run(*commands(WORKFLOW)[1], cwd=example)
+    done = run(*[*commands_of_workflow()][1], cwd=example)
     assert "2 failed, 4 passed" in done.stdout
     shown, _, _ = done.stdout.partition("short test summary info")  # which is longer in CI
     assert shown.count("  fails at classifier.py:28: head: TypeError: dot_general") == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxconv.cli.corrections import correction
+from jaxconv.cli.editor.corrections import correction
 
 
 def corrected(source, *arguments):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "editor.md"
+DOCS = Path(__file__).parents[3] / "docs" / "editor.md"
 NETS = """import jaxconv as jc
 from jaxtyping import Array, Float
 

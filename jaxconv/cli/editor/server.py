@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
@@ -13,7 +12,7 @@ from pygls.uris import to_fs_path
 import jaxconv
 from jaxconv.cli.check_process import CheckProcess, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request
-from jaxconv.cli.corrections import correction
+from jaxconv.cli.editor.corrections import correction
 from jaxconv.cli.reports import Finding, LayerLine, Report
 from jaxconv.cli.settings import project_folder
 
@@ -23,7 +22,6 @@ SEVERITIES = {
     "note": lsp.DiagnosticSeverity.Information,
 }
 NOT_STARTED = {True: lsp.DiagnosticSeverity.Error, False: lsp.DiagnosticSeverity.Information}
-NOTHING_TO_CHECK = "no contract, and no function with shapes"
 MOST_HINTS = 3  # different shapes at one line, as in a loop
 
 
@@ -56,18 +54,19 @@ class CheckedFile:
     def diagnostics(self) -> list[lsp.Diagnostic]:
         """What the editor marks in this file."""
         if self.problem:
-            return [_diagnostic(self.lines, 1, lsp.DiagnosticSeverity.Error, "error", self.problem)]
+            return [_diagnostic(self.lines, 1, lsp.DiagnosticSeverity.Error, self.problem)]
         found = []
         for name, result in self.results.items():
+            function = name.rpartition(":")[2]
             if isinstance(result, NotStarted):
-                level = NOT_STARTED[result.is_required]
-                found.append(_diagnostic(self.lines, result.line, level, name, result.message))
+                level, said = NOT_STARTED[result.is_required], f"{function}: {result.message}"
+                found.append(_diagnostic(self.lines, result.line, level, said))
                 continue
             for one in result.findings:
                 # A failure in another file is shown where the function is defined.
                 line = one.line if one.path == self.path else result.line
-                level = SEVERITIES[one.rule]
-                found.append(_diagnostic(self.lines, line, level, name, one.message, one))
+                level, said = SEVERITIES[one.rule], f"{function}: {one.message}"
+                found.append(_diagnostic(self.lines, line, level, said, one))
         return found
 
 
@@ -114,7 +113,7 @@ class ShapeServer(LanguageServer):
             if isinstance(message, Report | NotStarted):
                 results[message.name] = message
             elif isinstance(message, NothingChecked):
-                problem = "" if NOTHING_TO_CHECK in message.message else message.message
+                problem = message.message if message.has_shapes else ""
             if file.process is process:
                 # Functions that this check has not reached yet keep what the last one said.
                 file.lines, file.results, file.problem = lines, file.results | results, problem
@@ -231,7 +230,6 @@ def _diagnostic(
     lines: Sequence[str],
     line: int,
     level: lsp.DiagnosticSeverity,
-    name: str,
     message: str,
     finding: Finding | None = None,
 ) -> lsp.Diagnostic:
@@ -240,12 +238,9 @@ def _diagnostic(
     start = len(text) - len(text.lstrip())
     end = max(len(text.rstrip()), start)
     place = lsp.Range(lsp.Position(max(line - 1, 0), start), lsp.Position(max(line - 1, 0), end))
-    data: dict[str, Any] = {"name": name}
-    if finding is not None:
-        data |= {"correction": list(finding.correction)}
-    rule = finding.rule if finding else None
-    shown = f"{name.rpartition(':')[2]}: {message}" if name != "error" else message
-    return lsp.Diagnostic(place, shown, level, rule, source="jaxconv", data=data)
+    rule, words = (finding.rule, list(finding.correction)) if finding else (None, [])
+    data = {"correction": words}
+    return lsp.Diagnostic(place, message, level, rule, source="jaxconv", data=data)
 
 
 def _hints(file: CheckedFile, lines: Sequence[str]) -> Iterator[lsp.InlayHint]:
@@ -270,8 +265,7 @@ def _hover_texts(file: CheckedFile, lines: Sequence[str], line: int) -> Iterator
             yield f"**{report.status}** ({report.name})\n```text\n{report.text}\n```"
             if report.layers and report.layers[-1].field:
                 yield f"receptive field of {report.layers[-1].field}"
-    here = {layer: None for layer in file.layers() if layer.line - 1 == line}
-    for layer in here:
+    for layer in dict.fromkeys(one for one in file.layers() if one.line - 1 == line):
         yield f"`{layer.name}` returns `{layer.output}`"
         if layer.field:
             yield f"receptive field of {layer.field}"
