@@ -192,7 +192,10 @@ def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
     path.write_text(f"import jaxconv as jc\n\n{code}\n")
     command = [sys.executable, "-u", "-m", "jaxconv", "check", "watched.py", "--watch"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
-    with subprocess.Popen(command, **options) as process:
+    # A job in the background of a shell ignores SIGINT, and so would what is started here.
+    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, **options, **heeds)
+    try:
         assert process.stdout.readline().startswith("watched:f: proven")
         assert process.stdout.readline().startswith("1 of 1 proven. Waiting for a change")
         path.write_text(path.read_text().replace("return x", "return x.T"))
@@ -201,8 +204,11 @@ def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
         assert said[1].endswith(" a file has changed\n")
         assert said[2].startswith("watched:f: refuted")
         process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        assert process.wait(timeout=120) == 130
         assert process.stderr.read() == "\njaxconv check: interrupted.\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_document_is_not_watched(project, capsys):
