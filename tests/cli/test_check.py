@@ -190,11 +190,11 @@ def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
     code = '@jc.contract("b h -> b h")\ndef f(x):\n    return x'
     path = tmp_path / "watched.py"
     path.write_text(f"import jaxconv as jc\n\n{code}\n")
-    command = [sys.executable, "-u", "-m", "jaxconv", "check", "watched.py", "--watch"]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
     # A job in the background of a shell ignores SIGINT, and so would what is started here.
-    heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(command, **options, **heeds)
+    heed = ["env", "--default-signal=INT"]
+    command = [*heed, sys.executable, "-u", "-m", "jaxconv", "check", "watched.py", "--watch"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    process = subprocess.Popen(command, **options)
     try:
         assert process.stdout.readline().startswith("watched:f: proven")
         assert process.stdout.readline().startswith("1 of 1 proven. Waiting for a change")
