@@ -110,7 +110,7 @@ def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> 
                 NotStarted(one.name, str(error), one.is_required, one.origin.path, one.origin.line)
             )
             continue
-        if found.status in one.ignored or found.is_ignored():
+        if found.is_ignored(one.ignored):
             ignored += 1
             continue
         tell(found)

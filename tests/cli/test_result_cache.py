@@ -106,7 +106,7 @@ def test_files_are_found_behind_imports(folder, monkeypatch):
     (folder / "cached_b.py").write_text("import jax.numpy as jnp\nimport cached_c as c\n")
     (folder / "cached_c.py").write_text("def f():\n    from ... import nothing\n")
     (folder / "cached_d.py").write_text("import importlib\nimportlib.import_module('cached_c')\n")
-    for name in names:
+    for name in (*names, "parts.sizes"):
         __import__(name)
 
     def found(name):
@@ -114,9 +114,10 @@ def test_files_are_found_behind_imports(folder, monkeypatch):
 
     assert found("cached_a") == {"cached_a", "cached_b", "cached_c"}
     assert found("cached_c") == {"cached_c"}
+    assert found("parts.sizes") == {"__init__", "sizes"}
     assert found("cached_d") >= set(names)
     assert found("jax.numpy") == found("") == set()
-    for name in names:
+    for name in (*names, "parts", "parts.sizes"):
         del sys.modules[name]
 
 

@@ -62,6 +62,8 @@ def test_the_wrong_word_is_replaced(source, arguments, line):
         ('def f(x) -> Float[Array, "... h h"]:\n    return x', (0, "axis 3", "h", "w")),
         ('def f(x) -> tuple[F[Array, "h"], F[Array, "h"]]:\n    return x', (0, "axis 0", "h", "w")),
         ('def f(x) -> Float[Array, "b"]:\n    return x', (0, "axis 0", "h", "w")),
+        ('@jc.contract(r"b h -> b hh")\ndef f(x):\n    return x', (1, "axis 1", "hh", "w")),
+        ('@jc.contract("b\\x20h -> b h")\ndef f(x):\n    return x', (1, "axis 1", "h", "w")),
     ],
 )
 def test_what_is_not_certain_is_left_alone(source, arguments):

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from lsprotocol import types as lsp
@@ -21,6 +22,13 @@ def pooled(x):
     return jc.max_pool(x)
 """
 SECONDS = 100  # until an answer must have come, also on a busy machine
+
+
+async def soon(is_so):
+    end = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < end, "it never came"
+        await asyncio.sleep(0.02)
 
 
 class Editor(LanguageClient):
@@ -54,10 +62,7 @@ class Editor(LanguageClient):
         self.text_document_did_save(lsp.DidSaveTextDocumentParams(document))
 
     async def until(self, path, is_so):
-        end = time.monotonic() + SECONDS
-        while not is_so(self.said.get(path.as_uri())):
-            assert time.monotonic() < end, self.said
-            await asyncio.sleep(0.02)
+        await soon(lambda: is_so(self.said.get(path.as_uri())))
         return self.said[path.as_uri()]
 
     async def hints(self, path, wanted):
@@ -157,7 +162,8 @@ LOOP = """
 
 @jc.contract("b -> b")
 def slow(x):
-    import time
+    import os, pathlib, time
+    pathlib.Path(__file__).with_name("pid").write_text(f"{os.getpid()}\\n")
     time.sleep(1000)
     return x
 """
@@ -168,8 +174,12 @@ def test_a_save_stops_a_check_that_still_runs(path):
         editor.open(path)
         await editor.until(path, bool)
         editor.save(path, LOOP.replace("\n\n@", "import jaxconv as jc\n@"))
-        await asyncio.sleep(1)
+        pid = path.with_name("pid")
+        await soon(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        process = Path(f"/proc/{int(pid.read_text())}")
+        assert process.exists()
         editor.save(path, NETS.replace('b h//2"]', 'b (h+1)//2"]'))
         await editor.until(path, lambda said: [one.code for one in said] == ["note"])
+        await soon(lambda: not process.exists())
 
     run(path, session)
