@@ -76,6 +76,7 @@ REPLACEABLE: dict[str, tuple[str, ...]] = {
     "eliminate_deprecated_list_indexing": (
         "jax._src.numpy.indexing:eliminate_deprecated_list_indexing",
     ),
+    "iterate": ("jax._src.lax.lax:ShapedArray._iter",),
     "pad_reflected": ("jax._src.numpy.lax_numpy:_pad_symmetric_or_reflect",),
     "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
     "split": ("jax._src.numpy.lax_numpy:_split",),
@@ -185,19 +186,23 @@ def replaced(name: str, replacement: Callable[..., Any]) -> Iterator[None]:
         replacement: what takes its place, called with the function itself as first argument.
     """
     for place in REPLACEABLE[name]:
-        module_name, _, name_there = place.partition(":")
+        module_name, _, path = place.partition(":")
         with contextlib.suppress(ImportError, AttributeError):
-            module = importlib.import_module(module_name)
-            original = getattr(module, name_there)
+            owner: Any = importlib.import_module(module_name)
+            *classes, name_there = path.split(".")
+            for of_class in classes:
+                owner = getattr(owner, of_class)
+            original = getattr(owner, name_there)
             break
     else:
         yield
         return
-    setattr(module, name_there, functools.partial(replacement, original))
+    before = vars(owner)[name_there]  # a static method of a class is wrapped there
+    setattr(owner, name_there, functools.partial(replacement, original))
     try:
         yield
     finally:
-        setattr(module, name_there, original)
+        setattr(owner, name_there, before)
 
 
 @contextlib.contextmanager

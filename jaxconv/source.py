@@ -356,6 +356,38 @@ def _own_call_sites(eqn: Any) -> list[CallSite]:
     return [site for site in [*frames][::-1] if not is_inside_library(site[0].co_filename)]
 
 
+def for_statement(code: CodeType, instruction: int) -> ast.For | None:
+    """Find the loop whose iterator an instruction makes.
+
+    Args:
+        code: of the function.
+        instruction: the instruction in it.
+
+    Returns:
+        The statement; None where there is no source, or where it is not that of a loop.
+    """
+    at = _positions(code, instruction)
+    lines = tuple(linecache.getlines(code.co_filename))
+    for statement in _for_statements(lines):
+        # The instruction has the place of the statement, or of what it iterates over.
+        if at in (_place(statement), _place(statement.iter)):
+            return statement
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _for_statements(lines: tuple[str, ...]) -> tuple[ast.For, ...]:
+    try:
+        tree = ast.parse("".join(lines))
+    except (SyntaxError, ValueError):
+        return ()
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.For))
+
+
+def _place(node: ast.stmt | ast.expr) -> tuple[int | None, ...]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
 def _positions(code: CodeType, instruction: int) -> tuple[int | None, ...]:
     """First and last line, first and last column (in bytes) of an instruction."""
     positions = list(code.co_positions())

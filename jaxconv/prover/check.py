@@ -121,6 +121,7 @@ def explore_sizes(
     returns: Any = None,
     where: str | None = None,
     timeout: float = TIMEOUT,
+    counts_turns: bool = False,
     **named: Any,
 ) -> Exploration:
     """Do what :func:`check` does, and keep the traces.
@@ -131,6 +132,7 @@ def explore_sizes(
         returns: as for :func:`check`.
         where: as for :func:`check`.
         timeout: as for :func:`check`.
+        counts_turns: whether each trace has all turns of a loop over a size.
         **named: as for :func:`check`.
 
     Returns:
@@ -173,6 +175,8 @@ def explore_sizes(
     if call.complete is not None:
         call = _completed(call, call.complete, domain, notes)
     subject = Subject(call.fn, origin, call.arguments, results, notes=notes)
+    if counts_turns:
+        subject.counted_loops = None
     exploration = Exploration(subject, domain, timeout)
     exploration.run()
     return exploration

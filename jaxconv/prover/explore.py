@@ -45,6 +45,7 @@ from jaxconv.symbolic.trace import (
     Undecided,
 )
 
+MANY_TRACES = 24  # after which the smallest sizes are traced first
 TRACES = 500  # after which the rest is tested, not proven
 LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
@@ -76,6 +77,12 @@ class OpenRegion(NamedTuple):
     reasons: tuple[str, ...]
 
 
+def _smallest(item: isl.Set | Attempt) -> tuple[int, ...]:
+    """The smallest sizes that are to be decided."""
+    sizes = item.trace.domain if isinstance(item, Attempt) else item
+    return () if sizes.is_empty() else tuple(SizeSet(sizes).smallest().values())
+
+
 @dataclass
 class Exploration:
     """The results of tracing one function over a domain of sizes.
@@ -105,6 +112,7 @@ class Exploration:
     is_limited: bool = False
     proven_regions: int = 0
     proven_refusals: int = 0
+    _is_in_order: bool = False
 
     @property
     def reasons(self) -> list[str]:
@@ -120,7 +128,7 @@ class Exploration:
         examined = SizeSet.parse(names, small).points
         until = start + self.timeout * SHARE_OF_PROOF
         while work:
-            item = work.pop()
+            item = work.pop(self._next(work))
             domain = item.trace.domain if isinstance(item, Attempt) else item.coalesce()
             if domain.is_empty():
                 continue
@@ -151,6 +159,13 @@ class Exploration:
             if len(self.open_regions) == undecided:
                 self.sampled.append(point)
 
+    def _next(self, work: list[isl.Set | Attempt]) -> int:
+        """Choose what to decide next, the last first."""
+        if self.subject.traces >= MANY_TRACES and not self._is_in_order:
+            work.sort(key=_smallest, reverse=True)
+            self._is_in_order = True
+        return len(work) - 1
+
     def _attempt(self, domain: isl.Set, deadline: float) -> Attempt:
         """Trace once."""
         trace = SymbolicTrace(domain, deadline=deadline)
@@ -167,7 +182,7 @@ class Exploration:
             if isinstance(outcome, Traced):
                 return [*self._finished(trace, outcome)]
             if isinstance(outcome, Fork):
-                return [*split(trace.domain, outcome.condition)]
+                return self._parts(trace.domain, outcome.condition)
             if isinstance(outcome, Restart):
                 return [trace.domain]
             if isinstance(outcome, Exception) and not isinstance(outcome, MemoryError):
@@ -179,6 +194,17 @@ class Exploration:
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             return [*self._by_value(trace.domain, [reason])]
+
+    def _parts(self, domain: isl.Set, condition: isl.Set) -> list[isl.Set | Attempt]:
+        """Split a domain; the last part is traced next.
+
+        After many traces this is the one with the smallest sizes: in a loop over a size, each turn
+        splits the domain, and what time does not suffice for ought to be the large sizes.
+        """
+        parts: list[isl.Set | Attempt] = [*split(domain, condition)]
+        if self.subject.traces >= MANY_TRACES:
+            parts.sort(key=_smallest, reverse=True)
+        return parts
 
     def _finished(self, trace: SymbolicTrace, traced: Traced) -> list[isl.Set]:
         """Keep the sizes for which a finished trace shows no failure; reject the others.

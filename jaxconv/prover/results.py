@@ -7,9 +7,9 @@ import jax
 
 from jaxconv.adapters.adapter import is_array
 from jaxconv.adapters.libraries import adapter_of
-from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.real import Symbolic
 
-NUMBERS = (bool, int, float, complex, Size)
+NUMBERS = (bool, int, float, complex, Symbolic)
 
 
 def split_results(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:

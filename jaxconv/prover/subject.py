@@ -19,7 +19,7 @@ from jaxconv.compat import (
 from jaxconv.prover.results import merge_results, split_results
 from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.state import State
-from jaxconv.source import Origin, is_inside_library
+from jaxconv.source import CallSite, Origin, is_inside_library
 from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
@@ -60,6 +60,7 @@ class Subject:
         notes: what a verdict says of how the function is called.
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
+        counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
     """
 
@@ -70,6 +71,7 @@ class Subject:
     notes: list[str] = field(default_factory=list)
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
+    counted_loops: set[CallSite] | None = field(default_factory=set)
     is_irregular: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +106,7 @@ class Subject:
         """
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
+        trace.counted_loops = None if self.counted_loops is None else frozenset(self.counted_loops)
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)
         shapes = [
@@ -150,6 +153,8 @@ class Subject:
         """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
         if isinstance(trace.stop, Restart) and trace.asks_for is not None:
             self.substituted.append(trace.asks_for)
+        if trace.asks_to_count is not None and self.counted_loops is not None:
+            self.counted_loops.add(trace.asks_to_count)
         if trace.stop is not None:
             raise trace.stop
         if trace.unanswered:

@@ -89,15 +89,21 @@ class Symbolic(HasTypeForCode):
     def formula(self) -> str:
         """The text of the formula."""
 
+    varies = False  # whether it differs from turn to turn of a loop
+
     def __format__(self, spec: str) -> str:
         text = self.formula()
-        return NumberText.of(text, self, spec) if self.is_used_by(frame_of_user()) else text
+        return self._text(text, spec) if self.is_used_by(frame_of_user()) else text
 
     def __str__(self) -> str:
         text = self.formula()
-        return NumberText.of(text, self) if self.is_used_by(frame_of_user()) else text
+        return self._text(text) if self.is_used_by(frame_of_user()) else text
 
     __repr__ = __str__
+
+    def _text(self, text: str, spec: str = "") -> str:
+        """The text for code that may look at its digits."""
+        return format(self.number(), spec) if self.varies else NumberText.of(text, self, spec)
 
     @abc.abstractmethod
     def number(self) -> Any:
@@ -150,7 +156,7 @@ def _on_data(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
 class Real(Symbolic):
     """A real number that is computed from sizes."""
 
-    __slots__ = ("arguments", "function", "ratio", "sign", "trace")
+    __slots__ = ("arguments", "function", "ratio", "sign", "trace", "varies")
     stands_for = float
 
     def __init__(
@@ -165,6 +171,7 @@ class Real(Symbolic):
         self.arguments = arguments
         self.ratio = ratio
         self.sign = 0
+        self.varies = any(isinstance(x, Real) and x.varies for x in arguments)  # turn by turn
 
     def with_sign(self, sign: int) -> "Real":
         """Note that the number is known not to be 0.

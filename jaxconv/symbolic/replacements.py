@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
+from jaxconv.symbolic.loops import rows
 from jaxconv.symbolic.real import Symbolic, SymbolicInt
 
 
@@ -20,8 +21,7 @@ def _has_sizes(values: Sequence[Any]) -> bool:
 
 def _index(original: Callable[..., Any], indices: Any) -> tuple[Any, ...]:
     """Let ``x[i]`` and ``x.at[i]`` take a size: JAX tells the kind of an index by its type."""
-    values = ((i, getattr(i, "dimension_as_value", None)) for i in original(indices))
-    return tuple(index if as_value is None else as_value() for index, as_value in values)
+    return tuple(i.__jax_array__() if isinstance(i, SymbolicInt) else i for i in original(indices))
 
 
 def _concrete(original: Callable[..., Any], force: Any, value: Any, context: str = "") -> Any:
@@ -167,6 +167,7 @@ REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "concrete_or_error": _concrete,
     "constant_like": _constant_like,
     "eliminate_deprecated_list_indexing": _index,
+    "iterate": rows,
     "pad_reflected": _pad_reflected,
     "shuffle": _shuffle,
     "split": _split,

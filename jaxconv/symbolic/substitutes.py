@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv import compat
+from jaxconv.symbolic.loops import SizeRange
 from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply, number_of
 from jaxconv.symbolic.texts import NumberText
 
@@ -53,6 +54,27 @@ class _NumberType(type):
         return hash(cls.builtin)
 
 
+class _RangeType(type):
+    """The type of the substitute for ``range``."""
+
+    def __call__(cls, *arguments: Any) -> Any:
+        has_sizes = any(isinstance(x, Symbolic) for x in arguments)
+        return (SizeRange if has_sizes and len(arguments) <= 3 else range)(*arguments)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, range | SizeRange)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is range
+
+    def __hash__(cls) -> int:
+        return hash(range)
+
+
+class _Range(metaclass=_RangeType):
+    pass
+
+
 class _Int(int, metaclass=_NumberType):
     builtin, symbolic, convert = int, SymbolicInt, staticmethod(math.trunc)
     dtype = np.dtype(int)  # by which NumPy recognises it
@@ -67,7 +89,7 @@ def _len(value: Any) -> Any:
     """The number of elements; of an array its first side, which Python's len makes a number."""
     if isinstance(value, compat.Tracer) and value.ndim:
         return value.shape[0]
-    return len(value)
+    return value.count if isinstance(value, SizeRange) else len(value)
 
 
 @functools.cache
@@ -84,7 +106,12 @@ def _of_scalar_type(kind: type) -> type:
 
 
 SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
-BUILTINS: dict[Any, Any] = {builtins.int: _Int, builtins.float: _Float, builtins.len: _len}
+BUILTINS: dict[Any, Any] = {
+    builtins.int: _Int,
+    builtins.float: _Float,
+    builtins.len: _len,
+    builtins.range: _Range,
+}
 
 
 def _gcd(*numbers: Any) -> Any:

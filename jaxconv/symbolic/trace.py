@@ -42,7 +42,7 @@ class Fork(BaseException):
 
 
 class Restart(BaseException):
-    """The code asked for the number of a size: trace it again with substitutes for int and NumPy.
+    """The code asked for a number: trace it again, with substitutes or with the turns of a loop.
 
     It is not an Exception, for the reason given at :class:`Fork`.
     """
@@ -138,6 +138,8 @@ class SymbolicTrace:
         deferring: the conditions of equalities that JAX asked, and the function that was called.
         substituted: ids of the module dictionaries that have substitutes for int, float and NumPy.
         asks_for: the module dictionary that needs substitutes, where that stopped the run.
+        counted_loops: where loops over sizes start whose turns are counted; None for all loops.
+        asks_to_count: such a loop, where that stopped the run.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
     """
@@ -155,6 +157,8 @@ class SymbolicTrace:
     deferring: list[tuple[isl.Set, FrameType]] = field(default_factory=list)
     substituted: frozenset[int] = frozenset()
     asks_for: dict[str, Any] | None = None
+    counted_loops: frozenset[CallSite] | None = frozenset()
+    asks_to_count: CallSite | None = None
     uses_numbers: bool = False
     deadline: float = math.inf
 
@@ -230,6 +234,18 @@ class SymbolicTrace:
         if self.searching and id(frame.f_globals) not in self.substituted:
             self.asks_for = frame.f_globals
             self.stop_with(Restart())
+
+    def count_turns(self, loop: CallSite) -> NoReturn:
+        """Stop, to trace a loop over a size with as many turns as it has.
+
+        Args:
+            loop: where it starts.
+
+        Raises:
+            Restart: always.
+        """
+        self.asks_to_count = loop
+        self.stop_with(Restart())
 
     def undecided(self, question: str) -> Undecided:
         """Make the error for a question that cannot be answered.
