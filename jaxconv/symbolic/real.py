@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.source import file_of, frame_of_user, is_inside_library
+from jaxconv.symbolic import lines
 from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace
 
@@ -199,13 +200,13 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        return OpaqueInt(self.trace, function, (self,), None)
+        return _rounded(self, function, divide) or OpaqueInt(self.trace, function, (self,), None)
 
     def __floor__(self) -> Any:
-        return self._to_int(math.floor, lambda r: r.numerator // r.denominator)
+        return self._to_int(math.floor, _floor)
 
     def __ceil__(self) -> Any:
-        return self._to_int(math.ceil, lambda r: -(-r.numerator // r.denominator))
+        return self._to_int(math.ceil, _ceiling)
 
     def __trunc__(self) -> Any:
         return self._to_int(math.trunc, _truncated)
@@ -519,6 +520,9 @@ def apply(function: Callable[..., Any], *arguments: Any) -> Any:
     rule = RULES.get(function)
     ratios = [ratio_of(x) for x in arguments]
     ratio = rule(*ratios) if rule is not None and None not in ratios else None
+    if ratio is None and function in CONVERSIONS and isinstance(arguments[0], Real):
+        whole = CONVERSIONS[function](arguments[0])
+        ratio = None if isinstance(whole, Real) else Ratio(whole, 1, EXACT)
     is_whole = function in WHOLE and all(isinstance(x, SymbolicInt | int) for x in arguments)
     return (OpaqueInt if is_whole else Real)(traces[0], function, arguments, ratio)
 
@@ -593,11 +597,53 @@ def _range_of(size: Any) -> tuple[int, int] | None:
     return int(least), LARGEST_SIZE if most is None else min(int(most), LARGEST_SIZE)
 
 
+def _rounded(value: Real, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
+    """Round a linear function of one size as its floats are rounded; None for other numbers."""
+    size, sign = variable_of(value)
+    recipe = _recipe(value) if sign and value.trace.searching else None
+    if recipe is None or not 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
+        return None
+    if function is math.trunc:
+        function = math.floor if value >= 0 else math.ceil
+    result = lines.rounded(recipe, ROUNDINGS[function])
+    if result is None:
+        return None
+    if divide is _truncated:
+        divide = _floor if function is math.floor else _ceiling
+    exact = divide(Ratio(result.slope * size + result.offset, result.denominator, NEAR))
+    for difference in (1, -1):
+        ranges = [one for one in result.ranges if one.difference == difference]
+        if ranges and size.is_in(ranges):
+            return exact + difference
+    return exact
+
+
+def _recipe(value: Any) -> lines.Recipe:
+    """How a number is computed from one size "n"; None where other than by Python's floats."""
+    if isinstance(value, Real):
+        if value.function is float:
+            return _recipe(*value.arguments)
+        arguments = [_recipe(x) for x in value.arguments]
+        return None if None in arguments else (value.function, *arguments)
+    if isinstance(value, Symbolic):
+        return "n"
+    is_of_numpy = isinstance(value, np.integer | np.float64)
+    return value.item() if is_of_numpy else value if isinstance(value, int | float) else None
+
+
 def _is_below(size: Any, condition: Callable[[int], bool]) -> bool:
     """Decide whether a size is below the least one that meets a condition, as do all above it."""
     low, high = _range_of(size) or (0, 0)
     least = bisect.bisect_left(range(high + 1), True, lo=low, key=condition)
     return least > high or bool(size < least)
+
+
+def _floor(r: Ratio) -> Any:
+    return r.numerator // r.denominator
+
+
+def _ceiling(r: Ratio) -> Any:
+    return -(-r.numerator // r.denominator)
 
 
 def _truncated(r: Ratio) -> Any:
@@ -685,10 +731,14 @@ RULES: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
     operator.truediv: _quotient,
     operator.floordiv: _floor_quotient,
     operator.mod: _remainder,
-    np.floor: _whole(lambda r: r.numerator // r.denominator),
-    np.ceil: _whole(lambda r: -(-r.numerator // r.denominator)),
+    np.floor: _whole(_floor),
+    np.ceil: _whole(_ceiling),
     np.rint: _whole(_nearest),
 }
+
+# What NumPy calls a conversion to an int, and the conversion that gives the same number.
+ROUNDINGS: dict[Any, Any] = {math.floor: np.floor, math.ceil: np.ceil, round: np.rint}
+CONVERSIONS: dict[Any, Any] = {np.floor: math.floor, np.ceil: math.ceil, np.rint: round}
 
 REFLECTED = {
     operator.eq: operator.eq,

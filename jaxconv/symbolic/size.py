@@ -23,10 +23,12 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.lines import Range
 from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.real import (
+    LARGEST_EXAMINED,
     OpaqueInt,
     Real,
     SymbolicInt,
@@ -37,7 +39,7 @@ from jaxconv.symbolic.real import (
     placeholder,
 )
 from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, where_divisible
-from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds
+from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
 SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
@@ -329,6 +331,32 @@ class Size(SymbolicInt):
             if self.trace.settle(points):
                 return value
         return length
+
+    def largest_examined(self) -> int:
+        """The largest number, for sizes that are examined; -1 where it is a product of sizes."""
+        trace = self.trace
+        if self.polynomial.products:
+            return -1
+        ring = trace.ring
+        small = (
+            ring.formula(name).le_set(ring.formula(LARGEST_EXAMINED)) for name in trace.names()
+        )
+        points = functools.reduce(isl.Set.intersect, small, trace.domain)
+        return bounds(points, self.polynomial.affine)[1] or 0
+
+    def is_in(self, ranges: Sequence[Range]) -> bool:
+        """Decide whether the number is in one of several ranges, as a branch of the code.
+
+        Args:
+            ranges: ranges of numbers.
+        """
+        ring, affine = self.trace.ring, self.polynomial.affine
+        points = ring.nowhere
+        for first, last, step, _ in ranges:
+            part = affine.ge_set(ring.formula(first)).intersect(affine.le_set(ring.formula(last)))
+            rest = affine.sub(ring.formula(first)).mod_val(integer(step)).eq_set(ring.formula(0))
+            points = points.union(part.intersect(rest) if last > first else part)
+        return self.trace.settle(points.coalesce())
 
     def _is_one(self) -> bool:
         """Decide whether the size is 1, as a branch of the code."""

@@ -7,6 +7,8 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 import contextlib
 import enum
 import functools
+import itertools
+import linecache
 import math
 
 import jax
@@ -120,6 +122,31 @@ def of_two_rows(x):
     return jnp.stack([x[:, ::2], x[:, 1::2]]).sum(0)
 
 
+def repeated(x):
+    for i in range(x.shape[1] // 8):
+        x = x.at[:, i].set(0.0) * i
+    return at_least(12, x)
+
+
+def summed(x):
+    total = 0
+    for row in x:
+        total = total + row
+    return total
+
+
+def strided(x):
+    for i in range(x.shape[1] - 1, 0, -2):
+        x = x + x[:, i : i + 1] if i else x
+    return x
+
+
+def halved(x):
+    while x.shape[1] > 1:
+        x = x[:, : (x.shape[1] + 1) // 2]
+    return x
+
+
 def resized(x):
     return [jax.image.resize(x, (x.shape[0], n), "linear") for n in (3, 5, 7, 9, 11)]
 
@@ -204,6 +231,22 @@ EXACT = {
     "resized five times": (resized, ""),
     "padded around": (lambda x: jnp.pad(x, ((0, 0), (2, 2)), mode="wrap"), ""),
     "padded by a remainder": (lambda x: jnp.pad(x, ((0, 0), (2, -x.shape[1] % 4))), ""),
+    # Loops over sizes: all turns after the first leave the same shapes.
+    "repeated": (repeated, "h >= 12"),
+    "summed row by row": (summed, ""),
+    "halved until one is left": (halved, "h <= 67108864"),
+    "a range of one length": (
+        lambda x: [x[:, n - 1 :] for n in range(x.shape[1], x.shape[1] + 2)],
+        None,
+    ),
+    # Numbers of floats that are not exact.
+    "a decimal part": (lambda x: at_least(7, x[:, : int(x.shape[1] * 0.7)]), "h >= 10"),
+    "a decimal ceiling": (lambda x: x[:, : math.ceil(x.shape[1] * 0.3)], ""),
+    "a decimal rounded": (lambda x: jnp.zeros(round(x.shape[1] * 0.35) + 1), ""),
+    "a quotient by a decimal": (lambda x: jnp.zeros(int(x.shape[1] / 0.7 - 0.4)), ""),
+    "a width": (lambda x: jnp.zeros(max(8, int(x.shape[1] * 0.35 + 4) // 8 * 8)), ""),
+    "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
+    "a negative decimal": (lambda x: x[:, int(x.shape[1] * -0.29) - 1 :], ""),
     # Numbers whose value does not matter, or takes few values.
     "a root that is not used": (lambda x: (int(x.shape[1] ** 0.5), at_least(5, x))[1], "h >= 5"),
     "a root of what may be negative": (root_or_row, ""),
@@ -279,7 +322,7 @@ def test_a_trap_is_decided_and_right(name):
 def compare(function, specs, verdict):
     """Compare a verdict with tracing, at small sizes and around the numbers of the traps."""
     network = Network(function, tuple(specs), None, ())
-    special = [{"b": 2, "h": n} for n in (7, 14, 16, 28, 64)] if specs == ("b h",) else []
+    special = [{"b": 2, "h": n} for n in (7, 14, 16, 28, 64, 90, 180)] if specs == ("b h",) else []
     for point in [*grid(names_of(specs), POINTS), *special]:
         if all(n >= 1 for n in sides(specs, point)) and not verdict.untried.contains(**point):
             assert not disagreement(network, verdict, point), (point, str(verdict))
@@ -339,6 +382,39 @@ def one_place_two_operations(x, y):
     return x
 
 
+def loop(body, after="", before=""):
+    """A function with a loop over a size, written as text to a file that Python can show."""
+    name = f"<loop {len(linecache.cache)}>"
+    text = f"def f(x, h=None):\n    h = x.shape[1]\n    {before or 'y = x[:, :1]'}\n"
+    text += f"    for i in range(h):\n        {body}\n    return {after or 'x'}\n"
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    scope = {"jnp": jnp, "counts": {"turns": 0}, "itertools": itertools}
+    exec(compile(text, name, "exec"), scope)
+    return scope["f"]
+
+
+# Turns of a loop that are not alike, though the variables may be.
+LOOPS = {
+    "an index": loop("x = x[:, :2] if i == 5 else x"),
+    "a bound": loop("x = x[:, :1] if i > 3 else x"),
+    "a counter": loop("n += 1", "jnp.zeros(n)", "n = 0"),
+    "an iterator": loop("x = x[:, : next(numbers)]", "x", "numbers = iter([9, 9, 9, 5, 1])"),
+    "a count": loop("x = x[:, : 9 - next(n)]", "x", "n = itertools.count()"),
+    "a global": loop("counts['turns'] += 1", "jnp.zeros(counts['turns'])", "counts['turns'] = 0"),
+    "a list": loop("y.append(x)", "jnp.stack(y)", "y = []"),
+    "two that are exchanged": loop("x, y = y, x"),
+    "three that are exchanged": loop("x, y, z = y, z, x", "x", "y, z = x[:, :1], x[:, :2]"),
+    "a shape": loop("x = x[:, 1:] if x.shape[1] > 1 else x"),
+    "a shape of its own": loop("x = x[:, i // 9 :]"),
+    "a previous index": loop("x, p = (x[:, :1] if p == 4 else x), i", "x", "p = 0"),
+    "a name": loop("x = x[:, : {'0': 7, '1': 6, '2': 5}.get(f'{i}', 4)]"),
+    "an end": loop("if i == 3: break", "jnp.zeros(i + 1)"),
+    "a last index": loop("pass", "jnp.zeros(i + 1)", "i = 0"),
+    "a loop": loop("x = x + sum(x[:, j : j + 1] for j in range(i % 2))"),
+    "a comprehension": loop("x = x + len([x for j in range(h)])"),
+    "an object": loop("y.n += 1", "jnp.zeros(y.n)", "y = type('Y', (), {})(); y.n = 0"),
+    "a class": loop("y.n += 1", "jnp.zeros(y.n)", "y = type('Y', (), {'n': 0})"),
+}
 NEVER_WRONG = {
     "a swallowed number": (swallowed_number, "h"),
     "a swallowed comparison": (swallowed_split, "h"),
@@ -393,6 +469,7 @@ NEVER_WRONG = {
     "a split": (lambda x: swallowed(lambda: jnp.split(x, x.shape[1], axis=1)[0]), "b h"),
     "sections": (lambda x: jnp.split(x, x.shape[1] // 4, axis=1)[0], "b h"),
     "a loop over a size": (lambda x: sum(x[:, i] for i in range(x.shape[1] // 8)) + x[:, 8], "b h"),
+    **{f"a loop of {name}": (function, "b h") for name, function in LOOPS.items()},
 }
 
 
