@@ -5,6 +5,7 @@ import itertools
 import math
 import operator
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from jaxconv.symbolic.polynomials import (
     in_order,
 )
 from jaxconv.symbolic.sets import SizeSet, bounds, integer
-from jaxconv.symbolic.sums import PARAM
+from jaxconv.symbolic.sums import DIV, PARAM
 
 
 class Product(NamedTuple):
@@ -93,11 +94,44 @@ def in_finest_factors(polynomial: Polynomial) -> Polynomial:
     Returns:
         The same polynomial, with as few different factors as are found.
     """
-    ring = polynomial.ring
     if not polynomial.is_whole():
         return polynomial
-    left = list(dict.fromkeys(factor for factors in polynomial.products for factor in factors))
-    scaled: dict[Factor, tuple[Factor, int, int]] = {}  # a unit, how often, and what is added
+    ring, products = polynomial.ring, polynomial.products
+    units = _units(ring, [factor for factors in products for factor in factors])
+    written = _in_units(ring, products, units)
+    return ring.simplify(written.affine.add(polynomial.affine), written.products)
+
+
+def in_shared_factors(*polynomials: Polynomial) -> tuple[Polynomial, ...]:
+    """Write the factors of several polynomials with as few different ones as are found.
+
+    Where h is even, ``b*h*w`` and ``2*b*(h//2)`` are ``2*b*t*w`` and ``2*b*t``, with t for h//2.
+
+    Args:
+        *polynomials: polynomials of one ring.
+
+    Returns:
+        The same polynomials.
+    """
+    if not all(polynomial.is_whole() for polynomial in polynomials):
+        return polynomials
+    ring, monomials = polynomials[0].ring, [one.monomials() for one in polynomials]
+    units = _units(ring, [factor for each in monomials for factors in each for factor in factors])
+    return tuple(_in_units(ring, each, units) for each in monomials)
+
+
+class _InUnits(NamedTuple):
+    """A factor as a multiple of another one, plus a number."""
+
+    unit: Factor
+    times: int
+    constant: int
+
+
+def _units(ring: PolynomialRing, factors: list[Factor]) -> dict[Factor, _InUnits]:
+    """Few factors, of which all others are multiples, plus a number."""
+    left = list(dict.fromkeys(factors))
+    scaled: dict[Factor, _InUnits] = {}
     while left:
         first = left.pop(0)
         related = {f: relation for f in left if (relation := _relation(ring, first, f)) is not None}
@@ -106,21 +140,44 @@ def in_finest_factors(polynomial: Polynomial) -> Polynomial:
         if rest is None or rest != most:
             step, rest = 1, 0
         unit = ring.factor(first.affine.scale_down_val(integer(step)).floor())
-        scaled[first] = unit, step, rest
+        scaled[first] = _InUnits(unit, step, rest)
         for factor, (slope, shift) in related.items():
             k, constant = slope * step, slope * rest + shift
             if k.denominator == constant.denominator == 1:
-                scaled[factor] = unit, int(k), int(constant)
+                scaled[factor] = _InUnits(unit, int(k), int(constant))
                 left.remove(factor)
+    return scaled
+
+
+def _in_units(
+    ring: PolynomialRing, products: Monomials, scaled: dict[Factor, _InUnits]
+) -> Polynomial:
+    """Multiply out products whose factors are written with others."""
     monomials: Monomials = {}
-    for factors, coefficient in polynomial.products.items():
+    for factors, coefficient in products.items():
         for chosen in itertools.product((True, False), repeat=len(factors)):
             parts = [(scaled[factor], taken) for factor, taken in zip(factors, chosen, strict=True)]
             units = in_order(unit for (unit, _, _), taken in parts if taken)
             k = math.prod((k if taken else constant for (_, k, constant), taken in parts))
             monomials[units] = monomials.get(units, 0) + coefficient * k
-    products = ring.sum_of(monomials)
-    return ring.simplify(products.affine.add(polynomial.affine), products.products)
+    return ring.sum_of(monomials)
+
+
+def where_floors_are_exact(polynomial: Polynomial) -> Iterator[isl.Set]:
+    """List where the quotients in the factors of a polynomial have no remainder.
+
+    Args:
+        polynomial: the polynomial.
+
+    Yields:
+        For each quotient, such as h//2, the sizes for which it has none.
+    """
+    for factors in polynomial.monomials():
+        for factor in factors:
+            for _, aff in factor.affine.get_pieces():
+                for i in range(aff.dim(DIV)):
+                    inner = isl.PwAff.from_aff(aff.get_div(i))
+                    yield inner.eq_set(inner.floor()).intersect(polynomial.ring.domain)
 
 
 def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fraction, Fraction] | None:

@@ -23,6 +23,7 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.factoring import in_shared_factors, where_floors_are_exact
 from jaxconv.symbolic.lines import Range
 from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
 from jaxconv.symbolic.order import where_ordered
@@ -46,6 +47,7 @@ SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its fo
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
+LARGEST_LIKELY = 8  # quotient of two sizes that is tried
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
 
@@ -165,7 +167,8 @@ class Size(SymbolicInt):
         quotient, remainder = _divide(self, other)
         if compat.divides_shapes(caller().f_code) and remainder != 0:
             # JAX's own error for symbolic sizes is not one that code catches for numbers.
-            count = abs(other) if other.polynomial.constant is not None else other
+            high = other.bounds()[1]
+            count = -other if high is not None and high < 0 else other
             raise TypeError(
                 f"cannot reshape an array: its {self} elements do not divide by {count}."
             )
@@ -604,11 +607,14 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
         raise a.trace.undecided(f"whether {b}, by which {a} is divided, is 0")
     if a.trace.settle(zero):
         raise ZeroDivisionError("a size is divided by zero.")
-    canceled = a.polynomial.cancel(b.polynomial)
+    canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
     if canceled is not None:
         reduced, coefficient, factors = canceled
-        quotient, remainder = _divide_by(Size(a.trace, reduced), coefficient)
-        return quotient, remainder * Size(a.trace, factors)
+        quotient, part = _divide_by(Size(a.trace, reduced), coefficient)
+        remainder = part * Size(a.trace, factors)
+        if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
+            remainder = remainder.with_sign(1 if b > 0 else -1)
+        return quotient, remainder
     number = a.polynomial.constant
     if b < 0:
         quotient, remainder = _divide(-a, -b)
@@ -624,13 +630,24 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
+def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
+    """Cancel factors of which parts are alike: h and h//2, where h is even."""
+    if not (a.polynomial.products and a.trace.searching):
+        return None
+    for condition in where_floors_are_exact(b.polynomial):
+        if not a.trace.settle(condition):
+            return None
+    dividend, divisor = in_shared_factors(a.polynomial, b.polynomial)
+    return dividend.cancel(divisor)
+
+
 def _likely_quotients(a: Size, b: Size) -> list[int]:
     """The quotients of some sizes of the domain, small ones and large ones."""
     domain = SizeSet(a.trace.domain)
     wished = [{name: size + i for i, name in enumerate(domain.names)} for size in (1, 5, 50, 9999)]
     points = [domain.nearest(point) for point in wished]
     values = ((a.at(**point), b.at(**point)) for point in points)
-    return sorted({i // j for i, j in values if j > 0})
+    return sorted({i // j for i, j in values if j > 0 and abs(i // j) <= LARGEST_LIKELY})
 
 
 def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
