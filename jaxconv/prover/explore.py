@@ -234,10 +234,8 @@ class Exploration:
             reason = "its formulas are not what tracing with numbers gives"
             return [*again, *self._by_value(accepted, [reason])]
         others, inside = split(accepted, difference.condition)
-        if not difference.is_overflow:
-            return [*again, others, inside]
-        self._leave_open(others, ["a number computed from the sizes may not fit in 32 bits"])
-        return [*again, inside]
+        self.subject.checks_overflow |= difference.is_overflow
+        return [*again, others, inside]
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set | Attempt]:
         """Reject sizes for which a trace failed; return what an equality may save.

@@ -61,6 +61,7 @@ class Subject:
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
+        checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
     """
 
@@ -72,6 +73,7 @@ class Subject:
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
     counted_loops: set[CallSite] | None = field(default_factory=set)
+    checks_overflow: bool = False
     is_irregular: bool = False
 
     def __post_init__(self) -> None:
@@ -106,6 +108,7 @@ class Subject:
         """
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
+        trace.checks_overflow = self.checks_overflow
         trace.counted_loops = None if self.counted_loops is None else frozenset(self.counted_loops)
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)

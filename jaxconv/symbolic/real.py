@@ -35,6 +35,9 @@ LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
 FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
 MOST_RESULTS = 64  # of a conversion to an int, for sizes that are examined, if all are tried
 LARGEST_EXAMINED = 2**26  # a size
+# Numbers that JAX computes with are 32-bit integers by default.
+LARGEST_NUMBER = 2**31 - 1
+LARGEST_SIDE = 2**16  # of an array, up to which it is examined whether numbers fit
 FEW_ELEMENTS = 16  # an array of at most as many numbers may be a shape; a larger one is data
 
 
@@ -425,7 +428,26 @@ class OpaqueInt(Real, SymbolicInt):
         return int(str(self.number())[0])
 
     def __jax_array__(self) -> Any:
+        if self.varies and _growth(self) * LARGEST_EXAMINED > LARGEST_NUMBER:
+            self.number()  # one of the turns of a loop may have a number that is too large
+        _, sign = variable_of(self)
+        if sign and abs(self.at(LARGEST_SIDE)) > LARGEST_NUMBER and abs(self) > LARGEST_NUMBER:
+            raise OverflowError(f"{self.formula()} does not fit in the 32 bits of JAX's numbers")
         return placeholder(self, 1)
+
+
+def _growth(value: Any) -> float:
+    """By how much a number grows from turn to turn of a loop at most, where that is known."""
+    if not (isinstance(value, Real) and value.varies):
+        return 0
+    parts = [_growth(argument) for argument in value.arguments]
+    if not parts:
+        return 1
+    if value.function in (operator.add, operator.sub, operator.neg):
+        return sum(parts)
+    others = [x for x in value.arguments if isinstance(x, int | np.integer)]
+    is_scaled = value.function is operator.mul and len(others) == 1
+    return sum(parts) * abs(int(others[0])) if is_scaled else math.inf
 
 
 def placeholder(value: Symbolic, like: Any) -> Any:

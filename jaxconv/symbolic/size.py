@@ -10,8 +10,10 @@ A :class:`Size` lives in a :class:`~jaxconv.symbolic.trace.SymbolicTrace`: one r
 all sizes of a domain at once.
 """
 
+import bisect
 import collections
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +29,11 @@ from jaxconv.symbolic.factoring import in_shared_factors, where_floors_are_exact
 from jaxconv.symbolic.lines import Range
 from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
 from jaxconv.symbolic.order import where_ordered
-from jaxconv.symbolic.polynomials import Polynomial
+from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing, constant_of
 from jaxconv.symbolic.real import (
     LARGEST_EXAMINED,
+    LARGEST_NUMBER,
+    LARGEST_SIDE,
     OpaqueInt,
     Real,
     SymbolicInt,
@@ -48,6 +52,7 @@ MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_LIKELY = 8  # quotient of two sizes that is tried
+LARGEST_BIT = 30  # of a number that JAX computes with
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
 
@@ -609,12 +614,7 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
         raise ZeroDivisionError("a size is divided by zero.")
     canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
     if canceled is not None:
-        reduced, coefficient, factors = canceled
-        quotient, part = _divide_by(Size(a.trace, reduced), coefficient)
-        remainder = part * Size(a.trace, factors)
-        if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
-            remainder = remainder.with_sign(1 if b > 0 else -1)
-        return quotient, remainder
+        return _divide_canceled(b, *canceled)
     number = a.polynomial.constant
     if b < 0:
         quotient, remainder = _divide(-a, -b)
@@ -628,6 +628,17 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
+
+
+def _divide_canceled(
+    b: Size, reduced: Polynomial, coefficient: int, factors: Polynomial
+) -> tuple[Any, Any]:
+    """Quotient and remainder by a divisor of which a number and common factors are known."""
+    quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
+    remainder = part * Size(b.trace, factors)
+    if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
+        remainder = remainder.with_sign(1 if b > 0 else -1)
+    return quotient, remainder
 
 
 def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
@@ -706,33 +717,73 @@ def _and_with_neighbour(a: Size, b: Size) -> Any:
     return apply(operator.and_, a, b).with_sign(1)
 
 
-# Numbers that JAX computes with are 32-bit integers by default.
-LARGEST_BIT = 30
-LARGEST_NUMBER = 2**31 - 1
-LARGEST_SIDE = 2**16  # of an array, up to which it is examined whether numbers fit
-
-
 def _remember_overflow(size: Size) -> None:
-    """Note for which sizes a number does not fit JAX's default integer type."""
+    """Note for which sizes a number does not fit JAX's default integer type.
+
+    Once numbers have shown that this is an error, the run forks on it instead.
+
+    Raises:
+        OverflowError: it fits for no size of the domain, and the run checks that.
+    """
     trace, ring = size.trace, size.trace.ring
-    factors = [(size.polynomial.affine, 1)] if not size.polynomial.products else []
-    for product, k in size.polynomial.products.items():
-        # Where each factor is above this root the product is too large; where each is not, it fits.
-        root = math.floor((LARGEST_NUMBER / (2 * abs(k))) ** (1 / len(product)))
-        factors += [(factor.affine, root) for factor in product]
+    large, safe = _overflow_of(size)
+    if trace.checks_overflow:
+        if trace.settle(safe):
+            return
+        if _is_monomial(size.polynomial) and trace.settle(large):
+            raise OverflowError(f"{size} does not fit in the 32 bits of JAX's numbers")
+        raise trace.undecided(f"whether {size} fits in the 32 bits of JAX's numbers")
     sides = (ring.formula(name).le_set(ring.formula(LARGEST_SIDE)) for name in trace.names())
-    domain = functools.reduce(isl.Set.intersect, sides, trace.domain)
-    if size.polynomial.products:
-        large = [affine.gt_set(ring.formula(2 * root)) for affine, root in factors]
-        small = [affine.le_set(ring.formula(root)) for affine, root in factors]
-    else:
-        limit = ring.formula(LARGEST_NUMBER)
-        large = [size.polynomial.affine.gt_set(limit)]
-        small = [size.polynomial.affine.le_set(limit)]
-    overflow = functools.reduce(isl.Set.intersect, large, domain)
+    overflow = functools.reduce(isl.Set.intersect, sides, trace.domain.intersect(large))
     if not overflow.is_empty():
-        safe = functools.reduce(isl.Set.intersect, small, trace.domain)
-        trace.overflows.append(Overflow(overflow, safe))
+        trace.overflows.append(Overflow(overflow, safe.intersect(trace.domain)))
+
+
+def _overflow_of(size: Size) -> tuple[isl.Set, isl.Set]:
+    """Some sizes for which a number does not fit in 32 bits, and some for which it does."""
+    ring, affine, products = size.trace.ring, size.polynomial.affine, size.polynomial.products
+    if not products:
+        safe = _within(ring, affine, LARGEST_NUMBER)
+        return safe.complement(), safe
+    is_alone = _is_monomial(size.polynomial)
+    large, safe = ring.domain, ring.domain
+    if not is_alone:  # half of the largest number is left for the affine part
+        safe = safe.intersect(_within(ring, affine, LARGEST_NUMBER // 2))
+    if not is_alone:
+        large = _large_corners(size)
+    for product, k in products.items():
+        # Where each factor is above this root the product is too large; where none is, it fits.
+        most = LARGEST_NUMBER // (abs(k) if is_alone else 2 * abs(k) * len(products))
+        root = bisect.bisect_right(range(most + 1), most, key=lambda n: n ** len(product)) - 1
+        for factor in product:
+            small = _within(ring, factor.affine, root)
+            safe = safe.intersect(small)
+            large = large.subtract(small) if is_alone else large
+    return large, safe
+
+
+def _large_corners(size: Size) -> isl.Set:
+    """The corners of the domain at which a sum of products does not fit in 32 bits."""
+    ring, names = size.trace.ring, size.trace.names()
+    domain, corners = SizeSet(size.trace.domain), ring.nowhere
+    for sides in itertools.product((1, LARGEST_SIDE), repeat=len(names)):
+        point = domain.nearest(dict(zip(names, sides, strict=True)))
+        if abs(size.at(**point)) > LARGEST_NUMBER:
+            text = " and ".join(f"{name} = {side}" for name, side in point.items())
+            corners = corners.union(SizeSet.parse(names, text).points)
+    return corners
+
+
+def _is_monomial(polynomial: Polynomial) -> bool:
+    """Whether a polynomial is affine, or one product."""
+    products = len(polynomial.products)
+    return products == 0 or (products == 1 and constant_of(polynomial.affine) == 0)
+
+
+def _within(ring: PolynomialRing, affine: isl.PwAff, limit: int) -> isl.Set:
+    """Where a formula is from minus a number to the number."""
+    low, high = (ring.formula(n) for n in (-limit, limit))
+    return affine.ge_set(low).intersect(affine.le_set(high))
 
 
 def _order(a: Size, symbol: str, relation: Callable[[Any, Any], bool], b: Any) -> Any:

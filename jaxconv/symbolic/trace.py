@@ -132,6 +132,7 @@ class SymbolicTrace:
         unknowns: equalities whose condition was known in part only, as sentences.
         array_sizes: sizes of the arrays that JAX made so far, and the calls that led there.
         overflows: where numbers made of sizes may be too large; these sizes are to be confirmed.
+        checks_overflow: whether the run forks on these instead.
         stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
         unanswered: what was asked without an answer, even if the code caught the error.
         asked_in_jax: what JAX asked without an answer, and the function of JAX that was called.
@@ -151,6 +152,7 @@ class SymbolicTrace:
     unknowns: list[str] = field(default_factory=list)
     array_sizes: list[tuple[Any, list[CallSite]]] = field(default_factory=list)
     overflows: list[Overflow] = field(default_factory=list)
+    checks_overflow: bool = False
     stop: BaseException | None = None
     unanswered: list[str] = field(default_factory=list)
     asked_in_jax: list[tuple[str, FrameType]] = field(default_factory=list)

@@ -479,13 +479,53 @@ def test_no_trap_leads_to_a_wrong_answer(name):
     compare(function, tuple(specs), jc.check(function, *specs))
 
 
-def test_a_product_that_overflows_is_not_accepted():
-    function, spec = NEVER_WRONG["an overflow"]
-    verdict = jc.check(function, spec)
-    assert verdict.accepts.contains(b=1000, h=1000)
-    assert not verdict.accepts.contains(b=50_000, h=50_000)
-    with pytest.raises(OverflowError):
-        jax.eval_shape(function, jax.ShapeDtypeStruct((50_000, 50_000), jnp.float32))
+def times_if_it_fits(x):
+    try:
+        return x * (10**6 * x.shape[1])
+    except OverflowError:
+        return x[:, :2]
+
+
+# Numbers of sizes that JAX computes with in 32 bits, and for which of these sizes that is decided.
+OVERFLOWS = {
+    "a product": (
+        lambda x: jnp.zeros(3, jnp.int32) + x.shape[0] * x.shape[1],
+        "b <= 46340, h <= 46340 or b > 46340, h > 46340",
+    ),
+    "a mean": (
+        lambda x: x.sum() / (x.shape[0] * x.shape[1]),
+        "b <= 46340, h <= 46340 or b > 46340, h > 46340",
+    ),
+    "a cube": (lambda x: x * x.shape[1] ** 3, ""),
+    "a multiple": (lambda x: x - (5 - 10**6 * x.shape[1]), ""),
+    "a sum": (lambda x: x + (x.shape[0] * x.shape[1] + x.shape[1]), "b <= 32767, h <= 32767"),
+    "a difference": (lambda x: x + (x.shape[0] * x.shape[1] - 9 * x.shape[0]), "b <= 99, h <= 99"),
+    "a negative factor": (
+        lambda x: x * (x.shape[0] * (x.shape[1] - 60_000)),
+        "b <= 999, 20000 <= h, h <= 99999",
+    ),
+    "a root": (lambda x: x * int(np.sqrt(x.shape[1]) * 1e7), ""),
+    "a float": (lambda x: x * float(x.shape[0] * x.shape[1]), ""),
+    "an array": (lambda x: x * jnp.asarray(x.shape[0] * x.shape[1], jnp.float32), ""),
+    "an error that is caught": (times_if_it_fits, ""),
+}
+
+
+@pytest.mark.parametrize("name", OVERFLOWS)
+def test_a_number_that_overflows_is_an_error_exactly_where_it_is_one_with_numbers(name):
+    function, decided = OVERFLOWS[name]
+    verdict = jc.check(function, "b h")
+    sides = (1, 2, 1290, 1291, 2147, 2148, 20_000, 46_117, 46_340, 46_341, 65_536, 99_999)
+    known = (
+        "(" + decided.replace(", ", " and ").replace(" or ", ") or (") + ")" if decided else "True"
+    )
+    for b, h in itertools.product(sides, sides):
+        is_known = not verdict.untried.contains(b=b, h=h)
+        assert is_known or not eval(known, {}, {"b": b, "h": h}), (b, h, str(verdict))
+        if is_known:
+            point = {"b": b, "h": h}
+            network = Network(function, ("b h",), None, ())
+            assert not disagreement(network, verdict, point), (point, str(verdict))
 
 
 def test_what_fails_after_a_reshape_that_does_not_fit_is_decided():
