@@ -2,14 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import islpy as isl
 import jax
 
-from jaxconv.prover.conditions import ambiguity_note, lost_pixels, lost_pixels_note
+from jaxconv.prover.conditions import (
+    ambiguity_note,
+    lost_pixels,
+    lost_pixels_note,
+    uneven_shards,
+    uneven_shards_note,
+)
 from jaxconv.prover.confirm import Region
 from jaxconv.prover.diagnose import Refusal
 from jaxconv.prover.explore import LARGEST, Exploration
@@ -47,13 +53,7 @@ def conclude(exploration: Exploration) -> Verdict:
         notes.append(_tried_note(exploration))
     else:
         with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
-            ambiguities = [ambiguity_note(deferred, accepts) for deferred in exploration.deferred]
-            lost = [
-                window
-                for region in exploration.regions
-                for window in lost_pixels(region.trace, region.sizes, region.closed.jaxpr)
-            ]
-            notes += filter(None, [*ambiguities, lost_pixels_note(lost, accepts)])
+            notes += filter(None, _notes(exploration, accepts))
     runs, notes = exploration.subject.traces, tuple(dict.fromkeys(notes))
     proven, tried = _proven_and_tried(exploration)
     outputs = _outputs(proven)
@@ -63,6 +63,14 @@ def conclude(exploration: Exploration) -> Verdict:
         outputs = Cases((*cases, *_cases(tried)))
     sampled = _union(domain, exploration.sampled)
     return Verdict(status, accepts, outputs, failures, untried, notes, runs, sampled)
+
+
+def _notes(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
+    """What is worth knowing of sizes that are accepted."""
+    traced = [(r.trace, r.sizes, r.closed.jaxpr) for r in exploration.regions]
+    yield from (ambiguity_note(deferred, accepts) for deferred in exploration.deferred)
+    yield lost_pixels_note([one for region in traced for one in lost_pixels(*region)], accepts)
+    yield uneven_shards_note([one for region in traced for one in uneven_shards(*region)], accepts)
 
 
 def _proven_and_tried(exploration: Exploration) -> tuple[list[Region], list[Region]]:

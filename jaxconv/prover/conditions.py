@@ -19,6 +19,7 @@ from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
 from jaxconv.symbolic.equality import factorizations
+from jaxconv.symbolic.residues import where_divisible
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size, at_least_one, equal, polynomial_of
 from jaxconv.symbolic.specs import Correction
@@ -178,6 +179,70 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
                 origin = origin_of_equation(eqn)
                 known = origin.path or origin.layer
                 yield LostPixels(origin if known else replace(origin, layer=name), losing)
+
+
+class UnevenShards(NamedTuple):
+    """An axis that is divided over devices, not always into equal parts.
+
+    Attributes:
+        origin: the line and layer where it is.
+        side: the number of elements along the axis.
+        parts: how many.
+        sizes: the sizes for which they are not equal.
+    """
+
+    origin: Origin
+    side: Any
+    parts: int
+    sizes: isl.Set
+
+
+def uneven_shards(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[UnevenShards]:
+    """Find the axes that a sharding constraint divides over devices into unequal parts.
+
+    Args:
+        trace: the run whose domain is considered.
+        sizes: the sizes to consider.
+        jaxpr: what the run traced.
+
+    Yields:
+        Each axis that is divided unequally for some of these sizes.
+    """
+    for eqn in equations(jaxpr):
+        shards = record_of(eqn).shards
+        for side, count in zip(
+            shape_of(eqn.outvars[0]), shards(eqn) if shards else (), strict=False
+        ):
+            if count < 2:
+                continue
+            whole = where_divisible(polynomial_of(side, trace), count)
+            if whole is not None and not (uneven := sizes.subtract(whole)).is_empty():
+                yield UnevenShards(origin_of_equation(eqn), side, count, uneven)
+
+
+def uneven_shards_note(uneven: Sequence[UnevenShards], accepts: SizeSet) -> str:
+    """Say which sizes a mesh divides unequally, and which it does not.
+
+    Args:
+        uneven: axes that are divided unequally.
+        accepts: the sizes that are accepted.
+
+    Returns:
+        A sentence about the first axis; empty where there are none.
+    """
+    if not uneven:
+        return ""
+    origin, side, parts, _ = uneven[0]
+    sizes = functools.reduce(operator.or_, (SizeSet(one.sizes) for one in uneven))
+    smallest = sizes.smallest()
+    example = point_text({name: smallest[name] for name in sizes.subject()})
+    place = f" at {origin}" if origin.path else ""
+    even = accepts - sizes
+    fix = "choose another mesh" if even.is_empty() else f"pass sizes with {even}"
+    return (
+        f"the sharding{place} divides {side} over {parts} devices, unequally for some sizes, "
+        f"first for {example}; for equal parts, {fix}."
+    )
 
 
 def shape_text(shape: Sequence[Any]) -> str:

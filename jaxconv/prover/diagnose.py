@@ -172,6 +172,8 @@ def unknowns_of_error(trace: SymbolicTrace, error: BaseException) -> list[str]:
 def _requirement_of_error(error: Exception, nowhere: isl.Set) -> Requirement:
     """The first line of an error message, and its own remedy if it names one."""
     lines = str(error).strip().splitlines() or [""]
+    if lines[0].endswith(":"):  # the fault itself follows
+        lines[0] += "".join(f" {line.strip()}" for line in [*filter(str.strip, lines[1:])][:1])
     text = lines[0] if isinstance(error, ShapeError) else f"{type(error).__name__}: {lines[0]}"
     fixes = [
         line.strip().removeprefix("Fix: ") for line in lines if line.strip().startswith("Fix:")

@@ -614,7 +614,7 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
         raise ZeroDivisionError("a size is divided by zero.")
     canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
     if canceled is not None:
-        return _divide_canceled(b, *canceled)
+        return _divide_canceled(b, canceled)
     number = a.polynomial.constant
     if b < 0:
         quotient, remainder = _divide(-a, -b)
@@ -630,10 +630,9 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
-def _divide_canceled(
-    b: Size, reduced: Polynomial, coefficient: int, factors: Polynomial
-) -> tuple[Any, Any]:
+def _divide_canceled(b: Size, canceled: tuple[Polynomial, int, Polynomial]) -> tuple[Any, Any]:
     """Quotient and remainder by a divisor of which a number and common factors are known."""
+    reduced, coefficient, factors = canceled
     quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
     remainder = part * Size(b.trace, factors)
     if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor

@@ -611,8 +611,8 @@ BAD = {
         "for h >= 10, w >= 2.\n  Fix: select one case with where=, or pass numbers as sizes.",
     ),
     "numbers needed": (
-        lambda: jc.summary(lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h w 3"),
-        "summary: the sizes cannot be traced as formulas: not decided: the code needs int(h*0.7) + "
+        lambda: jc.summary(lambda x: x[:, : int(x.shape[1] * jnp.pi) + 1], "b h w 3"),
+        "summary: the sizes cannot be traced as formulas: not decided: the code needs int(h*3.141592653589793) + "
         "1 as a number, at test_summary.py.\n  Fix: pass numbers, such as \"1 224 224 3\".",
     ),
     "a size outside": (

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AbstractMesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jaxconv as jc
 from tests.support.networks import Network
@@ -149,6 +151,13 @@ def halved(x):
 
 def resized(x):
     return [jax.image.resize(x, (x.shape[0], n), "linear") for n in (3, 5, 7, 9, 11)]
+
+
+MESH = AbstractMesh((4, 2), ("data", "model"))
+
+
+def sharded(function, inputs, outputs):
+    return jax.shard_map(function, mesh=MESH, in_specs=inputs, out_specs=outputs)
 
 
 # A function of an array with the spec "b h", and the h that it accepts.
@@ -292,6 +301,36 @@ EXACT = {
     "a window of a third": (
         lambda x: jc.max_pool(x[..., None, None], (x.shape[1] // 3, 1)),
         "h >= 3",
+    ),
+    # Meshes of devices, and collectives.
+    "a batch over devices": (sharded(lambda x: x * 2, P("data"), P("data")), "b mod 4 = 0"),
+    "both sides over devices": (
+        sharded(lambda x: x[:, :3], P("data", "model"), P("data", "model")),
+        "b mod 4 = 0 and h mod 2 = 0",
+    ),
+    "one side over all devices": (
+        sharded(lambda x: lax.psum(x.sum(0), "data"), P(("data", "model")), P("model")),
+        "b mod 8 = 0",
+    ),
+    "a scattered sum": (
+        sharded(
+            lambda x: lax.psum_scatter(x, "data", scatter_dimension=1, tiled=True),
+            P("data"),
+            P(None, "data"),
+        ),
+        "b mod 4 = 0 and h mod 4 = 0",
+    ),
+    "all to all": (
+        jax.vmap(lambda row: lax.all_to_all(row, "i", 0, 0), axis_name="i"),
+        "h = b",
+    ),
+    "a neighbour": (
+        jax.vmap(lambda row: lax.ppermute(row, "i", [(0, 1), (1, 0)]), axis_name="i"),
+        "b = 2",
+    ),
+    "gathered": (
+        jax.vmap(lambda row: lax.all_gather(row, "i", tiled=True), axis_name="i"),
+        "",
     ),
     # What fails, and what is passed on.
     "an error that is passed on": (passes_an_error_on, "h = 1 or h = 14"),
@@ -526,6 +565,20 @@ def test_a_number_that_overflows_is_an_error_exactly_where_it_is_one_with_number
             point = {"b": b, "h": h}
             network = Network(function, ("b h",), None, ())
             assert not disagreement(network, verdict, point), (point, str(verdict))
+
+
+def test_a_note_says_which_sizes_a_mesh_divides_into_equal_parts():
+    sharding = NamedSharding(MESH, P("data", ("model",)))
+    verdict = jc.check(lambda x: lax.with_sharding_constraint(x, sharding), "b h")
+    assert verdict.ok
+    (note,) = verdict.notes
+    assert "divides b over 4 devices, unequally for some sizes, first for b = 1, h = 1;" in note
+    assert "pass sizes with b a multiple of 4, h a multiple of 2." in note
+    narrowed = jc.check(
+        lambda x: lax.with_sharding_constraint(x, sharding), "b h", where="b % 8 == 0, h % 4 == 0"
+    )
+    assert narrowed.ok
+    assert narrowed.notes == ()
 
 
 def test_what_fails_after_a_reshape_that_does_not_fit_is_decided():

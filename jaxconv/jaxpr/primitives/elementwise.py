@@ -1,9 +1,11 @@
 """Operations that work number by number: arithmetic, activations, comparisons, selections."""
 
+import math
 from dataclasses import replace
 
 import jax.numpy as jnp
 
+from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, same_fields
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
@@ -81,9 +83,24 @@ register(
     *("tan", "cbrt", "digamma", "erf_inv", "erfc", "exp2", "expm1", "lgamma", "log1p"),
     *("ceil", "floor", "round", "rem", "nextafter", "reduce_precision", "imag", "real"),
     *("eq", "ge", "gt", "le", "lt", "ne", "is_finite", "not", "or", "xor"),
-    *("shift_left", "shift_right_arithmetic", "shift_right_logical", "sharding_constraint"),
+    *("shift_left", "shift_right_arithmetic", "shift_right_logical"),
 )
 register(replace(ELEMENTWISE, receptive_field=_multiplied), "and")
+
+
+def _shards(eqn: JaxprEqn) -> list[int]:
+    """The devices along the mesh axes that each axis is divided over."""
+    sharding = eqn.params["sharding"]
+    spec = getattr(sharding, "spec", ())
+    sizes = dict(sharding.mesh.shape) if spec else {}
+    names = [(axis,) if isinstance(axis, str) else axis for axis in spec]
+    return [
+        math.prod(sizes.get(name, 1) for name in axis) if isinstance(axis, tuple) else 1
+        for axis in names
+    ]
+
+
+register(replace(ELEMENTWISE, shards=_shards), "sharding_constraint")
 
 # A barrier hides from the compiler, and so from us, what is not known while tracing, such as the
 # number of a size.

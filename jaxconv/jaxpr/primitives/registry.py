@@ -67,6 +67,7 @@ class PrimitiveRecord:
         concatenates: it puts its operands side by side, so that one may be empty.
         must_keep_count: the result must have as many numbers as the operand, which JAX does not
             verify for symbolic sizes.
+        shards: into how many parts each axis of the result is divided, over the devices of a mesh.
         unknown_when_traced: its results are not constants, even if its operands are.
         combine: the function of two arrays that broadcast, where a convolution may be fused with
             it.
@@ -92,6 +93,7 @@ class PrimitiveRecord:
     builds_padding: bool = False
     concatenates: bool = False
     must_keep_count: bool = False
+    shards: Callable[[JaxprEqn], Sequence[int]] | None = None
     unknown_when_traced: bool = False
     combine: Callable[[Any, Any], Any] | None = None
     increasing: bool = False
