@@ -42,8 +42,9 @@ def conclude(exploration: Exploration) -> Verdict:
     domain = exploration.domain
     accepts = _union(domain, (region.sizes for region in exploration.regions))
     undecided = _union(domain, (region.sizes for region in exploration.open_regions))
-    untried = undecided - _union(domain, exploration.sampled)
-    failures = tuple(_failures(exploration, accepts, untried))
+    sampled = _union(domain, exploration.sampled)
+    untried = undecided - sampled
+    failures = tuple(_failures(exploration, accepts, untried, sampled))
     is_refuted = exploration.proven_refusals > 0 or (failures and not exploration.open_regions)
     status = "refuted" if is_refuted else "tested" if exploration.open_regions else "proven"
     notes = [*exploration.subject.notes, *exploration.reasons]
@@ -61,7 +62,6 @@ def conclude(exploration: Exploration) -> Verdict:
         whole = ((_union(domain, (region.sizes for region in proven)), outputs),)
         cases = outputs.cases if isinstance(outputs, Cases) else whole if proven else ()
         outputs = Cases((*cases, *_cases(tried)))
-    sampled = _union(domain, exploration.sampled)
     return Verdict(status, accepts, outputs, failures, untried, notes, runs, sampled)
 
 
@@ -113,7 +113,9 @@ def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:
     return SizeSet(functools.reduce(isl.Set.union, sets, isl.Set.empty(domain.space)))
 
 
-def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> list[Failure]:
+def _failures(
+    exploration: Exploration, accepts: SizeSet, untried: SizeSet, tried: SizeSet
+) -> list[Failure]:
     """The reasons for refusals, the smallest sizes first; one for each line and kind."""
     groups: dict[tuple[Origin, str], list[tuple[dict[str, int], Refusal]]] = {}
     for refusal in exploration.refusals:
@@ -134,7 +136,7 @@ def _failures(exploration: Exploration, accepts: SizeSet, untried: SizeSet) -> l
                 point,
                 str(origin),
                 requirement.message(point),
-                fix or remedy(accepts, untried, point),
+                fix or remedy(accepts, untried, point, tried),
                 origin.layer,
                 origin.path,
                 origin.caller,

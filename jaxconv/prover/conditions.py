@@ -25,6 +25,8 @@ from jaxconv.symbolic.size import Size, at_least_one, equal, polynomial_of
 from jaxconv.symbolic.specs import Correction
 from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
 
+LONGEST_CONDITION = 120  # letters of a condition or a formula in a note
+
 
 class Requirement(NamedTuple):
     """A condition that must hold, and what is wrong where it does not.
@@ -275,6 +277,8 @@ def lost_pixels_note(lost: Sequence[LostPixels], accepts: SizeSet) -> str:
     layer = " at ".join(filter(None, (first.origin.layer, str(first.origin))))
     whole = accepts - sizes
     fix = "crop or pad" if whole.is_empty() else f"pad to sizes with {whole}, or crop to them"
+    if len(fix) > LONGEST_CONDITION:
+        fix = f"pad to sizes such as {point_text(whole.nearest(smallest))}, or crop to them"
     subject = f"the window of {layer}" if layer else "a window"
     example = point_text({name: smallest[name] for name in sizes.subject()})
     return f"{subject} does not reach the end of its map, first for {example}; to use all, {fix}."
@@ -299,8 +303,11 @@ def ambiguity_note(deferred: DeferredEquality, accepts: SizeSet) -> str:
     ]
     if len(factors) < 2:
         return ""
+    difference = str(deferred.difference)
+    if len(difference) > LONGEST_CONDITION:
+        difference = "a difference of products of sizes"
     return (
-        f"{deferred.difference} is 0 in {len(factors)} ways ({'; '.join(factors)}), and all are "
+        f"{difference} is 0 in {len(factors)} ways ({'; '.join(factors)}), and all are "
         "accepted; to keep one, fix the sizes before the flatten with a contract, or pool to a "
         "fixed map."
     )

@@ -190,13 +190,16 @@ def point_text(point: dict[str, int]) -> str:
     return ", ".join(f"{name} = {size}" for name, size in point.items())
 
 
-def remedy(accepts: SizeSet, untried: SizeSet, failing: dict[str, int]) -> str:
+def remedy(
+    accepts: SizeSet, untried: SizeSet, failing: dict[str, int], tried: SizeSet | None = None
+) -> str:
     """Say which sizes to pass in place of some that fail.
 
     Args:
         accepts: the sizes that are accepted.
         untried: the sizes about which nothing is known.
         failing: the smallest sizes that fail.
+        tried: the sizes that were only tried; None where there are none.
 
     Returns:
         An imperative sentence.
@@ -204,5 +207,8 @@ def remedy(accepts: SizeSet, untried: SizeSet, failing: dict[str, int]) -> str:
     if accepts.is_empty():
         known = "it accepts no size" if untried.is_empty() else "no size is known to work"
         return f"fix the function; {known}."
-    near = point_text(accepts.nearest(failing))
-    return f"pass sizes with {accepts}; nearest to the first failure: {near}."
+    proven = accepts if tried is None else accepts - tried
+    near = point_text((accepts if proven.is_empty() else proven).nearest(failing))
+    if proven.is_empty():
+        return f"pass sizes that were tried and work, such as {near}."
+    return f"pass sizes with {proven}; nearest to the first failure: {near}."

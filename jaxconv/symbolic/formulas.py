@@ -3,7 +3,7 @@
 import islpy as isl
 
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.sums import Sum, bracket
+from jaxconv.symbolic.sums import PARAM, Sum, bracket
 
 
 def factor_text(affine: isl.PwAff) -> str:
@@ -27,7 +27,10 @@ def formula_text(affine: isl.PwAff) -> str:
     Returns:
         Its text, case by case where it has several.
     """
+    every = SizeSet.parse([str(affine.get_dim_name(PARAM, i)) for i in range(affine.dim(PARAM))])
     pieces = affine.get_pieces()
+    if len(pieces) > 1:  # what is left of sizes below 1 is not said
+        pieces = [one for one in pieces if not one[0].params().is_disjoint(every.points)]
     if len(pieces) == 1:
         return str(Sum.of(pieces[0][1]))
     if len(pieces) == 2:

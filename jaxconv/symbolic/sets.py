@@ -429,10 +429,16 @@ def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | Non
 
 def _conditions_text(points: isl.Set) -> str:
     """A set as conditions on sums of its names, in one case or a few."""
-    points = points.gist(SizeSet.parse(names_of(points)).points).compute_divs()
-    parts = points.make_disjoint().get_basic_sets() if points.n_basic_set() > 1 else ()
-    parts = [conditions_of(part.remove_redundancies()) for part in parts or points.get_basic_sets()]
-    return _either([", ".join(conditions) for conditions in parts])
+    every = SizeSet.parse(names_of(points))
+    points = points.gist(every.points).compute_divs()
+    several = points.make_disjoint().get_basic_sets() if points.n_basic_set() > 1 else ()
+    parts = []
+    for part in several or points.get_basic_sets():
+        conditions = ", ".join(conditions_of(part.remove_redundancies()))
+        positive = SizeSet(isl.Set.from_basic_set(part)) & every
+        if not positive.is_empty():  # what is left of sizes below 1 is not said
+            parts.append((tuple(positive.smallest().values()), conditions))
+    return _either([conditions for _, conditions in sorted(parts)])
 
 
 def _either(texts: list[str]) -> str:

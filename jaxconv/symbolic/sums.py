@@ -167,12 +167,41 @@ def _sides(one: Sum) -> tuple[Sum, Sum]:
 
 def _order(one: Sum) -> str:
     """That a sum is at least 0."""
+    one = _with_remainders(one)
     larger, smaller = _sides(one)
+    if not one.floors and len(one.names) == 1:
+        ((name, k),) = one.names.items()
+        if name.endswith(" % 2") or (k > 0 and one.constant == -1 and " % " in name):
+            return _remainder_is(name, k > 0)
     if not (larger.names or larger.floors):
         return f"{smaller} <= {larger}"
     if not (smaller.names or smaller.floors):
         return f"{larger} >= {smaller}"
     return f"{smaller} <= {larger}"
+
+
+def _remainder_is(name: str, is_positive: bool) -> str:
+    """That a remainder, such as h % 3, is not 0, or that it is."""
+    top, number = name.strip("()").rsplit(" % ", 1)
+    if not top.isidentifier():
+        return f"{name} >= 1" if is_positive else f"{name} = 0"
+    if number == "2" and is_positive:
+        return f"{top} odd"
+    return f"{top} {'not ' * is_positive}a multiple of {number}"
+
+
+def _with_remainders(one: Sum) -> Sum:
+    """Write ``h - 3*(h//3)`` as a name of its own, ``h % 3``."""
+    names, floors = dict(one.names), []
+    for k, top, divisor in one.floors:
+        times, rest = divmod(-k, divisor)
+        ((name, by),) = top.names.items() if len(top.names) == 1 else (("", 0),)
+        if rest or by != 1 or top.floors or top.constant or names.get(name) != times:
+            floors.append((k, top, divisor))
+            continue
+        del names[name]
+        names[f"{name} % {divisor}" if abs(times) == 1 else f"({name} % {divisor})"] = times
+    return Sum(names, tuple(floors), one.constant)
 
 
 def _equality(one: Sum) -> str:

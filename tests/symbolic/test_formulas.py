@@ -1,9 +1,11 @@
 """Formulas as text."""
 
+import islpy as isl
 import pytest
 from hypothesis import given, settings
 
 import jaxconv as jc
+from jaxconv.symbolic.formulas import formula_text
 from tests.support.formulas import POINTS, formulas
 
 
@@ -44,3 +46,8 @@ PRINTED = {
 def test_formulas_print_short(text):
     b, h, w = jc.sizes("b h w")
     assert str(eval(text, {"b": b, "h": h, "w": w})) == PRINTED[text]
+
+
+def test_what_is_left_of_sizes_below_1_is_not_said():
+    rest = "[h] -> { [(-h)] : h <= 0 and h mod 2 = 0; [(h)] : h >= 5; [(7)] : 1 <= h <= 4 }"
+    assert formula_text(isl.PwAff(rest)) in ("h if h >= 5 else 7", "7 if h <= 4 else h")

@@ -57,6 +57,11 @@ SETS |= {
     "a remainder of a sum": ("(h + w) mod 3 = 1", "(h + w) % 3 = 1"),
     "a sum at least, a sum at most": ("h + w >= 5 and h + 2*w <= 9", "h + 2*w <= 9, h + w >= 5"),
     "halves": ("(h - w) mod 2 = 0 and w >= h", "(h + w) % 2 = 0, h <= w"),
+    "no multiple in a sum": (
+        "h mod 3 >= 1 and w mod 4 = 0 and w <= h",
+        "w a multiple of 4, w <= h, h not a multiple of 3",
+    ),
+    "a remainder in a sum": ("h + w mod 2 <= 5 and w >= h", "h <= w, h + w % 2 <= 5"),
     "floors": ("2*w > h and w < 20", "w <= 19, h + 1 <= 2*w"),
 }
 
