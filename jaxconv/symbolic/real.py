@@ -215,7 +215,9 @@ class Real(Symbolic):
         return self._to_int(math.trunc, _truncated)
 
     def __round__(self, digits: int | None = None) -> Any:
-        return self._to_int(round, _nearest) if digits is None else apply(round, self, digits)
+        if digits is None:
+            return self._to_int(round, _nearest)
+        return apply(np.rint, self) if digits == 0 else apply(round, self, digits)
 
     def at(self, size: int) -> Any:
         """Compute the number for one size.
@@ -781,7 +783,8 @@ def _sign(number: float) -> int:
 MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     **{(f, 0): lambda: 1 for f in (float, math.sqrt, math.log2, math.log10, math.exp)},
     **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
-    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, math.trunc, round, int.bit_length)},
+    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, math.trunc, int.bit_length)},
+    (round, 0): lambda _=0: 1,
     (math.log, 0): lambda base=math.e: int(base > 1),
     (operator.neg, 0): lambda: -1,
     (operator.add, 0): lambda _: 1,

@@ -252,6 +252,8 @@ EXACT = {
     "a decimal part": (lambda x: at_least(7, x[:, : int(x.shape[1] * 0.7)]), "h >= 10"),
     "a decimal ceiling": (lambda x: x[:, : math.ceil(x.shape[1] * 0.3)], ""),
     "a decimal rounded": (lambda x: jnp.zeros(round(x.shape[1] * 0.35) + 1), ""),
+    "a decimal rounded to no digits": (lambda x: x[:, : int(round(x.shape[1] * 0.85, 0))], ""),
+    "a digit after the point": (lambda x: x[:, :3] if round(x.shape[1] / 7, 1) > 2.1 else x, ""),
     "a quotient by a decimal": (lambda x: jnp.zeros(int(x.shape[1] / 0.7 - 0.4)), ""),
     "a width": (lambda x: jnp.zeros(max(8, int(x.shape[1] * 0.35 + 4) // 8 * 8)), ""),
     "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
