@@ -62,10 +62,13 @@ class Call:
         complete: where the model lacks its parameters, makes a call that has them; it takes a
             number for each size. Without it they are made again in each trace.
         makes_values: whether that call has values, rather than shapes.
+        given: the arguments as they were passed, positional and by keyword; what stays with the
+            function is :class:`Static`.
     """
 
     fn: Callable[..., Any]
     arguments: tuple[Any, ...]
+    given: tuple[tuple[Any, ...], dict[str, Any]]
     takes_model: bool = False
     complete: Callable[[Mapping[str, int]], "Call"] | None = None
     makes_values: bool = False
@@ -85,13 +88,16 @@ def is_spec(leaf: Any) -> bool:
     return isinstance(leaf, Spec)
 
 
-def read_call(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Call:
+def read_call(
+    fn: Any, args: Sequence[Any], named: Mapping[str, Any], *, closes_over: bool = False
+) -> Call:
     """Read what is to be called, and its arguments.
 
     Args:
         fn: a function, a model of a known library, or a method of one.
         args: its positional arguments: specs, arrays, shapes, models, flags, and trees of them.
         named: its keyword arguments, likewise; a text of one word is a flag.
+        closes_over: leave its arrays in a model that has them, instead of making them an argument.
 
     Returns:
         The call.
@@ -111,7 +117,7 @@ def read_call(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> Call:
         complete = functools.partial(_completed, adapter, model, method, positional, keywords)
         call = _of_arrays(_completing(adapter, model, method), positional, keywords)
         return replace(call, complete=complete, makes_values=adapter.adds_values)
-    pure = None if adapter.pure is None else adapter.pure(model, method)
+    pure = None if adapter.pure is None or closes_over else adapter.pure(model, method)
     if pure is None:
         return _of_arrays(fn, positional, keywords)
     call = _of_arrays(pure.fn, (pure.arrays, *positional), keywords)
@@ -206,8 +212,12 @@ def _of_arrays(fn: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Call
     leaves = [*map(_as_array, leaves)]
     every = jax.tree.unflatten(tree, leaves)
     varies = [is_spec(leaf) or is_array(leaf) for leaf in leaves]
+    pairs = zip(leaves, varies, strict=True)
+    passed = [leaf if one else Static(_value_of(leaf)) for leaf, one in pairs]
+    values = jax.tree.unflatten(tree, passed)
+    given = values[: len(args)], dict(zip(names, values[len(args) :], strict=True))
     if all(varies) and not names:
-        return Call(fn, every)
+        return Call(fn, every, given)
     kept = [None if one else _value_of(leaf) for leaf, one in zip(leaves, varies, strict=True)]
 
     def call(*arguments: Any) -> Any:
@@ -218,7 +228,7 @@ def _of_arrays(fn: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Call
 
     call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and globals matter
     arrays = (leaf if one else None for leaf, one in zip(leaves, varies, strict=True))
-    return Call(call, jax.tree.unflatten(tree, [*arrays]))
+    return Call(call, jax.tree.unflatten(tree, [*arrays]), given)
 
 
 def _as_array(leaf: Any) -> Any:

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.adapters.call import read_call
-from jaxconv.analysis.feature_maps import values_at
+from jaxconv.analysis.feature_maps import require_values, values_at
 from jaxconv.analysis.neuron import read_position
 from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
 from jaxconv.errors import Diagnostic, ValidationError, public_api, whole
@@ -47,6 +46,7 @@ def effective_receptive_field(
     inputs: int = 16,
     seed: int = 0,
     layout: str | None = None,
+    **named: Any,
 ) -> EffectiveField:
     """Measure how much each pixel counts for a neuron.
 
@@ -64,6 +64,7 @@ def effective_receptive_field(
         inputs: how many random images.
         seed: of the images.
         layout: of the image.
+        **named: its keyword arguments, likewise.
 
     Returns:
         The mean for each pixel. :func:`jaxconv.plotting.figures.field_figure` draws it.
@@ -85,7 +86,7 @@ def effective_receptive_field(
     inputs, seed = whole("inputs", inputs), whole("seed", seed, 0)
     # Only by the direct convolution is the gradient outside the field exactly 0.
     with jax.default_matmul_precision("highest"):
-        analysis = analyze_fields(fn, *args, layout=layout)
+        analysis = analyze_fields(fn, *args, layout=layout, **named)
     field = analysis.field(layer)
     if not all(isinstance(n, int) for n in (*field.image, *field.map)):
         wrong = f"the image is {' x '.join(map(str, field.image))}, but must have numbers as sizes."
@@ -94,8 +95,9 @@ def effective_receptive_field(
     field.box(*position)  # which rejects a position outside the map
     network = analysis.networks.regions[0].network
     refs = {field.layer: network.maps()[field.layer]}
-    leaves = jax.tree.leaves(read_call(fn, args, {}).arguments)
+    leaves = jax.tree.leaves(analysis.networks.subject.arguments)
     image = network.closed.jaxpr.invars.index(network.image())
+    require_values(leaves[:image] + leaves[image + 1 :])
 
     def neurons(pixels: jax.Array) -> jax.Array:
         inputs = [pixels if index == image else leaf for index, leaf in enumerate(leaves)]

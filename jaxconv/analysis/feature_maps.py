@@ -62,6 +62,7 @@ def feature_maps(
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
         network, leaves = raises_shape_error("feature_maps")(trace_call)(fn, *args, **kwargs)
+        raises_shape_error("feature_maps")(require_values)(leaves)
         refs = _chosen(network, wanted)
         maps = values_at(network, refs, leaves)
         return maps if wanted is None else OrderedDict((name, maps[name]) for name in refs)
@@ -152,7 +153,11 @@ class TracedCall(NamedTuple):
 
         Returns:
             What is kept, by where the values stand.
+
+        Raises:
+            ValidationError: parameters without values.
         """
+        require_values(self.leaves)
         names = _numbered(refs)
         program = PartialProgram.of(self.network, names, self.leaves, replaced)
         kept = program.run(self.leaves, lambda name, value: reduce(names[name], value))
@@ -186,18 +191,33 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
         **kwargs: likewise.
 
     Raises:
-        ShapeError: arguments that are not arrays.
+        ValidationError: what cannot be called, or arguments that are not arrays.
     """
     require_supported_jax()
-    raises_shape_error("feature_maps")(require_callable)(fn)
-    call = raises_shape_error("feature_maps")(read_call)(fn, args, kwargs)
+    require_callable(fn)
+    call = read_call(fn, args, kwargs)
     if call.complete is not None:  # with values, as those without were rejected
         call = call.complete({})
-    raises_shape_error("feature_maps")(raise_if)(_not_arrays(call.arguments))
+    raise_if(_not_arrays(call.arguments))
     with library_contexts():
         closed = jax.make_jaxpr(call.fn)(*call.arguments)
     network = read_network(closed, call.arguments, call.fn)
     return TracedCall(network, jax.tree.leaves(call.arguments))
+
+
+def require_values(leaves: Iterable[Any]) -> None:
+    """Check that arrays have values.
+
+    Args:
+        leaves: arrays or their shapes.
+
+    Raises:
+        ValidationError: one is a shape.
+    """
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        wrong = "parameters are shapes without values."
+        fix = "pass arrays; for a module of Linen or Haiku, its apply and the parameters."
+        raise ValidationError([Diagnostic(wrong, fix)])
 
 
 def _not_arrays(tree: Any) -> Iterator[Diagnostic]:

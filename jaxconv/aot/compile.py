@@ -8,7 +8,13 @@ import jax
 
 from jaxconv.adapters.call import require_arguments, require_callable
 from jaxconv.aot import storage
-from jaxconv.aot.arguments import abstract_argument, array_type, donatable, trace_function
+from jaxconv.aot.arguments import (
+    Pattern,
+    array_type,
+    call_to_compile,
+    donatable,
+    trace_function,
+)
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
@@ -24,7 +30,9 @@ class Inference:
     """A compiled program with its parameters inside, made by :func:`jaxconv.compile`.
 
     Attributes:
-        inputs: shapes and types of the arguments, a tuple of pytrees.
+        inputs: shapes and types of the positional arguments, a tuple of pytrees, with None for what
+            is not an array.
+        named_inputs: those of the keyword arguments, a dict.
         outputs: shapes and types of the results.
         schedules: how each convolution of a supported kind, such as 3x3, is computed on a CPU:
             ``formulation``, a name such as "F(4x4, 3x3)" or "direct", and ``reason``. Empty on
@@ -32,39 +40,43 @@ class Inference:
     """
 
     def __init__(
-        self, program: storage.Program, donate: bool, schedules: Sequence[Schedule] = ()
+        self,
+        program: storage.Program,
+        donate: bool,
+        schedules: Sequence[Schedule] = (),
+        pattern: Pattern | None = None,
     ) -> None:
         self._program = program
-        self.inputs, self.outputs = program.inputs, program.outputs
+        (self.inputs, self.named_inputs), self.outputs = program.inputs, program.outputs
         self.schedules = tuple(schedules)
-        self._leaves, self._tree = jax.tree.flatten(self.inputs)
-        donated = donatable(self.inputs, self.outputs) if donate else ()
+        self._pattern = pattern or Pattern.of_inputs(program.inputs)
+        self._leaves, tree = jax.tree.flatten(program.inputs)
+        donated = donatable(program.inputs, self.outputs) if donate else ()
         jitted = jax.jit(
-            lambda constants, *leaves: program.run(constants, self._tree.unflatten(leaves)),
+            lambda constants, *leaves: program.run(constants, tree.unflatten(leaves)),
             compiler_options=compiler_options(),
             donate_argnums=[1 + index for index in donated],
         )
         self._run = jitted.lower(program.constants, *self._leaves).compile()
 
     @raises_shape_error("compile")
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Run the program.
 
         Args:
-            *args: JAX or NumPy arrays, or numbers, of the shapes and types in ``inputs``.
+            *args: JAX or NumPy arrays, or numbers, of the shapes and types in ``inputs``. What is
+                not an array was fixed when the program was compiled: pass the same value, or leave
+                it out at the end.
+            **named: likewise, of those in ``named_inputs``.
 
         Returns:
             Arrays of the shapes and types in ``outputs``.
 
         Raises:
-            ShapeError: an array of another shape or type, a call inside jit, grad or vmap, or
-                parameters that were donated.
+            ShapeError: an array of another shape or type, another flag, a call inside jit, grad or
+                vmap, or parameters that were donated.
         """
-        leaves, tree = jax.tree.flatten(args)
-        if tree != self._tree:
-            wrong = f"it is called with {tree}, but was compiled for {self._tree}."
-            fix = "pass the arguments as they were passed to jaxconv.compile."
-            raise_if([Diagnostic(wrong, fix)])
+        leaves = self._pattern.arrays(args, named)
         types = zip(map(array_type, leaves), self._leaves, strict=True)
         raise_if(
             Diagnostic(
@@ -131,7 +143,9 @@ def _type_text(aval: ArrayType) -> str:
 
 
 @raises_shape_error("compile")
-def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inference:  # noqa: A001
+def compile(  # noqa: A001
+    fn: Callable[..., Any], *args: Any, donate: bool = False, **named: Any
+) -> Inference:
     """Compile a function or a model ahead of time, for inputs of one shape.
 
     Parameters become part of the program. What depends on them alone is computed once and kept:
@@ -142,11 +156,13 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     are those of JAX.
 
     Args:
-        fn: a pure function, or a model in evaluation mode: Flax NNX or Equinox; for Linen,
-            ``functools.partial(model.apply, parameters)``.
-        *args: the arguments of ``fn``: arrays, ``jax.ShapeDtypeStruct``, pytrees of them, or specs
-            with numbers, such as "8 224 224 3".
+        fn: a pure function, or a model in evaluation mode: Flax NNX, Equinox or Keras; for Linen
+            and Haiku, ``functools.partial(model.apply, parameters)``.
+        *args: its positional arguments, as :func:`jaxconv.check` takes them: specs with numbers,
+            such as "8 224 224 3", arrays, ``jax.ShapeDtypeStruct``, pytrees of them, and flags and
+            other values, which become part of the program.
         donate: results may overwrite inputs of the same shape, which are deleted by a call.
+        **named: its keyword arguments, likewise, such as ``train=False``.
 
     Returns:
         The program. Call it as ``fn`` is called, with arrays of these shapes and types.
@@ -167,9 +183,9 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     require_supported_jax()
     donate = flag("donate", donate)
     require_callable(fn)
-    require_arguments(fn, args, {})
-    avals = jax.tree.map(abstract_argument, args)
-    closed, outputs = trace_function(fn, avals)
+    require_arguments(fn, args, named)
+    call = call_to_compile(fn, args, named)
+    closed, outputs = trace_function(fn, call)
     schedules: Sequence[Schedule] = ()
     if jax.default_backend() == "cpu":
         closed = inline_calls(replace_primitives(closed))
@@ -181,9 +197,10 @@ def compile(fn: Callable[..., Any], *args: Any, donate: bool = False) -> Inferen
     def run(constants: Any, inputs: Any) -> Any:
         return tree.unflatten(folded.run(constants, jax.tree.leaves(inputs)))
 
-    inputs, outputs = jax.tree.map(storage.shape_type, (avals, outputs))
+    pattern = Pattern(*call.given)
+    inputs, outputs = jax.tree.map(storage.shape_type, (pattern.inputs(), outputs))
     program = storage.Program(run, folded.constants, inputs, outputs)
-    return Inference(program, donate, schedules)
+    return Inference(program, donate, schedules, pattern)
 
 
 def _fused(closed: ClosedJaxpr) -> ClosedJaxpr:

@@ -18,7 +18,7 @@ from jax import export
 
 from jaxconv.aot.program import in_large_pages
 
-FORMAT = 1
+FORMAT = 2
 ABOUT, PROGRAM = "about.json", "program"
 
 
@@ -31,9 +31,10 @@ class Program:
     """A program with its constants.
 
     Attributes:
-        run: takes the constants, a list, and the inputs, a tuple.
+        run: takes the constants, a list, and the inputs.
         constants: the arrays that it reads besides its inputs.
-        inputs: shapes and types, a tuple of pytrees.
+        inputs: shapes and types of the positional arguments, a tuple of pytrees, and of the keyword
+            arguments, a dict.
         outputs: likewise, a pytree.
     """
 

@@ -1,5 +1,6 @@
 """Models of each library as they are: complete or not, in training, closed over, as arguments."""
 
+import functools
 import os
 
 import equinox as eqx
@@ -293,3 +294,101 @@ def test_another_backend_of_keras_is_a_sentence(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     with pytest.raises(jc.ShapeError, match=r"Keras runs on tensorflow here.\n  Fix: set the"):
         jc.check(model, "b 2")
+
+
+def scaled(model):
+    """A call with a text, a number and None by position and by keyword."""
+
+    def call(x, mode, factor, *, nothing, train):
+        assert (mode, nothing, train) == ("a b", None, False)
+        return factor * model(x)
+
+    return call
+
+
+def called_in_keras(layer):
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.layers.Conv2D(8, 3), keras.layers.BatchNormalization()])
+    model.build((None, 8, 8, 3))
+    return (model.layers[0], (IMAGE,), {}) if layer else (model, (IMAGE,), {"training": False})
+
+
+def called_in_haiku():
+    pair = hk.transform_with_state(haiku_net)
+    parameters, state = pair.init(KEY, IMAGE, True)
+    return pair.apply, (parameters, state, None, IMAGE), {"is_training": False}
+
+
+def evaluated():
+    net = Nnx(nnx.Rngs(0))
+    net.eval()
+    return net
+
+
+SMALL = jnp.ones((3, 3, 3, 2)) / 8
+FUNCTIONS = {
+    "check": jc.check,
+    "summary": jc.summary,
+    "receptive_field": functools.partial(jc.receptive_field, layer=1),
+    "effective_receptive_field": functools.partial(jc.effective_receptive_field, layer=1, inputs=1),
+    "neuron": functools.partial(jc.neuron, layer=1, at=(1, 1), channel=0),
+    "feature_maps": lambda fn, *args, **named: jc.feature_maps(fn)(*args, **named),
+    "compile": lambda fn, *args, **named: jc.compile(fn, *args, **named)(*args, **named),
+}
+
+
+FLAGS = {"nothing": None, "train": False}
+CHANNELS_FIRST, SINGLE = IMAGE.transpose(0, 3, 1, 2), eqx.nn.Conv2d(3, 8, 3, key=KEY)
+VARIABLES = Linen().init(KEY, IMAGE)
+CALLS = {
+    "function": lambda: (scaled(lambda x: jc.conv(x, SMALL)), (IMAGE, jc.static("a b"), 3), FLAGS),
+    "NNX": lambda: (evaluated(), (IMAGE,), {}),
+    "method of NNX": lambda: (evaluated().conv, (IMAGE,), {}),
+    "flags around NNX": lambda: (
+        scaled(evaluated()),
+        (IMAGE, jc.static("a b"), jc.static(3)),
+        FLAGS,
+    ),
+    "apply of Linen": lambda: (Linen().apply, (VARIABLES, IMAGE), {"train": False}),
+    "bound Linen": lambda: (Linen().bind(VARIABLES), (IMAGE,), {"train": jc.static(False)}),
+    "apply of Haiku": called_in_haiku,
+    "Equinox": lambda: (SINGLE, (CHANNELS_FIRST[0],), {}),
+    "argument of Equinox": lambda: (lambda m, x: jax.vmap(m)(x), (SINGLE, CHANNELS_FIRST), {}),
+    "Keras": lambda: called_in_keras(layer=False),
+    "layer of Keras": lambda: called_in_keras(layer=True),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("form", CALLS)
+def test_every_function_takes_the_calls_of_every_library(form, function):
+    fn, args, named = CALLS[form]()
+    result = FUNCTIONS[function](fn, *args, **named)
+    if function == "check":
+        assert result.ok
+    if function == "neuron":
+        assert abs(result.value - result.map_value) < 1e-4
+    if function == "compile":
+        plain, words = jax.tree.map(lambda leaf: getattr(leaf, "value", leaf), (args, named))
+        leaves = zip(jax.tree.leaves(result), jax.tree.leaves(fn(*plain, **words)), strict=True)
+        assert all(jnp.allclose(one, other, atol=1e-5) for one, other in leaves)
+
+
+WITHOUT_PARAMETERS = {
+    "Linen": Linen,
+    "Haiku": lambda: hk.transform(lambda x: hk.Conv2D(4, 3)(x)),  # noqa: PLW0108
+    "abstract NNX": lambda: nnx.eval_shape(evaluated),
+}
+
+
+@pytest.mark.parametrize("function", ["effective_receptive_field", "neuron", "compile"])
+@pytest.mark.parametrize("make", WITHOUT_PARAMETERS.values(), ids=WITHOUT_PARAMETERS)
+def test_what_needs_values_says_so(make, function):
+    with pytest.raises(jc.ShapeError, match=rf"{function}: .*(parameters|ShapeDtype).*\n  Fix: "):
+        FUNCTIONS[function](make(), "1 8 8 3" if function == "compile" else IMAGE)
+
+
+def test_a_layer_of_keras_that_is_not_built_can_be_compiled():
+    keras = pytest.importorskip("keras")
+    infer = jc.compile(keras.layers.Conv2D(4, 3), "2 8 8 3")
+    assert infer(IMAGE).shape == (2, 6, 6, 4)

@@ -27,6 +27,13 @@ TAKEN = {
     "numbers": (lambda x, n, yes: jnp.where(yes, x * n, 0), X, 3, True),
     "integers": (lambda i: (i + 1, i / 2), np.arange(6).reshape(2, 3)),
     "NumPy's float64": (jnp.sin, np.linspace(0, 1, 5)),
+    "None": (lambda x, nothing, w: x @ w, X, None, X.T),
+    "a function": (lambda activation, x: activation(x), jnp.tanh, X),
+    "a text in a dict": (
+        lambda x, how: x.sum(how["axis"]),
+        X,
+        {"axis": 1, "kind": jc.static("a b")},
+    ),
     "a random key": (lambda x, key: x + jax.random.uniform(key, ()), X, jax.random.key(3)),
     "a dataclass": (lambda pair: Pair(pair.b, pair.a * 2), Pair(X, X + 1)),
     "nothing": (lambda: jnp.sin(jnp.asarray(X)),),
@@ -38,8 +45,9 @@ TAKEN = {
 @pytest.mark.parametrize(("fn", "args"), [(f, a) for f, *a in TAKEN.values()], ids=TAKEN)
 def test_it_takes_what_jax_takes(fn, args):
     infer = jc.compile(fn, *args)
-    agree(infer(*args), exactly(fn, *args))
-    agree(infer(*args), exactly(fn, *args))
+    want = exactly(lambda: fn(*args))
+    agree(infer(*args), want)
+    agree(infer(*args), want)
 
 
 class Dropping(nnx.Module):
@@ -83,11 +91,10 @@ REFUSED = {
     ),
     "a class": (lambda: Dropping, ("1 8",), "compile: Dropping is a class.\n"),
     "an argument too many": (lambda: jnp.sin, ("1 8", "1 8", "1 8"), "compile: the function takes"),
-    "no array": (
-        lambda: lambda x, y: x,
-        ("1 8", object()),
-        "compile: an argument is of type object, which is not an array.\n"
-        "  Fix: bind it to the function with functools.partial.",
+    "a size without a number": (
+        lambda: jnp.sin,
+        ("b 8",),
+        'compile: the spec "b 8" has sizes that are not numbers.\n  Fix: pass numbers, such as',
     ),
 }
 
@@ -107,6 +114,67 @@ def test_errors_of_the_function_are_its_own():
 def test_a_text_is_no_array_in_a_call():
     with pytest.raises(jc.ShapeError, match="an argument is of type str, which is not an array"):
         jc.compile(jnp.sin, "2 4")("2 4")
+
+
+def scaled(x, mode, *, factor, weights):
+    assert mode in ("SAME", "VALID")
+    return factor * x @ weights if mode == "SAME" else x
+
+
+def compiled_scaled():
+    return jc.compile(scaled, X, jc.static("SAME"), factor=3, weights=X.T)
+
+
+CALLS = {
+    "as it was compiled": lambda infer: infer(X, "SAME", factor=3, weights=X.T),
+    "with marks": lambda infer: infer(X, jc.static("SAME"), factor=jc.static(3), weights=X.T),
+    "without what is fixed": lambda infer: infer(X, weights=X.T),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_what_is_fixed_may_be_left_out_of_a_call(call):
+    infer = compiled_scaled()
+    agree(call(infer), 3 * X @ X.T)
+    assert infer.inputs[1] is None
+    assert infer.named_inputs["factor"] is None
+    assert infer.named_inputs["weights"].shape == (4, 2)
+
+
+WRONG_CALLS = {
+    "another text": (
+        lambda infer: infer(X, "VALID", weights=X.T),
+        "compile: it is called with 'VALID', but was compiled for 'SAME'.\n  Fix: leave it out, or",
+    ),
+    "another number": (
+        lambda infer: infer(X, factor=True, weights=X.T),
+        "it is called with True, but was compiled for 3.",
+    ),
+    "an array that is missing": (lambda infer: infer(X), "weights=PyTreeDef(*).\n"),
+    "an unknown keyword": (
+        lambda infer: infer(X, weights=X.T, bias=X),
+        "  Fix: pass the arguments as they were passed to jaxconv.compile.",
+    ),
+    "another shape": (
+        lambda infer: infer(X, weights=X),
+        "is (2, 4) float32, but it was compiled for (4, 2) float32.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "said"), WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_call_that_does_not_fit_is_a_sentence(call, said):
+    with pytest.raises(jc.ShapeError) as caught:
+        call(compiled_scaled())
+    assert said in str(caught.value)
+
+
+def test_a_saved_program_takes_keyword_arguments(tmp_path):
+    compiled_scaled().save(tmp_path / "scaled")
+    loaded = jc.Inference.load(tmp_path / "scaled")
+    agree(loaded(X, weights=X.T), 3 * X @ X.T)
+    with pytest.raises(jc.ShapeError, match="called with 'SAME', but was compiled for None"):
+        loaded(X, "SAME", weights=X.T)
 
 
 DONATED = {

@@ -148,7 +148,7 @@ def test_what_jax_cannot_export_is_a_sentence(tmp_path, fn, x):
 
 def test_random_keys_and_nameless_files_are_sentences(saved, tmp_path):
     key = jax.random.key(3)
-    infer = jc.compile(lambda i: jax.random.uniform(jax.random.fold_in(key, i), ()), 3)
+    infer = jc.compile(lambda i: jax.random.uniform(jax.random.fold_in(key, i), ()), jnp.int32(3))
     message = r"contains a random key\. Fix: pass the key as an argument"
     with pytest.raises(ProgramError, match=message):
         infer.save(tmp_path / "p")
