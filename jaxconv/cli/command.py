@@ -86,8 +86,18 @@ def message_with_flags(error: Exception | str, options: argparse.Namespace) -> s
         error: of the library, or its message, which speaks of arguments in Python.
         options: of the command; its names are those of the flags.
     """
-    text = str(error).removeprefix(f"{options.command}: ")
+    text = re.sub(rf"^({options.command}|check|feature_maps|maps): ", "", str(error))
     if "Traceback (most recent call last)" in text:  # which quotes the user's code
         return text
     known = {f"{name}=": f"--{name.replace('_', '-')}" for name in vars(options)}
+    if "at" in options:
+        text = re.sub(r"\bpass at={(.*?)}", lambda match: f"pass --at {_as_point(match[1])}", text)
+    if "given" in options:  # keyword arguments of the user's function
+        text = re.sub(r"\bpass (\w+)= to \w+", r"pass --with \1=VALUE", text)
+        text = text.replace("or a value for each.", "or --with NAME=VALUE, for each.")
     return re.sub(r"\b\w+=(?=\s)", lambda match: known.get(match[0], match[0]), text)
+
+
+def _as_point(entries: str) -> str:
+    """The entries of a dict as ``--at`` takes them: ``b=1,h=224``."""
+    return re.sub(r'[\s"]', "", entries).replace(":", "=")

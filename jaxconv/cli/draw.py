@@ -16,7 +16,7 @@ from jaxconv.cli.arguments import (
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
-from jaxconv.errors import ShapeError
+from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.plotting.network_diagram import network_diagram
 from jaxconv.prover.contract import contract_of
 
@@ -85,10 +85,11 @@ class DrawCommand(Command):
         specs = options.specs or (() if contract_of(model) else (images(options.layout),))
         model, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         try:
-            table = summary(
-                model, *specs, where=options.where, at=at, layout=options.layout, **named
-            )
-        except ShapeError as error:
+            with user_code(f"reading the layers of {options.model}"):
+                table = summary(
+                    model, *specs, where=options.where, at=at, layout=options.layout, **named
+                )
+        except TargetError as error:
             raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
         picture = network_diagram(table, options.model)
         svg = out.suffix.lower() == ".svg"

@@ -9,6 +9,7 @@ from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
+from jaxconv.cli.user_code import user_code
 
 
 class SummaryCommand(Command):
@@ -54,15 +55,17 @@ class SummaryCommand(Command):
         """
         given = keyword_arguments(options.given)
         model, named = as_called(resolve(options.model), options.model, options.specs, given)
-        table = summary(
-            model,
-            *options.specs,
-            **named,
-            where=options.where,
-            at=None if options.at is None else parse_point(options.at),
-            padded_taps=not options.without_padding,
-            layout=options.layout,
-        )
+        at = None if options.at is None else parse_point(options.at)
+        with user_code(f"reading the layers of {options.model}"):
+            table = summary(
+                model,
+                *options.specs,
+                **named,
+                where=options.where,
+                at=at,
+                padded_taps=not options.without_padding,
+                layout=options.layout,
+            )
         if options.json:
             print(json.dumps(table.to_json(), indent=2))
         elif sys.stdout.isatty():

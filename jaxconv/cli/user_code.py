@@ -13,7 +13,7 @@ from jaxconv.errors import ShapeError
 from jaxconv.source import JAX, folder_of
 
 OURS = (str(Path(__file__).parents[1]) + os.sep, str(importlib.__file__), "<frozen ")
-CALLED_THROUGH = (*OURS, *JAX, folder_of("flax"), str(contextlib.__file__))
+CALLED_THROUGH = (*OURS, *JAX, *map(folder_of, ("flax", "re")), str(contextlib.__file__))
 
 
 class TargetError(ValueError):

@@ -56,6 +56,15 @@ MESSAGES = [
         "neuron: layer is 'a'.\n  Fix: set layer= to one of b.",
         "layer is 'a'.\n  Fix: set --layer to one of b.",
     ),
+    ("neuron: n is 3.\n  Fix: pass n= to check.", "n is 3.\n  Fix: pass --with n=VALUE."),
+    (
+        'check: one is missing.\n  Fix: pass a spec, such as "b h", or a value for each.',
+        'one is missing.\n  Fix: pass a spec, such as "b h", or --with NAME=VALUE, for each.',
+    ),
+    (
+        'at= is {}.\n  Fix: pass at={"b": 224, "h": 224}.',
+        "--at is {}.\n  Fix: pass --at b=224,h=224.",
+    ),
     ("where= names h, but at= is 3.", "--where names h, but --at is 3."),
     ("padded_taps= is 3, stride= is 2.", "--padded-taps is 3, stride= is 2."),
     ("pass contract(self=lambda: 3)", "pass contract(self=lambda: 3)"),
@@ -68,5 +77,7 @@ MESSAGES = [
 
 @pytest.mark.parametrize(("said", "expected"), MESSAGES)
 def test_messages_name_flags_rather_than_arguments(said, expected):
-    options = argparse.Namespace(command="neuron", layer="a", where=None, at=None, padded_taps=1)
+    options = argparse.Namespace(
+        command="neuron", layer="a", where=None, at=None, padded_taps=1, given=[]
+    )
     assert message_with_flags(ShapeError(said), options) == expected

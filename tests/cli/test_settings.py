@@ -69,7 +69,7 @@ def test_annotated_functions_are_proven_and_the_others_counted(folder, capsys):
     )
     assert err == (
         "jaxconv check: shaped:cut: n is annotated int, of which no value is known.\n"
-        "  Fix: give n a default, or pass n= to check.\n"
+        "  Fix: give n a default, or pass --with n=VALUE.\n"
     )
 
 

@@ -1,5 +1,7 @@
 """Errors of the user's code: without our frames, and ours with them."""
 
+import sys
+
 import pytest
 
 from jaxconv.cli.main import main
@@ -33,3 +35,24 @@ def test_an_error_of_the_users_has_the_users_frames_only(error):
     assert said.startswith("running it failed.\nTraceback (most recent call last):\n")
     assert "in fail" in said
     assert "jaxconv/cli" not in said
+
+
+LEAVES = """
+import sys
+
+def leaves(x):
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "summary", "draw", "maps", "neuron", "explore"])
+def test_a_function_that_ends_the_process_is_an_error(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "leaving.py").write_text(LEAVES)
+    target = ["leaving:leaves", "b h"] if command in ("check", "summary", "draw") else []
+    photos = ["--model", "leaving:leaves"] if not target else []
+    layer = ["--layer", "1", "--channel", "0"] if command == "neuron" else []
+    assert main([command, *target, *photos, *layer]) == 2
+    said = capsys.readouterr().err
+    assert "in leaves\n    sys.exit(3)\nSystemExit: 3" in said
