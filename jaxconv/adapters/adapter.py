@@ -50,6 +50,11 @@ def _nothing(value: Any) -> Iterable[tuple[Any, str]]:
     return ()
 
 
+def _channels_last(value: Any) -> str:
+    del value
+    return "NHWC"
+
+
 @dataclass(frozen=True)
 class Adapter:
     """How jaxconv treats the models of one library.
@@ -66,6 +71,7 @@ class Adapter:
             of its arguments as it is.
         complete: the same for an incomplete model, whose arrays are made as shapes without values.
             It takes the positional and the keyword arguments, with shapes in place of arrays.
+        initialise: the same, with values.
         completes_any_size: whether these shapes have None in place of sizes that vary.
         adds_values: whether a completed model has values.
         arrays: the arrays of a model, for a library that does not tell them by their types.
@@ -76,6 +82,7 @@ class Adapter:
         construct: calls a class of the library, where that needs more than a call.
         defaults: arguments for a function of the library that makes models, so that it downloads
             nothing.
+        layout: of the images that a model takes, as far as it says so.
         batched: a model that takes one image, as a function of a batch; takes the model, a function
             that makes shapes of its inputs for a size, and keyword arguments.
     """
@@ -87,6 +94,7 @@ class Adapter:
     is_incomplete: Callable[[Any], bool] = _never
     pure: Callable[[Any, Method], PureCall | None] | None = None
     complete: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
+    initialise: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
     completes_any_size: bool = False
     adds_values: bool = False
     arrays: Callable[[Any], ModelArrays] | None = None
@@ -96,6 +104,7 @@ class Adapter:
     abstract: Callable[[Callable[[], Any]], Any] | None = None
     construct: Callable[[Any, Callable[[], Any]], Any] | None = None
     defaults: Callable[[Any], dict[str, Any]] | None = None
+    layout: Callable[[Any], str] = _channels_last
     batched: Callable[[Any, Examples, Mapping[str, Any]], Callable[..., Any]] | None = None
 
 
@@ -110,8 +119,30 @@ def eval_shape(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, 
     Returns:
         The shapes, in the structure of the result.
     """
+    call, arrays = _of_arrays(fn, args, named)
+    return jax.eval_shape(call, *arrays)
+
+
+def compute(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Compute what a function returns for zeros; of the function only what the result needs.
+
+    Args:
+        fn: the function.
+        args: its positional arguments, with shapes in place of arrays.
+        named: its keyword arguments, likewise.
+
+    Returns:
+        The result.
+    """
+    call, arrays = _of_arrays(fn, args, named)
+    return jax.jit(lambda: call(*(jax.numpy.zeros(one.shape, one.dtype) for one in arrays)))()
+
+
+def _of_arrays(
+    fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[Callable[..., Any], list[Any]]:
+    """A function of the arrays among some arguments, and these arrays."""
     leaves, tree = jax.tree.flatten((tuple(args), dict(named)))
-    arrays = [leaf for leaf in leaves if is_array(leaf)]
 
     def call(*values: Any) -> Any:
         remaining = iter(values)
@@ -119,7 +150,7 @@ def eval_shape(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, 
         positional, keywords = jax.tree.unflatten(tree, given)
         return fn(*positional, **keywords)
 
-    return jax.eval_shape(call, *arrays)
+    return call, [leaf for leaf in leaves if is_array(leaf)]
 
 
 def is_array(leaf: Any) -> bool:

@@ -16,6 +16,7 @@ from jaxconv.adapters.adapter import (
     Method,
     ModelArrays,
     PureCall,
+    compute,
     eval_shape,
     is_array,
 )
@@ -80,14 +81,18 @@ NNX = Adapter(
 
 
 def _complete_linen(
-    module: Any, method: Method, args: Sequence[Any], named: Mapping[str, Any]
+    module: Any,
+    method: Method,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    make: Callable[..., Any] = eval_shape,
 ) -> PureCall:
     """Initialise a module; in training it updates its statistics, which are left out."""
     from flax.core import DenyList
 
     key = jax.random.key(0)
     init = functools.partial(module.init, {"params": key, "dropout": key}, method=method)
-    variables = eval_shape(init, args, named)
+    variables = make(init, args, named)
 
     def apply(variables: Any, *args: Any, **named: Any) -> Any:
         keys = {"params": key, "dropout": key}
@@ -108,6 +113,7 @@ LINEN = Adapter(
     functions=frozenset({"apply", "init", "init_with_output", "lazy_init"}),
     is_incomplete=lambda value: _is_linen(value) and value.scope is None,
     complete=_complete_linen,
+    initialise=functools.partial(_complete_linen, make=compute),
 )
 
 # Haiku
@@ -119,7 +125,11 @@ def _is_transformed(value: Any) -> bool:
 
 
 def _complete_haiku(
-    model: Any, method: Method, args: Sequence[Any], named: Mapping[str, Any]
+    model: Any,
+    method: Method,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    make: Callable[..., Any] = eval_shape,
 ) -> PureCall:
     """Initialise a pair of functions; the state that ``apply`` returns is left out.
 
@@ -136,7 +146,7 @@ def _complete_haiku(
         return model.apply(arrays.parameters, *keys, *args, **named)
 
     def initialise(*given: Any) -> ModelArrays:
-        made = eval_shape(functools.partial(model.init, key), *given)
+        made = make(functools.partial(model.init, key), *given)
         return ModelArrays(*made) if has_state else ModelArrays(made, {})
 
     in_training = jax.tree.map(lambda leaf: leaf is False or leaf, (tuple(args), dict(named)))
@@ -168,6 +178,7 @@ HAIKU = Adapter(
     is_model=_is_transformed,
     is_incomplete=_is_transformed,
     complete=_complete_haiku,
+    initialise=functools.partial(_complete_haiku, make=compute),
     construct=_construct_haiku,
 )
 
@@ -230,6 +241,7 @@ EQUINOX = Adapter(
     "equinox",
     is_model=_is_equinox,
     pure=_pure_equinox,
+    layout=lambda _: "NCHW",
     batched=_batch_equinox,
 )
 
@@ -390,6 +402,12 @@ def _as_expected(spec: Any, array: Any) -> Any:
     return SimpleNamespace(shape=tuple(shape), dtype=array.dtype) if wrong else array
 
 
+def _keras_layout(model: Any) -> str:
+    layers = getattr(model, "_flatten_layers", list)()
+    formats = [getattr(layer, "data_format", None) for layer in layers]
+    return "NCHW" if "channels_first" in formats else "NHWC"
+
+
 def _abstract_keras(make: Callable[[], Any]) -> Any:
     """Make a model whose variables have no values, which Keras would compute one by one."""
     with _keras().StatelessScope(initialize_variables=False):
@@ -421,6 +439,7 @@ KERAS = Adapter(
     arrays=_keras_arrays,
     during_traces=_trace_keras,
     abstract=_abstract_keras,
+    layout=_keras_layout,
     defaults=_keras_defaults,
 )
 

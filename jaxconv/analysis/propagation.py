@@ -16,11 +16,20 @@ import numpy as np
 from jaxconv.compat import JaxprEqn, Literal, Var
 from jaxconv.jaxpr.axis_field import AxisField, Field, change_axis, join_fields
 from jaxconv.jaxpr.constant_results import constant_results
-from jaxconv.jaxpr.equation import EquationContext
-from jaxconv.jaxpr.interpreter import Atom, ControlFlow, FixpointInterpreter, Scope, ValueRef
+from jaxconv.jaxpr.equation import EquationContext, IndexLines
+from jaxconv.jaxpr.interpreter import (
+    Atom,
+    ControlFlow,
+    FixpointInterpreter,
+    FlowKind,
+    Scope,
+    ValueRef,
+    control_flow,
+)
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import Substitute
 
+INDICES = (np.bool_, np.int32, np.int64)
 INDEX_TYPES = (np.integer, np.bool_)
 
 
@@ -33,11 +42,13 @@ class Seen(NamedTuple):
             field.
         compute: computes a constant; None for one that is large, or depends on sizes that are
             formulas.
+        lines: how its numbers count, where they are indices; None where that is not known.
     """
 
     field: Field | None = None
     is_constant: bool = False
     compute: Callable[[], Any] | None = None
+    lines: IndexLines | None = None
 
 
 class Propagator(FixpointInterpreter[Seen]):
@@ -109,8 +120,16 @@ class Propagator(FixpointInterpreter[Seen]):
         """
         if any(value.field for value in inputs):
             return super().apply(eqn, inputs, scope)
-        constants = constant_results(self._context(eqn, inputs))
-        return [Seen(None, var in constants, constants.get(var)) for var in eqn.outvars]
+        context = self._context(eqn, inputs)
+        constants = constant_results(context)
+        flow = control_flow(eqn)
+        is_computed = any(map(constants.get, eqn.outvars))
+        if flow and flow.kind is FlowKind.CALL and context.counting and not is_computed:
+            return super().apply(eqn, inputs, scope)
+        rule, dtype = record_of(eqn).counting, getattr(eqn.outvars[0].aval, "dtype", None)
+        # Indices of other types wrap around.
+        lines = rule(context) if rule and dtype in INDICES and not is_computed else None
+        return [Seen(None, var in constants, constants.get(var), lines) for var in eqn.outvars]
 
     def equation(self, eqn: JaxprEqn, inputs: Sequence[Seen], scope: Scope) -> Sequence[Seen]:
         """Apply the rule of a primitive.
@@ -134,7 +153,12 @@ class Propagator(FixpointInterpreter[Seen]):
             for atom, value in zip(eqn.invars, inputs, strict=True)
             if value.is_constant and not isinstance(atom, Literal)
         }
-        return EquationContext(self, eqn, [value.field for value in inputs], constants)
+        counting = {
+            atom: value.lines
+            for atom, value in zip(eqn.invars, inputs, strict=True)
+            if value.lines is not None and not isinstance(atom, Literal)
+        }
+        return EquationContext(self, eqn, [value.field for value in inputs], constants, counting)
 
     def branches(
         self, eqn: JaxprEqn, flow: ControlFlow, inputs: list[Seen], scope: Scope

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from jaxconv.analysis.network import Network
 from jaxconv.analysis.propagation import Propagator, Seen
 from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze
 from jaxconv.compat import Literal
@@ -19,6 +20,7 @@ from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
 from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.conditions import shape_text
 from jaxconv.symbolic.size import Size
 
@@ -225,7 +227,10 @@ class FieldAnalysis:
         self._pixels = _pixel_axes(layout, networks.regions[0])
         self._fields = []  # of each layer, for each region of the sizes
         for region in networks.regions:
-            fields, maps = _propagated(region, self._pixels), region.network.maps().items()
+            fields, maps = (
+                _propagated(region.network, region.substitute, self._pixels),
+                region.network.maps().items(),
+            )
             self._fields.append({name: fields[ref] for name, ref in maps if ref in fields})
         image = self._united([_image_shape(region) for region in networks.regions])
         self._image = tuple(image[axis] for axis in self._pixels)
@@ -330,20 +335,31 @@ def _image_shape(region: RegionNetwork) -> tuple[Any, ...]:
     return tuple(map(region.substitute, shape_of(region.network.image())))
 
 
-def _propagated(region: RegionNetwork, pixels: Sequence[int]) -> dict[ValueRef, Field]:
+def _propagated(
+    network: Network, substitute: Substitute, pixels: Sequence[int]
+) -> dict[ValueRef, Field]:
     """What each value sees along some axes of the image."""
-    closed, image, shape = region.network.closed, region.network.image(), _image_shape(region)
+    closed, image = network.closed, network.image()
+    shape = tuple(map(substitute, shape_of(image)))
     field = tuple(AxisField.of_image(axis, shape[axis]) for axis in pixels)
     inputs = [Seen(field if var is image else None) for var in closed.jaxpr.invars]
-    propagator = Propagator(region.substitute)
+    propagator = Propagator(substitute)
     propagator.run(closed.jaxpr, closed.consts, inputs)
     return propagator.fields
 
 
-def _convolved_axes(region: RegionNetwork) -> tuple[int, ...]:
-    """The axes of the image over which the first convolution slides; none if that is not known."""
-    fields = _propagated(region, range(len(_image_shape(region))))
-    for layer in region.network.rows.values():
+def convolved_axes(network: Network, substitute: Substitute = lambda size: size) -> tuple[int, ...]:
+    """Find the axes of the image over which the first convolution slides.
+
+    Args:
+        network: read of a trace.
+        substitute: rewrites sizes of the trace so that they can be computed with.
+
+    Returns:
+        The axes; none if that is not known.
+    """
+    fields = _propagated(network, substitute, range(len(shape_of(network.image()))))
+    for layer in network.rows.values():
         if layer.kind != "convolution" or layer.eqn is None:
             continue
         operand, window = layer.eqn.invars[0], record_of(layer.eqn).window
@@ -358,7 +374,7 @@ def _convolved_axes(region: RegionNetwork) -> tuple[int, ...]:
 def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     """The axes of an image that have pixels; its layout has a letter for each."""
     shape = _image_shape(region)
-    if layout is None and (convolved := _convolved_axes(region)):
+    if layout is None and (convolved := convolved_axes(region.network, region.substitute)):
         return convolved
     order = ORDERS.get(len(shape)) if layout is None else layout
     if isinstance(order, str) and len(order) == len(shape) and {*order} - {*"NC"}:

@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from jaxconv.adapters.libraries import adapter_of
 from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import (
     CONDITION_HELP,
@@ -82,7 +83,9 @@ class DrawCommand(Command):
         check_writable(out, (".svg", ".png"))
         at = None if options.at is None else parse_point(options.at)
         model = resolve(options.model)
-        specs = options.specs or (() if contract_of(model) else (images(options.layout),))
+        adapter = adapter_of(model)
+        layout = options.layout or (adapter.layout(model) if adapter else None)
+        specs = options.specs or (() if contract_of(model) else (images(layout),))
         model, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         try:
             with user_code(f"reading the layers of {options.model}"):

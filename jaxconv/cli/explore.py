@@ -11,12 +11,11 @@ from jaxconv.cli.arguments import check_writable, layer_name, save
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
     add_photo_and_model,
-    image_spec,
     load_weights,
     open_photo_argument,
     outline,
-    preprocess,
 )
+from jaxconv.cli.photo_call import preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.explorer import page
@@ -69,13 +68,13 @@ class ExploreCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-explore.html")
         check_writable(out, (".html",), path)
-        model = outline(options)
+        called = outline(options)
 
         def need(height: int, width: int) -> int:
-            return bytes_to_view(model, image_spec(model, height, width, options))
+            return bytes_to_view(*called(height, width))
 
         photo = fitting_photo(photo, options, need)
-        model = load_weights(model, options)
+        model = load_weights(called(*photo.shape[:2]).fn, options)
         x = preprocess(model, photo)
         with shown_progress("jaxconv explore: computing the feature maps"):
             layers = layer_views(model, x, layers=options.layer)
@@ -83,7 +82,17 @@ class ExploreCommand(Command):
         # The command that prints one neuron of the same model and photo.
         shown = [] if options.photo is None else [str(path)]
         weights = ["--weights", options.weights] if options.weights else []
-        chosen = ["--model", options.model, *weights, "--size", str(min(photo.shape[:2]))]
+        layout = ["--layout", options.layout] if options.layout else []
+        given = [part for text in options.given for part in ("--with", text)]
+        chosen = [
+            "--model",
+            options.model,
+            *layout,
+            *given,
+            *weights,
+            "--size",
+            str(min(photo.shape[:2])),
+        ]
         command = shlex.join(["jaxconv", "neuron", *shown, *chosen])
         text = page(photo, path.name, options.model, picture.to_svg(), layers, command=command)
         print(f"{len(layers)} layers, {len(text) / 1e6:.1f} MB")

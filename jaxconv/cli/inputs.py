@@ -3,22 +3,18 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 
-from jaxconv.adapters.call import library_contexts, read_call
 from jaxconv.cli.arguments import OBJECT_HELP, UsageError
 from jaxconv.cli.loader import resolve
+from jaxconv.cli.models import add_keyword_arguments
+from jaxconv.cli.photo_call import Model, PhotoCall, photo_model
 from jaxconv.cli.photo_size import add_size
-from jaxconv.cli.user_code import user_code
 from jaxconv.models.registry import published_weights, registered_models
-from jaxconv.models.weights import Preprocessing, fill, read_weights
+from jaxconv.models.weights import fill, read_weights
 from jaxconv.plotting.photos import open_photo
-
-Model = Callable[..., Any]
 
 
 def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = None) -> None:
@@ -38,6 +34,12 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
     parser.add_argument(
         "--model", default="vgg16", metavar="NAME", help=f"{OBJECT_HELP}; default: %(default)s"
     )
+    parser.add_argument(
+        "--layout",
+        help="layout of the images that the model takes, such as NCHW; default: the one that it "
+        "takes, with channels last first",
+    )
+    add_keyword_arguments(parser)
     parser.add_argument(
         "--weights",
         metavar="FILE",
@@ -68,8 +70,10 @@ def open_photo_argument(options: argparse.Namespace) -> tuple[Path, np.ndarray]:
     return path, open_photo(path)
 
 
-def outline(options: argparse.Namespace) -> Model:
-    """Return the model that the options name; a registered one without its weights.
+def outline(options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
+    """Return the model that the options name as a function of height and width of a photo.
+
+    A registered model lacks its weights.
 
     Args:
         options: of the command.
@@ -81,7 +85,7 @@ def outline(options: argparse.Namespace) -> Model:
     """
     entry = registered_models().get(options.model)
     if entry:
-        return nnx.eval_shape(lambda: entry.make(**entry.trunk))
+        return photo_model(nnx.eval_shape(lambda: entry.make(**entry.trunk)), options)
     model = resolve(options.model, abstract=False)
     if isinstance(model, nnx.Module):
         if options.weights:
@@ -94,14 +98,14 @@ def outline(options: argparse.Namespace) -> Model:
             "--weights needs a Flax NNX model. Fix: load the weights in a function that makes "
             "the model, and pass --model module:function()."
         )
-    return model
+    return photo_model(model, options)
 
 
 def load_weights(model: Model, options: argparse.Namespace) -> Model:
-    """Return the model with its weights.
+    """Return a model with its weights.
 
     Args:
-        model: as :func:`outline` returned it.
+        model: as it is called with a photo.
         options: of the command.
 
     Raises:
@@ -124,53 +128,3 @@ def load_weights(model: Model, options: argparse.Namespace) -> Model:
             "write the file again with jaxconv.models.weights.write_weights."
         )
     return loaded
-
-
-def image_spec(
-    model: Model, height: int, width: int, options: argparse.Namespace
-) -> jax.ShapeDtypeStruct:
-    """Return the shape and dtype of what :func:`preprocess` makes of a photo.
-
-    Args:
-        model: of any kind.
-        height: of the photo.
-        width: of the photo.
-        options: of the command.
-
-    Raises:
-        TargetError: a model of the user's that does not take it.
-    """
-    preprocessing = getattr(model, "preprocessing", None)
-    if preprocessing is None or isinstance(preprocessing, Preprocessing):
-        shape = (1, height, width, 1 if _is_grey(preprocessing) else 3)
-    else:  # a function of the user's may change the size
-        shape = preprocess(model, np.zeros((height, width, 3), np.uint8)).shape
-    spec = jax.ShapeDtypeStruct(shape, np.float32)
-    if options.model not in registered_models():
-        with user_code(f"running {options.model} on an image {spec.shape}"):
-            call = read_call(model, (spec,), {})
-            with library_contexts():
-                jax.eval_shape(call.fn, *call.arguments)
-    return spec
-
-
-def preprocess(model: Model, photo: np.ndarray) -> np.ndarray:
-    """Return a batch of one photo as the model takes it: by its ``preprocessing``, else 0 to 1.
-
-    A model that was trained on images of one channel gets the photo in grey.
-
-    Args:
-        model: of any kind.
-        photo: uint8 (h, w, 3).
-
-    Returns:
-        float32 (1, h, w, 3), or (1, h, w, 1).
-    """
-    preprocessing = getattr(model, "preprocessing", None)
-    pixels = photo.mean(-1, keepdims=True) if _is_grey(preprocessing) else photo
-    x = preprocessing(pixels[None]) if preprocessing else pixels[None].astype(np.float32) / 255
-    return np.asarray(x, np.float32)
-
-
-def _is_grey(preprocessing: Any) -> bool:
-    return len(getattr(preprocessing, "mean", "rgb")) == 1

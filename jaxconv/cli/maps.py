@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 
@@ -15,15 +15,13 @@ from jaxconv.analysis.summary_table import Row
 from jaxconv.cli.arguments import PICTURES, UsageError, check_writable, positive, render, save
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
-    Model,
     add_photo_and_model,
     default_photo,
-    image_spec,
     load_weights,
     open_photo_argument,
     outline,
-    preprocess,
 )
+from jaxconv.cli.photo_call import Model, PhotoCall, preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.models.registry import registered_models
@@ -117,12 +115,11 @@ class MapsCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-{'filters' if options.filters else 'maps'}.png")
         check_writable(out, PICTURES, path)
-        model = outline(options)
-        photo = fitting_photo(photo, options, partial(bytes_to_draw, model, options))
-        height, width, _ = photo.shape
-        spec = image_spec(model, height, width, options)
-        layers = [] if options.filters else layers_to_draw(SpatialMaps(model, spec), options)
-        model = load_weights(model, options)
+        called = outline(options)
+        photo = fitting_photo(photo, options, partial(bytes_to_draw, called, options))
+        call = called(*photo.shape[:2])
+        layers = [] if options.filters else layers_to_draw(SpatialMaps(*call), options)
+        model = load_weights(call.fn, options)
         x = preprocess(model, photo)
         pictures = SpatialMaps(model, x)
         entry = registered_models().get(options.model)
@@ -141,11 +138,13 @@ class MapsCommand(Command):
         save(render(figure, out), out)
 
 
-def bytes_to_draw(model: Model, options: argparse.Namespace, height: int, width: int) -> int:
+def bytes_to_draw(
+    called: Callable[[int, int], PhotoCall], options: argparse.Namespace, height: int, width: int
+) -> int:
     """Estimate the memory that the maps of a photo take.
 
     Args:
-        model: as :func:`outline` returned it.
+        called: the model, as :func:`outline` returned it.
         options: of the command.
         height: of the photo.
         width: of the photo.
@@ -154,7 +153,7 @@ def bytes_to_draw(model: Model, options: argparse.Namespace, height: int, width:
         ShapeError: an unknown layer.
         UsageError: a layer without the channels that are asked for, or a model without maps.
     """
-    pictures = SpatialMaps(model, image_spec(model, height, width, options))
+    pictures = SpatialMaps(*called(height, width))
     if options.filters:
         return 0
     layers = layers_to_draw(pictures, options)
@@ -213,8 +212,8 @@ def draw_strongest(options: argparse.Namespace) -> None:
     out = options.out or Path(f"{source.resolve().stem}-strongest.png")
     for path in (source, *paths):
         check_writable(out, PICTURES, path)
-    model = outline(options)
-    loaded = None
+    called = outline(options)
+    load = cache(lambda fn: load_weights(fn, options))  # a registered model is the same each time
     best: list[Peak] = []
     count = 0
     for path in paths:
@@ -225,8 +224,8 @@ def draw_strongest(options: argparse.Namespace) -> None:
                 raise
             print(f"jaxconv maps: skipped: {error}", file=sys.stderr)
             continue
-        photo = fitting_photo(photo, options, partial(bytes_to_draw, model, options))
-        loaded = loaded or load_weights(model, options)
+        photo = fitting_photo(photo, options, partial(bytes_to_draw, called, options))
+        loaded = load(called(*photo.shape[:2]).fn)
         best = strongest(loaded, photo, path.name, options, best)
         count += 1
     if not count:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxconv.adapters.call import Static, bound_model, shape_of_spec, static
+from jaxconv.adapters.call import Static, bound_model, is_spec, shape_of_spec, static
 from jaxconv.adapters.libraries import adapter_of
 from jaxconv.cli.arguments import UsageError
 from jaxconv.prover.contract import contract_of
@@ -83,23 +83,58 @@ def as_called(
     """
     if contract_of(model) is not None and not inputs:
         return model, dict(given)
+    named = in_evaluation(model, name, len(inputs), given)
+    return mapped_over_batch(model, inputs, named), named
+
+
+def in_evaluation(model: Any, name: str, count: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the arguments that a model needs, and that choose training or evaluation.
+
+    Args:
+        model: a function or a model.
+        name: as the user wrote it; a note on standard error says what is added.
+        count: of positional arguments.
+        given: keyword arguments.
+
+    Returns:
+        All keyword arguments.
+    """
     named = dict(given)
     for flag, value in EVALUATION.items():
-        if flag in _required(model, len(inputs)) and flag not in named:
+        if flag in _required(model, count) and flag not in named:
             named[flag] = static(value)
             opposite = f"--with {flag}={not value}"
             note = f"{name} is called with {flag}={value}; for training add {opposite}."
             print(note, file=sys.stderr)
+    return named
+
+
+def mapped_over_batch(
+    model: Any, inputs: Sequence[Any], named: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Map a model of Equinox that takes one image over the batch; other models stay as they are.
+
+    Args:
+        model: a function or a model.
+        inputs: the specs or shapes of its inputs.
+        named: keyword arguments.
+
+    Returns:
+        What to call.
+    """
     adapter = adapter_of(bound_model(model)[0])
     if adapter is None or adapter.batched is None:
-        return model, named
+        return model
     specs = [parse_spec(one) if isinstance(one, str) else one for one in inputs]
 
     def examples(size: int) -> list[Any]:
-        return [shape_of_spec(spec, dict.fromkeys(spec.names(), size)) for spec in specs]
+        return [
+            shape_of_spec(spec, dict.fromkeys(spec.names(), size)) if is_spec(spec) else spec
+            for spec in specs
+        ]
 
     values = {name: getattr(value, "value", value) for name, value in named.items()}
-    return adapter.batched(model, examples, values), named
+    return adapter.batched(model, examples, values)
 
 
 def _required(model: Any, count: int) -> set[str]:

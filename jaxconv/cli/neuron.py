@@ -18,12 +18,11 @@ from jaxconv.cli.arguments import (
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
     add_photo_and_model,
-    image_spec,
     load_weights,
     open_photo_argument,
     outline,
-    preprocess,
 )
+from jaxconv.cli.photo_call import preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.neuron_figure import neuron_figure
@@ -79,15 +78,14 @@ class NeuronCommand(Command):
         path, photo = open_photo_argument(options)
         out = options.out or Path(f"{path.stem}-neuron.png")
         check_writable(out, PICTURES, path)
-        model = outline(options)
+        called = outline(options)
         chosen = {"layer": options.layer, "at": at, "channel": options.channel}
 
         def need(height: int, width: int) -> int:
-            spec = image_spec(model, height, width, options)
-            return NeuronPlan.of(model, spec, **chosen).peak_bytes()
+            return NeuronPlan.of(*called(height, width), **chosen).peak_bytes()
 
         photo = fitting_photo(photo, options, need)
-        model = load_weights(model, options)
+        model = load_weights(called(*photo.shape[:2]).fn, options)
         x = preprocess(model, photo)
         with shown_progress(f"jaxconv neuron: computing {options.layer}"):
             result = neuron(model, x, **chosen)

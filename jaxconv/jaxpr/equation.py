@@ -1,6 +1,7 @@
 """The input of receptive-field rules: one equation of a trace, and the fields of its operands."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +20,32 @@ from jaxconv.jaxpr.window_axis import Substitute
 
 Compute = Callable[[], Any]
 Known = Mapping[Any, Compute | None]  # constants; None is one that is not computed
+
+
+@dataclass(frozen=True)
+class IndexLine:
+    """Whole numbers that count evenly along one axis of an array.
+
+    Attributes:
+        axis: along which; None where all numbers are the same.
+        first: the first number, an int or a formula.
+        step: from a number to the next.
+    """
+
+    axis: int | None
+    first: Any
+    step: Any
+
+    def along(self, axis: int) -> "IndexLine":
+        """The same numbers along another axis.
+
+        Args:
+            axis: of another array.
+        """
+        return IndexLine(axis, self.first, self.step)
+
+
+IndexLines = IndexLine | tuple[IndexLine, ...]  # or one for each entry of the last axis
 
 
 @runtime_checkable
@@ -50,6 +77,7 @@ class EquationContext:
         fields: what each operand sees; None depends on no image.
         shapes: of the operands, rewritten.
         known: the values of the trace that are constants.
+        counting: those whose numbers count evenly.
         substitute: rewrites sizes of the trace in terms of the sizes that results are for.
     """
 
@@ -59,9 +87,10 @@ class EquationContext:
         eqn: JaxprEqn,
         fields: Fields,
         known: Known,
+        counting: Mapping[Any, IndexLines] | None = None,
     ) -> None:
         self.propagator, self.eqn, self.params = propagator, eqn, eqn.params
-        self.fields, self.known = fields, known
+        self.fields, self.known, self.counting = fields, known, counting or {}
         self.substitute = propagator.substitute
         self.shapes = [propagator.shape(atom) for atom in eqn.invars]
 
@@ -173,6 +202,20 @@ class EquationContext:
             return lambda: atom.val
         return self.known.get(atom)
 
+    def lines(self, atom: Var | Literal) -> IndexLines | None:
+        """Find out how the numbers of an operand count.
+
+        Args:
+            atom: an operand of the equation.
+
+        Returns:
+            One line, or one for each entry of the last axis; None where that is not known.
+        """
+        if not isinstance(atom, Literal) and atom in self.counting:
+            return self.counting[atom]
+        compute = self.constant(atom)
+        return None if compute is None else _fitted(np.asarray(compute()))
+
     def has_no_zero(self, atom: Var | Literal) -> bool:
         """Whether an operand is weights, which count as any numbers, or a constant without zeros.
 
@@ -183,3 +226,19 @@ class EquationContext:
         if compute is None:
             return not self.is_constant(atom)
         return bool(np.all(np.asarray(compute()) != 0))
+
+
+def _fitted(numbers: np.ndarray) -> IndexLine | None:
+    """The line that an array of numbers follows."""
+    if numbers.dtype.kind not in "bi" or not numbers.size:
+        return None
+    numbers = numbers.astype(int)
+    first = int(numbers.flat[0])
+    if (numbers == first).all():
+        return IndexLine(None, first, 0)
+    for axis, size in enumerate(numbers.shape):
+        step = int(numbers.take(1, axis).flat[0]) - first if size > 1 else 0
+        shape = [1] * axis + [size] + [1] * (numbers.ndim - axis - 1)
+        if (numbers == (first + step * np.arange(size)).reshape(shape)).all():
+            return IndexLine(axis, first, step)
+    return None

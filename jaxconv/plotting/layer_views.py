@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from jaxconv.analysis.feature_maps import trace_call
-from jaxconv.analysis.index_path import addition_of_bias, follow
+from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.patches import around, reader
 from jaxconv.analysis.receptive_field import Pixels, ReceptiveField, analyze_fields
@@ -211,13 +211,14 @@ class LayerFilter:
     Attributes:
         reading: how the layer's equation reads its operands.
         operands: references to the map that it reads, and to its weights if it has any.
-        bias: a reference to the bias, or its value; None if there is none.
+        added: where the bias is added, and for each position and channel its index there; None if
+            there is none.
         inputs: the names of the layers that feed it.
     """
 
     reading: PatchReader
     operands: tuple[ValueRef, ...]
-    bias: ValueRef | float | None
+    added: PathStep | None
     inputs: tuple[str, ...]
 
     @classmethod
@@ -235,15 +236,17 @@ class LayerFilter:
         reading = layer and reader(layer)
         if not layer or not reading or name not in network.rows:
             return None
-        first = [0] * len(reading.axes.pixels)
-        step = addition_of_bias(follow(network, layer, network.maps()[name], 0, first, 0)[1:])
+        sides = reading.axes.sizes(shape_of(reading.eqn.outvars[0]))
+        *at, channels = np.ix_(*map(range, (*sides.pixels, sides.channels)))
+        steps = follow(network, layer, network.maps()[name], 0, at, channels)
         inputs = tuple(source.name for source in layer.sources)
         operands = tuple(ValueRef(layer.calls, variable) for variable in reading.operands)
-        return cls(reading, operands, step and step.addend(), inputs)
+        return cls(reading, operands, addition_of_bias(steps[1:]), inputs)
 
     def refs(self) -> list[ValueRef]:
         """References to all values that :meth:`read` needs."""
-        return [*self.operands, *([self.bias] if isinstance(self.bias, ValueRef) else [])]
+        addend = self.added and self.added.addend()
+        return [*self.operands, *([addend] if isinstance(addend, ValueRef) else [])]
 
     def read(
         self, values: Mapping[ValueRef, np.ndarray], views: Mapping[str, LayerView]
@@ -255,7 +258,8 @@ class LayerFilter:
             views: the views of the layers before this one.
 
         Returns:
-            Source, windows, weights and bias; empty if the filter does not read the map of a layer.
+            Source, windows, weights and bias; empty if the filter does not read the map of a layer,
+            or its bias differs from position to position.
         """
         operands = [values[ref] for ref in self.operands]
         sliding = self.reading.slide(*operands)
@@ -281,7 +285,13 @@ class LayerFilter:
             h, w, c = maps.shape
             windows, weights = (Window(h, h), Window(w, w)), weights.reshape(h, w, c, -1)
         bias = None
-        if weights is not None and self.bias is not None:
-            added = values[self.bias] if isinstance(self.bias, ValueRef) else self.bias
-            bias = np.broadcast_to(np.float32(added).ravel(), weights.shape[-1:])
+        if weights is not None and self.added is not None:
+            addend = self.added.addend()
+            value = values[addend] if isinstance(addend, ValueRef) else addend
+            everywhere = np.broadcast_to(np.float32(value), shape_of(self.added.ref.var))
+            first = [index[:1, :1] if np.ndim(index) > 1 else index for index in self.added.index]
+            bias = everywhere[tuple(first)].ravel()
+            is_per_channel = np.size(value) <= bias.size
+            if not is_per_channel and (everywhere[self.added.index] != bias).any():
+                return {}
         return {"source": source, "windows": windows, "weights": weights, "bias": bias}

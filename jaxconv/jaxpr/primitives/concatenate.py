@@ -4,10 +4,14 @@ from typing import Any
 
 from jaxconv.jaxpr.axis_field import AxisField, Field, Fields, concatenate_fields, join_fields
 from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.index_line import concatenated_lines
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
 
-@register_rule(PrimitiveRecord(builds_padding=True, concatenates=True), "concatenate")
+@register_rule(
+    PrimitiveRecord(builds_padding=True, concatenates=True, counting=concatenated_lines),
+    "concatenate",
+)
 def _concatenated(context: EquationContext) -> Field:
     """Along pixels the parts follow each other; along channels a neuron may be of any part.
 

@@ -8,6 +8,13 @@ import jax.numpy as jnp
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, same_fields
 from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.index_line import (
+    less_line,
+    product_line,
+    same_lines,
+    selected_lines,
+    sum_line,
+)
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 
 
@@ -47,7 +54,7 @@ register(
 )
 
 
-@register_rule(IN_PLACE, "select_n")
+@register_rule(replace(IN_PLACE, counting=selected_lines), "select_n")
 def _selected(context: EquationContext) -> Field:
     """Where a constant mask selects, a neuron sees one case only."""
     which, *cases = context.fields
@@ -62,17 +69,19 @@ def _selected(context: EquationContext) -> Field:
 # These do not change the numbers.
 CASTS = replace(IN_PLACE, only_moves=True)
 register(replace(CASTS, names_value=True), "name")
-register(replace(CASTS, builds_padding=True), "convert_element_type", "copy")
+register(replace(CASTS, builds_padding=True, counting=same_lines), "convert_element_type", "copy")
 
 # Arithmetic that may be fused with a convolution, and of which indices are computed.
 ADDITION = replace(IN_PLACE, adds=True)
-register(replace(ADDITION, builds_padding=True, combine=jnp.add, increasing=True), "add")
+INDICES = replace(IN_PLACE, builds_padding=True)
+register(replace(INDICES, adds=True, combine=jnp.add, increasing=True, counting=sum_line(1)), "add")
 register(ADDITION, "add_any")  # of cotangents
 register(replace(IN_PLACE, combine=jnp.maximum, increasing=True), "max")
-register(replace(IN_PLACE, builds_padding=True, combine=jnp.subtract), "sub")
-register(replace(IN_PLACE, builds_padding=True), "neg")
+register(replace(INDICES, combine=jnp.subtract, counting=sum_line(-1)), "sub")
+register(INDICES, "neg")
 register(
-    replace(IN_PLACE, receptive_field=_multiplied, builds_padding=True, combine=jnp.multiply), "mul"
+    replace(INDICES, receptive_field=_multiplied, combine=jnp.multiply, counting=product_line),
+    "mul",
 )
 
 # Number by number as well, but what they return is a mask, an integer, or part of a longer
@@ -82,10 +91,11 @@ register(
     *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "sin", "sinh"),
     *("tan", "cbrt", "digamma", "erf_inv", "erfc", "exp2", "expm1", "lgamma", "log1p"),
     *("ceil", "floor", "round", "rem", "nextafter", "reduce_precision", "imag", "real"),
-    *("eq", "ge", "gt", "le", "lt", "ne", "is_finite", "not", "or", "xor"),
+    *("eq", "ge", "gt", "le", "ne", "is_finite", "not", "or", "xor"),
     *("shift_left", "shift_right_arithmetic", "shift_right_logical"),
 )
 register(replace(ELEMENTWISE, receptive_field=_multiplied), "and")
+register(replace(ELEMENTWISE, counting=less_line), "lt")
 
 
 def _shards(eqn: JaxprEqn) -> list[int]:

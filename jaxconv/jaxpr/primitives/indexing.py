@@ -1,5 +1,6 @@
 """``gather`` and ``dynamic_slice``: reading at indices that may be constants of the trace."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,16 @@ def _dynamically_sliced(context: EquationContext) -> Field:
     starts = [context.constant(atom) for atom in context.eqn.invars[1:]]
 
     def change(axis_field: AxisField, axis: int) -> AxisField:
-        size, start = shape[axis], starts[axis]
-        if is_equal(result_shape[axis], size):
+        size, start, count = shape[axis], starts[axis], result_shape[axis]
+        if is_equal(count, size):
             return axis_field
-        if start is None or not isinstance(size, int):
+        if start is None:
             return axis_field.collapse(size, exact=False)
-        first = int(np.clip(int(start()), 0, size - result_shape[axis]))
+        first = max(int(start()), 0)
+        if not is_at_least(size - count, first):
+            if not isinstance(size, int):
+                return axis_field.collapse(size, exact=False)
+            first = size - count
         return axis_field.window(result_shape[axis], 1, 1, 1, -first)
 
     return context.change(change)
@@ -53,15 +58,36 @@ def _looked_up(context: EquationContext) -> Field:
                 return axis_field.collapse(size, exact=False)
             output_axis = int(numbers.offset_dims[kept.index(axis)])
             return axis_field.window(slice_sizes[axis], 1, 1, 1, -start).move(output_axis)
-        line = None if axis in numbers.operand_batching_dims else _index_line(context, axis)
-        if line is None or not isinstance(size, int):
+        if axis in numbers.operand_batching_dims:
             return axis_field.collapse(size, exact=False)
+        line = _index_line(context, axis)
+        if line is None or not isinstance(size, int):
+            return _counted(context, axis_field, axis, batch_axes)
         along, indices = line
         inside = indices.clip(0, size - 1)
         read = axis_field.take(inside).move(batch_axes[along])
         return read if clips or (indices == inside).all() else read.loose()
 
     return context.change(change)
+
+
+def _counted(
+    context: EquationContext, axis_field: AxisField, axis: int, batch_axes: Sequence[int]
+) -> AxisField:
+    """Single numbers at indices that count evenly, all of which are inside."""
+    order, size = context.params["dimension_numbers"].start_index_map, context.shapes[0][axis]
+    lines = context.lines(context.eqn.invars[1])
+    columns = lines if isinstance(lines, tuple) else (lines,)
+    line = columns[order.index(axis)] if axis in order and len(columns) == len(order) else None
+    if line is None or line.axis is None or line.axis >= len(batch_axes):
+        return axis_field.collapse(size, exact=False)
+    along = batch_axes[line.axis]
+    count = context.result_shape()[along]
+    last = line.first + line.step * (count - 1)
+    inside = all(is_at_least(n, 0) and is_at_least(size - 1, n) for n in (line.first, last))
+    if not inside:
+        return axis_field.collapse(size, exact=False)
+    return axis_field.window(count, 1, line.step, 1, -line.first).move(along)
 
 
 def _starts(context: EquationContext, axis: int) -> np.ndarray | None:

@@ -46,6 +46,9 @@ def _pool_axes(eqn: JaxprEqn) -> MapAxes:
     last = len(window) - 1
     channels = [last] if last in whole else whole[1:2] or whole
     images = [0] if 0 in whole and channels != [0] else []
+    # A library that pools one image adds an axis, after which vmap adds that of the batch.
+    is_added = len(window) > 4 and images and 1 in whole and str(shape_of(eqn.invars[0])[1]) == "1"
+    images += [1] if is_added and channels != [1] else []
     pixels = [axis for axis in range(len(window)) if axis not in images + channels]
     return MapAxes(tuple(images), tuple(pixels), tuple(channels))
 

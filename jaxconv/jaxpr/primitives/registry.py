@@ -15,10 +15,11 @@ from jaxconv.jaxpr.patch_reader import Index, MapAxes, PatchReader, Pooling
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
 if TYPE_CHECKING:
-    from jaxconv.jaxpr.equation import EquationContext
+    from jaxconv.jaxpr.equation import EquationContext, IndexLines
 
 Factors = tuple[Any, ...]  # of a count: ints or formulas, to be multiplied
 ReceptiveFieldRule = Callable[["EquationContext"], Field | Fields]
+CountingRule = Callable[["EquationContext"], "IndexLines | None"]
 
 
 def everything(context: "EquationContext") -> Field:
@@ -72,6 +73,7 @@ class PrimitiveRecord:
         combine: the function of two arrays that broadcast, where a convolution may be fused with
             it.
         increasing: larger operands give larger results.
+        counting: how the numbers of the result count, where operands are indices.
     """
 
     kind: str = ""
@@ -97,6 +99,7 @@ class PrimitiveRecord:
     unknown_when_traced: bool = False
     combine: Callable[[Any, Any], Any] | None = None
     increasing: bool = False
+    counting: CountingRule | None = None
 
 
 DEFAULT = PrimitiveRecord()

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.index_line import reshaped_line
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
 
@@ -24,6 +25,7 @@ from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register_rule
         only_moves=True,
         builds_padding=True,
         must_keep_count=True,
+        counting=reshaped_line,
     ),
     "reshape",
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
+from jaxconv.jaxpr.index_line import broadcast_lines, iota_line, reshaped_line, reversed_line
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 
@@ -22,6 +23,7 @@ CUTS = PrimitiveRecord(builds_padding=True)
             n for axis, n in enumerate(index) if axis not in eqn.params["dimensions"]
         ),
         keeps_feature_map=True,
+        counting=reshaped_line,
     ),
     "squeeze",
 )
@@ -54,6 +56,7 @@ def _transposed(context: EquationContext) -> Field:
             size - 1 - n if axis in eqn.params["dimensions"] else n
             for axis, (n, size) in enumerate(zip(index, shape_of(eqn.outvars[0]), strict=True))
         ),
+        counting=reversed_line,
     ),
     "rev",
 )
@@ -68,7 +71,7 @@ def _reversed(context: EquationContext) -> Field:
     return context.change(change)
 
 
-@register_rule(CUTS, "broadcast_in_dim")
+@register_rule(replace(CUTS, counting=broadcast_lines), "broadcast_in_dim")
 def _broadcast(context: EquationContext) -> Field:
     axes, shape = context.axes("broadcast_dimensions"), context.shapes[0]
     result_shape = context.result_shape()
@@ -111,4 +114,4 @@ def _padded(context: EquationContext) -> Field:
     return tuple(axis_field.mix(*channels) for axis_field in field)
 
 
-register(CUTS, "iota")
+register(replace(CUTS, counting=iota_line), "iota")

@@ -1,0 +1,207 @@
+"""A model of any library, as a function of a batch of one photo with channels last."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.adapters.call import bound_model
+from jaxconv.adapters.libraries import adapter_of
+from jaxconv.analysis.feature_maps import trace_call
+from jaxconv.analysis.receptive_field import convolved_axes
+from jaxconv.cli.arguments import UsageError
+from jaxconv.cli.models import in_evaluation, keyword_arguments, mapped_over_batch
+from jaxconv.cli.user_code import TargetError, user_code
+from jaxconv.models.registry import registered_models
+from jaxconv.models.weights import Preprocessing
+
+Model = Callable[..., Any]
+CHANNELS_LAST = "NHWC"
+PIXELS = (1, 2)  # which of these axes are height and width
+LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
+
+
+class PhotoCall(NamedTuple):
+    """A function of a photo.
+
+    Attributes:
+        fn: takes a batch of one photo, with channels last.
+        spec: its shape and dtype, as :func:`preprocess` makes it.
+    """
+
+    fn: Model
+    spec: jax.ShapeDtypeStruct
+
+
+class PhotoModel:
+    """A model that the user names, to be called with photos of some size.
+
+    Args:
+        model: a function, or a model of any library.
+        options: of the command: ``model``, ``layout`` and ``given``.
+    """
+
+    def __init__(self, model: Any, options: argparse.Namespace) -> None:
+        self._model, self._name = model, options.model
+        self._adapter = adapter_of(bound_model(model)[0])
+        self._named = in_evaluation(model, self._name, 1, keyword_arguments(options.given))
+        usual = self._adapter.layout(bound_model(model)[0]) if self._adapter else CHANNELS_LAST
+        self._layouts = _layouts(options.layout or usual)
+        self._is_layout_given = options.layout is not None
+        self._arrays: Any = None  # of a model that lacked its parameters
+        self.preprocessing = getattr(model, "preprocessing", None)
+        if self._lacks_values():
+            print(f"{self._name} has no weights of its own: they are random.", file=sys.stderr)
+
+    def __call__(self, height: int, width: int) -> PhotoCall:
+        """Prepare the model for photos of one size.
+
+        Args:
+            height: of a photo.
+            width: likewise.
+
+        Raises:
+            TargetError: the model takes the photo in no layout.
+        """
+        spec = jax.ShapeDtypeStruct(self._shape(height, width), np.float32)
+        try:
+            return self._in_layout(self._layouts[0], spec)
+        except TargetError as error:
+            for layout in self._layouts[1:]:
+                try:
+                    call = self._in_layout(layout, spec)
+                except TargetError:
+                    continue
+                if self._is_layout_given:
+                    raise TargetError(f"{error}\n  Fix: pass --layout {layout}.") from None
+                self._layouts = (layout,)
+                print(f"{self._name} takes photos in layout {layout}.", file=sys.stderr)
+                return call
+            raise
+
+    def _lacks_values(self) -> bool:
+        model, _ = bound_model(self._model)
+        adapter = self._adapter
+        return (
+            adapter is not None and adapter.initialise is not None and adapter.is_incomplete(model)
+        )
+
+    def _shape(self, height: int, width: int) -> tuple[int, ...]:
+        preprocessing = self.preprocessing
+        if preprocessing is None or isinstance(preprocessing, Preprocessing):
+            return (1, height, width, 1 if is_grey(preprocessing) else 3)
+        # A function of the user's may change the size.
+        return preprocess(self, np.zeros((height, width, 3), np.uint8)).shape
+
+    def _in_layout(self, layout: str, spec: jax.ShapeDtypeStruct) -> PhotoCall:
+        sizes = dict(zip(CHANNELS_LAST, spec.shape, strict=True))
+        taken = jax.ShapeDtypeStruct([sizes[letter] for letter in layout], spec.dtype)
+        with user_code(f"running {self._name} on an image {taken.shape}"):
+            fn = _from_channels_last(self._callable(taken), layout)
+            fn.preprocessing = self.preprocessing
+            axes = convolved_axes(trace_call(fn, spec).network)
+        if axes not in ((), PIXELS):  # a model that makes its parameters takes any channels
+            raise TargetError(f"{self._name} slides over other axes of an image {taken.shape}.")
+        return PhotoCall(fn, spec)
+
+    def _callable(self, spec: jax.ShapeDtypeStruct) -> Model:
+        """The model as a function of an image in its layout."""
+        named = {name: getattr(value, "value", value) for name, value in self._named.items()}
+        if self._lacks_values():
+            return self._initialised(spec, named)
+        fn: Any = mapped_over_batch(self._model, [spec], named)
+        return (lambda x: fn(x, **named)) if named else fn
+
+    def _initialised(self, spec: jax.ShapeDtypeStruct, named: dict[str, Any]) -> Model:
+        """The model with random parameters, which are made again where their shapes change."""
+        model, method = bound_model(self._model)
+        assert self._adapter is not None
+        assert self._adapter.complete is not None
+        assert self._adapter.initialise is not None
+        pure = self._adapter.complete(model, method, (spec,), named)
+        if self._arrays is None or _shapes(self._arrays) != _shapes(pure.arrays):
+            self._arrays = self._adapter.initialise(model, method, (spec,), named).arrays
+        apply, arrays = pure.fn, self._arrays
+        return lambda x: apply(arrays, x, **named)
+
+
+def _layouts(first: str) -> tuple[str, ...]:
+    """The layouts to try."""
+    if sorted(first) not in (sorted("NHWC"), sorted("HWC")):
+        wrong = f"--layout {first} is not a layout of colour photos."
+        raise UsageError(f"{wrong} Fix: pass one of {', '.join(LAYOUTS)}.")
+    return (first, *(layout for layout in LAYOUTS if layout != first))
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
+
+
+def _from_channels_last(fn: Model, layout: str) -> Any:
+    """A function of a batch of one image with channels last, of one that takes another layout."""
+
+    def call(x: Any) -> Any:
+        letters = CHANNELS_LAST if "N" in layout else CHANNELS_LAST.replace("N", "")
+        image = x if "N" in layout else x[0]
+        return fn(
+            image if letters == layout else jnp.transpose(image, [*map(letters.index, layout)])
+        )
+
+    call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and parameters matter
+    return call
+
+
+def photo_model(model: Any, options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
+    """Prepare a model to be called with photos.
+
+    Args:
+        model: as :func:`jaxconv.cli.inputs.outline` returned it.
+        options: of the command.
+
+    Returns:
+        A function of height and width of a photo.
+
+    Raises:
+        UsageError: a layout or keyword arguments for a registered model.
+    """
+    if options.model not in registered_models():
+        return PhotoModel(model, options)
+    if options.layout not in (None, CHANNELS_LAST) or options.given:
+        flag = "--with" if options.given else "--layout"
+        raise UsageError(f"{options.model} takes no {flag}. Fix: omit it.")
+    channels = 1 if is_grey(getattr(model, "preprocessing", None)) else 3
+    return lambda h, w: PhotoCall(model, jax.ShapeDtypeStruct((1, h, w, channels), np.float32))
+
+
+def preprocess(model: Any, photo: np.ndarray) -> np.ndarray:
+    """Return a batch of one photo as the model takes it: by its ``preprocessing``, else 0 to 1.
+
+    A model that was trained on images of one channel gets the photo in grey.
+
+    Args:
+        model: of any kind.
+        photo: uint8 (h, w, 3).
+
+    Returns:
+        float32 (1, h, w, 3), or (1, h, w, 1).
+    """
+    preprocessing = getattr(model, "preprocessing", None)
+    pixels = photo.mean(-1, keepdims=True) if is_grey(preprocessing) else photo
+    x = preprocessing(pixels[None]) if preprocessing else pixels[None].astype(np.float32) / 255
+    x = np.asarray(x, np.float32)
+    colors = (1, 3)
+    is_channels_first = x.ndim == 4 and x.shape[1] in colors and x.shape[3] not in colors
+    return np.moveaxis(x, 1, 3) if is_channels_first else x
+
+
+def is_grey(preprocessing: Any) -> bool:
+    """Whether a preprocessing is for images of one channel.
+
+    Args:
+        preprocessing: of a model; None for one without.
+    """
+    return len(getattr(preprocessing, "mean", "rgb")) == 1
