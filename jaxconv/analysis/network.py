@@ -75,6 +75,7 @@ class Network:
         named_values: the values that the function names, by name.
         inputs: by name, the variables of the trace that are inputs, not parameters.
         unused: parameters that no layer uses.
+        normalised: the names of layers whose maps are normalised by their own statistics.
     """
 
     closed: ClosedJaxpr
@@ -83,6 +84,7 @@ class Network:
     named_values: Mapping[str, NamedValue]
     inputs: Mapping[str, Var]
     unused: tuple[Parameter, ...]
+    normalised: frozenset[str] = frozenset()
 
     def image(self) -> Var:
         """The first input that may be a batch of images, or the first of all.

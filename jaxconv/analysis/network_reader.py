@@ -62,6 +62,7 @@ def read_network(
         },
         {one.name: one.var for one in graph.inputs},
         tuple(one for one in graph.parameters if one not in known),
+        frozenset(layers[grouping.root(core)].name for core in grouping.merged),
     )
 
 

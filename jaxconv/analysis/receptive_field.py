@@ -99,13 +99,24 @@ class ReceptiveField:
         positions = dict(zip(_map_axes(self._field), at, strict=True))
         return values[tuple(positions.get(axis, slice(None)) for axis in range(values.ndim))]
 
+    def covers_image(self) -> bool:
+        """Tell whether each neuron sees all of the image, or may, for all that is known."""
+        return all(
+            axis_field.covers(size)
+            for axis_field, size in zip(self._field, self.image, strict=True)
+        )
+
+    def map_axes(self) -> tuple[int, ...]:
+        """Tell which axes of the layer's map those of ``map`` are."""
+        return tuple(_map_axes(self._field))
+
     def short(self) -> str:
         """Size and stride as a table shows them: ``40/4``, ``5x3/2x1``, or the whole image.
 
         Where no stride is known, it is only the size of the largest box. "At most" and "<=" stand
         where neurons may see less.
         """
-        if self._is_whole_image():
+        if self.covers_image():
             return "whole image" if self._is_certain() else "at most whole image"
         texts = [_each_once(map(_size_text, self.size, self._field, self.image))]
         if self.map and None not in self.stride:
@@ -116,7 +127,7 @@ class ReceptiveField:
         return f"{'' if self._is_certain() else '<='}{'/'.join(texts)}"
 
     def __str__(self) -> str:
-        if self._is_whole_image():
+        if self.covers_image():
             return f"{self.layer}: {self.short()}, the same for each neuron"
         size = " x ".join(map(_size_text, self.size, self._field, self.image))
         seen = f"{self.layer}: {'' if self._is_certain() else 'at most '}{size} pixels"
@@ -129,13 +140,6 @@ class ReceptiveField:
             ", ".join(map(_pixels_text, self.offset)),
         )
         return f"{seen}, stride {stride}, from {offset}"
-
-    def _is_whole_image(self) -> bool:
-        """Whether each neuron sees all of the image, or may, for all that is known."""
-        return all(
-            axis_field.covers(size)
-            for axis_field, size in zip(self._field, self.image, strict=True)
-        )
 
     def _is_certain(self) -> bool:
         """Whether neurons see the first and last pixels of boxes that are known."""

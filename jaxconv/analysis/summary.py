@@ -176,7 +176,10 @@ def _formula_table(
         inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
     excluded = functools.reduce(operator.or_, (one.excluded for one in confirmations))
     sizes = analysis.verdict.accepts - excluded
-    notes = tuple(_confirmation_notes(excluded, confirmations))
+    notes = (
+        *_confirmation_notes(excluded, confirmations),
+        *_normalisation_notes(network, fields),
+    )
     return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes)
 
 
@@ -189,6 +192,17 @@ def _confirmation_notes(excluded: SizeSet, confirmations: Iterable[Confirmation]
         yield (
             f'Where it says "differs by size", no formula holds for all sizes: for '
             f"{point_text(example)} JAX computes it in another way; pass numbers to see it."
+        )
+
+
+def _normalisation_notes(network: Network, fields: FieldsByName) -> Iterator[str]:
+    """Say once why all layers from one on see the whole image."""
+    seeing = (name for name in network.rows if name in fields and fields[name].covers_image())
+    first = next(seeing, None)
+    if first in network.normalised:
+        yield (
+            f"From {first} on each neuron sees the whole image, because the map is normalised by "
+            "its own statistics, as by batch norm in training."
         )
 
 

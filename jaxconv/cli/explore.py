@@ -18,8 +18,8 @@ from jaxconv.cli.inputs import (
 from jaxconv.cli.photo_call import preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
-from jaxconv.plotting.explorer import page
-from jaxconv.plotting.layer_views import bytes_to_view, layer_views
+from jaxconv.plotting.explorer import pack_layer, page_of
+from jaxconv.plotting.layer_views import bytes_to_view, reduced_views
 from jaxconv.plotting.network_diagram import network_diagram
 
 PAGE_PIXELS = 224  # of the shorter side: the maps of VGG16 are 15 million numbers then
@@ -77,7 +77,7 @@ class ExploreCommand(Command):
         model = load_weights(called(*photo.shape[:2]).fn, options)
         x = preprocess(model, photo)
         with shown_progress("jaxconv explore: computing the feature maps"):
-            layers = layer_views(model, x, layers=options.layer)
+            layers = reduced_views(pack_layer, model, x, layers=options.layer)
         picture = network_diagram(summary(model, x), options.model)
         # The command that prints one neuron of the same model and photo.
         shown = [] if options.photo is None else [str(path)]
@@ -94,7 +94,7 @@ class ExploreCommand(Command):
             str(min(photo.shape[:2])),
         ]
         command = shlex.join(["jaxconv", "neuron", *shown, *chosen])
-        text = page(photo, path.name, options.model, picture.to_svg(), layers, command=command)
+        text = page_of(photo, path.name, options.model, picture.to_svg(), layers, command=command)
         print(f"{len(layers)} layers, {len(text) / 1e6:.1f} MB")
         save(text.encode(), out)
         if options.open and not webbrowser.open(out.resolve().as_uri()):

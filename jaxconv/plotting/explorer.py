@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,7 +38,20 @@ POLICY = (  # the content security policy
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
-Json = dict[str, object]
+ENOUGH = 4_000_000  # numbers of a map, of which a percentile is taken
+Json = dict[str, Any]
+
+
+class PackedLayer(NamedTuple):
+    """A layer as data for the page.
+
+    Attributes:
+        data: all but its arrays.
+        arrays: "maps", unless the page computes them by pooling, and "filters".
+    """
+
+    data: Json
+    arrays: Mapping[str, PackedArray]
 
 
 def page(
@@ -70,6 +84,33 @@ def page(
     Returns:
         HTML that needs no other file.
     """
+    by_name = {layer.name: layer for layer in layers}
+    packed = [pack_layer(one, by_name.get(one.source or ""), weights_of) for one in layers]
+    return page_of(photo, photo_name, model_name, network_svg, packed, command=command)
+
+
+def page_of(
+    photo: np.ndarray,
+    photo_name: str,
+    model_name: str,
+    network_svg: str,
+    layers: Sequence[PackedLayer],
+    *,
+    command: str = "jaxconv neuron",
+) -> str:
+    """Write the page of layers that are packed already.
+
+    Args:
+        photo: as for :func:`page`.
+        photo_name: likewise.
+        model_name: likewise.
+        network_svg: likewise.
+        layers: what :func:`pack_layer` made.
+        command: as for :func:`page`.
+
+    Returns:
+        HTML that needs no other file.
+    """
     from matplotlib import colormaps
     from PIL import Image
 
@@ -78,13 +119,12 @@ def page(
         for use, name in PALETTES.items()
     }
     blocks: dict[str, PackedArray] = {}
-    by_name = {layer.name: layer for layer in layers}
     data = {
         "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
         "model": model_name,
         "command": command,
         "palettes": palettes,
-        "layers": [_layer_data(layer, by_name, weights_of, blocks) for layer in layers],
+        "layers": [_with_blocks(layer, blocks) for layer in layers],
     }
     png = io.BytesIO()
     Image.fromarray(photo).save(png, "png", optimize=True)
@@ -108,24 +148,41 @@ def page(
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _source("explorer.html"))
 
 
-def _layer_data(
-    layer: LayerView,
-    layers: Mapping[str, LayerView],
-    weights_of: int,
-    blocks: dict[str, PackedArray],
-) -> Json:
-    """A layer as data for the page; its large arrays go into ``blocks``."""
+def _with_blocks(layer: PackedLayer, blocks: dict[str, PackedArray]) -> Json:
+    """The data of a layer; its arrays go into ``blocks``, under names of the page."""
+    data = dict(layer.data)
+    for part, array in layer.arrays.items():
+        block = f"{part}-{len(blocks)}"
+        blocks[block] = array
+        data[part] = layer.data[part] | {"block": block}
+    return data
+
+
+def pack_layer(layer: LayerView, source: LayerView | None, weights_of: int = 24) -> PackedLayer:
+    """Pack a layer for the page, which takes a small part of its memory.
+
+    Args:
+        layer: its view.
+        source: the view of the layer that it reads, if there is one.
+        weights_of: as for :func:`page`.
+
+    Returns:
+        Its data and its arrays.
+    """
     values = layer.finite()
     order = by_strength(values)
-    top = np.percentile(np.abs(values), TOP_PERCENTILE) or np.abs(values).max() or 1
+    sizes = np.abs(values)
+    some = sizes.ravel()[:: max(sizes.size // ENOUGH, 1)]  # a percentile sorts
+    top = np.percentile(some, TOP_PERCENTILE) or sizes.max() or 1
     window_fields = ("kernel", "stride", "dilation", "low")
     windows = layer.windows and [
         {name: int(getattr(window, name)) for name in window_fields} for window in layer.windows
     ]
-    return {
+    arrays: dict[str, PackedArray] = {}
+    data = {
         "name": layer.name,
         "kind": layer.kind,
-        "maps": _maps_data(layer, layers, blocks),
+        "maps": _maps_data(layer, source, arrays),
         "means": [float(f"{mean:.6g}") for mean in values.mean((0, 1), dtype=np.float64)],
         "order": order.tolist(),
         "top": float(top),
@@ -138,43 +195,40 @@ def _layer_data(
         "exact": layer.exact,
         "source": layer.source,
         "windows": windows,
-        "filters": _filters_data(layer, order[:weights_of], blocks),
+        "filters": _filters_data(layer, order[:weights_of], arrays),
     }
+    return PackedLayer(data, arrays)
 
 
 def _pixel_count(number: Pixels) -> str:
     return "?" if number is None else str(number if isinstance(number, int) else float(number))
 
 
-def _maps_data(
-    layer: LayerView, layers: Mapping[str, LayerView], blocks: dict[str, PackedArray]
-) -> Json:
+def _maps_data(layer: LayerView, source: LayerView | None, arrays: dict[str, PackedArray]) -> Json:
     """How the maps of a layer are coded; those that the page can compute by pooling have no block.
 
     Rounding keeps the order of numbers, so that the maximum of rounded ones is the rounded maximum.
     """
     maps = np.moveaxis(layer.finite(), -1, 0)
     is_large = maps.size > packing.MAX_EXACT
-    if is_large and layer.source and layer.is_max_pool_of(layers[layer.source]):
+    if is_large and source and layer.is_max_pool_of(source):
         return {"coding": "largest", "shape": maps.shape}
-    block = f"maps-{len(blocks)}"
-    blocks[block] = packed = pack_maps(maps)
-    return packed.header | {"block": block}
+    arrays["maps"] = packed = pack_maps(maps)
+    return packed.header
 
 
 def _filters_data(
-    layer: LayerView, chosen: np.ndarray, blocks: dict[str, PackedArray]
+    layer: LayerView, chosen: np.ndarray, arrays: dict[str, PackedArray]
 ) -> Json | None:
     """The weights of the chosen filters, and all biases; None for a layer without weights."""
     if layer.weights is None:
         return None
-    block, count = f"weights-{len(blocks)}", layer.weights.shape[-1]
+    count = layer.weights.shape[-1]
     kernels = np.moveaxis(layer.weights[..., chosen], (3, 2), (0, 1))
-    blocks[block] = packed = pack_int16(kernels)
+    arrays["filters"] = packed = pack_int16(kernels)
     bias = np.zeros(count) if layer.bias is None else layer.bias
     return {
         **packed.header,
-        "block": block,
         "of": chosen.tolist(),
         "count": count,
         "bias": np.float32(bias).astype(float).tolist(),

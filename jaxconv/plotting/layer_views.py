@@ -3,10 +3,11 @@
 :mod:`jaxconv.plotting.explorer` shows them on a page.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from jaxconv.layers.windows import Window
 
 WindowPair = tuple[Window, Window]  # over rows, over columns
 
+R = TypeVar("R")
 INPUT = "input"
 # The axes of maps that no convolution made, by their number of axes.
 DEFAULT_AXES = {4: MapAxes((0,), (1, 2), (3,)), 2: MapAxes((0,), (), (1,))}
@@ -107,6 +109,31 @@ def layer_views(
     Raises:
         ShapeError: a layer does not exist, or has no view.
     """
+    return reduced_views(lambda view, _: view, fn, *args, layers=layers)
+
+
+@raises_shape_error("explore")
+def reduced_views(
+    reduce: Callable[[LayerView, LayerView | None], R],
+    fn: Callable[..., Any],
+    *args: Any,
+    layers: Sequence[str | int] | None = None,
+) -> list[R]:
+    """Make the views of layers one by one, and keep what is needed of each.
+
+    Args:
+        reduce: takes a view and that of the layer that it reads, if there is one, and returns what
+            to keep of it.
+        fn: as :func:`layer_views` takes it.
+        *args: likewise.
+        layers: likewise.
+
+    Returns:
+        What is kept, in the order of :func:`layer_views`.
+
+    Raises:
+        ShapeError: a layer does not exist, or has no view.
+    """
     traced = trace_call(fn, *args)
     network, all_fields = traced.network, analyze_fields(fn, *args)
     fields = {name: all_fields.field(name) for name in all_fields.names()}
@@ -120,17 +147,76 @@ def layer_views(
     chosen = [network.name(layer, "layers") for layer in (refs if layers is None else layers)]
     raise_if(_diagnostics(chosen, refs))
     filters = {name: LayerFilter.of(network, name) for name in refs}
-    needed = chain(refs.values(), *(filter_.refs() for filter_ in filters.values() if filter_))
-    values = traced.values(needed)
-    photo = np.asarray(args[-1][0], np.float32)  # its neurons are its pixels
-    rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in photo.shape[:2])
-    views = {INPUT: LayerView(INPUT, "input", photo, rows, columns, (1, 1), (1, 1))}
-    for name, ref in refs.items():
-        views[name] = _view_without_filter(network, name, values[ref], fields[name])
-        if filter_ := filters[name]:
-            views[name] = replace(views[name], **filter_.read(values, views))
-    kept = {INPUT, *chosen, *(views[name].source for name in chosen)}
-    return [view for name, view in views.items() if name in kept]
+    read = [filter_.inputs for name in chosen if (filter_ := filters[name])]
+    refs = {name: ref for name, ref in refs.items() if name in {*chosen, *chain(*read)}}
+    views = _ViewsInTurn(network, fields, refs, filters, reduce)
+    views.add_photo(np.asarray(args[-1][0], np.float32))
+    traced.reduced(views.needed(), views.see)
+    kept = {INPUT, *chosen, *(views.sources[name] for name in chosen)}
+    return [views.kept[name] for name in (INPUT, *refs) if name in kept]
+
+
+class _ViewsInTurn(Generic[R]):
+    """Makes each view as soon as its numbers are there, and drops numbers after their last use.
+
+    Attributes:
+        kept: what is kept of each view.
+        sources: the name of the layer that each reads, if it has a view.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        fields: Mapping[str, ReceptiveField],
+        refs: Mapping[str, ValueRef],
+        filters: Mapping[str, "LayerFilter | None"],
+        reduce: Callable[[LayerView, LayerView | None], R],
+    ) -> None:
+        self._network, self._fields, self._refs = network, fields, refs
+        self._filters, self._reduce = filters, reduce
+        self._waiting = {
+            name: {ref, *(filter_.refs() if (filter_ := filters[name]) else ())}
+            for name, ref in refs.items()
+        }
+        self._uses = Counter(chain(*self._waiting.values()))
+        self._readers = Counter(chain(*(one.inputs for name in refs if (one := filters[name]))))
+        self._values: dict[ValueRef, np.ndarray] = {}
+        self._views: dict[str, LayerView] = {}  # that later layers may read
+        self.kept: dict[str, R] = {}
+        self.sources: dict[str, str | None] = {}
+
+    def needed(self) -> list[ValueRef]:
+        """All values that views are made of."""
+        return [*self._uses]
+
+    def add_photo(self, photo: np.ndarray) -> None:
+        """Make the view of the photo, whose neurons are its pixels."""
+        rows, columns = (np.stack([np.arange(n), np.arange(n) + 1], 1) for n in photo.shape[:2])
+        view = LayerView(INPUT, "input", photo, rows, columns, (1, 1), (1, 1))
+        self._views[INPUT], self.kept[INPUT] = view, self._reduce(view, None)
+
+    def see(self, ref: ValueRef, value: Any) -> None:
+        """Take a value, and make the views that it completes."""
+        self._values[ref] = np.asarray(value)
+        for name, missing in [*self._waiting.items()]:
+            missing.discard(ref)
+            if not missing:
+                del self._waiting[name]
+                self._complete(name)
+
+    def _complete(self, name: str) -> None:
+        ref, filter_ = self._refs[name], self._filters[name]
+        view = _view_without_filter(self._network, name, self._values[ref], self._fields[name])
+        if filter_:
+            view = replace(view, **filter_.read(self._values, self._views))
+        self.sources[name] = view.source
+        self.kept[name] = self._reduce(view, self._views.get(view.source or ""))
+        if self._readers[name]:
+            self._views[name] = view
+        self._uses.subtract({ref, *(filter_.refs() if filter_ else ())})
+        self._readers.subtract(filter_.inputs if filter_ else ())
+        self._values = {one: value for one, value in self._values.items() if self._uses[one] > 0}
+        self._views = {one: view for one, view in self._views.items() if self._readers[one] > 0}
 
 
 @raises_shape_error("explore")
@@ -147,9 +233,9 @@ def bytes_to_view(fn: Callable[..., Any], *args: Any) -> int:
         if not around(ref.calls) and len(shape_of(ref.var)) in DEFAULT_AXES
     }  # fmt: skip
     sizes = [bytes_of(ref.var) for ref in maps.values()]
-    # All maps are kept. To pack one of them takes some copies, and the page up to a byte for each
-    # number, in some copies too.
-    return traced.peak_bytes(maps.values(), maps.values()) + 6 * max(sizes, default=0) + sum(sizes)
+    # Two maps are kept at a time. To pack one of them takes some copies, and the page up to a byte
+    # for each number of all maps, in some copies too.
+    return traced.peak_bytes(maps.values()) + 5 * max(sizes, default=0) + sum(sizes) // 2
 
 
 def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterator[Diagnostic]:
@@ -171,6 +257,9 @@ def _view_without_filter(
     reading = layer and reader(layer)
     if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
         axes = reading.axes
+    elif values.ndim == 4 and len(pixels := field.map_axes()) == 2:
+        channels = tuple(axis for axis in (1, 2, 3) if axis not in pixels)
+        axes = MapAxes((0,), pixels, channels) if len(channels) == 1 else axes
     # The maps of the first image, as (h, w, c).
     sides = axes.sizes(values.shape)
     ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
