@@ -59,7 +59,8 @@ def pack_maps(values: np.ndarray) -> PackedArray:
     is_predicted = len(_deflated(map(_differences, some))) < len(_deflated(some))
     content = _deflated(map(_differences, codes) if is_predicted else codes)
     header = {"coding": "root8", "shape": values.shape, "zero": zero, "step": step}
-    return _packed(header | {"predicted": is_predicted}, content)
+    header["predicted"] = is_predicted
+    return _packed(header, content)
 
 
 def _differences(codes: np.ndarray) -> np.ndarray:
