@@ -380,7 +380,7 @@ class LayerFilter:
             everywhere = np.broadcast_to(np.float32(value), shape_of(self.added.ref.var))
             first = [index[:1, :1] if np.ndim(index) > 1 else index for index in self.added.index]
             bias = everywhere[tuple(first)].ravel()
-            is_per_channel = np.size(value) <= bias.size
+            is_per_channel = np.asarray(value).size <= bias.size
             if not is_per_channel and (everywhere[self.added.index] != bias).any():
                 return {}
         return {"source": source, "windows": windows, "weights": weights, "bias": bias}
