@@ -25,7 +25,7 @@ from flax import nnx
 from jax import export
 
 import jaxconv as jc
-from experiments.zoo import conv, ones, pool, u_net
+from experiments.networks import conv, ones, pool, u_net
 
 OUT = Path("docs/comparison.md")
 MAX_MESSAGE = 90  # characters of a message in the table
@@ -169,7 +169,7 @@ def merge(conv: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def jaxconv_conv(x: Any, kernel: Any, stride: int, padding: Any) -> Any:
-    """Call jc.conv with the arguments in the order of :func:`experiments.zoo.conv`.
+    """Call jc.conv with the arguments in the order of :func:`experiments.networks.conv`.
 
     Args:
         x: (b, h, w, c_in).

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from flax import nnx
 
 import jaxconv as jc
-from experiments import zoo
+from experiments import networks
 
 OUT = Path("experiments/results/proof_speed.json")
 PACKAGES = ("jax", "flax", "islpy")
@@ -41,12 +41,14 @@ NETWORKS: dict[str, Callable[[], Callable[..., Any]]] = {
     "VGG16, no head": functools.partial(_vgg16, None),
     "VGG16, dense head": functools.partial(_vgg16, "dense"),
     "VGG16, conv head": functools.partial(_vgg16, "conv"),
-    "ResNet-50": lambda: nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0))),
-    "ResNet-152": lambda: nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0), (3, 8, 36, 3))),
-    "U-Net, 4 levels": lambda: functools.partial(zoo.u_net, levels=4),
-    "U-Net of Stable Diffusion": lambda: nnx.eval_shape(lambda: zoo.DiffusionUNet(nnx.Rngs(0))),
-    "gradient of 10 strided": functools.partial(zoo.strided_gradient, 10),
-    **{f"chain of {n}": functools.partial(zoo.chain, n) for n in (25, 50, 100, 200)},
+    "ResNet-50": lambda: nnx.eval_shape(lambda: networks.ResNet(nnx.Rngs(0))),
+    "ResNet-152": lambda: nnx.eval_shape(lambda: networks.ResNet(nnx.Rngs(0), (3, 8, 36, 3))),
+    "U-Net, 4 levels": lambda: functools.partial(networks.u_net, levels=4),
+    "U-Net of Stable Diffusion": lambda: nnx.eval_shape(
+        lambda: networks.DiffusionUNet(nnx.Rngs(0))
+    ),
+    "gradient of 10 strided": functools.partial(networks.strided_gradient, 10),
+    **{f"chain of {n}": functools.partial(networks.chain, n) for n in (25, 50, 100, 200)},
 }
 SPECS = {"U-Net of Stable Diffusion": "b h w 4"}  # of the other networks: "b h w 3"
 

@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from PIL import Image
 
 import jaxconv as jc
-from experiments import zoo
+from experiments import networks as typical
 from jaxconv.plotting import network_diagram as diagram
 from jaxconv.plotting.graph_layout import NodeSize, layout
 from jaxconv.plotting.layered_graph import MAX_DUMMIES, crossings, layered
@@ -68,7 +68,7 @@ def chain(rank, layout):
 
 
 def resnet():
-    return nnx.eval_shape(lambda: zoo.ResNet(nnx.Rngs(0), (2, 2)))
+    return nnx.eval_shape(lambda: typical.ResNet(nnx.Rngs(0), (2, 2)))
 
 
 def vgg(head):
@@ -78,12 +78,12 @@ def vgg(head):
 TABLES = {
     "vgg": lambda: jc.summary(vgg(None), "b h w 3"),
     "vgg with a head": lambda: jc.summary(vgg("dense"), "b h w 3", at=AT),
-    "u-net": lambda: jc.summary(zoo.u_net, "b h w 3", where="h % 16 == 0, w % 16 == 0"),
+    "u-net": lambda: jc.summary(typical.u_net, "b h w 3", where="h % 16 == 0, w % 16 == 0"),
     "resnet": lambda: jc.summary(resnet(), "b h w 3", at=AT),
     "inception": lambda: jc.summary(inception, "b h w 3"),
     "dense": lambda: jc.summary(dense(7), "b h w 3"),
     "two inputs": lambda: jc.summary(two_inputs, "b h w 3", "b h//2 w//2 1"),
-    "a long chain": lambda: jc.summary(zoo.chain(60), "b h w 3"),
+    "a long chain": lambda: jc.summary(typical.chain(60), "b h w 3"),
     "1-D": lambda: jc.summary(chain(1, "NWC"), "b n 2"),
     "3-D": lambda: jc.summary(chain(3, "NDHWC"), "b d h w 1"),
     "channels first": lambda: jc.summary(chain(2, "NCHW"), "2 3 40 48"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
-from experiments import zoo
+from experiments import networks
 
 
 def test_an_error_of_the_set_library_proves_nothing():
@@ -85,7 +85,7 @@ def test_a_proof_that_takes_too_long_gives_up():
 
 
 def test_a_retry_that_succeeds_decides_its_own_sizes():
-    verdict = jc.check(zoo.u_net, "b h w 3")
+    verdict = jc.check(networks.u_net, "b h w 3")
     assert str(verdict.accepts) == "h and w multiples of 16"
     assert verdict.runs <= 70  # one with formulas for each side of each of 4 levels, and one
 
@@ -110,8 +110,8 @@ def strided(x, layer):
 
 KERNEL, POINTWISE = jnp.ones((3, 3, 3, 3)), jnp.ones((1, 1, 3, 3))
 STRIDED = {
-    "lax": lambda x: zoo.conv(x, KERNEL, stride=2),
-    "a padding by sizes": lambda x: zoo.conv(x, KERNEL, 2, [(1, n % 2) for n in x.shape[1:3]]),
+    "lax": lambda x: networks.conv(x, KERNEL, stride=2),
+    "a padding by sizes": lambda x: networks.conv(x, KERNEL, 2, [(1, n % 2) for n in x.shape[1:3]]),
     "conv": lambda x: jc.conv(x, KERNEL, stride=2),
     "pointwise": lambda x: jc.conv(x, POINTWISE, stride=2),
     "max_pool": lambda x: jc.max_pool(x, 3, stride=2, padding="SAME"),
