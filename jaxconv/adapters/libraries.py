@@ -236,12 +236,44 @@ def _batch_equinox(model: Any, examples: Examples, named: Mapping[str, Any]) -> 
 
 EXAMPLE_SIZES = (224, 64, 32, 8)  # of all names in the specs of the inputs
 
+
+@contextlib.contextmanager
+def _trace_equinox() -> Iterator[None]:
+    """Let adaptive pools take symbolic sizes at once, not one remainder after the other."""
+    module: Any = sys.modules.get("equinox.nn._pool")
+    original = getattr(module, "_adaptive_pool1d", None)
+    if original is None:
+        yield
+        return
+    module._adaptive_pool1d = functools.partial(_adaptive_pool, original)
+    try:
+        yield
+    finally:
+        module._adaptive_pool1d = original
+
+
+def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
+    """Pool a row of symbolic length to some number of elements, each from windows of one width.
+
+    The windows that Equinox makes are as wide or narrower by one.
+    """
+    length = x.shape[0]
+    if not isinstance(length, Size) or not isinstance(count, int) or length < count:
+        return original(x, count, operation)
+    width, wider = divmod(length, count)
+    windows = jax.numpy.arange(count)
+    first = windows * width + jax.numpy.minimum(windows, wider)
+    positions = first[:, None] + jax.numpy.arange(width + 1)
+    return jax.vmap(operation)(x[positions])
+
+
 EQUINOX = Adapter(
     "Equinox",
     "equinox",
     is_model=_is_equinox,
     pure=_pure_equinox,
     layout=lambda _: "NCHW",
+    during_traces=_trace_equinox,
     batched=_batch_equinox,
 )
 

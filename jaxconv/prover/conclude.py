@@ -16,7 +16,7 @@ from jaxconv.prover.conditions import (
     uneven_shards,
     uneven_shards_note,
 )
-from jaxconv.prover.confirm import Region
+from jaxconv.prover.confirm import Region, sample_points
 from jaxconv.prover.diagnose import Refusal
 from jaxconv.prover.explore import LARGEST, Exploration
 from jaxconv.prover.results import structure_key
@@ -45,7 +45,7 @@ def conclude(exploration: Exploration) -> Verdict:
     sampled = _union(domain, exploration.sampled)
     untried = undecided - sampled
     failures = tuple(_failures(exploration, accepts, untried, sampled))
-    is_refuted = exploration.proven_refusals > 0 or (failures and not exploration.open_regions)
+    is_refuted = failures and not _is_mostly_open(exploration, undecided)
     status = "refuted" if is_refuted else "tested" if exploration.open_regions else "proven"
     notes = [*exploration.subject.notes, *exploration.reasons]
     if exploration.is_limited:
@@ -71,6 +71,15 @@ def _notes(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
     yield from (ambiguity_note(deferred, accepts) for deferred in exploration.deferred)
     yield lost_pixels_note([one for region in traced for one in lost_pixels(*region)], accepts)
     yield uneven_shards_note([one for region in traced for one in uneven_shards(*region)], accepts)
+
+
+def _is_mostly_open(exploration: Exploration, undecided: SizeSet) -> bool:
+    """Whether little is proven: no refusal, or nothing about half of the sizes that people use."""
+    if not exploration.open_regions:
+        return False
+    points = [SizeSet(point).smallest() for point in sample_points(exploration.domain)]
+    is_open = [undecided.contains(**point) for point in points]
+    return exploration.proven_refusals == 0 or 2 * sum(is_open) >= len(is_open)
 
 
 def _proven_and_tried(exploration: Exploration) -> tuple[list[Region], list[Region]]:

@@ -49,7 +49,8 @@ class Verdict:
 
     Attributes:
         status: "proven": all requested sizes are accepted, and return what the contract says;
-            "refuted": some are not; "tested": some sizes could only be tried, and no others fail.
+            "refuted": some are not; "tested": some sizes could only be tried, and either no others
+            fail, or these are at least half of the sizes that people use.
         accepts: exactly the accepted sizes; of sizes that were only tried, those that worked.
         outputs: the shapes returned, formulas over ``accepts``, in the structure of the result;
             None where nothing is accepted.

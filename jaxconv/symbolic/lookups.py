@@ -89,6 +89,26 @@ def length_of_indexed(frame: FrameType) -> int | None:
     return None
 
 
+def is_unequal_anyway(frame: FrameType) -> bool:
+    """Tell whether two tuples that the running code compares differ in a number, or in length.
+
+    ``x.shape == y.shape`` is False where the channels are 64 and 128, whatever the sizes are.
+
+    Args:
+        frame: of the code that compares.
+    """
+    match expression_of(frame.f_code, frame.f_lasti):
+        case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
+            one, other = _value(left, frame), _value(right, frame)
+            if type(one) is not tuple or type(other) is not tuple:
+                return False
+            pairs = zip(one, other, strict=False)
+            return len(one) != len(other) or any(
+                type(a) is int and type(b) is int and a != b for a, b in pairs
+            )
+    return False
+
+
 def _constant_container(frame: FrameType) -> Any:
     """The container of ``h in {7, 14}``, a constant in the code; None for anything else."""
     before = None

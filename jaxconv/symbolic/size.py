@@ -27,7 +27,13 @@ from jaxconv.source import current_call_sites, file_of, is_inside_jax
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import in_shared_factors, where_floors_are_exact
 from jaxconv.symbolic.lines import Range
-from jaxconv.symbolic.lookups import CACHE, is_formatting, keys_of_lookup, length_of_indexed
+from jaxconv.symbolic.lookups import (
+    CACHE,
+    is_formatting,
+    is_unequal_anyway,
+    keys_of_lookup,
+    length_of_indexed,
+)
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing, constant_of
 from jaxconv.symbolic.real import (
@@ -627,6 +633,7 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     for quotient in quotients:
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
+    _fork_on_few_values(a.trace, a.polynomial)
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
@@ -651,6 +658,26 @@ def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None
     return dividend.cancel(divisor)
 
 
+def _fork_on_few_values(trace: SymbolicTrace, polynomial: Polynomial) -> None:
+    """Fork a run where a factor of a product takes few values, as a remainder does.
+
+    ``(h % 7)*(h//7 + 1)``, of which little is known as a product, is then a formula.
+
+    Args:
+        trace: the run.
+        polynomial: what a question is about that is not decided.
+
+    Raises:
+        Fork: there is such a factor, and the run searches.
+    """
+    factors = dict.fromkeys(factor for product in polynomial.products for factor in product)
+    for factor in factors if trace.searching else ():
+        low, high = bounds(trace.domain, factor.affine)
+        if low is not None and high is not None and high - low < FEW_VALUES:
+            for value in range(low, high):
+                trace.settle(factor.affine.eq_set(trace.ring.formula(value)))
+
+
 def _likely_quotients(a: Size, b: Size) -> list[int]:
     """The quotients of some sizes of the domain, small ones and large ones."""
     domain = SizeSet(a.trace.domain)
@@ -669,6 +696,7 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
             trace.settle(condition)
         multiple = where_divisible(dividend, number)
         if multiple is None:
+            _fork_on_few_values(trace, dividend)
             raise trace.undecided(f"{a} divided by {number} is not a formula")
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
             quotient = OpaqueInt(trace, operator.floordiv, (a, number), None)
@@ -801,6 +829,7 @@ def _compare(a: Size, symbol: str, b: Size) -> bool:
     condition = where_ordered(difference, symbol)
     if condition is not None:
         return trace.settle(condition)
+    _fork_on_few_values(trace, difference)
     raise trace.undecided(f"{a} {symbol} {b} is not decided for a product of sizes")
 
 
@@ -811,9 +840,14 @@ def _equals(a: Size, b: Size) -> bool:
         return difference.constant == 0
     points, exact = zeros(difference)
     if not exact and not trace.domain.is_subset(points):
+        _fork_on_few_values(trace, difference)
         question = f"whether {a} equals {b}"
         trace.unknowns.append(question)
         _, is_branch = comparison_site()
         if is_branch:
             raise trace.undecided(question)
+    if not (trace.domain.is_subset(points) or trace.domain.is_disjoint(points)):
+        _, is_branch = comparison_site()
+        if is_branch and is_unequal_anyway(caller()):
+            return False
     return trace.settle(points, difference)

@@ -65,6 +65,20 @@ def test_haiku(training):
     assert jc.summary(closed, "b h w 3").parameters == 240
 
 
+def test_parameters_of_haiku_that_are_not_used():
+    def network(x):
+        hk.Linear(7, name="spare")(jnp.ones((1, 2)))
+        return hk.Conv2D(8, 3)(x)
+
+    made = hk.without_apply_rng(hk.transform(network))
+    params = made.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    smaller = hk.without_apply_rng(hk.transform(lambda x: jax.nn.relu(hk.Conv2D(8, 3)(x))))
+    table = jc.summary(lambda x: smaller.apply(params, x), "b h w 3")
+    assert size(params) == 224 + 21
+    assert table.parameters == 245
+    assert table.rows[0].parameters == 224
+
+
 class LinenNet(nn.Module):
     """A convolution and a batch norm."""
 
