@@ -34,7 +34,14 @@ from jaxconv.prover.diagnose import (
 )
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.symbolic.domains import intersect_most, split
-from jaxconv.symbolic.sets import SizeSet, bounded, bounds, names_of, parse_affine
+from jaxconv.symbolic.sets import (
+    SizeSet,
+    bounded,
+    bounds,
+    involved_names,
+    names_of,
+    parse_affine,
+)
 from jaxconv.symbolic.size import FEW_VALUES
 from jaxconv.symbolic.trace import (
     DeferredEquality,
@@ -253,14 +260,66 @@ class Exploration:
             ]
         if not conditions:
             return [*self._refuse(trace, domain, error)]
-        best, others = intersect_most(domain, conditions)
-        retry = self._attempt(best.coalesce(), trace.deadline)
-        if self._fails_again(retry, error):
-            refused = domain.subtract(others)
-            return [*self._refuse(trace, refused, error), domain.subtract(refused)]
+        retry = self._retry_widely(trace, error, conditions)
+        if retry is None:
+            best, others = intersect_most(domain, conditions)
+            retry = self._attempt(best.coalesce(), trace.deadline)
+            if self._fails_again(retry, error):
+                refused = domain.subtract(others)
+                return [*self._refuse(trace, refused, error), domain.subtract(refused)]
+            retry = self._without_needless(trace, error, conditions) or retry
         refused = functools.reduce(isl.Set.subtract, conditions, domain)
         again = self._refuse(trace, refused, error)
-        return [*again, domain.subtract(refused).subtract(best), retry]
+        return [*again, domain.subtract(refused).subtract(retry.trace.domain), retry]
+
+    def _retry_widely(
+        self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
+    ) -> Attempt | None:
+        """Retry an operation where all of its equalities but those of few sizes hold.
+
+        Two maps may be added where their sides are equal; JAX asks also whether one of the sides is
+        1, and whether the batch is. The sizes for which that holds, too, need no trace apart.
+
+        Returns:
+            The attempt; None where there are no such equalities, or where the others are needed.
+        """
+        wide = _wide(trace.domain, conditions)
+        if not 0 < len(wide) < len(conditions):
+            return None
+        return self._saved(trace, error, wide)
+
+    def _without_needless(
+        self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
+    ) -> Attempt | None:
+        """Retry an operation where fewer of its equalities hold, by the names that they are about.
+
+        Returns:
+            The attempt with the fewest; None where all are needed.
+        """
+        saved = None
+        for name in names_of(trace.domain):
+            others = [one for one in conditions if name not in involved_names(one, trace.domain)]
+            if 0 < len(others) < len(conditions):
+                retry = self._saved(trace, error, others)
+                if retry is not None:
+                    saved, conditions = retry, others
+        return saved
+
+    def _saved(
+        self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
+    ) -> Attempt | None:
+        """Retry an operation where some equalities hold; None where that does not save it."""
+        best, _ = intersect_most(trace.domain, conditions)
+        retry = self._attempt(best.coalesce(), trace.deadline)
+        again = retry.outcome
+        if not isinstance(again, Exception) or operation_of_error(again) != operation_of_error(
+            error
+        ):
+            return retry
+        # The same line may fail later, in another block, or for the next side of the same maps.
+        asked = [one.condition for one in relevant_equalities(retry.trace, again)]
+        is_later = len(retry.trace.array_sizes) > len(trace.array_sizes)
+        return retry if is_later or _wide(retry.trace.domain, asked) else None
 
     def _fails_again(self, retry: Attempt, error: Exception) -> bool:
         """Whether the operation that failed fails again, and no other equality may save it."""
@@ -326,3 +385,15 @@ class Exploration:
     def _leave_open(self, sizes: isl.Set, unknowns: Sequence[str]) -> None:
         reasons = tuple(f"not decided: {unknown}" for unknown in dict.fromkeys(unknowns))
         self.open_regions.append(OpenRegion(sizes, reasons))
+
+
+def _wide(domain: isl.Set, conditions: Sequence[isl.Set]) -> list[isl.Set]:
+    """The conditions that hold for values of every name without end, if the domain has them."""
+    formulas = [parse_affine((name,), name) for name in names_of(domain)]
+    endless = [formula for formula in formulas if bounds(domain, formula)[1] is None]
+
+    def is_wide(condition: isl.Set) -> bool:
+        inside = domain.intersect(condition)
+        return all(bounds(inside, formula)[1] is None for formula in endless)
+
+    return [*filter(is_wide, conditions)]

@@ -209,6 +209,21 @@ def names_of(points: isl.Set) -> tuple[str, ...]:
     return tuple(str(points.get_dim_name(PARAM, i)) for i in range(points.dim(PARAM)))
 
 
+def involved_names(points: isl.Set, within: isl.Set) -> tuple[str, ...]:
+    """List the names that a set restricts, beside what is known.
+
+    Args:
+        points: the set.
+        within: the sizes considered, of the same names.
+
+    Returns:
+        Those of its names on which it depends within these sizes.
+    """
+    simple = points.gist(within)
+    names = enumerate(names_of(simple))
+    return tuple(name for i, name in names if simple.involves_dims(PARAM, i, 1))
+
+
 def _position(points: isl.Set, name: str) -> int:
     return points.find_dim_by_name(PARAM, name)
 

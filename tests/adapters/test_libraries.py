@@ -392,3 +392,12 @@ def test_a_layer_of_keras_that_is_not_built_can_be_compiled():
     keras = pytest.importorskip("keras")
     infer = jc.compile(keras.layers.Conv2D(4, 3), "2 8 8 3")
     assert infer(IMAGE).shape == (2, 6, 6, 4)
+
+
+def test_adaptive_pools_of_equinox():
+    pool = jax.vmap(eqx.nn.AdaptiveMaxPool2d((3, 2)))
+    verdict = jc.check(pool, "b c h w", returns="b c 3 2")
+    assert verdict.accepts == jc.SizeSet.parse("b c h w", "h >= 3 and w >= 2")
+    assert verdict.runs < 25
+    shape = jax.ShapeDtypeStruct((2, 3, 10, 9), "float32")
+    assert jax.eval_shape(pool, shape).shape == (2, 3, 3, 2)  # as before the proof

@@ -1,5 +1,8 @@
 """The verdict: outputs of several regions, and notes."""
 
+import jax.numpy as jnp
+import pytest
+
 import jaxconv as jc
 from tests.support.cnns import bare_head
 
@@ -21,3 +24,16 @@ def test_shapes_that_differ_from_case_to_case_are_given_case_by_case():
         "(h,) for b <= 3 or (b, h) for b >= 4",
     )
     assert str(verdict.outputs.at(b=2, h=5)) == "(h,)"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(24, "tested"), (100, "refuted")])
+def test_a_verdict_is_refuted_only_if_most_of_the_sizes_that_people_use_are_decided(limit, status):
+    def partly_decided(x):
+        if x.shape[1] < limit:
+            raise ValueError("too small")
+        return jnp.zeros(int(x.shape[1] * 0.7) + 1)
+
+    verdict = jc.check(partly_decided, "b h w 3")
+    assert verdict.status == status
+    assert verdict.failures[0].sizes == jc.SizeSet.parse("b h w", f"h < {limit}")
+    assert verdict.untried.contains(b=1, h=300, w=301)

@@ -10,6 +10,8 @@ import pytest
 
 import jaxconv as jc
 from experiments import networks
+from tests.support.networks import Network
+from tests.support.oracle import disagreement
 
 
 def test_an_error_of_the_set_library_proves_nothing():
@@ -133,3 +135,62 @@ def test_padding_that_depends_on_the_sizes_splits_nothing(name, kind):
     verdict = jc.check(function, "n b h w 3" if kind == "vmap" else "b h w 3")
     assert (verdict.status, str(verdict.accepts)) == ("proven", "every size")
     assert verdict.runs <= 5
+
+
+def wider(x):
+    return jnp.concatenate([x[:, ::2, ::2]] * 2, axis=-1)
+
+
+def fitted(x):
+    y = wider(x)
+    if x.shape != y.shape:
+        x = wider(x)
+    return x + y
+
+
+def spatial(x):
+    y = wider(x)
+    return x if x.shape[1:3] == y.shape[1:3] else y
+
+
+def test_a_comparison_of_shapes_with_other_channels_splits_nothing():
+    verdict = jc.check(fitted, "b h w 3")
+    assert verdict.ok
+    assert verdict.runs <= 4
+    verdict = jc.check(spatial, "b h w 3")
+    assert verdict.ok
+    network = Network(spatial, ("b h w 3",), None, ())
+    points = [{"b": 2, "h": h, "w": w} for h in (1, 2, 3) for w in (1, 2, 3)]
+    assert not [point for point in points if disagreement(network, verdict, point)]
+
+
+def with_pooled_shortcuts(x):
+    for _ in range(2):
+        strided = networks.conv(x, jnp.ones((3, 3, 3, 3)), 2)
+        pooled = networks.pool(jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0))))
+        x = strided + pooled[:, x.shape[1] % 2 :]
+    return x
+
+
+def test_sizes_of_one_split_an_addition_only_along_their_own_axis():
+    verdict = jc.check(with_pooled_shortcuts, "b h w 3")
+    assert verdict.untried.is_empty()
+    assert verdict.runs <= MOST_RUNS
+    network = Network(with_pooled_shortcuts, ("b h w 3",), None, ())
+    points = [{"b": b, "h": h, "w": w} for b in (1, 2) for h in range(1, 14) for w in range(1, 10)]
+    assert not [point for point in points if disagreement(network, verdict, point)]
+
+
+MOST_RUNS = 60
+
+
+def test_a_product_with_a_remainder_is_decided_by_its_values():
+    def heads(x):
+        count = x.shape[0] % 3 * (x.shape[0] // 3 + 1)
+        return x[:count], x[count:]
+
+    verdict = jc.check(heads, "n", where="n >= 3")
+    assert verdict.untried.is_empty()
+    network = Network(heads, ("n",), None, (), "n >= 3")
+    points = [{"n": n} for n in range(3, 40)]
+    assert not [point for point in points if disagreement(network, verdict, point)]

@@ -21,7 +21,6 @@ APPLICATIONS = {
     "DenseNet121": "blocks that concatenate all earlier maps",
     "InceptionV3": "parallel branches",
     "InceptionResNetV2": "parallel branches with residuals",
-    "NASNetMobile": "cells found by a search",
     "ConvNeXtTiny": "large depthwise kernels and layer norms",
 }
 
@@ -99,21 +98,6 @@ def _dense() -> Subject:
     )
 
 
-def _mit() -> Subject:
-    return _hub(
-        "MiTBackbone",
-        layerwise_depths=[2, 2, 2, 2],
-        num_layers=8,
-        layerwise_num_heads=[1, 2, 5, 8],
-        layerwise_sr_ratios=[8, 4, 2, 1],
-        max_drop_path_rate=0.1,
-        layerwise_patch_sizes=[7, 3, 3, 3],
-        layerwise_strides=[4, 2, 2, 2],
-        image_shape=(None, None, 3),
-        hidden_dims=[32, 64, 160, 256],
-    )
-
-
 def _vgg() -> Subject:
     return _hub(
         "VGGBackbone",
@@ -145,7 +129,6 @@ HUB = {
     "ResNetBackbone": (_resnet, "ResNet-18"),
     "CSPNetBackbone": (_csp, "DarkNet with cross-stage connections"),
     "DenseNetBackbone": (_dense, "DenseNet-121"),
-    "MiTBackbone": (_mit, "the encoder of SegFormer-B0"),
     "VGGBackbone": (_vgg, "VGG-16"),
 }
 
@@ -170,6 +153,12 @@ def models() -> Iterator[Model]:
         "keras",
         "inverted residuals, for 224 x 224",
         lambda: with_head("MobileNetV2"),
+    )
+    yield Model(
+        "applications.NASNetMobile with its head",
+        "keras",
+        "cells found by a search, for 224 x 224",
+        lambda: with_head("NASNetMobile"),
     )
     for name, (make, about) in HUB.items():
         yield Model(f"models.{name}", "keras-hub", about, make)

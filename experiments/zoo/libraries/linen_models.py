@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -19,13 +20,6 @@ def _flaxmodels(name: str, **named: Any) -> Subject:
     return of_linen(module, "b h w 3", **named)
 
 
-def _stylegan_discriminator() -> Subject:
-    import flaxmodels as fm
-
-    module = fm.stylegan2.Discriminator(resolution=64, c_dim=0)
-    return of_linen(module, "b h w 3", at={"b": 4, "h": 64, "w": 64})
-
-
 def _jax_resnet(name: str, **named: Any) -> Subject:
     library: Any = importlib.import_module("jax_resnet")
     return of_linen(getattr(library, name)(n_classes=1000), "b h w 3", **named)
@@ -38,7 +32,8 @@ def _flaim(name: str) -> Subject:
         k: v for k, v in factory.CONFIGS[name].items() if k not in ("model_cls", "norm_stats")
     }
     module = factory.CONFIGS[name]["model_cls"](**config | {"n_classes": 1000})
-    return of_linen(module, "b h w 3", training=False)
+    takes_training = "training" in inspect.signature(module.__call__).parameters
+    return of_linen(module, "b h w 3", **({"training": False} if takes_training else {}))
 
 
 def _scico(name: str, **options: Any) -> Subject:
@@ -185,13 +180,6 @@ def models() -> Iterator[Model]:
         "flaxmodels",
         "residual blocks, batch norms in training",
         lambda: _flaxmodels("ResNet18", train=True),
-    )
-    yield Model(
-        "stylegan2.Discriminator",
-        "flaxmodels",
-        "the discriminator of StyleGAN2, for 64 x 64",
-        _stylegan_discriminator,
-        at={"b": 4, "h": 64, "w": 64},
     )
     for name, about in JAX_RESNET.items():
         yield Model(name, "jax-resnet", about, lambda name=name: _jax_resnet(name))
