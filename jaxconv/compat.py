@@ -78,6 +78,7 @@ REPLACEABLE: dict[str, tuple[str, ...]] = {
     ),
     "iterate": ("jax._src.lax.lax:ShapedArray._iter",),
     "pad_reflected": ("jax._src.numpy.lax_numpy:_pad_symmetric_or_reflect",),
+    "pad_wrapped": ("jax._src.numpy.lax_numpy:_pad_wrap",),
     "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
     "split": ("jax._src.numpy.lax_numpy:_split",),
 }

@@ -59,6 +59,28 @@ def _pad_reflected(
     return lax.pad(array, array.dtype.type(0), [(low, high, 0) for low, high in widths])
 
 
+def _pad_wrapped(original: Callable[..., Any], array: Any, widths: Sequence[Any]) -> Any:
+    """Pad with the opposite end, which is long enough but for few sizes.
+
+    JAX asks how often the array fits into the padding, also where that is 0 or 1.
+    """
+    from jax import lax
+
+    for axis, (low, high) in enumerate(widths):
+        size = array.shape[axis]
+        if not _has_sizes([size]) or not (size >= 1 and size >= low and size >= high):
+            only = [pair if i == axis else (0, 0) for i, pair in enumerate(widths)]
+            array = original(array, only) if (low, high) != (0, 0) else array
+            continue
+        parts = [array]
+        if low != 0:
+            parts.insert(0, lax.slice_in_dim(array, size - low, size, axis=axis))
+        if high != 0:
+            parts.append(lax.slice_in_dim(array, 0, high, axis=axis))
+        array = lax.concatenate(parts, axis)
+    return array
+
+
 class _Sections(Sequence[Any]):
     """The sections of an array: as many as a size, and all alike."""
 
@@ -169,6 +191,7 @@ REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "eliminate_deprecated_list_indexing": _index,
     "iterate": rows,
     "pad_reflected": _pad_reflected,
+    "pad_wrapped": _pad_wrapped,
     "shuffle": _shuffle,
     "split": _split,
 }

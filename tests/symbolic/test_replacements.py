@@ -20,6 +20,8 @@ FUNCTIONS = {
     "chosen": lambda x: jax.random.permutation(jax.random.key(0), x.shape[1]),
     "reflected": lambda x: jnp.pad(x, ((1, 0), (x.shape[1], 3)), mode="reflect"),
     "symmetric": lambda x: jnp.pad(x, ((0, 0), (x.shape[0], 0)), mode="symmetric"),
+    "wrapped": lambda x: jnp.pad(x, ((0, 0), (1, 3)), mode="wrap"),
+    "wrapped twice": lambda x: jnp.pad(x, ((2, 2), (x.shape[1], 1)), mode="wrap"),
     "split": lambda x: jnp.split(x, x.shape[1], axis=1)[-1],
     "scanned": lambda x: lax.associative_scan(both, (x, x * 2), reverse=True, axis=1),
     "window": lambda x: jnp.blackman(x.shape[1]),
@@ -62,3 +64,9 @@ def test_every_replacement_is_for_a_function_of_this_jax_and_is_taken_back():
     with replaced("associative_scan", lambda original, *_: original):
         assert lax.associative_scan is not before
     assert lax.associative_scan is before
+
+
+def test_padding_of_one_pixel_that_wraps_around_splits_nothing():
+    verdict = jc.check(lambda x: jnp.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap"), "b h w")
+    assert verdict.ok
+    assert verdict.runs <= 4
