@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "command": "python -m experiments.zoo",
             "limit": options.limit,
             "memory_gb": options.memory,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "machine": _machine(),
             "versions": {
                 "Python": platform.python_version(),
                 **{name: version(name) for name in ("jax", "flax", "islpy")},
@@ -156,6 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{done}/{len(chosen)} {progress(row)}", flush=True)
     report = write()
     print(summarize(report["models"], report))
+
+
+def _machine() -> str:
+    """The machine, and how busy it was, as other work makes a proof slower."""
+    text = f"{os.cpu_count()} cores, {platform.machine()}"
+    return f"{text}, load {os.getloadavg()[1]:.0f}" if hasattr(os, "getloadavg") else text
 
 
 def progress(row: Row) -> str:

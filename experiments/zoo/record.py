@@ -108,12 +108,13 @@ def of_function(fn: Callable[..., Any], *specs: str, parameters: int = 0) -> Sub
     return Subject(fn, specs, fn, parameters)
 
 
-def of_nnx(make: Callable[[], Any], *specs: str, **named: Any) -> Subject:
+def of_nnx(make: Callable[[], Any], *specs: str, has_values: bool = False, **named: Any) -> Subject:
     """A model of Flax NNX, made without values.
 
     Args:
         make: makes it.
         *specs: of its inputs.
+        has_values: whether the model can be made only with values.
         **named: other arguments.
 
     Returns:
@@ -121,7 +122,7 @@ def of_nnx(make: Callable[[], Any], *specs: str, **named: Any) -> Subject:
     """
     from flax import nnx
 
-    model = nnx.eval_shape(make)
+    model = make() if has_values else nnx.eval_shape(make)
     graph, state = nnx.split(model)
 
     def numeric(*inputs: Any) -> Any:
@@ -156,15 +157,13 @@ def of_linen(
     return Subject(module, specs, numeric, numbers_in(variables["params"]), named)
 
 
-def of_haiku(
-    forward: Callable[..., Any], *specs: str, at: Mapping[str, int] | None = None
-) -> Subject:
+def of_haiku(forward: Callable[..., Any], spec: str, *, training: bool = False) -> Subject:
     """A function of Haiku modules, without its parameters.
 
     Args:
-        forward: the function.
-        *specs: of its inputs.
-        at: sizes for which its library makes the parameters.
+        forward: the function, of images and ``is_training``.
+        spec: of the images.
+        training: whether statistics are updated; they are made in training only.
 
     Returns:
         What to check.
@@ -172,14 +171,16 @@ def of_haiku(
     import haiku as hk
 
     pair = hk.transform_with_state(forward)
-    key = jax.random.key(0)
-    inputs = [_example(spec, at or IMAGE) for spec in specs]
-    parameters, state = jax.eval_shape(pair.init, key, *inputs)
+    key, images = jax.random.key(0), _example(spec, IMAGE)
+    initialise: Callable[[Any], Any] = lambda x: pair.init(key, x, is_training=True)  # noqa: E731
+    parameters, state = jax.eval_shape(initialise, images)
 
-    def numeric(*inputs: Any) -> Any:
-        return pair.apply(zeros_like(parameters), zeros_like(state), key, *inputs)[0]
+    def numeric(images: Any) -> Any:
+        filled = zeros_like(parameters), zeros_like(state)
+        return pair.apply(*filled, key, images, is_training=training)[0]
 
-    return Subject(pair, specs, numeric, numbers_in(parameters))
+    named = {"is_training": training}
+    return Subject(pair, (spec,), numeric, numbers_in(parameters), named)
 
 
 def of_equinox(make: Callable[[], Any], spec: str = "b 3 h w", **named: Any) -> Subject:
@@ -195,7 +196,6 @@ def of_equinox(make: Callable[[], Any], spec: str = "b 3 h w", **named: Any) -> 
     """
     import equinox as eqx
 
-    has_state = False
     model, state = eqx.filter_eval_shape(eqx.nn.make_with_state(make))
     has_state = bool(jax.tree.leaves(state))
     model = eqx.nn.inference_mode(model)
@@ -230,16 +230,16 @@ def of_keras(make: Callable[[], Any], *specs: str, **named: Any) -> Subject:
 
     assert KERAS.abstract is not None
     model = KERAS.abstract(make)
-    variables = [
-        [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in some]
-        for some in (model.trainable_variables, model.non_trainable_variables)
-    ]
+    variables: list[Any] = model.variables
+    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
+    learnt = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in model.trainable_variables]
 
     def numeric(*inputs: Any) -> Any:
-        return model.stateless_call(*zeros_like(variables), *inputs, **named)[0]
+        mapping = [*zip(variables, zeros_like(shapes), strict=True)]
+        with keras.StatelessScope(state_mapping=mapping):
+            return model(*inputs, **named)
 
-    del keras
-    return Subject(model, specs, numeric, numbers_in(variables[0]), named)
+    return Subject(model, specs, numeric, numbers_in(learnt), named)
 
 
 def _example(spec: str, at: Mapping[str, int]) -> jax.ShapeDtypeStruct:

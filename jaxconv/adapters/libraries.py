@@ -263,7 +263,7 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
     width, wider = divmod(length, count)
     windows = jax.numpy.arange(count)
     first = windows * width + jax.numpy.minimum(windows, wider)
-    positions = first[:, None] + jax.numpy.arange(width + 1)
+    positions = first[:, None] + jax.numpy.arange(width + 1)[None]
     return jax.vmap(operation)(x[positions])
 
 
@@ -475,7 +475,28 @@ KERAS = Adapter(
     defaults=_keras_defaults,
 )
 
-ADAPTERS = (NNX, LINEN, HAIKU, EQUINOX, KERAS)
+# Objax
+
+
+def _objax_arrays(module: Any) -> ModelArrays:
+    """The values of a module's variables, each by its name: ``(Net).conv(Conv2D).w``."""
+    objax: Any = sys.modules["objax"]
+    learnt, state = {}, {}
+    for name, variable in module.vars().items():
+        if not isinstance(variable, objax.TrainRef):  # a second name of a variable
+            group = learnt if isinstance(variable, objax.TrainVar) else state
+            group[name] = variable.value
+    return ModelArrays(learnt, state)
+
+
+OBJAX = Adapter(
+    "Objax",
+    "objax",
+    is_model=lambda value: isinstance(value, sys.modules["objax"].Module),
+    arrays=_objax_arrays,
+)
+
+ADAPTERS = (NNX, LINEN, HAIKU, EQUINOX, KERAS, OBJAX)
 
 
 def loaded() -> Iterator[Adapter]:

@@ -217,9 +217,9 @@ class _Grouping:
     def _follow(self, operation: OperationNode, inputs: Sequence[Content]) -> Content:
         """A value of the layers that feed it; a join where they are several."""
         parameters = _unique(content.parameters for content in inputs)
-        if (
-            getattr(operation.eqn.outvars[0].aval, "dtype", None) == jnp.bool_
-        ):  # a mask is not a map
+        results = operation.eqn.outvars[:1]  # a callback or an assertion has none
+        if any(getattr(one.aval, "dtype", None) == jnp.bool_ for one in results):
+            # A mask is not a map.
             return Content((), parameters, whole=False)
         feeding = [content for content in inputs if content.cores]
         cores = self._together(feeding)

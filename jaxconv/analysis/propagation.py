@@ -143,6 +143,8 @@ class Propagator(FixpointInterpreter[Seen]):
             What is known of each result.
         """
         del scope
+        if not eqn.outvars:  # a callback or an assertion
+            return []
         field = record_of(eqn).receptive_field(self._context(eqn, inputs))
         fields = field if isinstance(field, list) else [field] * len(eqn.outvars)
         return [*map(Seen, fields)]

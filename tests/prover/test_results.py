@@ -84,3 +84,19 @@ def test_shapes_are_compared_by_leaves_and_containers():
     assert same_shapes((print, (1,)), (max, (1,)))
     assert not same_shapes((print, (1,)), ("print", (1,)))
     assert structure_key({"a": 1}) == structure_key({"a": 2})
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["logits"], meta_fields=[])
+@dataclass
+class OnlyOfArrays:
+    logits: jax.Array
+
+    def __post_init__(self):
+        if isinstance(self.logits, tuple):
+            raise TypeError("the logits are a tuple")
+
+
+def test_a_container_that_takes_nothing_but_arrays():
+    verdict = jc.check(lambda x: {"out": OnlyOfArrays(x + 1)}, "b h")
+    assert verdict.ok
+    assert str(verdict.outputs) == "{\"['out'].logits\": (b, h)}"

@@ -14,7 +14,6 @@ EQUIMO = {
     "attnet_xxs": "convolutions in the manner of attention",
     "convnext_t": "large depthwise kernels",
     "iformer_t": "convolutions, then attention",
-    "lowformer_backbone_b0": "attention at a low resolution",
     "mobilenetv3_small": "inverted residuals with squeeze-and-excitation",
     "mobilenetv3_large": "inverted residuals with squeeze-and-excitation",
     "reduceformer_backbone_b1": "attention by sums",
@@ -26,7 +25,6 @@ EQXVISION = {
     "squeezenet1_0": "fire modules",
     "squeezenet1_1": "fire modules",
     "vgg11": "a chain of convolutions and an adaptive pool",
-    "vit_tiny": "a vision transformer",
     "swin_t": "shifted windows",
     "convnext_tiny": "large depthwise kernels",
 }
@@ -98,6 +96,8 @@ def models() -> Iterator[Model]:
         quick=True,
     )
     for name, about in EQUIMO.items():
-        yield Model(name, "equimo", about, lambda name=name: _equimo(name))
+        side = 518 if name.startswith("dinov2") else 224
+        at = {"b": 1, "h": side, "w": side}
+        yield Model(name, "equimo", about, lambda name=name: _equimo(name), at=at)
     for name, about in EQXVISION.items():
         yield Model(name, "eqxvision", about, lambda name=name: _eqxvision(name))

@@ -76,20 +76,6 @@ def _resnet() -> Subject:
     )
 
 
-def _csp() -> Subject:
-    return _hub(
-        "CSPNetBackbone",
-        stem_filters=32,
-        stem_kernel_size=3,
-        stem_strides=1,
-        stackwise_depth=[1, 2, 4],
-        stackwise_strides=[2, 2, 2],
-        stackwise_num_filters=[64, 128, 256],
-        block_type="dark_block",
-        image_shape=(None, None, 3),
-    )
-
-
 def _dense() -> Subject:
     return _hub(
         "DenseNetBackbone",
@@ -127,7 +113,6 @@ def _layers() -> Subject:
 
 HUB = {
     "ResNetBackbone": (_resnet, "ResNet-18"),
-    "CSPNetBackbone": (_csp, "DarkNet with cross-stage connections"),
     "DenseNetBackbone": (_dense, "DenseNet-121"),
     "VGGBackbone": (_vgg, "VGG-16"),
 }

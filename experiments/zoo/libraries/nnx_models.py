@@ -30,7 +30,7 @@ def _jaxnn(name: str) -> Subject:
         model.eval()
         return model
 
-    return of_nnx(make, "b h w 3")
+    return of_nnx(make, "b h w 3", has_values=name.startswith("vit"))
 
 
 def _convolutions() -> Subject:
