@@ -72,7 +72,8 @@ def _measure(number: int, limit: float, memory_gb: float) -> None:
     with contextlib.suppress(ImportError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 2**30),) * 2)
+        limit_bytes = int(memory_gb * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
     from experiments.zoo.catalogue import MODELS
     from experiments.zoo.measure import measure
 

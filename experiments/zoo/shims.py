@@ -50,7 +50,9 @@ class _Placeholder(metaclass=_Named):
 class _Anything(types.ModuleType):
     """A module that has every name."""
 
-    __path__: list[str] = []  # noqa: RUF012 - a package, as the import system asks
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # it is a package, as the import system asks
 
     def __getattr__(self, name: str) -> Any:
         return sys.modules.get(f"{self.__name__}.{name}") or getattr(_Placeholder, name)

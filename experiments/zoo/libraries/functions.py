@@ -22,7 +22,7 @@ CHANNELS = {"depth_to_space": 8}
 
 
 def _pix(name: str) -> Subject:
-    import dm_pix
+    dm_pix: Any = importlib.import_module("dm_pix")
 
     fn: Callable[..., Any] = getattr(dm_pix, name)
     options = PIX[name][1]
@@ -30,7 +30,7 @@ def _pix(name: str) -> Subject:
 
 
 def _ssim() -> Subject:
-    import dm_pix
+    dm_pix: Any = importlib.import_module("dm_pix")
 
     return of_function(dm_pix.ssim, "b h w 3", "b h w 3")
 

@@ -1,5 +1,6 @@
 """Models of Keras and KerasHub."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,7 +58,7 @@ def with_head(name: str) -> Subject:
 
 
 def _hub(module: str, **options: Any) -> Subject:
-    import keras_hub
+    keras_hub: Any = importlib.import_module("keras_hub")
 
     make = getattr(keras_hub.models, module)
     return of_keras(lambda: make(**options), "b h w 3")

@@ -14,7 +14,7 @@ SMALL = {"b": 1, "h": 32, "w": 32}
 
 
 def _flaxmodels(name: str, **named: Any) -> Subject:
-    import flaxmodels as fm
+    fm: Any = importlib.import_module("flaxmodels")
 
     module = getattr(fm, name)(output="logits", pretrained=None)
     return of_linen(module, "b h w 3", **named)
@@ -33,7 +33,8 @@ def _flaim(name: str) -> Subject:
     }
     module = factory.CONFIGS[name]["model_cls"](**config | {"n_classes": 1000})
     takes_training = "training" in inspect.signature(module.__call__).parameters
-    return of_linen(module, "b h w 3", **({"training": False} if takes_training else {}))
+    named: dict[str, Any] = {"training": False} if takes_training else {}
+    return of_linen(module, "b h w 3", **named)
 
 
 def _scico(name: str, **options: Any) -> Subject:
