@@ -64,22 +64,26 @@ def unmet_requirements(
     Raises:
         Undecided: it is not known for which sizes a requirement holds.
     """
-    sizes, refusals = trace.domain, []
+    sizes, refusals, rest = trace.domain, [], trace
     all_scraps = functools.cache(lambda: scraps(traced.closed.jaxpr))  # seldom needed for numbers
 
     def may_be_empty(value: Var) -> bool:
         return value in all_scraps()
 
     for eqn in (*equations(traced.closed.jaxpr), None):
+        if rest.domain is not sizes:  # on those left more may be decided than on the whole domain
+            rest = SymbolicTrace(sizes)
         if eqn is None:
             requirements = requirements_of_result(trace, subject.returns, traced.result)
-        else:  # on the sizes that are left more may be decided than on the whole domain
-            requirements = requirements_of_equation(SymbolicTrace(sizes), eqn, may_be_empty)
+        else:
+            requirements = requirements_of_equation(rest, eqn, may_be_empty)
         for requirement in requirements:
-            if not sizes.is_subset(requirement.holds):
+            holds = requirement.holds
+            is_met = rest.ring.decides if rest.domain is sizes else sizes.is_subset
+            if not is_met(holds):
                 line = subject.origin if eqn is None else origin_of_equation(eqn)
-                refusals.append(Refusal(sizes.subtract(requirement.holds), line, requirement))
-                sizes = sizes.intersect(requirement.holds)
+                refusals.append(Refusal(sizes.subtract(holds), line, requirement))
+                sizes = sizes.intersect(holds)
             if sizes.is_empty():
                 return sizes, refusals
     return sizes, refusals
@@ -98,7 +102,7 @@ def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) ->
         rejected for the error.
     """
     refusals = []
-    for size, call_sites in trace.array_sizes:
+    for size, call_sites in trace.array_sizes.values():
         try:
             requirement = not_empty(trace, size)
         except Undecided:

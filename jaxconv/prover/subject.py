@@ -1,6 +1,7 @@
 """What is checked: a function, its arguments, and one trace of it."""
 
 import contextlib
+import gc
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Unde
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
+YOUNG_OBJECTS = 100_000  # made in a trace, after which Python looks for garbage among them
 
 
 class Traced(NamedTuple):
@@ -141,6 +143,7 @@ class Subject:
             with contextlib.ExitStack() as stack:
                 # First, as threads take turns in it: what follows replaces functions of JAX.
                 stack.enter_context(bounded(TRACE_OPERATIONS))
+                stack.enter_context(_seldom_collected())
                 stack.enter_context(_whole_tracebacks())
                 stack.enter_context(library_contexts())
                 if any(isinstance(size, Size) for size in sizes.values()):
@@ -182,6 +185,20 @@ def _constants(code: CodeType) -> Iterator[int]:
                 yield int(each)
             elif isinstance(each, CodeType):
                 yield from _constants(each)
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let Python look for garbage less often: a trace makes many objects, and keeps most of them.
+
+    By default it looks at all of them again and again, a fifth of the time of a large network.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(before[0] and max(before[0], YOUNG_OBJECTS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextlib.contextmanager

@@ -41,6 +41,10 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
         The sizes for which it is 0, and whether these are all of them: where not, the set is only
         a part.
     """
+    return difference.ring.once(("zeros", difference.key()), lambda: _zeros(difference))
+
+
+def _zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     ring = difference.ring
     if difference.constant is not None:
         return (ring.domain if difference.constant == 0 else ring.nowhere), True

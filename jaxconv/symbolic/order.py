@@ -29,6 +29,11 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
     Returns:
         The sizes of the ring's domain for which it holds; None where they are not known.
     """
+    question = ("ordered", symbol, difference.key())
+    return difference.ring.once(question, lambda: _where_ordered(difference, symbol))
+
+
+def _where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
     ring, relation = difference.ring, RELATIONS[symbol]
     if not difference.products:
         return relation.on_formulas(difference.affine, ring.formula(0)).intersect(ring.domain)

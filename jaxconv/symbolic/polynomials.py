@@ -6,8 +6,9 @@ therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
 
 import functools
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import islpy as isl
 
@@ -15,6 +16,8 @@ from jaxconv.symbolic.formulas import factor_text, formula_text
 from jaxconv.symbolic.sets import bounds, integer, names_of, parse_affine
 from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.sums import DIV, PARAM
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +46,47 @@ class PolynomialRing:
         factors: the factors of all products so far.
         simplified: formulas simplified on the domain, by their text before.
         shortened: formulas as they are written, by their text before.
+        results: what was computed of the polynomials so far, by what was asked.
     """
 
     domain: isl.Set
     factors: list[Factor] = field(default_factory=list)
     simplified: dict[str, isl.PwAff] = field(default_factory=dict)
     shortened: dict[str, isl.PwAff] = field(default_factory=dict)
+    results: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, question: Hashable, compute: Callable[[], Result]) -> Result:
+        """Compute what depends on the domain and the question alone, the first time it is asked.
+
+        A network asks the same few questions of the same few formulas for each of its layers.
+
+        Args:
+            question: what is equal only for questions with the same answer.
+            compute: finds the answer.
+
+        Returns:
+            The answer, the same object each time.
+        """
+        if question not in self.results:
+            self.results[question] = compute()
+        return self.results[question]
+
+    def decides(self, points: isl.Set) -> bool | None:
+        """Tell whether a condition holds on the domain.
+
+        Args:
+            points: the sizes for which it holds.
+
+        Returns:
+            True where it holds for all sizes of the domain, False for none, None for a part.
+        """
+
+        def decide() -> tuple[isl.Set, bool | None]:  # the set is kept, since its id is the key
+            if self.domain.is_subset(points):
+                return points, True
+            return points, False if self.domain.is_disjoint(points) else None
+
+        return self.once(("decides", id(points)), decide)[1]
 
     @property
     def nowhere(self) -> isl.Set:
@@ -116,11 +154,15 @@ class PolynomialRing:
         Returns:
             The same object for formulas with the same values on the domain.
         """
-        for known in self.factors:
-            if self.domain.is_subset(known.affine.eq_set(affine)):
-                return known
-        self.factors.append(Factor(len(self.factors), affine))
-        return self.factors[-1]
+
+        def find() -> Factor:
+            for known in self.factors:
+                if self.domain.is_subset(known.affine.eq_set(affine)):
+                    return known
+            self.factors.append(Factor(len(self.factors), affine))
+            return self.factors[-1]
+
+        return self.once(("factor", str(affine)), find)
 
     def sum_of(self, monomials: Monomials) -> "Polynomial":
         """Add monomials.
@@ -156,6 +198,19 @@ class PolynomialRing:
         return Polynomial(self, other.affine, products)
 
 
+def _once(method: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a method of a polynomial, and of another one of its ring, compute each result once."""
+
+    @functools.wraps(method)
+    def remembering(self: "Polynomial", *others: Any) -> Result:
+        if any(isinstance(other, Polynomial) and other.ring is not self.ring for other in others):
+            return method(self, *others)
+        keys = (other.key() if isinstance(other, Polynomial) else other for other in others)
+        return self.ring.once((method, self.key(), *keys), lambda: method(self, *others))
+
+    return remembering
+
+
 @dataclass(frozen=True, eq=False)
 class Polynomial:
     """A quasi-affine formula plus products of two factors or more.
@@ -170,11 +225,12 @@ class Polynomial:
     affine: isl.PwAff
     products: Monomials
 
-    @property
+    @functools.cached_property
     def constant(self) -> int | None:
         """The number that it is everywhere; None where it is not constant."""
         return None if self.products else constant_of(self.affine)
 
+    @_once
     def __add__(self, other: "Polynomial") -> "Polynomial":
         products = dict(self.products)
         for factors, k in other.products.items():
@@ -184,10 +240,12 @@ class Polynomial:
     def __neg__(self) -> "Polynomial":
         return self.scaled(-1)
 
+    @_once
     def __sub__(self, other: "Polynomial") -> "Polynomial":
         negated = {factors: -k for factors, k in other.products.items()}
         return self + Polynomial(self.ring, other.affine.neg(), negated)
 
+    @_once
     def __mul__(self, other: "Polynomial") -> "Polynomial":
         for one, another in ((self, other), (other, self)):
             if one.constant is not None:
@@ -199,6 +257,7 @@ class Polynomial:
                 product[factors] = product.get(factors, 0) + i * j
         return self.ring.sum_of(product)
 
+    @_once
     def scaled(self, k: int) -> "Polynomial":
         """Multiply by a number.
 
@@ -213,6 +272,10 @@ class Polynomial:
 
     def monomials(self) -> Monomials:
         """The summands as products of any number of factors, coefficients taken out."""
+        return dict(self._monomials())
+
+    @_once
+    def _monomials(self) -> Monomials:
         monomials = dict(self.products)
         constant = constant_of(self.affine)
         if constant is None:
@@ -225,6 +288,7 @@ class Polynomial:
             monomials[()] = constant
         return monomials
 
+    @_once
     def divide(self, by: int) -> "tuple[Polynomial, Polynomial] | None":
         """Divide by a number, rounding down as Python does.
 
@@ -294,6 +358,7 @@ class Polynomial:
         common = self.ring.sum_of({factors: k // j for factors, k in divisor.items()})
         return self.ring.number(i), j, common
 
+    @_once
     def bounds(self) -> tuple[float, float]:
         """Bounds over the domain by interval arithmetic: ints, or infinite where there is none."""
         intervals = []
@@ -331,6 +396,10 @@ class Polynomial:
 
     def key(self) -> Hashable:
         """What is equal for polynomials of one ring that are written alike."""
+        return self._key
+
+    @functools.cached_property
+    def _key(self) -> Hashable:
         products = ((tuple(f.number for f in fs), k) for fs, k in self.products.items())
         return str(self.affine), frozenset(products)
 

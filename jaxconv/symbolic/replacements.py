@@ -45,10 +45,10 @@ def _shuffle(original: Callable[..., Any], key: Any, x: Any, axis: int) -> Any:
     return lax.sort_key_val(random.bits(key, x.shape), x, axis)[1]
 
 
-def _pad_reflected(
+def _pad_repeated(
     original: Callable[..., Any], array: Any, widths: Sequence[Any], *options: Any
 ) -> Any:
-    """Pad by any width; for numbers JAX reflects the array as often as the width needs."""
+    """Pad by any width; for numbers JAX repeats the array as often as the width needs."""
     padded = [
         (n, *pair) for n, pair in zip(array.shape, widths, strict=True) if tuple(pair) != (0, 0)
     ]
@@ -57,28 +57,6 @@ def _pad_reflected(
     from jax import lax
 
     return lax.pad(array, array.dtype.type(0), [(low, high, 0) for low, high in widths])
-
-
-def _pad_wrapped(original: Callable[..., Any], array: Any, widths: Sequence[Any]) -> Any:
-    """Pad with the opposite end, which is long enough but for few sizes.
-
-    JAX asks how often the array fits into the padding, also where that is 0 or 1.
-    """
-    from jax import lax
-
-    for axis, (low, high) in enumerate(widths):
-        size = array.shape[axis]
-        if not _has_sizes([size]) or not (size >= 1 and size >= low and size >= high):
-            only = [pair if i == axis else (0, 0) for i, pair in enumerate(widths)]
-            array = original(array, only) if (low, high) != (0, 0) else array
-            continue
-        parts = [array]
-        if low != 0:
-            parts.insert(0, lax.slice_in_dim(array, size - low, size, axis=axis))
-        if high != 0:
-            parts.append(lax.slice_in_dim(array, 0, high, axis=axis))
-        array = lax.concatenate(parts, axis)
-    return array
 
 
 class _Sections(Sequence[Any]):
@@ -190,8 +168,8 @@ REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "constant_like": _constant_like,
     "eliminate_deprecated_list_indexing": _index,
     "iterate": rows,
-    "pad_reflected": _pad_reflected,
-    "pad_wrapped": _pad_wrapped,
+    "pad_reflected": _pad_repeated,
+    "pad_wrapped": _pad_repeated,
     "shuffle": _shuffle,
     "split": _split,
 }

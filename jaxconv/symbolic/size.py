@@ -383,7 +383,9 @@ class Size(SymbolicInt):
         frame = caller()
         code = frame.f_code
         if compat.asks_for_new_array(code):
-            self.trace.array_sizes.append((self, current_call_sites()))
+            key = self.polynomial.key()
+            if key not in self.trace.array_sizes:
+                self.trace.array_sizes[key] = self, current_call_sites()
             raise TypeError(SYMBOLIC)
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
@@ -587,7 +589,8 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
         return trace.domain if size >= 1 else trace.ring.nowhere
     polynomial = polynomial_of(size, trace)
     if not polynomial.products:
-        return polynomial.affine.ge_set(trace.ring.formula(1))
+        at_least = lambda: polynomial.affine.ge_set(trace.ring.formula(1))  # noqa: E731
+        return trace.ring.once(("at least one", polynomial.key()), at_least)
     low, high = polynomial.bounds()
     if low >= 1:
         return trace.domain
@@ -752,14 +755,26 @@ def _remember_overflow(size: Size) -> None:
     Raises:
         OverflowError: it fits for no size of the domain, and the run checks that.
     """
+    if size.trace.checks_overflow:
+        _settle_overflow(size)
+    else:
+        size.trace.ring.once(("overflow", size.polynomial.key()), lambda: _note_overflow(size))
+
+
+def _settle_overflow(size: Size) -> None:
+    """Fork on whether a number fits JAX's default integer type."""
+    large, safe = _overflow_of(size)
+    if size.trace.settle(safe):
+        return
+    if _is_monomial(size.polynomial) and size.trace.settle(large):
+        raise OverflowError(f"{size} does not fit in the 32 bits of JAX's numbers")
+    raise size.trace.undecided(f"whether {size} fits in the 32 bits of JAX's numbers")
+
+
+def _note_overflow(size: Size) -> None:
+    """Note for which sizes a number does not fit."""
     trace, ring = size.trace, size.trace.ring
     large, safe = _overflow_of(size)
-    if trace.checks_overflow:
-        if trace.settle(safe):
-            return
-        if _is_monomial(size.polynomial) and trace.settle(large):
-            raise OverflowError(f"{size} does not fit in the 32 bits of JAX's numbers")
-        raise trace.undecided(f"whether {size} fits in the 32 bits of JAX's numbers")
     sides = (ring.formula(name).le_set(ring.formula(LARGEST_SIDE)) for name in trace.names())
     overflow = functools.reduce(isl.Set.intersect, sides, trace.domain.intersect(large))
     if not overflow.is_empty():
@@ -824,8 +839,6 @@ def _compare(a: Size, symbol: str, b: Size) -> bool:
     relation = RELATIONS[symbol]
     if difference.constant is not None:
         return relation.on_ints(difference.constant, 0)
-    if not difference.products:
-        return trace.settle(relation.on_formulas(difference.affine, trace.ring.formula(0)))
     condition = where_ordered(difference, symbol)
     if condition is not None:
         return trace.settle(condition)
@@ -839,7 +852,7 @@ def _equals(a: Size, b: Size) -> bool:
     if difference.constant is not None:
         return difference.constant == 0
     points, exact = zeros(difference)
-    if not exact and not trace.domain.is_subset(points):
+    if not exact and not trace.ring.decides(points):
         _fork_on_few_values(trace, difference)
         question = f"whether {a} equals {b}"
         trace.unknowns.append(question)

@@ -8,6 +8,7 @@ only to take shortcuts: it is answered False and recorded (see :mod:`jaxconv.pro
 import math
 import os
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -130,7 +131,8 @@ class SymbolicTrace:
         deferred: equalities that hold on a part of the domain and were answered False, in the
             order in which they were tested.
         unknowns: equalities whose condition was known in part only, as sentences.
-        array_sizes: sizes of the arrays that JAX made so far, and the calls that led there.
+        array_sizes: by their formulas, sizes of the arrays that JAX made so far, each with the
+            calls that led to the first array that has it.
         overflows: where numbers made of sizes may be too large; these sizes are to be confirmed.
         checks_overflow: whether the run forks on these instead.
         stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
@@ -150,7 +152,7 @@ class SymbolicTrace:
     ring: PolynomialRing = field(init=False)
     deferred: list[DeferredEquality] = field(default_factory=list)
     unknowns: list[str] = field(default_factory=list)
-    array_sizes: list[tuple[Any, list[CallSite]]] = field(default_factory=list)
+    array_sizes: dict[Hashable, tuple[Any, list[CallSite]]] = field(default_factory=dict)
     overflows: list[Overflow] = field(default_factory=list)
     checks_overflow: bool = False
     stop: BaseException | None = None
@@ -187,10 +189,9 @@ class SymbolicTrace:
         """
         if time.monotonic() > self.deadline and self.searching:
             self.stop_with(OutOfTime())
-        if self.domain.is_subset(condition):
-            return True
-        if self.domain.is_disjoint(condition):
-            return False
+        decided = self.ring.decides(condition)
+        if decided is not None:
+            return decided
         if difference is not None and hashes_for_cache(caller().f_code):
             return False  # a cache in C++ also compares keys whose hashes only resemble each other
         site, is_branch = comparison_site()
