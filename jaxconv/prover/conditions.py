@@ -5,6 +5,7 @@ whole domain of the trace.
 """
 
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,15 +98,21 @@ def requirements_of_equation(
             yield from (not_empty(trace, size) for size in doubtful)
     if record_of(eqn).must_keep_count:  # of elements; JAX does not check it for symbolic sizes
         shapes = [shape_of(atom) for atom in (eqn.invars[0], eqn.outvars[0])]
-        one = trace.ring.number(1)
-        before, after = (
-            functools.reduce(lambda count, size: polynomial_of(size, trace) * count, shape, one)
-            for shape in shapes
-        )
+        before, after = (_count(shape, trace) for shape in shapes)
         reshape = " to ".join(map(shape_text, shapes))
         message = f"the reshape from {reshape} does not preserve the number of elements."
-        holds = equal(trace, Size.of(trace, before), Size.of(trace, after))
+        holds = equal(trace, before, after)
         yield Requirement(holds, "reshape", lambda _: message)
+
+
+def _count(shape: Sequence[Any], trace: SymbolicTrace) -> Size | int:
+    """The number of elements of an array."""
+    sizes = [size for size in shape if isinstance(size, Size)]
+    number = math.prod(size for size in shape if not isinstance(size, Size))
+    product = trace.ring.number(number)
+    for size in sizes:
+        product = polynomial_of(size, trace) * product
+    return Size.of(trace, product)
 
 
 def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:

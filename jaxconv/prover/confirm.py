@@ -93,13 +93,31 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
         if not _has_shapes(subject, region, point):
             split_on = [c for c in conditions if point.is_subset(c)]
             return Disagreement(_cause(subject, region.sizes, point, split_on))
-    for overflow in trace.overflows:
-        large = SizeSet(region.sizes.intersect(overflow.sizes))
-        if large.is_empty():
-            continue
-        point = _smallest_point(large)
-        if trace.uses_numbers or not _has_shapes(subject, region, point):
-            return Disagreement(overflow.safe, is_overflow=True)
+    safe = _where_numbers_fit(subject, region)
+    return None if safe is None else Disagreement(safe, is_overflow=True)
+
+
+def _where_numbers_fit(subject: Subject, region: Region) -> isl.Set | None:
+    """Sizes for which numbers that JAX computes with are not too large; None where none are.
+
+    Each set of sizes for which one may be is confirmed at a point of it, and many sets have a
+    point in common. Where numbers differ from formulas there, each set has a point of its own.
+    """
+    sizes = region.sizes
+    left = [one for one in region.trace.overflows if not one.sizes.is_disjoint(sizes)]
+    if left and region.trace.uses_numbers:
+        return left[0].safe
+
+    def differs(points: isl.Set) -> bool:
+        return not _has_shapes(subject, region, _smallest_point(SizeSet(points)))
+
+    while left:
+        best, _ = intersect_most(sizes, [overflow.sizes for overflow in left])
+        shared = [overflow for overflow in left if best.is_subset(overflow.sizes)]
+        if differs(best):
+            alone = (one for one in shared if differs(one.sizes.intersect(sizes)))
+            return next(alone, shared[0]).safe
+        left = [overflow for overflow in left if not best.is_subset(overflow.sizes)]
     return None
 
 

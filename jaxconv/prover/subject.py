@@ -30,7 +30,7 @@ from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Unde
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
-YOUNG_OBJECTS = 100_000  # made in a trace, after which Python looks for garbage among them
+YOUNG_OBJECTS = 500_000  # made in a trace, after which Python looks for garbage among them
 
 
 class Traced(NamedTuple):
