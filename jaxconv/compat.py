@@ -42,7 +42,10 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "Primitive": "jax.extend.core",
     "Var": "jax.extend.core",
     "conv_general_dilated_p": "jax.extend.core.primitives",
+    "reduce_window_p": "jax.extend.core.primitives",
     "reduce_window_max_p": "jax.extend.core.primitives",
+    "reduce_window_min_p": "jax.extend.core.primitives",
+    "reduce_window_sum_p": "jax.extend.core.primitives",
     "reshape_p": "jax.extend.core.primitives",
     "select_and_gather_add_p": "jax.extend.core.primitives",
     "select_and_scatter_add_p": "jax.extend.core.primitives",
@@ -136,6 +139,9 @@ if TYPE_CHECKING:
     from jax.extend.core.primitives import (
         conv_general_dilated_p,
         reduce_window_max_p,
+        reduce_window_min_p,
+        reduce_window_p,
+        reduce_window_sum_p,
         reshape_p,
         select_and_gather_add_p,
         select_and_scatter_add_p,
@@ -224,6 +230,53 @@ def symbolic_dimensions() -> Iterator[None]:
         yield
     finally:
         is_symbolic_dim.__code__ = original
+
+
+@contextlib.contextmanager
+def observed_windows(observe: Callable[[Any], None]) -> Iterator[None]:
+    """Call a function with the result of each convolution and pool that is traced.
+
+    Args:
+        observe: the function; what it raises ends the trace.
+    """
+    if missing:
+        yield
+        return
+    primitives = (
+        conv_general_dilated_p,
+        reduce_window_p,
+        reduce_window_max_p,
+        reduce_window_min_p,
+        reduce_window_sum_p,
+    )
+
+    def observing(bind: Callable[..., Any]) -> Callable[..., Any]:
+        def bind_and_observe(*arguments: Any, **parameters: Any) -> Any:
+            results = bind(*arguments, **parameters)
+            for result in results if isinstance(results, list | tuple) else (results,):
+                observe(result)
+            return results
+
+        return bind_and_observe
+
+    for primitive in primitives:
+        primitive.bind = observing(primitive.bind)
+    try:
+        yield
+    finally:
+        for primitive in primitives:
+            del primitive.bind  # that of the class
+
+
+def are_of_one_trace(one: Any, other: Any) -> bool:
+    """Whether two values are traced by the very same trace, none of them by one inside it.
+
+    Args:
+        one: an array or what stands for it in a trace.
+        other: likewise.
+    """
+    trace = getattr(one, "_trace", None)
+    return trace is not None and trace is getattr(other, "_trace", None)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,14 @@ from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expre
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
 from jaxconv.symbolic.size import Size, value_at
-from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
+from jaxconv.symbolic.trace import (
+    EmptyMap,
+    Fork,
+    OutOfTime,
+    Restart,
+    SymbolicTrace,
+    Undecided,
+)
 
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
 LARGEST_APART = 4  # size that is traced apart from the others where formulas and numbers differ
@@ -248,7 +255,7 @@ def _border(sizes: SizeSet) -> dict[str, int]:
 
 def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception | None) -> bool:
     """Whether numbers fail at every point, with the same error if there is one."""
-    outcomes = (outcome_at(subject, point) for point in points)
+    outcomes = (outcome_at(subject, point, until_empty=error is None) for point in points)
     return all(
         not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)
         for outcome in outcomes
@@ -283,22 +290,25 @@ UNSUPPORTED = (
 CONCRETIZATION = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 
-def outcome_at(subject: Subject, point: isl.Set) -> Outcome:
+def outcome_at(subject: Subject, point: isl.Set, *, until_empty: bool = False) -> Outcome:
     """Trace with the numbers of one point.
 
     Args:
         subject: the function.
         point: a set of one element.
+        until_empty: whether it is enough that a feature map is empty.
 
     Returns:
         What the trace shows.
     """
-    trace = SymbolicTrace(point)
+    trace = SymbolicTrace(point, until_empty=until_empty)
     try:
         traced = subject.trace(trace)
         _, refusals = unmet_requirements(subject, trace, traced)
     except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart, OutOfTime):
         return Outcome(None, is_open=True)
+    except EmptyMap:
+        return Outcome(None)
     except Exception as error:
         return Outcome(None, error)
     return Outcome(None) if refusals else Outcome(traced.shapes, succeeds=True)

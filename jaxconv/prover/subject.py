@@ -14,6 +14,8 @@ from jaxconv.adapters.adapter import is_array
 from jaxconv.adapters.call import is_spec, library_contexts
 from jaxconv.compat import (
     ClosedJaxpr,
+    are_of_one_trace,
+    observed_windows,
     padding_by_sizes,
     symbolic_dimensions,
 )
@@ -26,7 +28,14 @@ from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.substitutes import substituted
-from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace, Undecided
+from jaxconv.symbolic.trace import (
+    EmptyMap,
+    Fork,
+    OutOfTime,
+    Restart,
+    SymbolicTrace,
+    Undecided,
+)
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
@@ -117,6 +126,7 @@ class Subject:
                 where it caught the Fork and went on without an answer.
             Restart: the function needs substitutes, which the next trace has.
             OutOfTime: the time for the proof is over.
+            EmptyMap: a feature map is empty, and the run may end there.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
         self.traces += 1
@@ -130,8 +140,16 @@ class Subject:
             for leaf in leaves
         ]
         result: list[Any] = []
+        inputs: list[Any] = []
+
+        def end_if_empty(value: Any) -> None:
+            # What is traced by an inner trace, such as that of jax.eval_shape, may be no part of
+            # the result; and what a window computes is no padding, which may be empty.
+            if 0 in value.shape and any(are_of_one_trace(value, one) for one in inputs):
+                trace.stop_with(EmptyMap())
 
         def call(*values: Any) -> list[Any]:
+            inputs[:] = values
             self._state.open()
             returned = self.fn(*jax.tree.unflatten(tree, values))
             leaves, *structure = jax.tree.flatten(returned)
@@ -146,6 +164,8 @@ class Subject:
                 stack.enter_context(_seldom_collected())
                 stack.enter_context(_whole_tracebacks())
                 stack.enter_context(library_contexts())
+                if trace.until_empty:
+                    stack.enter_context(observed_windows(end_if_empty))
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
                     stack.enter_context(functions_that_take_sizes())
@@ -157,7 +177,9 @@ class Subject:
                 traced = Traced(closed, merge_results(arrays, *result))
         except BaseException as error:
             trace.finish(error)
-            if isinstance(error, Exception | Fork | Restart | OutOfTime):  # not an interrupt
+            if isinstance(
+                error, Exception | Fork | Restart | OutOfTime | EmptyMap
+            ):  # not an interrupt
                 self._raise_unanswered(trace)
             raise
         finally:

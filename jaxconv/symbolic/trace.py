@@ -56,6 +56,13 @@ class OutOfTime(BaseException):
     """
 
 
+class EmptyMap(BaseException):
+    """A feature map is empty, which is all that a trace with numbers was to show.
+
+    It is not an Exception, for the reason given at :class:`Fork`.
+    """
+
+
 class Undecided(TypeError):  # noqa: N818 - JAX expects a TypeError of a size that is not an int
     """A question about sizes that cannot be answered."""
 
@@ -135,7 +142,7 @@ class SymbolicTrace:
             calls that led to the first array that has it.
         overflows: where numbers made of sizes may be too large; these sizes are to be confirmed.
         checks_overflow: whether the run forks on these instead.
-        stop: why the run stopped, even if the code caught it: a Fork, Restart or OutOfTime.
+        stop: why the run stopped, even if the code caught it: a Fork, Restart, OutOfTime, EmptyMap.
         unanswered: what was asked without an answer, even if the code caught the error.
         asked_in_jax: what JAX asked without an answer, and the function of JAX that was called.
         deferring: the conditions of equalities that JAX asked, and the function that was called.
@@ -145,6 +152,7 @@ class SymbolicTrace:
         asks_to_count: such a loop, where that stopped the run.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
+        until_empty: whether the run may end at the first convolution or pool whose map is empty.
     """
 
     domain: isl.Set
@@ -165,6 +173,7 @@ class SymbolicTrace:
     asks_to_count: CallSite | None = None
     uses_numbers: bool = False
     deadline: float = math.inf
+    until_empty: bool = False
 
     def __post_init__(self) -> None:
         self.ring = PolynomialRing(self.domain)
@@ -208,7 +217,7 @@ class SymbolicTrace:
             "jaxconv.check try both cases."
         )
 
-    def stop_with(self, stop: "Fork | Restart | OutOfTime") -> NoReturn:
+    def stop_with(self, stop: "Fork | Restart | OutOfTime | EmptyMap") -> NoReturn:
         """Stop the run.
 
         Args:

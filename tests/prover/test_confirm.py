@@ -1,5 +1,6 @@
 """Sizes at which formulas are compared with numbers."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
@@ -29,6 +30,33 @@ def test_what_is_cut_out_is_confirmed_at_its_smallest_size_and_at_its_border(exc
 
     verdict = jc.check(pooled, "h")
     assert not any(failure.sizes.contains(h=exception) for failure in verdict.failures)
+
+
+def halved(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (2,), (2,), "VALID")
+
+
+def test_a_trace_that_confirms_an_empty_map_ends_there(capsys):
+    def pooled(x):
+        for _ in range(4):
+            x = halved(x)
+            print(x.shape[0])
+        return x
+
+    assert jc.check(pooled, "h").accepts == jc.SizeSet.parse("h", "h >= 16")
+    traced = capsys.readouterr().out.split("\n")
+    assert {"h//2", "h//16", "1"} <= {*traced}
+    assert "0" not in traced
+
+
+def test_a_map_that_is_empty_only_in_a_trace_on_the_side_confirms_nothing():
+    def pooled(x):
+        is_number = type(x.shape[0]) is int
+        on_the_side = jax.eval_shape(halved, x).shape[0]
+        return x if is_number and on_the_side == 0 else halved(x)
+
+    verdict = jc.check(pooled, "h")
+    assert not any(failure.sizes.contains(h=1) for failure in verdict.failures)
 
 
 def test_each_set_that_is_cut_out_is_confirmed_on_its_own():

@@ -22,7 +22,7 @@ FUNCTIONS = {
     "symmetric": lambda x: jnp.pad(x, ((0, 0), (x.shape[0], 0)), mode="symmetric"),
     "wrapped": lambda x: jnp.pad(x, ((0, 0), (1, 3)), mode="wrap"),
     "wrapped twice": lambda x: jnp.pad(x, ((2, 2), (x.shape[1], 1)), mode="wrap"),
-    "wrapped": lambda x: jnp.pad(x, ((1, 5), (0, x.shape[0])), mode="wrap"),
+    "wrapped by a size": lambda x: jnp.pad(x, ((1, 5), (0, x.shape[0])), mode="wrap"),
     "split": lambda x: jnp.split(x, x.shape[1], axis=1)[-1],
     "scanned": lambda x: lax.associative_scan(both, (x, x * 2), reverse=True, axis=1),
     "window": lambda x: jnp.blackman(x.shape[1]),
