@@ -232,42 +232,6 @@ def symbolic_dimensions() -> Iterator[None]:
         is_symbolic_dim.__code__ = original
 
 
-@contextlib.contextmanager
-def observed_windows(observe: Callable[[Any], None]) -> Iterator[None]:
-    """Call a function with the result of each convolution and pool that is traced.
-
-    Args:
-        observe: the function; what it raises ends the trace.
-    """
-    if missing:
-        yield
-        return
-    primitives = (
-        conv_general_dilated_p,
-        reduce_window_p,
-        reduce_window_max_p,
-        reduce_window_min_p,
-        reduce_window_sum_p,
-    )
-
-    def observing(bind: Callable[..., Any]) -> Callable[..., Any]:
-        def bind_and_observe(*arguments: Any, **parameters: Any) -> Any:
-            results = bind(*arguments, **parameters)
-            for result in results if isinstance(results, list | tuple) else (results,):
-                observe(result)
-            return results
-
-        return bind_and_observe
-
-    for primitive in primitives:
-        primitive.bind = observing(primitive.bind)
-    try:
-        yield
-    finally:
-        for primitive in primitives:
-            del primitive.bind  # that of the class
-
-
 def are_of_one_trace(one: Any, other: Any) -> bool:
     """Whether two values are traced by the very same trace, none of them by one inside it.
 

@@ -311,6 +311,8 @@ def outcome_at(subject: Subject, point: isl.Set, *, until_empty: bool = False) -
         return Outcome(None)
     except Exception as error:
         return Outcome(None, error)
+    if traced.ended_early and not refusals:
+        return Outcome(None, is_open=True)
     return Outcome(None) if refusals else Outcome(traced.shapes, succeeds=True)
 
 

@@ -45,6 +45,7 @@ from jaxconv.symbolic.sets import (
 from jaxconv.symbolic.size import FEW_VALUES
 from jaxconv.symbolic.trace import (
     DeferredEquality,
+    EmptyMap,
     Fork,
     OutOfTime,
     Restart,
@@ -175,10 +176,10 @@ class Exploration:
 
     def _attempt(self, domain: isl.Set, deadline: float) -> Attempt:
         """Trace once."""
-        trace = SymbolicTrace(domain, deadline=deadline)
+        trace = SymbolicTrace(domain, deadline=deadline, until_empty=self.subject.ends_early)
         try:
             return Attempt(trace, self.subject.trace(trace))
-        except (Exception, Fork, Restart, OutOfTime) as raised:
+        except (Exception, Fork, Restart, OutOfTime, EmptyMap) as raised:
             return Attempt(trace, raised)
 
     def _decide(self, attempt: Attempt) -> list[isl.Set | Attempt]:
@@ -190,7 +191,8 @@ class Exploration:
                 return [*self._finished(trace, outcome)]
             if isinstance(outcome, Fork):
                 return self._parts(trace.domain, outcome.condition)
-            if isinstance(outcome, Restart):
+            if isinstance(outcome, Restart | EmptyMap):
+                self.subject.ends_early &= isinstance(outcome, Restart)
                 return [trace.domain]
             if isinstance(outcome, Exception) and not isinstance(outcome, MemoryError):
                 return self._failed(trace, outcome)
@@ -220,6 +222,9 @@ class Exploration:
             The parts that must be traced again.
         """
         accepted, refusals = unmet_requirements(self.subject, trace, traced)
+        if traced.ended_early and not accepted.is_empty():  # then its end shows nothing of these
+            self.subject.ends_early = False
+            return [trace.domain]
         again = []
         for refusal in refusals:
             if self._is_unmet(refusal, trace):

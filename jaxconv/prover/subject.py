@@ -15,7 +15,6 @@ from jaxconv.adapters.call import is_spec, library_contexts
 from jaxconv.compat import (
     ClosedJaxpr,
     are_of_one_trace,
-    observed_windows,
     padding_by_sizes,
     symbolic_dimensions,
 )
@@ -26,7 +25,7 @@ from jaxconv.source import CallSite, Origin, is_inside_library
 from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
-from jaxconv.symbolic.size import Size, sizes_of
+from jaxconv.symbolic.size import Size, at_least_one, sizes_of
 from jaxconv.symbolic.substitutes import substituted
 from jaxconv.symbolic.trace import (
     EmptyMap,
@@ -36,6 +35,7 @@ from jaxconv.symbolic.trace import (
     SymbolicTrace,
     Undecided,
 )
+from jaxconv.symbolic.windows import observed_windows
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up
@@ -48,10 +48,12 @@ class Traced(NamedTuple):
     Attributes:
         closed: the jaxpr.
         result: a tree of ShapeDtypeStructs in the structure of the result.
+        ended_early: whether the run ended where for each size some feature map is empty.
     """
 
     closed: ClosedJaxpr
     result: Any
+    ended_early: bool = False
 
     @property
     def shapes(self) -> Any:
@@ -85,6 +87,7 @@ class Subject:
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
+        ends_early: whether a run may end where some feature map is empty for each of its sizes.
     """
 
     fn: Callable[..., Any]
@@ -97,6 +100,7 @@ class Subject:
     counted_loops: set[CallSite] | None = field(default_factory=set)
     checks_overflow: bool = False
     is_irregular: bool = False
+    ends_early: bool = True
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
@@ -126,7 +130,7 @@ class Subject:
                 where it caught the Fork and went on without an answer.
             Restart: the function needs substitutes, which the next trace has.
             OutOfTime: the time for the proof is over.
-            EmptyMap: a feature map is empty, and the run may end there.
+            EmptyMap: some feature map is empty for each size, and the function caught it.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
         self.traces += 1
@@ -139,24 +143,7 @@ class Subject:
             jax.ShapeDtypeStruct(leaf.shape(sizes), dtype_of(leaf)) if is_spec(leaf) else leaf
             for leaf in leaves
         ]
-        result: list[Any] = []
-        inputs: list[Any] = []
-
-        def end_if_empty(value: Any) -> None:
-            # What is traced by an inner trace, such as that of jax.eval_shape, may be no part of
-            # the result; and what a window computes is no padding, which may be empty.
-            if 0 in value.shape and any(are_of_one_trace(value, one) for one in inputs):
-                trace.stop_with(EmptyMap())
-
-        def call(*values: Any) -> list[Any]:
-            inputs[:] = values
-            self._state.open()
-            returned = self.fn(*jax.tree.unflatten(tree, values))
-            leaves, *structure = jax.tree.flatten(returned)
-            arrays, others = split_results(leaves)
-            result[:] = [*structure, others]
-            return arrays
-
+        run = _Run(self.fn, tree, trace, self._state)
         try:
             with contextlib.ExitStack() as stack:
                 # First, as threads take turns in it: what follows replaces functions of JAX.
@@ -165,7 +152,7 @@ class Subject:
                 stack.enter_context(_whole_tracebacks())
                 stack.enter_context(library_contexts())
                 if trace.until_empty:
-                    stack.enter_context(observed_windows(end_if_empty))
+                    stack.enter_context(observed_windows(run.end_if_empty))
                 if any(isinstance(size, Size) for size in sizes.values()):
                     # Numbers are traced with JAX and Python as they are.
                     stack.enter_context(functions_that_take_sizes())
@@ -173,15 +160,13 @@ class Subject:
                     stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
-                closed, arrays = jax.make_jaxpr(call, return_shape=True)(*shapes)
-                traced = Traced(closed, merge_results(arrays, *result))
+                closed, arrays = jax.make_jaxpr(run.call, return_shape=True)(*shapes)
+                traced = Traced(closed, merge_results(arrays, *run.result), run.ended_early)
         except BaseException as error:
             trace.finish(error)
-            if isinstance(
-                error, Exception | Fork | Restart | OutOfTime | EmptyMap
-            ):  # not an interrupt
+            if isinstance(error, Exception | Fork | Restart | OutOfTime | EmptyMap):
                 self._raise_unanswered(trace)
-            raise
+            raise  # an interrupt is raised as it is
         finally:
             self._state.restore()
         trace.finish()
@@ -198,6 +183,46 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+class _Run:
+    """One call of a function with what JAX traces, and what it returns beside arrays."""
+
+    def __init__(
+        self, fn: Callable[..., Any], tree: Any, trace: SymbolicTrace, state: State
+    ) -> None:
+        self.fn, self.tree, self.trace, self.state = fn, tree, trace, state
+        self.inputs: tuple[Any, ...] = ()
+        self.result: tuple[Any, ...] = ()
+        self.last_window: Any = None
+        self.ended_early = False
+
+    def call(self, *values: Any) -> list[Any]:
+        """Call the function, and return the arrays of its result."""
+        self.inputs = values
+        self.state.open()
+        try:
+            returned = self.fn(*jax.tree.unflatten(self.tree, values))
+        except EmptyMap:  # what was traced so far shows for each size that it fails
+            self.trace.stop, self.ended_early = None, True
+            returned = self.last_window
+        leaves, *structure = jax.tree.flatten(returned)
+        arrays, others = split_results(leaves)
+        self.result = (*structure, others)
+        return arrays
+
+    def end_if_empty(self, window: Any) -> None:
+        """End the run where for each of its sizes some window has computed an empty map.
+
+        What an inner trace computes, such as that of jax.eval_shape, may be no part of the result.
+        What a window computes is not taken for padding, which may be empty.
+        """
+        if not any(are_of_one_trace(window, one) for one in self.inputs):
+            return
+        self.last_window = window
+        for side in window.shape:
+            with contextlib.suppress(Undecided):  # then it goes on with all sizes
+                self.trace.leave(at_least_one(self.trace, side))
 
 
 def _constants(code: CodeType) -> Iterator[int]:

@@ -605,8 +605,12 @@ def _extreme(
     """The one of two sizes that is in an order to the other."""
     if a.polynomial.products or b.polynomial.products:
         return Size.of(a.trace, (a if _compare(a, symbol, b) else b).polynomial)
-    extreme = of_formulas(a.polynomial.affine, b.polynomial.affine)
-    return Size.of(a.trace, a.trace.ring.simplify(extreme, {}))
+    ring, one, other = a.trace.ring, a.polynomial, b.polynomial
+    extreme = ring.once(
+        ("extreme", symbol, one.key(), other.key()),
+        lambda: ring.simplify(of_formulas(one.affine, other.affine), {}),
+    )
+    return Size.of(a.trace, extreme)
 
 
 def _divide(a: Any, b: Any) -> tuple[Any, Any]:

@@ -152,7 +152,8 @@ class SymbolicTrace:
         asks_to_count: such a loop, where that stopped the run.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
-        until_empty: whether the run may end at the first convolution or pool whose map is empty.
+        until_empty: whether the run may end where for each size some feature map is empty.
+        left: the sizes for which no feature map is known to be empty.
     """
 
     domain: isl.Set
@@ -174,9 +175,11 @@ class SymbolicTrace:
     uses_numbers: bool = False
     deadline: float = math.inf
     until_empty: bool = False
+    left: isl.Set = field(init=False)
 
     def __post_init__(self) -> None:
         self.ring = PolynomialRing(self.domain)
+        self.left = self.domain
 
     def names(self) -> tuple[str, ...]:
         """Names of the sizes."""
@@ -228,6 +231,24 @@ class SymbolicTrace:
         """
         self.stop = stop
         raise stop
+
+    def leave(self, points: isl.Set) -> None:
+        """Note where a feature map is not empty.
+
+        Args:
+            points: the sizes for which it is not; the same object for the same question.
+
+        Raises:
+            EmptyMap: no size is left, for which none is.
+        """
+
+        def shrink() -> None:
+            self.left = self.left.intersect(points)
+            if self.left.is_empty():
+                self.stop_with(EmptyMap())
+
+        if not self.ring.decides(points):
+            self.ring.once(("left", id(points)), shrink)
 
     def ask_for_substitutes(self) -> None:
         """Note that code outside JAX asks for a number, and stop for substitutes the first time.

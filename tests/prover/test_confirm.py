@@ -49,6 +49,31 @@ def test_a_trace_that_confirms_an_empty_map_ends_there(capsys):
     assert "0" not in traced
 
 
+def test_formulas_are_traced_up_to_where_each_size_has_an_empty_map(capsys):
+    def pooled(x):
+        is_small = any(side < 4 for side in x.shape)
+        x = lax.reduce_window(x, -jnp.inf, lax.max, (4, 4), (4, 4), "VALID")
+        print("small" if is_small else "large")
+        return x
+
+    assert jc.check(pooled, "h w").accepts == jc.SizeSet.parse("h w", "h >= 4 and w >= 4")
+    assert "large" in (traced := capsys.readouterr().out)
+    assert "small" not in traced
+
+
+def test_a_function_that_catches_the_end_of_a_trace_is_traced_to_its_own_end():
+    def pooled(x):
+        is_small = x.shape[0] < 2
+        try:
+            return halved(x)
+        except:  # noqa: E722 - it catches what is no Exception, too
+            return x if is_small else x + x
+
+    verdict = jc.check(pooled, "h")
+    assert verdict.accepts == jc.SizeSet.parse("h", "h >= 2")
+    assert verdict.untried.is_empty()
+
+
 def test_a_map_that_is_empty_only_in_a_trace_on_the_side_confirms_nothing():
     def pooled(x):
         is_number = type(x.shape[0]) is int
