@@ -62,7 +62,11 @@ def read_network(
         },
         {one.name: one.var for one in graph.inputs},
         tuple(one for one in graph.parameters if one not in known),
-        frozenset(layers[grouping.root(core)].name for core in grouping.merged),
+        frozenset(
+            layers[root].name
+            for root in map(grouping.root, grouping.merged)
+            if root.kind != "product"  # whose softmax is a part of attention
+        ),
     )
 
 

@@ -219,9 +219,9 @@ def uneven_shards(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterato
     """
     for eqn in equations(jaxpr):
         shards = record_of(eqn).shards
-        for side, count in zip(
-            shape_of(eqn.outvars[0]), shards(eqn) if shards else (), strict=False
-        ):
+        if shards is None:
+            continue
+        for side, count in zip(shape_of(eqn.outvars[0]), shards(eqn), strict=False):
             if count < 2:
                 continue
             whole = where_divisible(polynomial_of(side, trace), count)

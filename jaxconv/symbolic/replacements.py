@@ -48,7 +48,10 @@ def _shuffle(original: Callable[..., Any], key: Any, x: Any, axis: int) -> Any:
 def _pad_repeated(
     original: Callable[..., Any], array: Any, widths: Sequence[Any], *options: Any
 ) -> Any:
-    """Pad by any width; for numbers JAX repeats the array as often as the width needs."""
+    """Pad by any width; for numbers JAX repeats the array as often as the width needs.
+
+    Which pixels it repeats depends on the size of the array. Here, any of them may be padding.
+    """
     padded = [
         (n, *pair) for n, pair in zip(array.shape, widths, strict=True) if tuple(pair) != (0, 0)
     ]
@@ -56,7 +59,17 @@ def _pad_repeated(
         return original(array, widths, *options)
     from jax import lax
 
-    return lax.pad(array, array.dtype.type(0), [(low, high, 0) for low, high in widths])
+    for axis, pair in enumerate(widths):
+        if tuple(pair) != (0, 0):
+            some = lax.expand_dims(array.max(axis), (axis,))
+            low, high = (
+                lax.broadcast_in_dim(
+                    some, (*array.shape[:axis], n, *array.shape[axis + 1 :]), range(array.ndim)
+                )
+                for n in pair
+            )
+            array = lax.concatenate([low, array, high], axis)
+    return array
 
 
 class _Sections(Sequence[Any]):

@@ -75,7 +75,7 @@ def test_only_loaded_libraries_are_asked():
     assert adapter_of(hk.transform(haiku_net)).library == "Haiku"
     assert adapter_of(eqx.nn.Linear(2, 3, key=KEY)).library == "Equinox"
     assert adapter_of(lambda x: x) is adapter_of("text") is adapter_of(Linen) is None
-    assert len({adapter.library for adapter in ADAPTERS}) == 5
+    assert len({adapter.library for adapter in ADAPTERS}) == 6
 
 
 @pytest.mark.parametrize("train", [True, False])

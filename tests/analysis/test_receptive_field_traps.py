@@ -143,6 +143,8 @@ def test_nothing_outside_the_box_matters_and_its_ends_do_where_it_is_exact(trap)
 # Functions of an image whose fields hold for all sizes, and for some of them what is said then.
 FORMULAS = {
     "own numbers as padding": (lambda x: jc.conv(x, noise(3, 3, 2, 2), padding="CIRCULAR"), None),
+    "own numbers in reverse as padding":
+        (lambda x: conv(jnp.pad(x, ((0, 0), (4, 4), (1, 1), (0, 0)), "reflect"), 3, 3), None),
     "one copy behind the other": (lambda x: jnp.concatenate([x, x], 1), None),
     "resized to a number": (lambda x: jax.image.resize(x, (1, 8, 8, 2), "linear"), False),
     "as many turns as rows":
