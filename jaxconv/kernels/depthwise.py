@@ -1,0 +1,206 @@
+"""Depthwise convolutions, and the gradients of their kernels, as sums of shifted products.
+
+Each channel has a kernel of its own, so there is no matrix product: a result is the sum of a few
+shifted images, each multiplied by one weight per channel. Channels are the last axis, along which
+all loops vectorise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from math import ceil, prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.compat import conv_general_dilated_p
+from jaxconv.kernels.problem import (
+    images_last,
+    kernel_last,
+    kernel_of,
+    read_problem,
+    result_of,
+    result_size,
+    swapped_images_last,
+    swapped_map_last,
+)
+from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
+from jaxconv.kernels.taps import Sliding, elements
+
+NAME = "shifted products"
+CONVOLUTION = "depthwise convolution"
+KERNEL_GRADIENT = "kernel gradient of a depthwise convolution"
+MAX_INPUTS = 8  # channels per filter: of more, a matrix product per group is faster
+MAX_TERMS = 32  # of a sum in one loop
+MAX_ELEMENTS = 128  # of a window: each one takes a slice, which takes time to compile
+# Arrays that XLA sums up at once over an axis of 8: a loop of this length is unrolled, and the
+# loop around it vectorises. Longer axes take four to eight times as long.
+PIECES = 8
+FEW_ELEMENTS, AT_ONCE = 9, 5  # of a window: all at once up to the first number, else the second
+barrier = lax.optimization_barrier
+
+
+def matches_convolution(operation: Operation) -> Decision | None:
+    """Accept convolutions with one channel per filter, or few channels and one filter per group.
+
+    Args:
+        operation: of the convolution primitive.
+    """
+    p = read_problem(operation)
+    if p is None or p.groups == 1 or p.batch_groups > 1 or p.is_dilated:
+        return None
+    if prod(p.window) > MAX_ELEMENTS:
+        return None
+    if p.channels == p.groups:
+        return Decision(True, "one channel per filter: a sum of shifted images, not of products")
+    if p.filters == p.groups and p.channels // p.groups <= MAX_INPUTS:
+        return Decision(True, "one filter for a few channels: likewise, one sum per channel")
+    return None
+
+
+def matches_kernel_gradient(operation: Operation) -> Decision | None:
+    """Accept the gradient of a kernel that has one channel per filter.
+
+    Args:
+        operation: of the convolution primitive; the channels are its batch.
+    """
+    p = read_problem(operation)
+    if p is None or p.batch_groups == 1 or p.groups > 1 or p.is_dilated:
+        return None
+    if prod(p.map) > MAX_ELEMENTS:
+        return None
+    inputs = p.images // p.batch_groups
+    if inputs > 1 and (p.filters > p.batch_groups or inputs > MAX_INPUTS):
+        return None
+    return Decision(True, "one number per channel and element: sums over pixels of products")
+
+
+def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a depthwise convolution.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
+    groups, (*window, inputs, filters) = params["feature_group_count"], kernel.shape
+    # With c channels per filter, the kernels of a filter follow one another, as its channels do.
+    kernel = jnp.swapaxes(kernel, -1, -2).reshape(prod(window), inputs * filters)
+    x = jnp.repeat(x, filters // groups, -1)
+    sliding = Sliding(
+        window,
+        result_size(lhs, rhs, params),
+        params["window_strides"],
+        params["rhs_dilation"],
+        [low for low, _ in params["padding"]],
+    )
+    terms = [a * weights for a, weights in zip(elements(x, sliding), kernel, strict=True)]
+    y = terms[0]
+    for i in range(1, len(terms), MAX_TERMS):
+        y = barrier(reduce(jnp.add, terms[i : i + MAX_TERMS], y))
+    if inputs > 1:
+        y = reduce(jnp.add, (y[..., i::inputs] for i in range(inputs)))
+    return result_of(y, params)
+
+
+def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of the kernel of a depthwise convolution.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    groups, window = params["batch_group_count"], result_size(lhs, rhs, params)
+    inputs, outputs = x.shape[-1] // groups, g.shape[-1] // groups
+    x, g = jnp.repeat(x, outputs, -1), jnp.repeat(g, inputs, -1)
+    sliding = Sliding(
+        window,
+        g.shape[1:-1],
+        params["rhs_dilation"],
+        params["window_strides"],
+        [low for low, _ in params["padding"]],
+    )
+    sums = _sums(*_cut(x, g, sliding))
+    ones = np.ones((1, sums[0].size // x.shape[-1]), np.float32)
+    y = jnp.concatenate([ones @ part.reshape(-1, x.shape[-1]) for part in barrier(sums)])
+    y = jnp.swapaxes(y.reshape(*window, groups * outputs, inputs), -1, -2)
+    return kernel_of(y, params)
+
+
+def _cut(x: jax.Array, g: jax.Array, sliding: Sliding) -> tuple[jax.Array, jax.Array, Sliding]:
+    """Cut few images into strips along their first axis, so that there are enough pieces.
+
+    Returns:
+        The strips as images, each with the pixels that its windows see; and how windows slide.
+    """
+    count = min(ceil(PIECES / x.shape[0]), g.shape[1])
+    if count == 1:
+        return x, g, sliding
+    rows, stride = ceil(g.shape[1] / count), sliding.stride[0]
+    starts = [i * rows * stride for i in range(count)]
+    length = (rows - 1) * stride + (sliding.window[0] - 1) * sliding.dilation[0] + 1
+    low = sliding.pads[0]
+    x = _pad_axis(x, 1, low, starts[-1] + length - low - x.shape[1])
+    x = jnp.stack([lax.slice_in_dim(x, i, i + length, axis=1) for i in starts], 1)
+    g = _pad_axis(g, 1, 0, rows * count - g.shape[1])
+    sliding = replace(sliding, map=(rows, *sliding.map[1:]), pads=(0, *sliding.pads[1:]))
+    return barrier(x.reshape(-1, *x.shape[2:])), g.reshape(-1, rows, *g.shape[2:]), sliding
+
+
+def _pad_axis(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
+    """Pad an axis with zeros."""
+    amounts = [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    return lax.pad(x, np.float32(0), amounts)
+
+
+def _sums(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
+    """Sum the products of images and maps over all images: (*map, channels) per element."""
+    if x.shape[0] <= PIECES:
+        return _sum_images(x, g, sliding)
+    missing = -x.shape[0] % PIECES
+    x, g = (_pad_axis(a, 0, 0, missing) for a in (x, g))
+
+    def body(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        part, maps = (lax.dynamic_slice_in_dim(a, i * PIECES, PIECES) for a in (x, g))
+        return [a + b for a, b in zip(sums, _sum_images(part, maps, sliding), strict=True)]
+
+    zeros = [jnp.zeros(g.shape[1:], g.dtype)] * prod(sliding.window)
+    return lax.fori_loop(0, x.shape[0] // PIECES, body, zeros)
+
+
+def _sum_images(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
+    """Likewise, of at most 8 images."""
+
+    def add(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> list[jax.Array]:
+        return [i + j for i, j in zip(a, b, strict=True)]
+
+    sums: list[jax.Array] = []
+    products = [pixels * g for pixels in elements(x, sliding)]
+    step = AT_ONCE if len(products) > FEW_ELEMENTS else FEW_ELEMENTS
+    for i in range(0, len(products), step):
+        part = products[i : i + step]
+        sums += lax.reduce(part, [np.float32(0)] * len(part), add, (0,))
+    return sums
+
+
+for _operation, _matches, _apply in (
+    (CONVOLUTION, matches_convolution, convolve),
+    (KERNEL_GRADIENT, matches_kernel_gradient, kernel_gradient),
+):
+    register_formulation(
+        Formulation(
+            name=NAME,
+            operation=_operation,
+            primitive=conv_general_dilated_p,
+            matches=_matches,
+            apply=_apply,
+            reason="`lax` computes a matrix product of one row per channel, and its gradient",
+            gradients=(CONVOLUTION, KERNEL_GRADIENT),
+        )
+    )

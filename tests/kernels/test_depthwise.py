@@ -1,0 +1,64 @@
+"""Depthwise convolutions: values and derivatives are those of sums over windows, without lax."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import jaxconv as jc
+from jaxconv.kernels import depthwise, padding, phases
+from tests.support.configurations import ConvCase
+from tests.support.convolutions import (
+    SLOW,
+    arrays,
+    batches,
+    chosen,
+    compare,
+    compare_with_lax,
+    derivatives,
+    inside,
+    random_case,
+    second,
+)
+from tests.support.programs import lowered
+
+CASES = range(12)
+WIDE = ConvCase(2, (9, 8), 6, 6, (7, 6), (1, 1), "SAME", (1, 1), 6, False)  # more than 32 elements
+
+
+@pytest.mark.parametrize("draw", CASES)
+def test_values_and_gradients_are_those_of_numpy(monkeypatch, draw):
+    compare(monkeypatch, random_case(draw, "depthwise"), draw)
+
+
+def test_a_wide_window_is_summed_in_parts(monkeypatch):
+    compare(monkeypatch, WIDE, 0)
+
+
+@pytest.mark.parametrize("draw", CASES)
+def test_nothing_is_left_to_lax(draw):
+    case = random_case(draw, "depthwise")
+    given = arrays(case, draw)
+    run = partial(derivatives, case)
+    assert SLOW not in lowered(run, *given)
+    image_gradient = phases if max(case.stride) > 1 else depthwise
+    taken = [name for name, _ in chosen(run, *given)]
+    operations = [depthwise.CONVOLUTION, depthwise.KERNEL_GRADIENT, image_gradient.CONVOLUTION]
+    for name, operation in zip(taken, operations, strict=True):
+        assert name in (operation, padding.CONVOLUTION)
+    for platform in ("cuda", "tpu"):
+        assert SLOW in lowered(run, *given, platform=platform)
+
+
+@pytest.mark.parametrize("program", [second, batches, inside], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("draw", range(3))
+def test_any_program_gives_what_it_gives_by_lax(monkeypatch, program, draw):
+    compare_with_lax(monkeypatch, program, random_case(draw, "depthwise", batch=2), draw)
+
+
+def test_others_are_left_to_lax():
+    x, kernel = np.ones((2, 9, 9, 18), np.float32), np.ones((3, 3, 9, 2), np.float32)
+    many_inputs = partial(jc.conv, groups=2)
+    assert depthwise.CONVOLUTION not in {name for name, _ in chosen(many_inputs, x, kernel)}
+    highest = partial(jc.conv, groups=18, precision="highest")
+    assert SLOW in lowered(highest, x, kernel[:, :, :1].repeat(9, 3))
