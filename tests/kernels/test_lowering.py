@@ -171,8 +171,7 @@ WAYS = {
 
 BY_RULE = {  # of JAX, that bring in another kind of convolution
     "reverse over reverse": "a gradient of a kernel's gradient has windows as large as the image",
-    "batch of images": "gradients of a kernel for each image are grouped",
-    "batch of kernels": "likewise, and so are their results",
+    "batch of images": "kernels for each image have groups of images",
     "batch of both": "likewise",
     "batch along other axes": "likewise",
     "batch along the last axes": "likewise",

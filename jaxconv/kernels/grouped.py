@@ -1,0 +1,276 @@
+"""Convolutions of groups of channels, and the gradients of their kernels, by slabs.
+
+A slab is a few neighbouring groups. Their kernels on the diagonal of one dense kernel, with zeros
+elsewhere, make the slab an ordinary convolution, for which there are fast formulations. Multiplying
+the zeros costs less than products of a few channels each.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv.compat import conv_general_dilated_p
+from jaxconv.kernels import winograd
+from jaxconv.kernels.lowering import with_cpu_primitives
+from jaxconv.kernels.problem import (
+    images_last,
+    kernel_last,
+    kernel_of,
+    read_problem,
+    result_of,
+    swapped_images_last,
+    swapped_map_last,
+)
+from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
+from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
+
+CONVOLUTION = "grouped convolution"
+KERNEL_GRADIENT = "kernel gradient of a grouped convolution"
+TILE = 2  # of 4x4 is no faster for so few channels, and less exact
+CHANNELS = 32  # of a slab: products of fewer are slow, more are mostly zeros
+MIN_CHANNELS = 16  # of a slab, for Winograd's algorithm
+MIN_PIXELS = 256  # of a batch: transforming a kernel costs more than fewer pixels save
+MIN_TILES = 49  # of an image, for which it is a block of its own
+MAX_SLABS = 16  # convolutions of one program that are not in a loop: each takes time to compile
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """How groups are put together.
+
+    Attributes:
+        count: the number of slabs.
+        groups: in each slab.
+        inputs: channels of a group.
+        outputs: filters of a group.
+    """
+
+    count: int
+    groups: int
+    inputs: int
+    outputs: int
+
+    @classmethod
+    def of(cls, channels: int, filters: int, total: int, most: int | None = None) -> "Slabs":
+        """Choose the slabs of a convolution: of 32 channels, or of one group with more.
+
+        Args:
+            channels: of all groups.
+            filters: likewise.
+            total: the number of groups.
+            most: the largest number of slabs, if any.
+        """
+        inputs, outputs = channels // total, filters // total
+        sizes = [n for n in range(1, total + 1) if total % n == 0]
+        small = [n for n in sizes if n == 1 or n * max(inputs, outputs) <= CHANNELS]
+        fits = [n for n in sizes if n >= small[-1] and (most is None or total // n <= most)]
+        return cls(total // fits[0], fits[0], inputs, outputs)
+
+    def dense(self, kernel: jax.Array) -> jax.Array:
+        """Put the kernels of groups on the diagonals of dense ones.
+
+        Args:
+            kernel: (*window, inputs, filters).
+
+        Returns:
+            (slabs, *window, inputs of a slab, filters of a slab).
+        """
+        window = kernel.shape[:-2]
+        blocks = kernel.reshape(*window, self.inputs, self.count, self.groups, self.outputs)
+        blocks = jnp.moveaxis(blocks, -3, 0)[..., None, :, :, :]  # of each row of the diagonal
+        rows = jnp.arange(self.groups).reshape(-1, 1, 1, 1)
+        same = rows == jnp.arange(self.groups).reshape(-1, 1)
+        shape = (self.groups * self.inputs, self.groups * self.outputs)
+        return jnp.where(same, blocks, 0).reshape(self.count, *window, *shape)
+
+    def diagonal(self, kernels: jax.Array) -> jax.Array:
+        """Take the kernels of groups out of dense ones: the transpose of :meth:`dense`.
+
+        Args:
+            kernels: (slabs, *window, inputs of a slab, filters of a slab).
+
+        Returns:
+            (*window, inputs, filters).
+        """
+        window = kernels.shape[1:-2]
+        shape = (self.groups, self.inputs, self.groups, self.outputs)
+        blocks = kernels.reshape(self.count, *window, *shape)
+        blocks = jnp.stack([blocks[..., i, :, i, :] for i in range(self.groups)], -2)
+        return jnp.moveaxis(blocks, 0, -3).reshape(*window, self.inputs, -1)
+
+    def split(self, x: jax.Array) -> jax.Array:
+        """Split the last axis: (slabs, ..., channels of a slab).
+
+        Args:
+            x: images or maps.
+        """
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], self.count, -1), -2, 0)
+
+    def join(self, x: jax.Array) -> jax.Array:
+        """Undo :meth:`split`.
+
+        Args:
+            x: (slabs, ..., channels of a slab).
+        """
+        x = jnp.moveaxis(x, 0, -2)
+        return x.reshape(*x.shape[:-2], -1)
+
+
+def tiling_of(p: ConvProblem) -> Tiling:
+    """Cut a batch into blocks: of one image, unless images are small.
+
+    Args:
+        p: the sizes of the convolution of all groups.
+    """
+    tiling = choose_tiling(p, TILE)
+    is_large = tiling.tiles(p.height) * tiling.tiles(p.width) >= MIN_TILES
+    return replace(tiling, images=1) if is_large else tiling
+
+
+def matches(name: str, operation: Operation) -> Decision | None:
+    """Decide whether a formulation computes a grouped convolution.
+
+    Args:
+        name: of the formulation.
+        operation: of the convolution primitive.
+    """
+    p = read_problem(operation)
+    if p is None or p.groups == 1 or p.batch_groups > 1 or p.is_dilated:
+        return None
+    slabs = Slabs.of(p.channels, p.filters, p.groups)
+    width = slabs.groups * min(slabs.inputs, slabs.outputs)
+    is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
+    if p.images * prod(p.map) < MIN_PIXELS:
+        return Decision(False, "so few pixels take less time than a denser kernel")
+    if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
+        return None
+    return Decision(True, "a few groups at once are an ordinary convolution")
+
+
+def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
+    """Decide whether a formulation computes the gradient of a grouped kernel.
+
+    Args:
+        name: of the formulation.
+        operation: of the convolution primitive; the channels are its batch.
+    """
+    p = read_problem(operation)
+    if p is None or p.batch_groups == 1 or p.groups > 1 or p.is_dilated:
+        return None
+    if prod(p.map) > prod(p.window):  # rather a convolution with a kernel for each image
+        return None
+    slabs = Slabs.of(p.images, p.filters, p.batch_groups)
+    width = slabs.groups * min(slabs.inputs, slabs.outputs)
+    is_square = p.map == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
+    if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
+        return None
+    return Decision(True, "a few groups at once are the gradient of an ordinary kernel")
+
+
+def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a grouped convolution by Winograd's algorithm, all slabs in one loop over images.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    x, kernel, pads = images_last(lhs, params), kernel_last(rhs, params), params["padding"]
+    slabs = Slabs.of(x.shape[-1], kernel.shape[-1], params["feature_group_count"])
+    kernels = jax.vmap(partial(winograd.transform_kernel, tile=TILE))(slabs.dense(kernel))
+    height, width = winograd.output_size(x, pads)
+    tiling = tiling_of(ConvProblem(len(x), height, width, x.shape[-1], kernel.shape[-1]))
+    convolve = partial(winograd.convolve, pads=pads, tiling=tiling)
+    return result_of(slabs.join(jax.vmap(convolve)(slabs.split(x), kernels)), params)
+
+
+def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a grouped kernel likewise.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    slabs = Slabs.of(x.shape[-1], g.shape[-1], params["batch_group_count"])
+    images, height, width, filters = g.shape
+    tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters))
+    gradient = partial(winograd.kernel_gradient, pads=params["padding"], tiling=tiling)
+    kernels = jax.vmap(gradient)(slabs.split(x), slabs.split(g))
+    return kernel_of(slabs.diagonal(kernels), params)
+
+
+def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a grouped convolution, one slab after the other.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    order, total = params["dimension_numbers"], params["feature_group_count"]
+    kernel = kernel_last(rhs, params)
+    slabs = Slabs.of(lhs.shape[order.lhs_spec[1]], kernel.shape[-1], total, MAX_SLABS)
+    channels = jnp.split(lhs, slabs.count, order.lhs_spec[1])
+    rank = kernel.ndim - 2
+    plain = lax.ConvDimensionNumbers(order.lhs_spec, (rank + 1, rank, *range(rank)), order.out_spec)
+    conv = partial(_convolve, params | {"dimension_numbers": plain})
+    parts = [conv(x, k) for x, k in zip(channels, slabs.dense(kernel), strict=True)]
+    return jnp.concatenate(parts, order.out_spec[1])
+
+
+def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a grouped kernel, one slab after the other.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    order, total = params["dimension_numbers"], params["batch_group_count"]
+    (inputs, filters, *spatial) = order.out_spec
+    channels, maps = lhs.shape[order.lhs_spec[0]], rhs.shape[order.rhs_spec[0]]
+    slabs = Slabs.of(channels, maps, total, MAX_SLABS)
+    pairs = zip(
+        jnp.split(lhs, slabs.count, order.lhs_spec[0]),
+        jnp.split(rhs, slabs.count, order.rhs_spec[0]),
+        strict=True,
+    )
+    parts = [_convolve(params, x, g) for x, g in pairs]
+    kernels = jnp.stack([jnp.transpose(part, (*spatial, inputs, filters)) for part in parts])
+    return kernel_of(slabs.diagonal(kernels), params)
+
+
+def _convolve(params: Any, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    """Compute an ordinary convolution with the options of a grouped one."""
+    options = dict(params) | {"feature_group_count": 1, "batch_group_count": 1}
+    return with_cpu_primitives(partial(conv_general_dilated_p.bind, **options), lhs, rhs)
+
+
+SLAB_TILES, SLABS = "F(2x2, 3x3) of slabs", "slabs"
+for _name, _convolve_slabs, _gradient in (
+    (SLAB_TILES, convolve_tiles, kernel_gradient_tiles),
+    (SLABS, convolve, kernel_gradient),
+):
+    for _operation, _matches, _apply in (
+        (CONVOLUTION, matches, _convolve_slabs),
+        (KERNEL_GRADIENT, matches_kernel_gradient, _gradient),
+    ):
+        register_formulation(
+            Formulation(
+                name=_name,
+                operation=_operation,
+                primitive=conv_general_dilated_p,
+                matches=partial(_matches, _name),
+                apply=_apply,
+                reason="`lax` computes products of the few channels of each group",
+                gradients=(CONVOLUTION, KERNEL_GRADIENT),
+                priority=-1,  # depthwise convolutions have a formulation of their own
+            )
+        )
