@@ -11,7 +11,7 @@ from jax import lax
 
 import jaxconv as jc
 from jaxconv.compat import conv_general_dilated_p
-from jaxconv.kernels import max_pool, registry
+from jaxconv.kernels import max_pool, products, registry
 from jaxconv.kernels.lowering import replace_primitives, schedule_of_equation
 from jaxconv.kernels.registry import DIRECT, Decision, Formulation, SelectionRule
 from jaxconv.kernels.winograd_formulations import CONVOLUTION, KERNEL_GRADIENT, NAMES
@@ -46,12 +46,17 @@ TOY = Formulation(
     reason="a 1x1 convolution is a matrix product",
     gradients=("1x1 convolution",),
 )
+OURS = next(
+    f for f in registry.formulations(conv_general_dilated_p) if f.operation == products.CONVOLUTION
+)
 
 
 @pytest.fixture
 def toy():
-    """The toy is registered during a test."""
+    """The toy is registered during a test, in place of our own formulation of 1x1 kernels."""
+    registry.unregister_formulation(OURS)
     yield registry.register_formulation(TOY)
+    registry.register_formulation(OURS)
     if TOY in registry.formulations(conv_general_dilated_p):
         registry.unregister_formulation(TOY)
 
@@ -105,7 +110,7 @@ def test_a_name_is_registered_once(toy):
 
 
 def test_priority_comes_before_names(toy):
-    first = dataclasses.replace(TOY, name="z", priority=1)
+    first = dataclasses.replace(TOY, name="z", priority=9)
     registry.register_formulation(first)
     try:
         assert registry.formulations(conv_general_dilated_p)[0] is first
@@ -179,7 +184,12 @@ FAILS = {
     "few pixels": (conv, (IMAGES[:, :5, :5], SQUARE), {}, "so few pixels"),
     "a stride": (conv, (IMAGES, SQUARE), {"window_strides": (1, 2)}, None),
     "a dilation": (conv, (IMAGES, SQUARE), {"rhs_dilation": (2, 1)}, None),
-    "groups": (conv, (IMAGES, SQUARE[:, :, :16]), {"feature_group_count": 2}, None),
+    "few pixels of groups": (
+        conv,
+        (IMAGES[:, :9, :9], SQUARE[:, :, :16]),
+        {"feature_group_count": 2},
+        "so few pixels",
+    ),
     "the highest precision": (conv, (IMAGES, SQUARE), {"precision": "highest"}, None),
     "half precision": (conv, (jnp.float16(IMAGES), jnp.float16(SQUARE)), {}, None),
     "another kernel": (conv, (IMAGES, SQUARE[:, :2]), {}, None),

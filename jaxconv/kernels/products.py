@@ -1,0 +1,244 @@
+"""Convolutions with kernels of one element, and gradients of strided kernels, as products.
+
+A kernel of one element multiplies each pixel by a matrix. A kernel's gradient is the product of
+the pixels that each element sees with the gradient of the result, summed over all positions.
+"""
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.compat import conv_general_dilated_p
+from jaxconv.kernels.lowering import with_cpu_primitives
+from jaxconv.kernels.problem import (
+    Problem,
+    images_last,
+    kernel_last,
+    kernel_of,
+    read_problem,
+    result_of,
+    result_size,
+    swapped_images_last,
+    swapped_map_last,
+)
+from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
+from jaxconv.kernels.taps import Sliding, elements
+
+CONVOLUTION = "pointwise convolution"
+KERNEL_GRADIENT = "kernel gradient of a pointwise convolution"
+STRIDED_GRADIENT = "kernel gradient of a strided convolution"
+TRANSPOSED_GRADIENT = "kernel gradient of a transposed convolution"
+MAX_ELEMENTS = 64  # of a window: each one takes a slice, which takes time to compile
+COLUMN_BYTES = 64 * 2**20  # of the pixels that all elements see in an image
+# Products of images are summed afterwards, where they are small: two threads share them.
+BATCH, BATCH_BYTES = 8, 4 * 2**20
+FLOAT_BYTES = 4
+barrier = lax.optimization_barrier
+
+
+def _is_plain(p: Problem | None) -> bool:
+    """Whether there are no groups and no zeros between pixels."""
+    return p is not None and p.groups == p.batch_groups == 1 and not p.is_dilated
+
+
+def matches_pointwise(operation: Operation) -> Decision | None:
+    """Accept convolutions whose kernel has one element.
+
+    Args:
+        operation: of the convolution primitive.
+    """
+    p = read_problem(operation)
+    if p is None or not _is_plain(p) or {*p.window} != {1}:
+        return None
+    return Decision(True, "one matrix product for all pixels")
+
+
+def matches_pointwise_gradient(operation: Operation) -> Decision | None:
+    """Accept the gradient of a kernel of one element.
+
+    Args:
+        operation: of the convolution primitive; the channels are its batch.
+    """
+    p = read_problem(operation)
+    if p is None or not _is_plain(p) or {*p.map} != {1} or {*p.window} == {1}:
+        return None
+    return Decision(True, "one matrix product per image")
+
+
+def matches_strided_gradient(operation: Operation) -> Decision | None:
+    """Accept the gradient of a kernel that moves by more than one pixel.
+
+    Args:
+        operation: of the convolution primitive; the stride is the dilation of its window.
+    """
+    p = read_problem(operation)
+    if p is None or not _is_plain(p) or {*p.map} == {1} or max(p.dilation) == 1:
+        return None
+    if prod(p.map) > min(MAX_ELEMENTS, prod(p.window)):
+        return None
+    columns = prod(p.window) * prod(p.map) * p.images * FLOAT_BYTES
+    if columns > COLUMN_BYTES:
+        return Decision(False, "the pixels that all elements see would take too much memory")
+    return Decision(True, "one matrix product per image with the pixels that all elements see")
+
+
+def matches_transposed_gradient(operation: Operation) -> Decision | None:
+    """Accept the gradient of a transposed convolution's kernel.
+
+    Args:
+        operation: of the convolution primitive; its images are dilated, its window is the result.
+    """
+    p = read_problem(operation)
+    if p is None or not p.is_dilated or max(p.dilation) > 1 or p.groups > 1:
+        return None
+    if prod(p.map) >= prod(p.window):
+        return None
+    return Decision(True, "images and gradients change places: no zero is multiplied")
+
+
+def convolve_pixels(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a convolution with a kernel of one element.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
+    size = result_size(lhs, rhs, params)
+    x = _pixels(x, size, params["window_strides"], params["padding"])
+    y = x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])
+    return result_of(y.reshape(*x.shape[:-1], -1), params)
+
+
+def pointwise_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a kernel of one element.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x = _pixels(x, g.shape[1:-1], params["rhs_dilation"], params["padding"])
+    y = _sum_of_products(x, g)
+    return kernel_of(y.reshape(*[1] * (x.ndim - 2), *y.shape), params)
+
+
+def _pixels(x: jax.Array, size: Any, strides: Any, padding: Any) -> jax.Array:
+    """The pixels that a window of one element sees, as an array in memory."""
+    if {*strides} == {1} and not np.any(padding):
+        return x
+    sliding = Sliding([1] * len(size), size, strides, [1] * len(size), [low for low, _ in padding])
+    (pixels,) = elements(x, sliding)
+    return pixels
+
+
+def _sum_of_products(x: jax.Array, g: jax.Array) -> jax.Array:
+    """The product of channels and filters, summed over pixels: (channels, filters)."""
+    channels, filters = x.shape[-1], g.shape[-1]
+    least = channels * filters * FLOAT_BYTES
+    fits = (n for n in range(2, BATCH + 1) if len(x) % n == 0 and n * least <= BATCH_BYTES)
+    parts = max(fits, default=1)
+    x, g = (a.reshape(parts, -1, a.shape[-1]) for a in (x, g))
+    if channels <= filters:  # the smaller side comes first
+        return jnp.einsum("bpc,bpk->bck", x, g).sum(0)
+    return jnp.einsum("bpk,bpc->bkc", g, x).sum(0).T
+
+
+def strided_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a kernel that moves by more than one pixel, image by image.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    window = result_size(lhs, rhs, params)
+    sliding = Sliding(
+        window,
+        g.shape[1:-1],
+        params["rhs_dilation"],
+        params["window_strides"],
+        [low for low, _ in params["padding"]],
+    )
+
+    def part(x: jax.Array, g: jax.Array) -> jax.Array:
+        """The sum over the pixels of an image: (filters, elements * channels)."""
+        columns = barrier(jnp.concatenate(elements(x, sliding), -1))
+        columns, g = (a.reshape(-1, a.shape[-1]) for a in (columns, g))
+        return g.T @ columns
+
+    def body(i: jax.Array, y: jax.Array) -> jax.Array:
+        return y + part(*(lax.dynamic_slice_in_dim(a, i, 1) for a in (x, g)))
+
+    shape = (g.shape[-1], prod(window) * x.shape[-1])
+    y = part(x, g) if len(x) == 1 else lax.fori_loop(0, len(x), body, jnp.zeros(shape, x.dtype))
+    return kernel_of(y.T.reshape(*window, x.shape[-1], -1), params)
+
+
+def transposed_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of a transposed convolution's kernel as that of a strided one.
+
+    The sum of ``x[p] * g[stride*p + low - t]`` over p is, for the elements t in reverse order, a
+    convolution of g with x as a dilated window.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    order = params["dimension_numbers"]
+    window = result_size(lhs, rhs, params)
+    sizes = zip(
+        window,
+        params["window_strides"],
+        params["padding"],
+        params["lhs_dilation"],
+        (lhs.shape[i] for i in order.lhs_spec[2:]),
+        (rhs.shape[i] for i in order.rhs_spec[2:]),
+        strict=True,
+    )
+    pads = []
+    for k, dilation, (low, _), stride, pixels, size in sizes:
+        before = (k - 1) * dilation - low
+        pads.append((before, (pixels - 1) * stride + 1 + low - size))
+    channels, filters, *spatial = order.out_spec
+    swapped = params | {
+        "window_strides": params["window_strides"],
+        "padding": tuple(pads),
+        "lhs_dilation": params["rhs_dilation"],
+        "rhs_dilation": params["lhs_dilation"],
+        "dimension_numbers": lax.ConvDimensionNumbers(
+            order.rhs_spec, order.lhs_spec, (0, 1, *range(2, lhs.ndim))
+        ),
+    }
+    y = with_cpu_primitives(partial(conv_general_dilated_p.bind, **swapped), rhs, lhs)
+    y = lax.rev(y, range(2, lhs.ndim))  # (filters of a group, channels of all groups, *window)
+    y = y.reshape(len(y), params["batch_group_count"], -1, *window)
+    y = jnp.swapaxes(y, 0, 2).reshape(y.shape[2], -1, *window)
+    return jnp.transpose(y, np.argsort((channels, filters, *spatial)).tolist())
+
+
+for _name, _operation, _matches, _apply in (
+    ("one product", CONVOLUTION, matches_pointwise, convolve_pixels),
+    ("products of images", KERNEL_GRADIENT, matches_pointwise_gradient, pointwise_gradient),
+    ("products of columns", STRIDED_GRADIENT, matches_strided_gradient, strided_gradient),
+    ("swapped operands", TRANSPOSED_GRADIENT, matches_transposed_gradient, transposed_gradient),
+):
+    register_formulation(
+        Formulation(
+            name=_name,
+            operation=_operation,
+            primitive=conv_general_dilated_p,
+            matches=_matches,
+            apply=_apply,
+            reason="matrix products reach a larger part of the peak than convolutions of `lax`",
+        )
+    )

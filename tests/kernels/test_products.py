@@ -1,0 +1,59 @@
+"""Matrix products for kernels of one element, and for gradients of strided kernels."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from jaxconv.kernels import padding, products
+from tests.support.convolutions import (
+    SLOW,
+    arrays,
+    batches,
+    chosen,
+    compare,
+    compare_with_lax,
+    derivatives,
+    inside,
+    random_case,
+    second,
+)
+from tests.support.programs import lowered
+
+
+def pointwise(draw):
+    """A random convolution with a kernel of one element."""
+    case = random_case(draw, "plain")
+    return replace(case, kernel=(1,) * len(case.sizes))
+
+
+@pytest.mark.parametrize("draw", range(8))
+def test_kernels_of_one_element_are_matrices(monkeypatch, draw):
+    case = pointwise(draw)
+    given = arrays(case, draw)
+    run = partial(derivatives, case)
+    assert products.CONVOLUTION in {name for name, _ in chosen(run, *given)}
+    assert SLOW not in lowered(run, *given)
+    compare(monkeypatch, case, draw)
+
+
+@pytest.mark.parametrize("kind", ["plain", "transposed"])
+@pytest.mark.parametrize("draw", range(6))
+def test_gradients_of_strided_kernels_are_products(monkeypatch, kind, draw):
+    case = random_case(draw, kind)
+    rank = len(case.sizes)
+    case = replace(case, stride=(2, 3, 2)[:rank], dilation=(1,) * rank, sizes=(9, 8, 5)[:rank])
+    name = {
+        "plain": products.STRIDED_GRADIENT,
+        "transposed": products.TRANSPOSED_GRADIENT,
+    }[kind]
+    if max(case.kernel) > 1:
+        taken = {operation for operation, _ in chosen(partial(derivatives, case), *arrays(case, 0))}
+        assert taken & {name, padding.CONVOLUTION}
+    compare(monkeypatch, case, draw)
+
+
+@pytest.mark.parametrize("program", [second, batches, inside], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("draw", range(2))
+def test_any_program_gives_what_it_gives_by_lax(monkeypatch, program, draw):
+    compare_with_lax(monkeypatch, program, replace(pointwise(draw), batch=2), draw)
