@@ -134,14 +134,43 @@ class PoolWindows:
             index: the element per window.
 
         Returns:
-            An array of the padded size, but for what no window covers at the end.
+            An array that covers all windows, from the first padded position on.
         """
-        parts = []
-        for i, start in enumerate(product(*map(range, self.size))):
-            steps = zip(start, self.size, self.stride, strict=True)
-            amounts = [(a, size - 1 - a, stride - 1) for a, size, stride in steps]
-            parts.append(lax.pad(jnp.where(index == i, g, 0), np.float32(0), amounts))
-        return reduce(jnp.add, parts)
+        # Positions with the same remainder modulo the stride see the same elements of a window.
+        reach = [(size - 1) // stride for size, stride in zip(self.size, self.stride, strict=True)]
+        amounts = [(n, n, 0) for n in reach]
+        seen = lax.pad(index, np.int8(-1), amounts), lax.pad(g, np.float32(0), amounts)
+        seen = lax.optimization_barrier(seen)
+        count = [n + far for n, far in zip(g.shape, reach, strict=True)]
+        parts = [self._phase(*seen, start, count) for start in product(*map(range, self.stride))]
+        parts = lax.optimization_barrier(parts) if len(parts) > 1 else parts
+        for axis in reversed(range(g.ndim)):
+            step = self.stride[axis]
+            if step > 1:
+                sides = [parts[i : i + step] for i in range(0, len(parts), step)]
+                size = (*count[:axis], count[axis] * step)
+                parts = [
+                    jnp.stack(p, axis + 1).reshape(*size, *p[0].shape[axis + 1 :]) for p in sides
+                ]
+        return parts[0]
+
+    def _phase(
+        self, index: jax.Array, g: jax.Array, start: Sequence[int], count: Sequence[int]
+    ) -> jax.Array:
+        """Add up what the positions of one remainder receive."""
+        steps = zip(start, self.size, self.stride, index.shape, count, strict=True)
+        axes = [
+            [(a, n - total - (a - low) // stride) for a in range(low, size, stride)]
+            for low, size, stride, n, total in steps
+        ]
+        terms = []
+        for places in product(*axes):
+            element = int(np.ravel_multi_index([a for a, _ in places], self.size))
+            first = [begin for _, begin in places]
+            stop = [begin + n for begin, n in zip(first, count, strict=True)]
+            here = lax.slice(index, first, stop) == element
+            terms.append(jnp.where(here, lax.slice(g, first, stop), 0))
+        return reduce(jnp.add, terms) if terms else jnp.zeros(count, g.dtype)
 
 
 def max_windows(x: jax.Array, size: Any, stride: Any, pads: Any) -> jax.Array:
