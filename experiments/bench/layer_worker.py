@@ -47,7 +47,8 @@ def of_jax(layer: Layer, program: str, *, is_ours: bool) -> Program:
 
         jaxconv.layers.conv.conv_general_dilated = lax.conv_general_dilated
     function = getattr(jc, layer.kind)
-    options: dict[str, Any] = {"stride": layer.stride, "padding": layer.pads}
+    layout = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[len(layer.size)]
+    options: dict[str, Any] = {"stride": layer.stride, "padding": layer.pads, "layout": layout}
     if layer.is_pool:
         options |= {"window": layer.window}
         if not is_ours and layer.kind == "max_pool":
@@ -73,7 +74,7 @@ def of_jax(layer: Layer, program: str, *, is_ours: bool) -> Program:
     return lambda: jax.block_until_ready(compiled(g, *given))
 
 
-def _plain_max_pool(x: Any, window: Any, stride: int, padding: Any) -> Any:
+def _plain_max_pool(x: Any, window: Any, stride: int, padding: Any, **_: Any) -> Any:
     from jax import lax
 
     ones, pads = (1, *[stride] * len(window), 1), [(0, 0), *((n, n) for n in padding), (0, 0)]

@@ -139,10 +139,11 @@ class PoolWindows:
         # Positions with the same remainder modulo the stride see the same elements of a window.
         reach = [(size - 1) // stride for size, stride in zip(self.size, self.stride, strict=True)]
         amounts = [(n, n, 0) for n in reach]
-        seen = lax.pad(index, np.int8(-1), amounts), lax.pad(g, np.float32(0), amounts)
-        seen = lax.optimization_barrier(seen)
         count = [n + far for n, far in zip(g.shape, reach, strict=True)]
-        parts = [self._phase(*seen, start, count) for start in product(*map(range, self.stride))]
+        index, g = lax.optimization_barrier(
+            (lax.pad(index, np.int8(-1), amounts), lax.pad(g, np.float32(0), amounts))
+        )
+        parts = [self._phase(index, g, start, count) for start in product(*map(range, self.stride))]
         parts = lax.optimization_barrier(parts) if len(parts) > 1 else parts
         for axis in reversed(range(g.ndim)):
             step = self.stride[axis]

@@ -38,6 +38,9 @@ COLUMN_BYTES = 64 * 2**20  # of the pixels that all elements see in an image
 # Products of images are summed afterwards, where they are small: two threads share them.
 BATCH, BATCH_BYTES = 8, 4 * 2**20
 FLOAT_BYTES = 4
+# Of fewer pixels, with fewer multiplications in all, a matrix product is no faster.
+MIN_PIXELS, MIN_PRODUCTS = 256, 2**24
+MIN_CHANNELS = 16  # of images: columns of fewer are copied a few numbers at a time
 barrier = lax.optimization_barrier
 
 
@@ -55,6 +58,8 @@ def matches_pointwise(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or not _is_plain(p) or {*p.window} != {1}:
         return None
+    if p.images * prod(p.map) < MIN_PIXELS and p.products < MIN_PRODUCTS:
+        return Decision(False, "so few pixels take as long in `lax`")
     return Decision(True, "one matrix product for all pixels")
 
 
@@ -81,6 +86,8 @@ def matches_strided_gradient(operation: Operation) -> Decision | None:
         return None
     if prod(p.map) > min(MAX_ELEMENTS, prod(p.window)):
         return None
+    if p.images < MIN_CHANNELS:
+        return Decision(False, "columns of few channels take longer to copy than to multiply")
     columns = prod(p.window) * prod(p.map) * p.images * FLOAT_BYTES
     if columns > COLUMN_BYTES:
         return Decision(False, "the pixels that all elements see would take too much memory")

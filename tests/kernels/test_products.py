@@ -21,6 +21,13 @@ from tests.support.convolutions import (
 from tests.support.programs import lowered
 
 
+@pytest.fixture(autouse=True)
+def all_sizes(monkeypatch):
+    """Small operations are computed so too, except where a test says otherwise."""
+    monkeypatch.setattr(products, "MIN_PIXELS", 0)
+    monkeypatch.setattr(products, "MIN_CHANNELS", 0)
+
+
 def pointwise(draw):
     """A random convolution with a kernel of one element."""
     case = random_case(draw, "plain")
@@ -57,3 +64,14 @@ def test_gradients_of_strided_kernels_are_products(monkeypatch, kind, draw):
 @pytest.mark.parametrize("draw", range(2))
 def test_any_program_gives_what_it_gives_by_lax(monkeypatch, program, draw):
     compare_with_lax(monkeypatch, program, replace(pointwise(draw), batch=2), draw)
+
+
+def test_small_operations_are_left_to_lax(monkeypatch):
+    monkeypatch.undo()
+    few = replace(pointwise(0), batch=1, sizes=(7, 7), kernel=(1, 1), first=False,
+                  stride=(1, 1), padding="SAME", dilation=(1, 1))  # fmt: skip
+    run = partial(derivatives, few)
+    assert {name for name, _ in chosen(run, *arrays(few, 0))} == {products.KERNEL_GRADIENT}
+    colours = replace(few, sizes=(20, 20), c_in=3, c_out=16, kernel=(3, 3), stride=(2, 2))
+    taken = {name for name, _ in chosen(partial(derivatives, colours), *arrays(colours, 0))}
+    assert products.STRIDED_GRADIENT not in taken
