@@ -154,7 +154,7 @@ def main(peer: str) -> None:
     for line in sys.stdin:
         question = json.loads(line)
         if question:
-            sizes = {
+            sizes: dict[str, Any] = {
                 n: tuple(v) if isinstance(v, list) else v for n, v in question["layer"].items()
             }
             layer = Layer(**sizes)
