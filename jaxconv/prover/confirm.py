@@ -383,6 +383,8 @@ BATCH_NAMES = ("b", "n")  # the first letters of the names of a batch
 def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
     """Choose sizes to try where nothing can be proven.
 
+    None is so large that its arrays may fill the memory.
+
     Args:
         sizes: the sizes that are not decided.
 
@@ -400,7 +402,10 @@ def sample_points(sizes: isl.Set) -> Iterator[isl.Set]:
         )
     points = [point for point in wished if whole.contains(**point)]
     if len(points) < len(wished) and whole.points.n_basic_set() <= FEW_PARTS:
-        points += [whole.nearest(point) for point in wished if point not in points]
+        nearest = (whole.nearest(point) for point in wished if point not in points)
+        points += [
+            point for point in nearest if max(point.values(), default=0) <= LARGEST_OF_NUMBERS
+        ]
     for point in {tuple(point.values()): point for point in points}.values():
         yield _exactly(point).points
 

@@ -21,6 +21,10 @@ def test_shapes_that_people_use_are_sampled_once_each():
     assert [jc.SizeSet(point).smallest() for point in few] == [{"h": 1, "w": 3}, {"h": 2, "w": 3}]
 
 
+def test_no_size_is_sampled_whose_arrays_fill_the_memory():
+    assert not list(sample_points(jc.SizeSet.parse("n d", "n = d and n >= 46325").points))
+
+
 @pytest.mark.parametrize("exception", [1, 7])
 def test_what_is_cut_out_is_confirmed_at_its_smallest_size_and_at_its_border(exception):
     def pooled(x):
