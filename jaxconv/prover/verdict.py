@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxconv.symbolic.sets import SizeSet
+import islpy as isl
+
+from jaxconv.symbolic.sets import EXAMPLE_OPERATIONS, SizeSet, bounded
 from jaxconv.symbolic.specs import Correction
 
 
@@ -209,7 +211,13 @@ def remedy(
         known = "it accepts no size" if untried.is_empty() else "no size is known to work"
         return f"fix the function; {known}."
     proven = accepts if tried is None else accepts - tried
-    near = point_text((accepts if proven.is_empty() else proven).nearest(failing))
     if proven.is_empty():
-        return f"pass sizes that were tried and work, such as {near}."
-    return f"pass sizes with {proven}; nearest to the first failure: {near}."
+        return (
+            f"pass sizes that were tried and work, such as {point_text(accepts.nearest(failing))}."
+        )
+    try:
+        with bounded(EXAMPLE_OPERATIONS):
+            near = proven.nearest(failing)
+    except isl.Error:  # the set has too many parts
+        return f"pass sizes with {proven}."
+    return f"pass sizes with {proven}; nearest to the first failure: {point_text(near)}."
