@@ -162,6 +162,14 @@ if TYPE_CHECKING:
 else:
     globals().update({name: _find(name) for name in INTERNALS})
 
+# Convolutions and pools, whose results may be empty maps.
+WINDOW_PRIMITIVES: tuple[Any, ...] = (
+    conv_general_dilated_p,
+    reduce_window_p,
+    reduce_window_max_p,
+    reduce_window_min_p,
+    reduce_window_sum_p,
+)
 
 symbolic_ints: list[type] = []  # what register_number has registered as integers
 
@@ -210,42 +218,6 @@ def replaced(name: str, replacement: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name_there, before)
-
-
-@contextlib.contextmanager
-def observed_windows(observe: Callable[[Any], None]) -> Iterator[None]:
-    """Call a function with the result of each convolution and pool that is traced.
-
-    Args:
-        observe: the function; what it raises ends the trace.
-    """
-
-    def observing(bind: Callable[..., Any]) -> Callable[..., Any]:
-        def bind_and_observe(*arguments: Any, **parameters: Any) -> Any:
-            results = bind(*arguments, **parameters)
-            for result in results if isinstance(results, list | tuple) else (results,):
-                observe(result)
-            return results
-
-        return bind_and_observe
-
-    windows = (
-        conv_general_dilated_p,
-        reduce_window_p,
-        reduce_window_max_p,
-        reduce_window_min_p,
-        reduce_window_sum_p,
-    )
-    before = [vars(primitive).get("bind") for primitive in windows]
-    for primitive in windows:
-        primitive.bind = observing(primitive.bind)
-    try:
-        yield
-    finally:
-        for primitive, own in zip(windows, before, strict=True):
-            del primitive.bind  # what is left is that of the class
-            if own is not None:
-                primitive.bind = own
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from jaxconv.adapters.call import is_spec, library_contexts
 from jaxconv.compat import (
     ClosedJaxpr,
     are_of_one_trace,
-    observed_windows,
     padding_by_sizes,
     symbolic_dimensions,
 )
@@ -36,6 +35,7 @@ from jaxconv.symbolic.trace import (
     SymbolicTrace,
     Undecided,
 )
+from jaxconv.symbolic.windows import observed_windows
 
 LARGEST_CONSTANT = 512  # in the code, which is tried as a size
 TRACE_OPERATIONS = 20_000_000  # of isl in one trace, after which the trace is given up

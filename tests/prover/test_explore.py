@@ -194,3 +194,23 @@ def test_a_product_with_a_remainder_is_decided_by_its_values():
     network = Network(heads, ("n",), None, (), "n >= 3")
     points = [{"n": n} for n in range(3, 40)]
     assert not [point for point in points if disagreement(network, verdict, point)]
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_convolutions_that_cut_pixels_off_take_few_traces(dilation):
+    """JAX asks in a function of its own whether too many pixels are cut off."""
+    kernel, cut, options = (
+        jnp.ones((3, 3, 2, 2)),
+        [(-3, 1), (-2, -2)],
+        {"lhs_dilation": (dilation,) * 2},
+    )
+
+    def cropped(x):
+        order = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (1, 1), cut, dimension_numbers=order, **options)
+
+    verdict = jc.check(cropped, "b h w 2")
+    smallest = {1: "h >= 5 and w >= 7", 2: "h >= 3 and w >= 4"}[dilation]
+    assert verdict.accepts == jc.SizeSet.parse("b h w", smallest)
+    assert not verdict.notes
+    assert verdict.runs < 40
