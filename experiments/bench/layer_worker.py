@@ -46,6 +46,7 @@ def of_jax(layer: Layer, program: str, *, is_ours: bool) -> Program:
         import jaxconv.layers.pool
 
         jaxconv.layers.conv.conv_general_dilated = lax.conv_general_dilated
+        jaxconv.layers.pool.sum_windows = _plain_sums
     function = getattr(jc, layer.kind)
     layout = {1: "NWC", 2: "NHWC", 3: "NDHWC"}[len(layer.size)]
     options: dict[str, Any] = {"stride": layer.stride, "padding": layer.pads, "layout": layout}
@@ -79,6 +80,12 @@ def _plain_max_pool(x: Any, window: Any, stride: int, padding: Any, **_: Any) ->
 
     ones, pads = (1, *[stride] * len(window), 1), [(0, 0), *((n, n) for n in padding), (0, 0)]
     return lax.reduce_window(x, -np.inf, lax.max, (1, *window, 1), ones, pads)
+
+
+def _plain_sums(x: Any, size: Any, stride: Any, pads: Any) -> Any:
+    from jax import lax
+
+    return lax.reduce_window(x, np.float32(0), lax.add, size, stride, pads)
 
 
 def direction(shape: Sequence[int]) -> np.ndarray:

@@ -5,14 +5,12 @@ from math import prod
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jaxtyping import Array, Shaped
 
 from jaxconv.errors import flag, public_api
 from jaxconv.kernels.max_pool import max_windows
+from jaxconv.kernels.sum_pool import sum_windows
 from jaxconv.layers.operands import (
     FeatureMaps,
     Images,
@@ -109,13 +107,14 @@ def avg_pool(
     wide = x.astype(
         jnp.promote_types(x.dtype, jnp.float32)
     )  # long sums overflow or lose digits in 16 bits
-    total = _window_sums(wide, plan)
+    windows = _reduction_windows(plan)
+    total = sum_windows(wide, **windows)
     chex.assert_shape(total, plan.shape)
     pads = [pad for window in plan.windows for pad in window.pads]
     if count_padding or all(isinstance(pad, int) and pad == 0 for pad in pads):
         return (total / prod(w.kernel for w in plan.windows)).astype(x.dtype)
     spatial = [x.shape[i] for i in plan.layout.spatial]
-    pixels = _window_sums(jnp.ones(plan.on_all_axes(spatial, 1), wide.dtype), plan)
+    pixels = sum_windows(jnp.ones(plan.on_all_axes(spatial, 1), wide.dtype), **windows)
     return (total / pixels).astype(x.dtype)
 
 
@@ -177,12 +176,6 @@ def pool_shape(
     """
     x = as_shape("x_shape", x_shape)
     return pool_plan(x, window=window, stride=stride, padding=padding, layout=layout).shape
-
-
-def _window_sums(x: jax.Array, plan: Plan) -> jax.Array:
-    windows = _reduction_windows(plan)
-    zero = np.asarray(0, x.dtype)[()]
-    return lax.reduce_window(x, zero, lax.add, windows["size"], windows["stride"], windows["pads"])
 
 
 def _reduction_windows(plan: Plan) -> dict[str, tuple[Any, ...]]:
