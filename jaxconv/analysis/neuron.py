@@ -13,6 +13,7 @@ from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow, oper
 from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.patches import around, pooled, reader
 from jaxconv.analysis.receptive_field import receptive_field
+from jaxconv.display import Displayed, Grid, Grids, Note, Part, Title
 from jaxconv.errors import (
     Diagnostic,
     ShapeError,
@@ -27,10 +28,12 @@ from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 
 Box = tuple[tuple[int, int], ...]
 AXES = ("x", "y", "z")
+MAX_GRID_SIDE = 7  # of a patch whose numbers a notebook shows
+MAX_GRIDS = 3  # input channels whose numbers it shows
 
 
 @dataclass(frozen=True, eq=False)
-class Neuron:
+class Neuron(Displayed):
     """One neuron of a feature map, computed by hand and by its network.
 
     Attributes:
@@ -92,6 +95,26 @@ class Neuron:
             more = f" and {len(self.then) - 3} more" if many else ""
             lines.append(f"{names}{more} -> {self.value:.6g}")
         return "\n  ".join([*lines, f"in the feature map: {self.map_value:.6g}"])
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the text, and the numbers of the channels that count most."""
+        title, *lines = str(self).splitlines()
+        yield Title(title)
+        yield Note("\n".join(line.strip() for line in lines))
+        if self.patch.ndim not in (2, 3) or max(self.patch.shape[:-1]) > MAX_GRID_SIDE:
+            return
+        sides = (*(1, *self.patch.shape[:-1])[-2:], self.patch.shape[-1])
+        patch = self.patch.reshape(sides)
+        if self.weights is None:  # a pool reads one map
+            yield Grids((Grid("patch p", patch[..., 0].tolist()),))
+            return
+        weights = self.weights.reshape(sides)
+        sums = (patch * weights).sum((0, 1))
+        for channel in np.argsort(-np.abs(sums), kind="stable")[:MAX_GRIDS]:
+            p, w = patch[..., channel], weights[..., channel]
+            captions = (f"patch p of channel {channel}", "filter w", f"p * w, sum {(p * w).sum():.4g}")
+            pairs = zip(captions, (p, w, p * w), strict=True)
+            yield Grids(tuple(Grid(caption, values.tolist()) for caption, values in pairs))
 
 
 @public_api

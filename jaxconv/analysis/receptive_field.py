@@ -6,7 +6,8 @@ turns (offset, size, stride) into (offset - p*stride, size + (e - 1)*stride, str
 the paper does not cover (skips, gaps, borders, any other operation) are computed with intervals.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,15 @@ from jaxconv.analysis.network import Network
 from jaxconv.analysis.propagation import Propagator, Seen
 from jaxconv.analysis.regions import NetworkAnalysis, RegionNetwork, analyze
 from jaxconv.compat import Literal
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if, shown
+from jaxconv.display import Box, BoxOnImage, Displayed, Part, Table, Title
+from jaxconv.errors import (
+    Diagnostic,
+    ShapeError,
+    ValidationError,
+    public_api,
+    raise_if,
+    shown,
+)
 from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.periodic_pattern import Interval
@@ -25,11 +34,12 @@ from jaxconv.prover.conditions import shape_text
 from jaxconv.symbolic.size import Size
 
 Pixels = int | Size | Fraction | None
+AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}  # of an image, by their number
 ORDERS = {2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
 
 
 @dataclass(frozen=True)
-class ReceptiveField:
+class ReceptiveField(Displayed):
     """What the neurons of a layer see of the image, along each of its spatial axes.
 
     Attributes:
@@ -140,6 +150,24 @@ class ReceptiveField:
             ", ".join(map(_pixels_text, self.offset)),
         )
         return f"{seen}, stride {stride}, from {offset}"
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the text, a row for each axis, and a neuron's box on the image."""
+        yield Title(str(self))
+        names = AXES.get(len(self.image), range(len(self.image)))
+        sizes = map(_size_text, self.size, self._field, self.image)
+        columns = (self.stride, self.offset, self.image)
+        texts = (["?" if n is None else str(n) for n in column] for column in columns)
+        rows = [*zip(map(str, names), sizes, *texts, strict=True)]
+        yield Table(("axis", "pixels", "stride", "first", "of an image of"), rows, ("axis",))
+        if len(self.image) == 2 and all(isinstance(n, int) for n in (*self.image, *self.map)):
+            at = tuple(n // 2 for n in self.map)
+            with contextlib.suppress(ShapeError):  # the box may be unknown
+                (top, bottom), (left, right) = self.box(*at)
+                position = f"at {', '.join(map(str, at))} " if at else ""
+                caption = f"the neuron {position}sees rows {top}:{bottom}, columns {left}:{right}"
+                box = Box(left, top, right, bottom)
+                yield BoxOnImage(self.image[1], self.image[0], box, caption)
 
     def _is_certain(self) -> bool:
         """Whether neurons see the first and last pixels of boxes that are known."""

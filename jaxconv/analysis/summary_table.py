@@ -6,13 +6,14 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxconv.analysis.receptive_field import ReceptiveField
+from jaxconv.display import Displayed, Note, Part, Table
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import NOWHERE, Origin
 from jaxconv.symbolic.sets import SizeSet
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 LONG = 44  # characters of a formula that a cell shows; the rows have all of it
 
@@ -71,7 +72,7 @@ class Totals(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Displayed):
     """The result of :func:`summary`: text with ``str``, a table for rich, data with ``to_json``.
 
     Attributes:
@@ -134,13 +135,13 @@ class Summary:
         rule = "-" * max(map(len, texts))
         return "\n".join([texts[0], rule, *texts[1:], rule, *self._notes()])
 
-    def __rich__(self) -> "Table":
+    def __rich__(self) -> "RichTable":
         from rich import box
-        from rich.table import Table
+        from rich.table import Table as RichTable
         from rich.text import Text
 
         notes = Text("\n".join(self._notes()))
-        table = Table(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
+        table = RichTable(box=box.SIMPLE_HEAD, caption=notes, caption_justify="left")
         for heading in HEADINGS:
             table.add_column(
                 heading, justify="left" if heading in WORDS else "right", overflow="fold"
@@ -148,6 +149,11 @@ class Summary:
         for cells in self._cells():
             table.add_row(*(Text(cell.replace(" = ", "\n")) for cell in cells))  # to be narrow
         return table
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the table, and the lines below it."""
+        yield Table(HEADINGS, [*self._cells()], WORDS)
+        yield Note("\n".join(self._notes()))
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         places = {row.name: str(number) for number, row in enumerate(self.rows, 1)}

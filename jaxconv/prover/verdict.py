@@ -1,14 +1,18 @@
 """The verdict of a proof, as people and programs read it."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import islpy as isl
 
+from jaxconv.display import Displayed, Fact, Facts, Part, Title, shortened
 from jaxconv.symbolic.sets import EXAMPLE_OPERATIONS, SizeSet, bounded
 from jaxconv.symbolic.specs import Correction
+
+
+SOME_TRIED = "accepts some of the sizes that were tried"
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,25 @@ class Failure:
     correction: Correction | None = None
 
     def __str__(self) -> str:
-        layer = f"{self.layer}: " if self.layer else ""
+        place, *lines = self._texts()
+        return "\n    ".join([f"{place}: {lines[0]}" if place else lines[0], *lines[1:]])
+
+    def fact(self) -> Fact:
+        """What a notebook shows in one row."""
+        place, *lines = self._texts()
+        return Fact(f"fails {place}".rstrip(), "\n".join(lines))
+
+    def _texts(self) -> tuple[str, str, str, str]:
+        """Where it fails, which may be empty, the message, the sizes, and the fix."""
         called = f", called at {self.caller}" if self.caller else ""
-        place = f"at {self.where}{called}: " if self.where else ""
+        place = f"at {self.where}{called}" if self.where else ""
+        layer = f"{self.layer}: " if self.layer else ""
         smallest = f"; first for {point_text(self.smallest)}" if self.smallest else ""
-        return f"{place}{layer}{self.message}\n    for {self.sizes}{smallest}\n    Fix: {self.fix}"
+        return place, f"{layer}{self.message}", f"for {self.sizes}{smallest}", f"Fix: {self.fix}"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Displayed):
     """The result of :func:`check`.
 
     Attributes:
@@ -99,19 +113,41 @@ class Verdict:
         def short(value: Any) -> str:  # of many cases, or many parts, what fits on two lines
             return textwrap.shorten(str(value), 200, placeholder=" ...")
 
-        proven, outputs, unproven = self.accepts, self.outputs, self.untried
-        if self.tried is not None and not self.tried.is_empty():
-            proven, unproven = proven - self.tried, unproven | self.tried
-            outputs = outputs.within(proven) if isinstance(outputs, Cases) else outputs
+        proven, outputs, unproven = self._decided()
         returns = "" if outputs is None else f", returns {short(outputs)}"
         lines = [f"{self.status}: accepts {short(proven)}{returns}"]
         if proven.is_empty() and not self.accepts.is_empty():
-            lines = [f"{self.status}: accepts some of the sizes that were tried"]
+            lines = [f"{self.status}: {SOME_TRIED}"]
         lines += [f"  fails{' ' if f.where else ': '}{f}" for f in self.failures]
         if not unproven.is_empty():
             lines.append(f"  not known for {short(unproven)}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the status, and all that the text says, in rows."""
+        proven, outputs, unproven = self._decided()
+        facts = []
+        if proven.is_empty() and not self.accepts.is_empty():
+            yield Title(SOME_TRIED, self.status)
+        else:
+            yield Title("", self.status)
+            facts.append(Fact("accepts", shortened(str(proven)), is_code=True))
+            if outputs is not None:
+                facts.append(Fact("returns", shortened(str(outputs)), is_code=True))
+        facts += [failure.fact() for failure in self.failures]
+        if not unproven.is_empty():
+            facts.append(Fact("not known for", shortened(str(unproven)), is_code=True))
+        facts += [Fact("note", note) for note in self.notes]
+        yield Facts(tuple(facts))
+
+    def _decided(self) -> tuple[SizeSet, Any, SizeSet]:
+        """The sizes that are proven to be accepted, what is returned for them, and what is open."""
+        if self.tried is None or self.tried.is_empty():
+            return self.accepts, self.outputs, self.untried
+        proven, outputs = self.accepts - self.tried, self.outputs
+        outputs = outputs.within(proven) if isinstance(outputs, Cases) else outputs
+        return proven, outputs, self.untried | self.tried
 
 
 def combined(verdicts: Sequence[tuple[str, Verdict]], is_cut: bool) -> Verdict:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
+from jaxconv.display import Displayed, Fact, Facts, shortened
 from jaxconv.symbolic.sums import PARAM, conditions_of
 
 
@@ -40,7 +41,7 @@ RELATIONS = {
 }
 
 
-class SizeSet:
+class SizeSet(Displayed):
     """A set of sizes: for each name an integer, decided exactly.
 
     Example:
@@ -195,6 +196,14 @@ class SizeSet:
 
     def __repr__(self) -> str:
         return f"SizeSet({self})"
+
+    def display_parts(self) -> Iterator[Facts]:
+        """What a notebook shows: the condition, and the smallest sizes."""
+        facts = [Fact(", ".join(self.names) or "sizes", shortened(str(self)), is_code=True)]
+        if self.names and not self.is_empty():
+            smallest = ", ".join(f"{name} = {size}" for name, size in self.smallest().items())
+            facts.append(Fact("smallest", smallest, is_code=True))
+        yield Facts(tuple(facts))
 
 
 def names_of(points: isl.Set) -> tuple[str, ...]:
