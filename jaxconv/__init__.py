@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from jaxconv.layers.dense import dense, flatten
     from jaxconv.layers.pool import avg_pool, global_avg_pool, max_pool, pool_shape
     from jaxconv.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
+    from jaxconv.plotting.explorer import explore
+    from jaxconv.plotting.network_diagram import draw
+    from jaxconv.plotting.shown_maps import show
     from jaxconv.prover.check import Verdict, check
     from jaxconv.prover.contract import contract
     from jaxconv.symbolic.domains import sizes
@@ -76,6 +79,9 @@ _NAMES = {
         "vgg16",
         "vgg19",
     ),
+    "plotting.explorer": ("explore",),
+    "plotting.network_diagram": ("draw",),
+    "plotting.shown_maps": ("show",),
     "prover.check": (
         "Verdict",
         "check",

@@ -1,8 +1,8 @@
 """How results show themselves in notebooks: the only module that writes their HTML.
 
-A result is a :class:`Displayed`. It lists its parts, which are plain data; this module writes them as
-HTML beside the plain text of the result. The colours are those of the notebook, dark or light: text
-inherits its colour, lines and backgrounds are translucent. Nothing is loaded from anywhere.
+A result is a :class:`Displayed`. It lists its parts, which are plain data; this module writes them
+as HTML beside the plain text of the result. The colours are those of the notebook, dark or light:
+text inherits its colour, lines and backgrounds are translucent. Nothing is loaded from anywhere.
 """
 
 import base64
@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 STYLE = """
@@ -38,12 +38,13 @@ STYLE = """
 .jaxconv figcaption { font-size: 11px; opacity: .75; text-align: center; margin: 0; }
 .jaxconv img { display: block; margin: 0; image-rendering: pixelated; max-width: 100%; }
 .jaxconv .grid td { padding: .15em .4em; border: 0; text-align: right; font-size: 11px; }
-.jaxconv svg { display: block; max-width: 100%; height: auto; color: inherit; }
+.jaxconv svg { display: block; max-width: none; height: auto; color: inherit; }
 .jaxconv svg .background { fill: none; }
 .jaxconv iframe { width: 100%; border: 1px solid rgba(128, 128, 128, .3); border-radius: .3em; }
 """
 # Characters that HTML cannot hold, or that a notebook's file cannot.
 UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+SMALLEST_SCALE = 0.68  # of a drawing, so that its text can be read
 LONGEST = 4000  # characters of a formula or a set
 PLUS, MINUS = "232, 89, 12", "28, 126, 214"  # red, green and blue of what is above and below zero
 
@@ -181,7 +182,7 @@ class Grids(Part):
                 for x in line:
                     colour = f"rgba({PLUS if x > 0 else MINUS}, {0.7 * abs(x) / largest:.2f})"
                     style = {"style": f"background: {colour}"}
-                    SubElement(cells, "td", style).text = f"{x:.3g}"
+                    SubElement(cells, "td", style).text = f"{x + 0:.3g}"  # of -0 it makes 0
             figure.append(_element("figcaption", text=caption))
         return row
 
@@ -193,11 +194,13 @@ class Picture(NamedTuple):
         png: the file.
         caption: the line below it; may be empty.
         width: in pixels of the screen.
+        height: likewise.
     """
 
     png: bytes
     caption: str
     width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -209,11 +212,16 @@ class Pictures(Part):
     def element(self) -> Element:
         """Write the pictures into the page."""
         row = _element("div", "row")
-        for png, caption, width in self.pictures:
+        for png, caption, width, height in self.pictures:
             figure = SubElement(row, "figure")
             source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-            attributes = {"src": source, "width": str(width), "alt": _clean(caption)}
-            SubElement(figure, "img", attributes)
+            size = {"width": str(width), "height": str(height)}
+            style = (
+                f"width: {width}px; height: {height}px"  # whatever the notebook's style sheet says
+            )
+            SubElement(
+                figure, "img", {"src": source, "alt": _clean(caption), "style": style, **size}
+            )
             if caption:
                 figure.append(_element("figcaption", text=caption))
         return row
@@ -221,13 +229,21 @@ class Pictures(Part):
 
 @dataclass(frozen=True)
 class Vector(Part):
-    """A drawing in SVG."""
+    """A drawing in SVG; one that is much wider than the notebook is moved sideways.
+
+    Attributes:
+        svg: the drawing; it is changed.
+        width: of the drawing, in pixels of the screen.
+    """
 
     svg: Element
+    width: float
 
     def element(self) -> Element:
         """Return the drawing, whose texts have the colour of the notebook."""
         self.svg.attrib.pop("color", None)
+        least = SMALLEST_SCALE * self.width
+        self.svg.set("style", f"width: clamp({least:.0f}px, 100%, {self.width:.0f}px)")
         return self.svg
 
 
@@ -294,7 +310,7 @@ class Frame(Part):
     def element(self) -> Element:
         """Write the frame."""
         attributes = {"srcdoc": self.page, "title": _clean(self.title), "height": str(self.height)}
-        return Element("iframe", attributes | {"sandbox": "allow-scripts", "loading": "lazy"})
+        return Element("iframe", attributes | {"sandbox": "allow-scripts"})
 
 
 class Displayed(ABC):
@@ -304,9 +320,18 @@ class Displayed(ABC):
     def display_parts(self) -> Iterable[Part]:
         """List what a notebook shows."""
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Return the result by MIME type; IPython applies ``include`` and ``exclude``."""
-        return {"text/plain": str(self), "text/html": to_html(self.display_parts())}
+    def display_files(self) -> dict[str, str]:
+        """Return the result in other formats, by MIME type, for what shows no HTML."""
+        return {}
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """Return the result by MIME type, as IPython asks for it."""
+        html = to_html(self.display_parts())
+        bundle = {"text/plain": str(self), "text/html": html, **self.display_files()}
+        left_out = {*bundle} - {*(include or bundle)} | {*(exclude or ())}
+        return {name: value for name, value in bundle.items() if name not in left_out}
 
 
 def to_html(parts: Iterable[Part]) -> str:

@@ -112,7 +112,11 @@ class Neuron(Displayed):
         sums = (patch * weights).sum((0, 1))
         for channel in np.argsort(-np.abs(sums), kind="stable")[:MAX_GRIDS]:
             p, w = patch[..., channel], weights[..., channel]
-            captions = (f"patch p of channel {channel}", "filter w", f"p * w, sum {(p * w).sum():.4g}")
+            captions = (
+                f"patch p of channel {channel}",
+                "filter w",
+                f"p * w, sum {(p * w).sum():.4g}",
+            )
             pairs = zip(captions, (p, w, p * w), strict=True)
             yield Grids(tuple(Grid(caption, values.tolist()) for caption, values in pairs))
 

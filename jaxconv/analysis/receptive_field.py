@@ -159,7 +159,7 @@ class ReceptiveField(Displayed):
         columns = (self.stride, self.offset, self.image)
         texts = (["?" if n is None else str(n) for n in column] for column in columns)
         rows = [*zip(map(str, names), sizes, *texts, strict=True)]
-        yield Table(("axis", "pixels", "stride", "first", "of an image of"), rows, ("axis",))
+        yield Table(("axis", "pixels", "stride", "first pixel", "of"), rows, ("axis",))
         if len(self.image) == 2 and all(isinstance(n, int) for n in (*self.image, *self.map)):
             at = tuple(n // 2 for n in self.map)
             with contextlib.suppress(ShapeError):  # the box may be unknown

@@ -100,7 +100,32 @@ def summary(
         >>> table.rows[1].output
         (b, h//2, w//2, 64)
     """
-    padded_taps = flag("padded_taps", padded_taps)
+    return read_summary(fn, args, named, where, at, flag("padded_taps", padded_taps), layout)
+
+
+def read_summary(
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    where: str | None,
+    at: Mapping[str, int] | None,
+    padded_taps: bool,
+    layout: str | None,
+) -> Summary:
+    """List the layers of a function for a public function, under whose name errors are raised.
+
+    Args:
+        fn: as :func:`summary` takes it.
+        args: its arguments, likewise.
+        named: its keyword arguments.
+        where: as for :func:`summary`.
+        at: likewise.
+        padded_taps: likewise.
+        layout: likewise.
+
+    Raises:
+        ValidationError: where :func:`summary` raises a ShapeError.
+    """
     point = None if at is None else _read_point(at)
     with recorded_contractions() as contractions:
         analysis = analyze(fn, *args, where=where, **named)

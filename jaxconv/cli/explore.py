@@ -15,12 +15,12 @@ from jaxconv.cli.inputs import (
     open_photo_argument,
     outline,
 )
-from jaxconv.cli.photo_call import preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.explorer import pack_layer, page_of
 from jaxconv.plotting.layer_views import bytes_to_view, reduced_views
 from jaxconv.plotting.network_diagram import network_diagram
+from jaxconv.plotting.photos import preprocess
 
 PAGE_PIXELS = 224  # of the shorter side: the maps of VGG16 are 15 million numbers then
 

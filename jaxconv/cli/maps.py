@@ -21,14 +21,14 @@ from jaxconv.cli.inputs import (
     open_photo_argument,
     outline,
 )
-from jaxconv.cli.photo_call import Model, PhotoCall, preprocess
+from jaxconv.cli.photo_call import Model, PhotoCall
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.models.registry import registered_models
 from jaxconv.plotting.figures import MapsPanel, panels_figure
 from jaxconv.plotting.image_grid import filters_figure, peaks_figure
 from jaxconv.plotting.peaks import Peak, peaks
-from jaxconv.plotting.photos import PhotoError, open_photo
+from jaxconv.plotting.photos import PhotoError, open_photo, preprocess
 from jaxconv.plotting.spatial_maps import SpatialMaps
 
 

@@ -22,10 +22,10 @@ from jaxconv.cli.inputs import (
     open_photo_argument,
     outline,
 )
-from jaxconv.cli.photo_call import preprocess
 from jaxconv.cli.photo_size import fitting_photo
 from jaxconv.cli.progress import shown_progress
 from jaxconv.plotting.neuron_figure import neuron_figure
+from jaxconv.plotting.photos import preprocess
 
 
 class NeuronCommand(Command):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.adapters.call import bound_model
@@ -18,9 +17,9 @@ from jaxconv.cli.models import in_evaluation, keyword_arguments, mapped_over_bat
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.models.registry import registered_models
 from jaxconv.models.weights import Preprocessing
+from jaxconv.plotting.photos import CHANNELS_LAST, from_channels_last, is_grey, preprocess
 
 Model = Callable[..., Any]
-CHANNELS_LAST = "NHWC"
 PIXELS = (1, 2)  # which of these axes are height and width
 LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
 
@@ -101,7 +100,7 @@ class PhotoModel:
         sizes = dict(zip(CHANNELS_LAST, spec.shape, strict=True))
         taken = jax.ShapeDtypeStruct([sizes[letter] for letter in layout], spec.dtype)
         with user_code(f"running {self._name} on an image {taken.shape}"):
-            fn = _from_channels_last(self._callable(taken), layout)
+            fn = from_channels_last(self._callable(taken), layout)
             fn.preprocessing = self.preprocessing
             axes = convolved_axes(trace_call(fn, spec).network)
         if axes not in ((), PIXELS):  # a model that makes its parameters takes any channels
@@ -141,20 +140,6 @@ def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
 
 
-def _from_channels_last(fn: Model, layout: str) -> Any:
-    """A function of a batch of one image with channels last, of one that takes another layout."""
-
-    def call(x: Any) -> Any:
-        letters = CHANNELS_LAST if "N" in layout else CHANNELS_LAST.replace("N", "")
-        image = x if "N" in layout else x[0]
-        return fn(
-            image if letters == layout else jnp.transpose(image, [*map(letters.index, layout)])
-        )
-
-    call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and parameters matter
-    return call
-
-
 def photo_model(model: Any, options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
     """Prepare a model to be called with photos.
 
@@ -175,33 +160,3 @@ def photo_model(model: Any, options: argparse.Namespace) -> Callable[[int, int],
         raise UsageError(f"{options.model} takes no {flag}. Fix: omit it.")
     channels = 1 if is_grey(getattr(model, "preprocessing", None)) else 3
     return lambda h, w: PhotoCall(model, jax.ShapeDtypeStruct((1, h, w, channels), np.float32))
-
-
-def preprocess(model: Any, photo: np.ndarray) -> np.ndarray:
-    """Return a batch of one photo as the model takes it: by its ``preprocessing``, else 0 to 1.
-
-    A model that was trained on images of one channel gets the photo in grey.
-
-    Args:
-        model: of any kind.
-        photo: uint8 (h, w, 3).
-
-    Returns:
-        float32 (1, h, w, 3), or (1, h, w, 1).
-    """
-    preprocessing = getattr(model, "preprocessing", None)
-    pixels = photo.mean(-1, keepdims=True) if is_grey(preprocessing) else photo
-    x = preprocessing(pixels[None]) if preprocessing else pixels[None].astype(np.float32) / 255
-    x = np.asarray(x, np.float32)
-    colors = (1, 3)
-    is_channels_first = x.ndim == 4 and x.shape[1] in colors and x.shape[3] not in colors
-    return np.moveaxis(x, 1, 3) if is_channels_first else x
-
-
-def is_grey(preprocessing: Any) -> bool:
-    """Whether a preprocessing is for images of one channel.
-
-    Args:
-        preprocessing: of a model; None for one without.
-    """
-    return len(getattr(preprocessing, "mean", "rgb")) == 1

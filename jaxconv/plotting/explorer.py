@@ -1,7 +1,8 @@
 """One HTML page in which a reader explores what a network computes for a photo.
 
-The page loads nothing: its content security policy (CSP) allows it to run its own script, use its
-own style sheet and show its own images, and no more. Its sources are in ``page/``.
+:func:`explore` makes the page of a function; a notebook shows it in a frame. The page loads
+nothing: its content security policy (CSP) allows it to run its own script, use its own style sheet
+and show its own images, and no more. Its sources are in ``page/``.
 """
 
 import base64
@@ -10,18 +11,26 @@ import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 from jaxconv.analysis.receptive_field import Pixels
+from jaxconv.analysis.summary import read_summary
+from jaxconv.display import Displayed, Frame, Part
+from jaxconv.errors import Diagnostic, ValidationError, choice, public_api, raise_if, shown
 from jaxconv.plotting import packing
 from jaxconv.plotting.figures import TOP_PERCENTILE, by_strength
-from jaxconv.plotting.layer_views import LayerView
+from jaxconv.plotting.layer_views import LayerView, reduced_views
+from jaxconv.plotting.network_diagram import network_diagram, title_of
 from jaxconv.plotting.packing import PackedArray, pack_int16, pack_maps
+from jaxconv.plotting.photos import CHANNELS_LAST, from_channels_last, preprocess
 
 SCRIPTS = (
     "unpacking.js",
@@ -39,6 +48,8 @@ POLICY = (  # the content security policy
     "base-uri 'none'; form-action 'none'"
 )
 ENOUGH = 4_000_000  # numbers of a map, of which a percentile is taken
+LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
+FRAME_HEIGHT = 820  # pixels of a notebook
 Json = dict[str, Any]
 
 
@@ -52,6 +63,113 @@ class PackedLayer(NamedTuple):
 
     data: Json
     arrays: Mapping[str, PackedArray]
+
+
+@dataclass(frozen=True)
+class ExplorerPage(Displayed):
+    """A page in which a reader explores a network; a notebook shows it in a frame.
+
+    Attributes:
+        title: the name of the network.
+        layers: how many it shows, the image among them.
+        html: the page, which needs no other file.
+    """
+
+    title: str
+    layers: int
+    html: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file.
+
+        Args:
+            path: of the file.
+        """
+        Path(path).write_text(self.html, "utf-8")
+
+    def __str__(self) -> str:
+        return f"explorer page of {self.title}: {self.layers} layers, {len(self.html) / 1e6:.1f} MB"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the page in a frame."""
+        yield Frame(self.html, str(self), FRAME_HEIGHT)
+
+
+@public_api
+def explore(
+    fn: Callable[..., Any],
+    *args: Any,
+    layers: Sequence[str | int] | None = None,
+    title: str | None = None,
+    layout: str = CHANNELS_LAST,
+) -> ExplorerPage:
+    """Make a page that shows every feature map of an image, and what each neuron sees of it.
+
+    The page is that of ``jaxconv explore``. It needs no server and no network. Its size and the
+    time to make it grow with the image: for a photo of 224x224 pixels and VGG16 it has 20 MB.
+
+    Args:
+        fn: any JAX function or model of images; pure, that is, without dropout.
+        *args: its arguments, arrays; the last one is the image: a photo, uint8 (h, w, 3), which
+            the ``preprocessing`` of the model prepares, or which is divided by 255; or an array as
+            the function takes it, of which the first image is shown.
+        layers: names or numbers of the layers to show, as in :func:`summary`; the layers that they
+            read are included. None for all.
+        title: the name of the network; default: that of the function or of its class.
+        layout: how the function takes images: "NHWC", "NCHW", or, one at a time, "HWC" or "CHW".
+
+    Returns:
+        The page. A notebook shows it in a frame; ``save("page.html")`` writes it.
+
+    Raises:
+        ShapeError: no image, a layer that does not exist, or no layer to show.
+
+    Example:
+        >>> import jax, jaxconv as jc
+        >>> from flax import nnx
+        >>> model = jc.VGG([(8, 8), (16,)], head=None, rngs=nnx.Rngs(0))
+        >>> photo = jax.numpy.full((32, 32, 3), 128, jax.numpy.uint8)
+        >>> page = jc.explore(model, photo)
+        >>> page.title, page.layers
+        ('VGG', 6)
+    """
+    raise_if([] if layout in LAYOUTS else [choice("layout", layout, LAYOUTS)])
+    raise_if([] if args else [Diagnostic("there is no image.", "pass the image last.")])
+    *others, image = args
+    photo, x = _photo_and_input(fn, image, layout)
+    call, given = fn, (*others, x)
+    if layout != CHANNELS_LAST:
+        call, given = from_channels_last(partial(fn, *others), layout), (x,)
+    packed = reduced_views(pack_layer, call, *given, layers=layers)
+    name = title_of(fn, title)
+    drawing = network_diagram(read_summary(call, given, {}, None, None, True, None), name)
+    html = page_of(photo, "an image", name, drawing.to_svg(), packed, command="")
+    return ExplorerPage(name, len(packed), html)
+
+
+def _photo_and_input(fn: Any, image: Any, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """The picture that the page shows, uint8 (h, w, 3), and the input (1, h, w, c)."""
+    try:
+        array = np.asarray(image)
+    except Exception:  # what can be passed is any object
+        array = np.empty(0)
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3:
+        return array, preprocess(fn, array)
+    if array.ndim != len(layout) or not array.size:
+        what = f"an array of shape {array.shape}" if array.size else shown(image)
+        wrong = f"the image is {what}, but must have the axes {layout}, or be a photo."
+        fix = f"pass a photo, uint8 (h, w, 3), or an array with the axes {layout}."
+        raise ValidationError([Diagnostic(wrong, fix)])
+    batch = array if "N" in layout else array[None]
+    x = np.moveaxis(batch, 1, -1)[:1] if layout.endswith("CHW") else batch[:1]
+    pixels = np.nan_to_num(x[0].astype(np.float32))
+    if pixels.shape[-1] != 3:
+        pixels = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
+    scaled = (pixels - pixels.min()) / (np.ptp(pixels) or 1)
+    return (scaled * 255).round().astype(np.uint8), x
 
 
 def page(
@@ -79,7 +197,7 @@ def page(
         weights_of: the number of filters of each layer, those of the strongest maps, whose weights
             are in the page.
         command: the beginning of a command line that describes any neuron, to which the page adds
-            ``--layer NAME --channel N --at Y,X``.
+            ``--layer NAME --channel N --at Y,X``; empty for a call of :func:`neuron` in Python.
 
     Returns:
         HTML that needs no other file.

@@ -175,17 +175,18 @@ class MapsPanel:
         bar.minorticks_off()
 
 
-def shrunk_maps(maps: np.ndarray) -> np.ndarray:
-    """Reduce maps that are larger than any figure shows them, by the means of squares.
+def shrunk_maps(maps: np.ndarray, longest: int = MAX_DRAWN_SIDE) -> np.ndarray:
+    """Reduce maps that are larger than they are shown, by the means of squares.
 
     Args:
         maps: (h, w, n).
+        longest: the longest side that is shown; by default that of any figure.
 
     Returns:
-        The same maps if no side is longer than 2048, else maps whose sides are not; up to one
-        square at their lower and right borders is left out.
+        The same maps if no side is longer, else maps whose sides are not; up to one square at their
+        lower and right borders is left out.
     """
-    factor = -(-max(maps.shape[:2]) // MAX_DRAWN_SIDE)
+    factor = -(-max(maps.shape[:2]) // longest)
     if factor == 1:
         return maps
     rows, columns = (max(n // factor, 1) for n in maps.shape[:2])

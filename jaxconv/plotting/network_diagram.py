@@ -4,17 +4,26 @@ The face of a block is the map, drawn aslant; its thickness is the number of cha
 read off the table of :func:`summary`, so that any model can be drawn.
 """
 
+import functools
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from math import log, sqrt
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from jaxconv.analysis.summary import read_summary
 from jaxconv.analysis.summary_table import Summary
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import (
+    Diagnostic,
+    ValidationError,
+    public_api,
+    raise_if,
+    raises_shape_error,
+    shown,
+)
 from jaxconv.jaxpr.interpreter import fresh
 from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Point, layout
 from jaxconv.plotting.layered_graph import Edge
@@ -138,6 +147,70 @@ class _Node:
         block = LayerBlock(self.name, self.kind, self.description, box)
         colour = KIND_STYLES[self.kind][1]
         return block, list(_cuboid_polygons(self.cuboid, left, top, colour, self.name)), texts
+
+
+@public_api
+def draw(
+    fn: Callable[..., Any],
+    *args: Any,
+    title: str | None = None,
+    where: str | None = None,
+    at: Mapping[str, int] | None = None,
+    layout: str | None = None,
+    **named: Any,
+) -> Drawing:
+    """Draw the layers of a function as blocks, each as large as its map; a notebook shows it.
+
+    Args:
+        fn: any JAX function or model, as :func:`summary` takes it.
+        *args: its arguments, likewise: specs such as ``"b h w 3"``, arrays, parameters.
+        title: the title above the drawing; default: the name of the function or of its class.
+        where: the sizes to consider, such as ``"h >= 32"``.
+        at: write numbers for these sizes, such as ``{"b": 1, "h": 224, "w": 224}``.
+        layout: the axes of the image, such as ``"NCHW"``, as in :func:`receptive_field`.
+        **named: keyword arguments of the function.
+
+    Returns:
+        The drawing. ``to_svg()`` and ``to_png()`` write it as a file.
+
+    Raises:
+        ShapeError: there is no layer, or what :func:`summary` raises.
+
+    Example:
+        >>> import jaxconv as jc
+        >>> from flax import nnx
+        >>> drawing = jc.draw(jc.VGG([(8,)], head=None, rngs=nnx.Rngs(0)), "b h w 3")
+        >>> print(drawing)
+        VGG
+          input: an input, (b, h, w, 3)
+          conv1_1: convolution, (b, h, w, 8), 224 parameters, fed by input
+          pool1: pool, (b, h//2, w//2, 8), 0 parameters, fed by conv1_1
+        >>> drawing.to_svg().startswith("<svg ")
+        True
+    """
+    table = read_summary(fn, args, named, where, at, True, layout)
+    return network_diagram(table, title_of(fn, title))
+
+
+def title_of(fn: Any, title: Any) -> str:
+    """Return what a drawing of a function is called.
+
+    Args:
+        fn: the function or the model.
+        title: what the caller wants; None for the name of the function, or of the model's class.
+
+    Raises:
+        ValidationError: the title is not a text.
+    """
+    if title is None:
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        fn = getattr(fn, "__self__", fn)  # the model of a method
+        return str(getattr(fn, "__name__", type(fn).__name__))
+    if isinstance(title, str):
+        return title
+    wrong = f"title is {shown(title)}, but must be a text."
+    raise ValidationError([Diagnostic(wrong, 'pass title="my network".')])
 
 
 @raises_shape_error("draw")

@@ -1,15 +1,19 @@
-"""Read image files of any format as arrays of red, green and blue."""
+"""Photos as arrays: read from files of any format, and as a model takes them."""
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
+
+
+CHANNELS_LAST = "NHWC"
 
 
 class PhotoError(ValueError):
@@ -114,3 +118,55 @@ def _resized(image: "PilImage", size: int) -> "PilImage":
 
     width, height = resized_sides(image.size, size)
     return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def preprocess(model: Any, photo: np.ndarray) -> np.ndarray:
+    """Return a batch of one photo as the model takes it: by its ``preprocessing``, else 0 to 1.
+
+    A model that was trained on images of one channel gets the photo in grey.
+
+    Args:
+        model: of any kind.
+        photo: uint8 (h, w, 3).
+
+    Returns:
+        float32 (1, h, w, 3), or (1, h, w, 1).
+    """
+    preprocessing = getattr(model, "preprocessing", None)
+    pixels = photo.mean(-1, keepdims=True) if is_grey(preprocessing) else photo
+    x = preprocessing(pixels[None]) if preprocessing else pixels[None].astype(np.float32) / 255
+    x = np.asarray(x, np.float32)
+    colors = (1, 3)
+    is_channels_first = x.ndim == 4 and x.shape[1] in colors and x.shape[3] not in colors
+    return np.moveaxis(x, 1, 3) if is_channels_first else x
+
+
+def is_grey(preprocessing: Any) -> bool:
+    """Whether a preprocessing is for images of one channel.
+
+    Args:
+        preprocessing: of a model; None for one without.
+    """
+    return len(getattr(preprocessing, "mean", "rgb")) == 1
+
+
+def from_channels_last(fn: Callable[..., Any], layout: str) -> Any:
+    """Make a function of a batch of one image with channels last.
+
+    Args:
+        fn: takes the image in another layout.
+        layout: such as "NCHW"; without N it is of one image.
+
+    Returns:
+        The function of that image.
+    """
+
+    def call(x: Any) -> Any:
+        letters = CHANNELS_LAST if "N" in layout else CHANNELS_LAST.replace("N", "")
+        image = x if "N" in layout else x[0]
+        return fn(
+            image if letters == layout else jnp.transpose(image, [*map(letters.index, layout)])
+        )
+
+    call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and parameters matter
+    return call

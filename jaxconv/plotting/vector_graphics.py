@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from jaxconv.display import Displayed, Part, Vector
 from jaxconv.plotting.graph_layout import Path, Point
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ class LayerBlock:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A drawing of layers. The x axis points right, the y axis down.
+class Drawing(Displayed):
+    """A drawing of layers; a notebook shows it. The x axis points right, the y axis down.
 
     Attributes:
         title: the title of the drawing.
@@ -179,6 +180,22 @@ class Drawing:
         that the style sheet of a page overrides them: texts have the ``color`` of the ``<svg>``,
         and ``.background`` is the white paper.
         """
+        svg = self._element()
+        ElementTree.indent(svg)
+        return ElementTree.tostring(svg, encoding="unicode") + "\n"
+
+    def __str__(self) -> str:
+        return "\n  ".join([self.title, *(block.description for block in self.blocks)])
+
+    def display_parts(self) -> Iterator[Part]:
+        """What a notebook shows: the drawing, whose texts have the colour of the notebook."""
+        yield Vector(self._element(), self.width)
+
+    def display_files(self) -> dict[str, str]:
+        """Return the drawing on white paper, for what shows no HTML."""
+        return {"image/svg+xml": self.to_svg()}
+
+    def _element(self) -> ElementTree.Element:
         size = {"width": _svg_number(self.width), "height": _svg_number(self.height)}
         svg = ElementTree.Element(
             "svg",
@@ -208,8 +225,7 @@ class Drawing:
             arrow.add_to(svg)
         for text in self.texts:
             text.add_to(groups.get(text.layer, svg))
-        ElementTree.indent(svg)
-        return ElementTree.tostring(svg, encoding="unicode") + "\n"
+        return svg
 
     def to_png(self) -> bytes:
         """Write a PNG file with 2 pixels per unit, or fewer if the drawing is very large."""

@@ -11,7 +11,6 @@ from jaxconv.display import Displayed, Fact, Facts, Part, Title, shortened
 from jaxconv.symbolic.sets import EXAMPLE_OPERATIONS, SizeSet, bounded
 from jaxconv.symbolic.specs import Correction
 
-
 SOME_TRIED = "accepts some of the sizes that were tried"
 
 

@@ -76,6 +76,9 @@ function quoted(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\"'\"'")}'`;
 }
 
+/** What prints a neuron: a command line, or, for a page made in Python, a call. */
 function commandFor({layer, channel, y, x}) {
+  if (!DATA.command)
+    return `jc.neuron(fn, image, layer=${JSON.stringify(layer.name)}, at=(${y}, ${x}), channel=${channel})`;
   return `${DATA.command} --layer ${quoted(layer.name)} --channel ${channel} --at ${y},${x}`;
 }

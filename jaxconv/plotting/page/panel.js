@@ -163,8 +163,8 @@ function missingParts(result) {
   if (!NEURONS.includes(kind)) return [];
   const text = filters
     ? `This page has the weights of the ${filters.of.length} strongest maps of this layer only, ` +
-      `not those of filter ${result.channel}. This command prints them:`
-    : "This page does not have the input of this layer. This command prints it:";
+      `not those of filter ${result.channel}. This shows them:`
+    : "This page does not have the input of this layer. This shows it:";
   return [make("p", {text}), make("code", {text: commandFor(result), name: "command"})];
 }
 
