@@ -129,6 +129,7 @@ CROSS_CUTTING = {
     "test_docs.py": "the pages of docs/",
     "cli/editor/test_neovim.py": "the language server in a real editor",
     "test_fixes.py": "the fixes that messages propose",
+    "test_notebooks.py": "the notebooks that are made from pages",
     "test_readme.py": "README.md",
     "test_repository.py": "workflows, versions and addresses",
     "analysis/test_receptive_field_traps.py": "networks that mislead receptive fields",
