@@ -13,35 +13,37 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+# Here & is the class of what this module writes, twice: so its rules precede those of the notebook.
 STYLE = """
-.jaxconv { color: inherit; font-size: 13px; line-height: 1.45; overflow-x: auto; }
-.jaxconv p { margin: .3em 0; }
-.jaxconv .title { font-weight: 600; }
-.jaxconv .note { opacity: .75; white-space: pre-wrap; }
-.jaxconv .status { color: #fff; background: #57606a; border-radius: .3em; padding: .1em .5em; }
-.jaxconv .proven { background: #1a7f37; }
-.jaxconv .refuted { background: #cf222e; }
-.jaxconv .tested { background: #9a6700; }
-.jaxconv table { border-collapse: collapse; margin: .4em 0; width: auto; color: inherit; }
-.jaxconv th, .jaxconv td {
+& { color: inherit; font-size: 13px; line-height: 1.45; overflow-x: auto; }
+& p { margin: .3em 0; }
+& .title { font-weight: 600; }
+& .note { opacity: .75; white-space: pre-wrap; }
+& .status { color: #fff; background: #57606a; border-radius: .3em; padding: .1em .5em; }
+& .proven { background: #1a7f37; }
+& .refuted { background: #cf222e; }
+& .tested { background: #9a6700; }
+& table { border-collapse: collapse; margin: .4em 0; width: auto; color: inherit; }
+& th, & td {
   text-align: left; vertical-align: top; padding: .15em 1em .15em 0; background: none;
   border: 0; border-bottom: 1px solid rgba(128, 128, 128, .3); white-space: pre-wrap;
 }
-.jaxconv tr { background: none; }
-.jaxconv .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.jaxconv code {
+& tr { background: none; }
+& .word { white-space: nowrap; }
+& .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+& code {
   font-family: ui-monospace, Menlo, Consolas, monospace; color: inherit; padding: .1em .3em;
   background: rgba(128, 128, 128, .15); border-radius: .3em; white-space: pre-wrap;
 }
-.jaxconv .row { display: flex; flex-wrap: wrap; gap: .5em 1em; align-items: flex-end; }
-.jaxconv figure { margin: 0; }
-.jaxconv figcaption { font-size: 11px; opacity: .75; text-align: center; margin: 0; }
-.jaxconv img { display: block; margin: 0; image-rendering: pixelated; max-width: 100%; }
-.jaxconv .grid td { padding: .15em .4em; border: 0; text-align: right; font-size: 11px; }
-.jaxconv svg { display: block; max-width: none; height: auto; color: inherit; }
-.jaxconv svg .background { fill: none; }
-.jaxconv iframe { width: 100%; border: 1px solid rgba(128, 128, 128, .3); border-radius: .3em; }
-"""
+& .row { display: flex; flex-wrap: wrap; gap: .5em .6em; align-items: flex-end; }
+& figure { margin: 0; }
+& figcaption { font-size: 11px; opacity: .75; text-align: center; margin: 0; }
+& img { display: block; margin: 0; image-rendering: pixelated; max-width: 100%; }
+& .grid td { padding: .15em .4em; border: 0; text-align: right; font-size: 11px; }
+& svg { display: block; max-width: none; height: auto; color: inherit; }
+& svg .background { fill: none; }
+& iframe { width: 100%; border: 1px solid rgba(128, 128, 128, .3); border-radius: .3em; }
+""".replace("&", ".jaxconv.jaxconv")
 # Characters that HTML cannot hold, or that a notebook's file cannot.
 UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SMALLEST_SCALE = 0.68  # of a drawing, so that its text can be read
@@ -142,7 +144,7 @@ class Table(Part):
     def element(self) -> Element:
         """Write the table, with its headings."""
         table = Element("table")
-        looks = ["" if heading in self.words else "number" for heading in self.headings]
+        looks = ["word" if heading in self.words else "number" for heading in self.headings]
         head = SubElement(SubElement(table, "thead"), "tr")
         body = SubElement(table, "tbody")
         head.extend(_element("th", *cell) for cell in zip(looks, self.headings, strict=True))

@@ -164,5 +164,5 @@ def test_the_table_of_the_lesson_is_shown_as_html(executed):
         for output in cell.outputs
         if "text/html" in output.get("data", {})
     )
-    assert "<th>layer</th>" in html
+    assert ">layer</th>" in html
     assert "conv5_3" in html

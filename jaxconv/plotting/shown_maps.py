@@ -15,7 +15,7 @@ from jaxconv.plotting.figures import CMAP, by_strength, map_norm, shrunk_maps
 DEFAULT_LAYOUTS = {1: "C", 2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
 IMAGE_LAYOUTS = {1: "C", 2: "WC", 3: "HWC", 4: "DHWC"}  # without images
 SIGNED_CMAP = "berlin"  # black at 0
-MAP_PIXELS, STRIP_PIXELS = 96, 560  # widths on the screen
+MAP_PIXELS, STRIP_PIXELS = 88, 560  # widths on the screen
 MAX_SIDE = 128  # numbers of a picture's side
 MAX_HEIGHT = 2  # times its width
 
