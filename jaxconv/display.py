@@ -242,8 +242,7 @@ class Vector(Part):
     width: float
 
     def element(self) -> Element:
-        """Return the drawing, whose texts have the colour of the notebook."""
-        self.svg.attrib.pop("color", None)
+        """Return the drawing, no smaller than it can be read."""
         least = SMALLEST_SCALE * self.width
         self.svg.set("style", f"width: clamp({least:.0f}px, 100%, {self.width:.0f}px)")
         return self.svg

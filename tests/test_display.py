@@ -267,7 +267,8 @@ COLOURS = """() => [...document.querySelectorAll(".jaxconv *:not(style, .status,
   .map((one) => [one, getComputedStyle(one)])
   .map(([one, style]) => [
     one.tagName, one.tagName === "text" ? style.fill : style.color, style.backgroundColor])"""
-ZEBRA = "td, th, tr, code { background: white; text-align: center }"  # as notebooks have it
+# As notebooks have it.
+ZEBRA = ".cell.output :is(td, th, code) { background: white; text-align: center }"
 
 
 @pytest.mark.parametrize(
@@ -276,10 +277,11 @@ ZEBRA = "td, th, tr, code { background: white; text-align: center }"  # as noteb
 def test_texts_have_the_colour_of_the_notebook(chromium, ink, paper):
     tab = chromium.new_page()
     drawing = RESULTS["a drawing"]()._repr_mimebundle_()["text/html"]
-    body = f"<body style='color: {ink}; background: {paper}'>"
+    body = f"<body class='cell output' style='color: {ink}; background: {paper}'>"
     tab.set_content(f"<style>{ZEBRA}</style>{body}{to_html(PARTS)}{drawing}")
     colours = tab.evaluate(COLOURS)
     assert len(colours) > 10
+    assert {tag for tag, *_ in colours} >= {"TD", "TH", "P", "CODE", "FIGCAPTION", "text"}
     assert [one for one in colours if one[1] != ink] == []
     assert [one for one in colours if one[2] == "rgb(255, 255, 255)"] == []
     assert tab.evaluate("getComputedStyle(document.querySelector('.background')).fill") == "none"
