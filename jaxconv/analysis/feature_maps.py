@@ -58,7 +58,7 @@ def feature_maps(
         {'conv1_1': (32, 32, 8), 'conv1_2': (32, 32, 8), 'pool1': (16, 16, 8),
          'conv2_1': (16, 16, 16), 'pool2': (8, 8, 16)}
     """
-    wanted = _read_layers(layers)
+    wanted = raises_shape_error("feature_maps")(read_layers)(layers)
 
     def mapped(*args: Any, **kwargs: Any) -> Maps:
         network, leaves = raises_shape_error("feature_maps")(trace_call)(fn, *args, **kwargs)
@@ -70,9 +70,18 @@ def feature_maps(
     return mapped
 
 
-@raises_shape_error("feature_maps")
-def _read_layers(layers: Any) -> list[str | int] | None:
-    """The layers asked for; None for all."""
+def read_layers(layers: Any) -> list[str | int] | None:
+    """Read the layers asked for.
+
+    Args:
+        layers: one, several, or None for all.
+
+    Returns:
+        A list; None for all.
+
+    Raises:
+        ValidationError: it is none of these.
+    """
     if layers is None or isinstance(layers, list | tuple):
         return None if layers is None else [*layers]
     if isinstance(layers, str | int):

@@ -11,7 +11,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from jaxconv.analysis.feature_maps import read_layers
 from jaxconv.analysis.receptive_field import Pixels
 from jaxconv.analysis.summary import read_summary
 from jaxconv.display import Displayed, Frame, Part
@@ -102,7 +103,7 @@ class ExplorerPage(Displayed):
 def explore(
     fn: Callable[..., Any],
     *args: Any,
-    layers: Sequence[str | int] | None = None,
+    layers: str | int | Iterable[str | int] | None = None,
     title: str | None = None,
     layout: str = CHANNELS_LAST,
 ) -> ExplorerPage:
@@ -116,8 +117,8 @@ def explore(
         *args: its arguments, arrays; the last one is the image: a photo, uint8 (h, w, 3), which
             the ``preprocessing`` of the model prepares, or which is divided by 255; or an array as
             the function takes it, of which the first image is shown.
-        layers: names or numbers of the layers to show, as in :func:`summary`; the layers that they
-            read are included. None for all.
+        layers: name or number of the layer or layers to show, as in :func:`summary`; the layers
+            that they read are included. None for all.
         title: the name of the network; default: that of the function or of its class.
         layout: how the function takes images: "NHWC", "NCHW", or, one at a time, "HWC" or "CHW".
 
@@ -136,14 +137,15 @@ def explore(
         >>> page.title, page.layers
         ('VGG', 6)
     """
-    raise_if([] if layout in LAYOUTS else [choice("layout", layout, LAYOUTS)])
+    is_layout = isinstance(layout, str) and layout in LAYOUTS
+    raise_if([] if is_layout else [choice("layout", layout, LAYOUTS)])
     raise_if([] if args else [Diagnostic("there is no image.", "pass the image last.")])
     *others, image = args
     photo, x = _photo_and_input(fn, image, layout)
     call, given = fn, (*others, x)
     if layout != CHANNELS_LAST:
         call, given = from_channels_last(partial(fn, *others), layout), (x,)
-    packed = reduced_views(pack_layer, call, *given, layers=layers)
+    packed = reduced_views(pack_layer, call, *given, layers=read_layers(layers))
     name = title_of(fn, title)
     drawing = network_diagram(read_summary(call, given, {}, None, None, True, None), name)
     html = page_of(photo, "an image", name, drawing.to_svg(), packed, command="")

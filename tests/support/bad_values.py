@@ -74,6 +74,11 @@ CALLS = {
     "receptive_field": ((network, "2 8 8 3"), {"layer": 1, "layout": None}),
     "neuron": ((network, X), {"layer": 1, "at": (2, 3), "channel": 0, "image": 0}),
     "feature_maps": ((network,), {"layers": None}),
+    "show": (({"conv": X},), {"count": 2, "image": 0, "layout": None}),
+    "draw": (
+        (network, "2 8 8 3"), {"title": None, "where": None, "at": None, "layout": None}
+    ),
+    "explore": ((network, X), {"layers": None, "title": None, "layout": "NHWC"}),
     "compile": ((network, X), {"donate": False}),
     "jit": ((network,), {}),
     "VGG": (
@@ -82,7 +87,11 @@ CALLS = {
          "rngs": nnx.Rngs(0)},
     ),
 }  # fmt: skip
-REPLACED = {"check": (1, "returns", "where", "timeout"), "summary": ("where", "at", "padded_taps")}
+REPLACED = {
+    "check": (1, "returns", "where", "timeout"),
+    "summary": ("where", "at", "padded_taps"),
+    "draw": ("title", "where", "at", "layout"),
+}
 
 
 def raw_errors(name):
