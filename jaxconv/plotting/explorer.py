@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import jax
 import numpy as np
 
 from jaxconv.analysis.feature_maps import read_layers
@@ -31,7 +32,7 @@ from jaxconv.plotting.figures import TOP_PERCENTILE, by_strength
 from jaxconv.plotting.layer_views import LayerView, reduced_views
 from jaxconv.plotting.network_diagram import network_diagram, title_of
 from jaxconv.plotting.packing import PackedArray, pack_int16, pack_maps
-from jaxconv.plotting.photos import CHANNELS_LAST, from_channels_last, preprocess
+from jaxconv.plotting.photos import CHANNELS_LAST, from_channels_last, preprocess, real_array
 
 SCRIPTS = (
     "unpacking.js",
@@ -144,7 +145,9 @@ def explore(
     photo, x = _photo_and_input(fn, image, layout)
     call, given = fn, (*others, x)
     if layout != CHANNELS_LAST:
-        call, given = from_channels_last(partial(fn, *others), layout), (x,)
+        of_image = partial(fn, *others)
+        of_batch = of_image if "N" in layout else jax.vmap(of_image)
+        call, given = from_channels_last(of_batch, f"N{layout.removeprefix('N')}"), (x,)
     packed = reduced_views(pack_layer, call, *given, layers=read_layers(layers))
     name = title_of(fn, title)
     drawing = network_diagram(read_summary(call, given, {}, None, None, True, None), name)
@@ -154,14 +157,14 @@ def explore(
 
 def _photo_and_input(fn: Any, image: Any, layout: str) -> tuple[np.ndarray, np.ndarray]:
     """The picture that the page shows, uint8 (h, w, 3), and the input (1, h, w, c)."""
-    try:
-        array = np.asarray(image)
-    except Exception:  # what can be passed is any object
-        array = np.empty(0)
-    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3:
+    array = real_array(image)
+    is_photo = array is not None and array.dtype == np.uint8 and array.shape[2:] == (3,)
+    if array is not None and is_photo:
         return array, preprocess(fn, array)
-    if array.ndim != len(layout) or not array.size:
-        what = f"an array of shape {array.shape}" if array.size else shown(image)
+    if array is None or array.ndim != len(layout) or not array.size:
+        what = (
+            f"an array of shape {array.shape}" if array is not None and array.ndim else shown(image)
+        )
         wrong = f"the image is {what}, but must have the axes {layout}, or be a photo."
         fix = f"pass a photo, uint8 (h, w, 3), or an array with the axes {layout}."
         raise ValidationError([Diagnostic(wrong, fix)])

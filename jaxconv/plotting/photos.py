@@ -170,3 +170,22 @@ def from_channels_last(fn: Callable[..., Any], layout: str) -> Any:
 
     call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and parameters matter
     return call
+
+
+def real_array(value: Any) -> np.ndarray | None:
+    """Read an array of real numbers of any dtype.
+
+    Args:
+        value: any object.
+
+    Returns:
+        The array; None if it is not one, or has no values, as in ``jax.jit``.
+    """
+    try:
+        array = np.asarray(value)
+        if np.iscomplexobj(array):
+            return None
+        array.astype(np.float32)
+    except Exception:  # what can be passed is any object
+        return None
+    return array

@@ -10,6 +10,7 @@ import numpy as np
 from jaxconv.display import Displayed, Note, Part, Picture, Pictures, Title
 from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if, shown, whole
 from jaxconv.plotting.figures import CMAP, by_strength, map_norm, shrunk_maps
+from jaxconv.plotting.photos import real_array
 
 # The axes of a map by their number: N is the images, C the channels, and all others are places.
 DEFAULT_LAYOUTS = {1: "C", 2: "NC", 3: "NWC", 4: "NHWC", 5: "NDHWC"}
@@ -179,12 +180,12 @@ def _shown_layer(name: str, array: Any, count: int, image: int, layout: str | No
 
 def _places_and_channels(name: str, array: Any, image: int, layout: str | None) -> np.ndarray:
     """The maps of one image, float32, with the channels last."""
-    try:
-        values = np.asarray(array).astype(np.float32)
-    except Exception:  # a tracer, or any other object
-        wrong = f"the map {name!r} is {shown(array)}, but must be an array with values."
+    read = real_array(array)
+    if read is None:
+        wrong = f"the map {name!r} is {shown(array)}, but must be an array of real numbers."
         fix = "pass what jc.feature_maps(fn)(x) returns, outside of jax.jit."
-        raise ValidationError([Diagnostic(wrong, fix)]) from None
+        raise ValidationError([Diagnostic(wrong, fix)])
+    values = read.astype(np.float32)
     defaults = DEFAULT_LAYOUTS if "N" in (layout or "N") else IMAGE_LAYOUTS
     letters = layout if layout and len(layout) == values.ndim else defaults.get(values.ndim)
     if letters is None or not values.size:

@@ -14,7 +14,7 @@ from flax import nnx
 
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.main import main
-from jaxconv.cli.photo_call import PhotoModel, photo_model, preprocess
+from jaxconv.cli.photo_call import PhotoModel, photo_model
 from jaxconv.cli.user_code import TargetError
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # before Keras is imported
@@ -143,11 +143,6 @@ def test_a_registered_model_takes_no_layout():
     chosen = argparse.Namespace(model="vgg16", layout="NCHW", given=[])
     with pytest.raises(UsageError, match=r"vgg16 takes no --layout\. Fix: omit it"):
         photo_model(None, chosen)
-
-
-def test_a_preprocessing_may_put_channels_first():
-    fn = argparse.Namespace(preprocessing=lambda x: x.transpose(0, 3, 1, 2) / 255)
-    assert preprocess(fn, np.zeros((20, 24, 3), np.uint8)).shape == (1, 20, 24, 3)
 
 
 NETS = """

@@ -3,14 +3,18 @@
 import base64
 import dataclasses
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+import jaxconv as jc
 from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import SCRIPTS, page
 from jaxconv.plotting.packing import PackedArray
@@ -162,3 +166,137 @@ def test_a_pool_that_is_not_the_largest_is_kept(monkeypatch):
         layers[2] = dataclasses.replace(layers[2], values=values)
         data = json.loads(Reader(page(photo, "p", "m", "", layers)).texts["data"])
         assert data["layers"][2]["maps"]["coding"] == coding
+
+
+KERNEL = np.random.default_rng(1).normal(size=(3, 3, 3, 4)).astype(np.float32)
+PHOTO = np.random.default_rng(2).integers(0, 256, (20, 24, 3), np.uint8)
+
+
+def filtered(x):
+    return jc.max_pool(jnp.maximum(jc.conv(x, KERNEL), 0))
+
+
+def filtered_first(x):
+    """The same with the channels before the pixels."""
+    y = jc.conv(x, KERNEL, layout="NCHW")
+    return jc.max_pool(jnp.maximum(y, 0), layout="NCHW")
+
+
+def contents(made):
+    read = Reader(made.html)
+    return read, json.loads(read.texts["data"])
+
+
+def test_explore_makes_the_page_of_a_photo():
+    made = jc.explore(filtered, PHOTO)
+    read, data = contents(made)
+    assert (made.title, made.layers, data["model"]) == ("filtered", 3, "filtered")
+    photo, conv, pool = (read.block(layer["maps"]) for layer in data["layers"])
+    np.testing.assert_allclose(np.moveaxis(photo, 0, -1), PHOTO / np.float32(255), atol=1e-6)
+    want = jc.feature_maps(filtered)(PHOTO[None] / np.float32(255))
+    for got, values in zip((conv, pool), want.values(), strict=True):
+        np.testing.assert_allclose(np.moveaxis(got, 0, -1), values[0], atol=1e-4)
+    assert data["command"] == ""
+    drawn = {attrs["data-layer"] for _, attrs in read.tags if "data-layer" in attrs}
+    assert {layer["name"] for layer in data["layers"]} <= drawn
+
+
+def test_explore_prepares_a_photo_as_the_model_says():
+    class Model:
+        def preprocessing(self, x):
+            return x.astype(np.float32) - 100
+
+        def __call__(self, x):
+            return filtered(x)
+
+    read, data = contents(jc.explore(Model(), PHOTO))
+    photo = np.moveaxis(read.block(data["layers"][0]["maps"]), 0, -1)
+    np.testing.assert_allclose(photo, PHOTO.astype(np.float32) - 100, atol=1e-4)
+
+
+def as_input(photo):
+    return photo[None].astype(np.float32) / 255
+
+
+def one_by_one(layout):
+    """A function of one image, each of whose layers makes a batch of it, as those of Equinox."""
+
+    def one(x):
+        y = jnp.maximum(jc.conv(x[None], KERNEL, layout=layout)[0], 0)
+        return jc.max_pool(y[None], layout=layout)[0]
+
+    return one
+
+
+LAYOUTS = {
+    "NHWC": (filtered, as_input(PHOTO)),
+    "NCHW": (filtered_first, np.moveaxis(as_input(PHOTO), -1, 1)),
+    "HWC": (one_by_one("NHWC"), as_input(PHOTO)[0]),
+    "CHW": (one_by_one("NCHW"), np.moveaxis(as_input(PHOTO)[0], -1, 0)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_explore_takes_images_in_any_layout(layout):
+    fn, x = LAYOUTS[layout]
+    want = jc.feature_maps(filtered)(as_input(PHOTO))
+    for image in (x, PHOTO):
+        read, data = contents(jc.explore(fn, image, layout=layout, title="net"))
+        assert data["photo"] == {"name": "an image", "height": 20, "width": 24}
+        kinds = [layer["kind"] for layer in data["layers"]]
+        assert kinds == ["input", "convolution", "pool"]
+        for layer, values in zip(data["layers"][1:], want.values(), strict=True):
+            got = np.moveaxis(read.block(layer["maps"]), 0, -1)
+            np.testing.assert_allclose(got, values[0], atol=1e-4)
+
+
+def test_explore_takes_parameters_before_the_image():
+    made = jc.explore(lambda kernel, x: jc.conv(x, kernel), KERNEL, as_input(PHOTO), title="net")
+    _, data = contents(made)
+    assert data["layers"][1]["filters"]["count"] == 4
+    first = jc.explore(
+        lambda kernel, x: jc.conv(x, kernel, layout="NCHW"), KERNEL, PHOTO, layout="NCHW", title="n"
+    )
+    assert contents(first)[1]["layers"][1]["filters"]["count"] == 4
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_an_input_is_shown_as_a_picture(channels):
+    x = np.linspace(-3, 7, 12 * 10 * channels).reshape(1, 12, 10, channels).astype(np.float32)
+    kernel = np.ones((3, 3, channels, 2), np.float32)
+    read, _ = contents(jc.explore(lambda y: jc.conv(y, kernel), x))
+    (image,) = (attrs["src"] for tag, attrs in read.tags if tag == "img")
+    with Image.open(io.BytesIO(base64.b64decode(image.partition(",")[2]))) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (12, 10, 3)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_only_the_chosen_layers_and_what_they_read_are_in_the_page(tmp_path):
+    made = jc.explore(filtered, PHOTO, layers=1)
+    _, data = contents(made)
+    assert len(data["layers"]) == made.layers == 2
+    made.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8") == made.html
+    assert str(made) == f"explorer page of filtered: 2 layers, {len(made.html) / 1e6:.1f} MB"
+
+
+BAD = {
+    "no image": (lambda: jc.explore(filtered), "there is no image"),
+    "no batch": (lambda: jc.explore(filtered, as_input(PHOTO)[0]), "must have the axes NHWC"),
+    "complex numbers": (lambda: jc.explore(filtered, 1j * as_input(PHOTO)), "must have the axes"),
+    "a text": (lambda: jc.explore(filtered, "photo.jpg"), "the image is 'photo.jpg', but"),
+    "a layer": (lambda: jc.explore(filtered, PHOTO, layers="no"), "layers is 'no'"),
+    "a layout": (lambda: jc.explore(filtered, PHOTO, layout="HCW"), "layout is 'HCW'"),
+    "no layers": (lambda: jc.explore(lambda x: x + 1, PHOTO), "there is no layer to show"),
+    "a title": (lambda: jc.explore(filtered, PHOTO, title=3), "title is 3, but must be a text"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_explore_says_what_is_wrong(case):
+    call, message = BAD[case]
+    with pytest.raises(jc.ShapeError) as raised:
+        call()
+    assert str(raised.value).startswith("explore: ")
+    assert message in str(raised.value)

@@ -510,3 +510,44 @@ def test_widths_of_texts_are_no_less_than_those_of_the_font():
 def test_a_function_without_layers_is_refused():
     with pytest.raises(jc.ShapeError, match=r"draw: there is no layer to draw: no convolution"):
         network_diagram(jc.summary(lambda x: x + 1, "b h w 3"))
+
+
+class Net(nnx.Module):
+    def __init__(self):
+        self.stem = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.stem(x)
+
+
+def test_draw_is_the_diagram_of_the_summary():
+    drawing = jc.draw(two_inputs, "b h w 3", "b h//2 w//2 3", where="h >= 8 and w >= 8")
+    table = jc.summary(two_inputs, "b h w 3", "b h//2 w//2 3", where="h >= 8 and w >= 8")
+    assert drawing == network_diagram(table, "two_inputs")
+    assert str(drawing).splitlines()[0] == "two_inputs"
+    assert len(str(drawing).splitlines()) == 1 + len(drawing.blocks)
+    at = jc.draw(inception, "b h w 3", at=AT)
+    assert at == network_diagram(jc.summary(inception, "b h w 3", at=AT), "inception")
+
+
+TITLES = {
+    "a function": (inception, {}, "inception"),
+    "a model": (Net(), {}, "Net"),
+    "a method of a model": (Net().__call__, {}, "Net"),
+    "a partial function": (functools.partial(functools.partial(inception)), {}, "inception"),
+    "a compiled function": (jax.jit(inception), {}, "inception"),
+    "a title": (inception, {"title": "a <title>"}, "a <title>"),
+}
+
+
+@pytest.mark.parametrize("case", TITLES)
+def test_a_drawing_is_named_after_the_function(case):
+    fn, options, title = TITLES[case]
+    assert jc.draw(fn, "1 32 32 3", **options).title == title
+
+
+def test_draw_says_what_is_wrong_under_its_own_name():
+    with pytest.raises(jc.ShapeError, match=r"^draw: there is no layer to draw"):
+        jc.draw(lambda x: x + 1, "b h w 3")
+    with pytest.raises(jc.ShapeError, match=r"^draw: at= is 3"):
+        jc.draw(inception, "b h w 3", at=3)

@@ -1,10 +1,12 @@
 """Photos of all kinds against the plain one, and files that are none."""
 
+import argparse
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxconv.plotting.photos import PhotoError, open_photo
+from jaxconv.plotting.photos import PhotoError, from_channels_last, open_photo, preprocess
 
 
 @pytest.fixture
@@ -130,3 +132,21 @@ def test_numbers_of_any_range_are_scaled_and_bad_pixels_are_black(tmp_path, top)
         Image.fromarray(whole).save(tmp_path / "int.tif")
         difference = open_photo(tmp_path / "int.tif").astype(int) - floats
         assert np.abs(difference).max() <= 1
+
+
+def test_a_preprocessing_may_put_channels_first():
+    fn = argparse.Namespace(preprocessing=lambda x: x.transpose(0, 3, 1, 2) / 255)
+    assert preprocess(fn, np.zeros((20, 24, 3), np.uint8)).shape == (1, 20, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    {"NHWC": (1, 4, 5, 3), "NCHW": (1, 3, 4, 5), "HWC": (4, 5, 3), "CHW": (3, 4, 5)}.items(),
+)
+def test_an_image_reaches_a_function_in_its_layout(layout, shape):
+    image = np.arange(60.0).reshape(1, 4, 5, 3)
+    got = np.asarray(from_channels_last(lambda x: x, layout)(image))
+    assert got.shape == shape
+    numbers = got if "N" in layout else got[None]
+    back = np.moveaxis(numbers, 1, -1) if layout.endswith("CHW") else numbers
+    np.testing.assert_array_equal(back, image)
