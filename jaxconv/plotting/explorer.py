@@ -158,13 +158,10 @@ def explore(
 def _photo_and_input(fn: Any, image: Any, layout: str) -> tuple[np.ndarray, np.ndarray]:
     """The picture that the page shows, uint8 (h, w, 3), and the input (1, h, w, c)."""
     array = real_array(image)
-    is_photo = array is not None and array.dtype == np.uint8 and array.shape[2:] == (3,)
-    if array is not None and is_photo:
+    if array is not None and array.dtype == np.uint8 and array.shape[2:] == (3,):
         return array, preprocess(fn, array)
     if array is None or array.ndim != len(layout) or not array.size:
-        what = (
-            f"an array of shape {array.shape}" if array is not None and array.ndim else shown(image)
-        )
+        what = shown(image) if array is None else f"an array of shape {array.shape}"
         wrong = f"the image is {what}, but must have the axes {layout}, or be a photo."
         fix = f"pass a photo, uint8 (h, w, 3), or an array with the axes {layout}."
         raise ValidationError([Diagnostic(wrong, fix)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
+import jaxconv as jc
 from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import page
 from tests.support.explored import HOSTILE, HOSTILE_PHOTO, network, product
@@ -422,3 +423,30 @@ def test_it_is_ready_soon(visit, explored, capsys):
             f"\n  loaded in {entry['domContentLoadedEventEnd']:.0f} ms, ready before {now:.0f} ms"
         )
     assert now < 10_000
+
+
+def test_a_notebook_shows_the_page_in_a_frame(chromium, tmp_path):
+    """In a sandbox the page runs and asks for nothing, and a neuron is described as a call."""
+    photo = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 30)).astype(np.float32)
+    made = jc.explore(lambda x: jc.conv(x, kernel), photo, title="net")
+    (tmp_path / "notebook.html").write_text(made._repr_mimebundle_()["text/html"], "utf-8")
+    tab, asked, complaints = chromium.new_page(), [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda said: complaints.append(said.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((tmp_path / "notebook.html").as_uri())
+    frame = tab.frame_locator("iframe")
+    frame.locator("html[data-ready]").wait_for()
+    weakest = jc.feature_maps(lambda x: jc.conv(x, kernel))(photo[None] / np.float32(255))
+    (values,) = weakest.values()
+    channel = int(np.argmin(values[0].mean((0, 1))))
+    frame.locator(".sort").select_option("number")
+    frame.locator(".thumb").nth(channel).click()
+    command = frame.locator("code.command").text_content()
+    assert re.fullmatch(
+        rf'jc\.neuron\(fn, image, layer=".+", at=\(\d+, \d+\), channel={channel}\)', command
+    )
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+    assert complaints == []
+    tab.close()
