@@ -111,7 +111,7 @@ def explore(
     """Make a page that shows every feature map of an image, and what each neuron sees of it.
 
     The page is that of ``jaxconv explore``. It needs no server and no network. Its size and the
-    time to make it grow with the image: for a photo of 224x224 pixels and VGG16 it has 20 MB.
+    time to make it grow with the image: for a photo of 224x224 pixels and VGG16 it has 12 MB.
 
     Args:
         fn: any JAX function or model of images; pure, that is, without dropout.
