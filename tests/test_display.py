@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import islpy as isl
 import jax
 import jax.numpy as jnp
 import nbformat
@@ -65,6 +66,7 @@ RESULTS = {
     ),
     "a set": lambda: SizeSet.parse("h w", "h mod 2 = 0 and w >= h"),
     "an empty set": lambda: SizeSet.parse("h", "h < 0"),
+    "a set without a least size": lambda: SizeSet(isl.Set("[h] -> { : h mod 2 = 0 }")),
     "a set of no names": lambda: SizeSet.parse(""),
     "maps": lambda: jc.show(jc.feature_maps(network)(IMAGE)),
     "no maps": lambda: jc.show({}),
@@ -226,6 +228,12 @@ def test_a_neuron_shows_the_numbers_of_the_channels_that_count_most():
 def test_a_set_shows_its_smallest_sizes():
     assert words(RESULTS["a set"]()).endswith("smallest h = 2, w = 2")
     assert "smallest" not in words(RESULTS["an empty set"]())
+    assert words(RESULTS["a set without a least size"]()).endswith("smallest h = 2")
+
+
+def test_a_set_with_too_many_parts_is_shown_without_an_example(monkeypatch):
+    monkeypatch.setattr("jaxconv.symbolic.sets.EXAMPLE_OPERATIONS", 1)
+    assert "smallest" not in words(RESULTS["a set"]())
 
 
 def test_a_page_is_in_a_frame_that_sees_nothing_of_the_notebook():

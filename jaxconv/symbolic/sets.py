@@ -200,9 +200,11 @@ class SizeSet(Displayed):
     def display_parts(self) -> Iterator[Facts]:
         """What a notebook shows: the condition, and the smallest sizes."""
         facts = [Fact(", ".join(self.names) or "sizes", shortened(str(self)), is_code=True)]
-        if self.names and not self.is_empty():
-            smallest = ", ".join(f"{name} = {size}" for name, size in self.smallest().items())
-            facts.append(Fact("smallest", smallest, is_code=True))
+        with contextlib.suppress(isl.Error), bounded(EXAMPLE_OPERATIONS):
+            sizes = self & SizeSet.parse(self.names)  # a case of a formula may have others
+            if self.names and not sizes.is_empty():
+                smallest = ", ".join(f"{name} = {size}" for name, size in sizes.smallest().items())
+                facts.append(Fact("smallest", smallest, is_code=True))
         yield Facts(tuple(facts))
 
 
