@@ -175,18 +175,18 @@ class MapsPanel:
         bar.minorticks_off()
 
 
-def shrunk_maps(maps: np.ndarray, longest: int = MAX_DRAWN_SIDE) -> np.ndarray:
+def shrunk_maps(maps: np.ndarray, longest: int | None = None) -> np.ndarray:
     """Reduce maps that are larger than they are shown, by the means of squares.
 
     Args:
         maps: (h, w, n).
-        longest: the longest side that is shown; by default that of any figure.
+        longest: the longest side that is shown; None for that of any figure.
 
     Returns:
         The same maps if no side is longer, else maps whose sides are not; up to one square at their
         lower and right borders is left out.
     """
-    factor = -(-max(maps.shape[:2]) // longest)
+    factor = -(-max(maps.shape[:2]) // (longest or MAX_DRAWN_SIDE))
     if factor == 1:
         return maps
     rows, columns = (max(n // factor, 1) for n in maps.shape[:2])

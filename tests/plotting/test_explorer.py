@@ -20,6 +20,7 @@ from jaxconv.plotting.explorer import SCRIPTS, page
 from jaxconv.plotting.packing import PackedArray
 from tests.plotting.test_packing import unpacked
 from tests.support.explored import HOSTILE, HOSTILE_PHOTO, network
+from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" onload="alert(1)">'
@@ -289,13 +290,18 @@ BAD = {
     "a layer": (lambda: jc.explore(filtered, PHOTO, layers="no"), "layers is 'no'"),
     "a layout": (lambda: jc.explore(filtered, PHOTO, layout="HCW"), "layout is 'HCW'"),
     "no layers": (lambda: jc.explore(lambda x: x + 1, PHOTO), "there is no layer to show"),
+}
+WRONG_TYPES = {
     "a title": (lambda: jc.explore(filtered, PHOTO, title=3), "title is 3, but must be a text"),
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize(
+    "case",
+    [*BAD, *(pytest.param(case, marks=WITHOUT_TYPE_CHECKS) for case in WRONG_TYPES)],
+)
 def test_explore_says_what_is_wrong(case):
-    call, message = BAD[case]
+    call, message = (BAD | WRONG_TYPES)[case]
     with pytest.raises(jc.ShapeError) as raised:
         call()
     assert str(raised.value).startswith("explore: ")
