@@ -121,7 +121,7 @@ def test_numbers_that_are_not_finite_are_counted_and_shown_as_0():
     assert shown.layers[0].unknown == 3
     assert ", 3 not finite" in str(shown)
     assert "3 numbers are not finite" in shown._repr_mimebundle_()["text/html"]
-    assert np.isfinite(shown.layers[0].maps).all()
+    assert shown.layers[0].maps.max() == shown.layers[0].high < 10
 
 
 def test_maps_of_nothing_but_zeros_are_black():
