@@ -303,8 +303,8 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 def test_arrays_may_be_sharded_in_every_way():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = forked("-c", SHARDED, env=os.environ | flags)
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    done = forked("-c", SHARDED, env=os.environ | {"XLA_FLAGS": flags})
     assert done.returncode == 0, done.stderr
 
 

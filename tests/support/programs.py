@@ -1,6 +1,7 @@
 """Programs for tests: the text of one as it is lowered, and what compiled functions compute."""
 
 import functools
+import os
 import re
 
 import jax
@@ -9,7 +10,13 @@ import numpy as np
 
 # For jax.jit(compiler_options=): the machine code that users get. conftest.py turns off what
 # takes time to compile.
-OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+OPTIMIZED = {
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_parallel_codegen_split_count": 32,
+    "xla_llvm_disable_expensive_passes": False,
+}
+if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 
 
 def normal(*shape, seed=0):

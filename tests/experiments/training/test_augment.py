@@ -153,6 +153,6 @@ for kind in (AxisType.Auto, AxisType.Explicit):
 
 
 def test_eight_devices_make_the_same_and_send_each_other_nothing():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = forked("-c", SHARED, env=os.environ | flags)
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    done = forked("-c", SHARED, env=os.environ | {"XLA_FLAGS": flags})
     assert done.returncode == 0, done.stderr
