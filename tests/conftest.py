@@ -101,6 +101,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage in what tests make only: what is imported and collected stays anyway."""
+    gc.freeze()
+
+
 def pytest_unconfigure() -> None:
     if OWN_CACHE:
         shutil.rmtree(OWN_CACHE, ignore_errors=True)

@@ -1,13 +1,13 @@
 """The cache of reports: it answers as long as nothing has changed, and never longer."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from jaxconv.cli.result_cache import FOLDER, ResultCache, files_of
+from tests.support.processes import forked
 
 NETS = """
 from jaxtyping import Array, Float
@@ -46,8 +46,8 @@ def folder(tmp_path, monkeypatch):
 
 def checked(*arguments):
     """What a process prints that counts its proofs: the answer, and the proofs."""
-    command = [sys.executable, "-c", COUNTING, "check", "nets.py", "--cache", *arguments]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    process = forked("-c", COUNTING, "check", "nets.py", "--cache", *arguments)
+    assert process.returncode == 0, process.stderr
     answer, _, proofs = process.stdout.rpartition("proofs:")
     return answer, proofs.split(), process.stderr
 
