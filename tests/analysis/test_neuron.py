@@ -32,7 +32,7 @@ def agree(fn, *args, place, maps=None, **options):
     n = jc.neuron(fn, *args, **options)
     layer = options["layer"]
     values = maps[layer] if maps else next(iter(jc.feature_maps(fn, layer)(*args).values()))
-    assert n.map_value == float(values[place])
+    assert n.map_value == float(np.asarray(values)[place])
     np.testing.assert_allclose(n.value, n.map_value, **CLOSE)
     if n.weights is not None:
         assert n.patch.shape == n.weights.shape
