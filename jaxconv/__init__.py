@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxconv.symbolic.domains import sizes
     from jaxconv.symbolic.sets import SizeSet
     from jaxconv.symbolic.size import Size
-    from jaxconv.symbolic.specs import SpecError
+    from jaxconv.symbolic.spec_errors import SpecError
     from jaxconv.symbolic.trace import Undecided
 
 # Where the public names are. A module is imported when one of its names is first used, so that
@@ -90,7 +90,7 @@ _NAMES = {
     "symbolic.domains": ("sizes",),
     "symbolic.sets": ("SizeSet",),
     "symbolic.size": ("Size",),
-    "symbolic.specs": ("SpecError",),
+    "symbolic.spec_errors": ("SpecError",),
     "symbolic.trace": ("Undecided",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

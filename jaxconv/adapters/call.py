@@ -16,7 +16,8 @@ import jax
 from jaxconv.adapters.adapter import Adapter, Method, is_array
 from jaxconv.adapters.libraries import adapter_of, loaded
 from jaxconv.errors import Diagnostic, raise_if
-from jaxconv.symbolic.specs import Formula, Spec, SpecError, parse_spec
+from jaxconv.symbolic.spec_errors import SpecError
+from jaxconv.symbolic.specs import Formula, Spec, parse_spec
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
+from jaxconv.cli.quotes import quoting_hint
+
 
 class Command(abc.ABC):
     """One command. A subclass in any module of ``jaxconv.cli`` is part of the command line.
@@ -95,7 +97,8 @@ def message_with_flags(error: Exception | str, options: argparse.Namespace) -> s
     if "given" in options:  # keyword arguments of the user's function
         text = re.sub(r"\bpass (\w+)= to \w+", r"pass --with \1=VALUE", text)
         text = text.replace("or a value for each.", "or --with NAME=VALUE, for each.")
-    return re.sub(r"\b\w+=(?=\s)", lambda match: known.get(match[0], match[0]), text)
+    text = re.sub(r"\b\w+=(?=[\s.,;:]|$)", lambda match: known.get(match[0], match[0]), text)
+    return text if "quote the spec" in text else text + quoting_hint(options)
 
 
 def _as_point(entries: str) -> str:

@@ -4,7 +4,6 @@ import argparse
 import re
 from pathlib import Path
 
-from jaxconv.adapters.libraries import adapter_of
 from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import (
     CONDITION_HELP,
@@ -16,20 +15,15 @@ from jaxconv.cli.arguments import (
 )
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
-from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
+from jaxconv.cli.models import (
+    add_keyword_arguments,
+    add_specs,
+    as_called,
+    keyword_arguments,
+    specs_of,
+)
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.plotting.network_diagram import network_diagram
-from jaxconv.prover.contract import contract_of
-
-
-def images(layout: str | None) -> str:
-    """Return the spec of a batch of colour images.
-
-    Args:
-        layout: such as "NCHW"; None is channels last.
-    """
-    sizes = {"N": "b", "H": "h", "W": "w", "C": "3"}
-    return " ".join(sizes.get(letter, letter.lower()) for letter in layout or "NHWC")
 
 
 class DrawCommand(Command):
@@ -49,12 +43,7 @@ class DrawCommand(Command):
             parser: of this command.
         """
         parser.add_argument("model", metavar="MODEL", help=f"what to draw: {OBJECT_HELP}")
-        parser.add_argument(
-            "specs",
-            nargs="*",
-            metavar="SPEC",
-            help=f'shape of an input; default: the contract of the model, or "{images(None)}"',
-        )
+        add_specs(parser)
         add_keyword_arguments(parser)
         parser.add_argument(
             "--layout", help="layout of the image, such as NCHW; default: channels last"
@@ -83,9 +72,7 @@ class DrawCommand(Command):
         check_writable(out, (".svg", ".png"))
         at = None if options.at is None else parse_point(options.at)
         model = resolve(options.model)
-        adapter = adapter_of(model)
-        layout = options.layout or (adapter.layout(model) if adapter else None)
-        specs = options.specs or (() if contract_of(model) else (images(layout),))
+        specs = specs_of(model, options)
         model, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         try:
             with user_code(f"reading the layers of {options.model}"):

@@ -23,7 +23,10 @@ def text(report: Report) -> str:
     Args:
         report: the report.
     """
-    return f"{report.name}: {report.text}"
+    head, _, rest = report.text.partition("\n")  # what is accepted, then why the rest fails
+    return "\n".join(
+        filter(None, (f"{report.name}: {head}", report.excluding and f"  {report.excluding}", rest))
+    )
 
 
 def github(report: Report) -> str:

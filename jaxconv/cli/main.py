@@ -12,6 +12,7 @@ import jax
 import jaxconv
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.command import Command, commands, message_with_flags
+from jaxconv.cli.quotes import unread_hint
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: that of the command, or 0 where no command is given and help is printed.
     """
     parser = command_line()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{unread_hint(options, unknown)}")
     if options.command is None:
         parser.print_help()
         return 0

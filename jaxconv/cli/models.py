@@ -3,6 +3,7 @@
 import argparse
 import ast
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from jaxconv.adapters.call import Static, bound_model, is_spec, shape_of_spec, static
 from jaxconv.adapters.libraries import adapter_of
 from jaxconv.cli.arguments import UsageError
+from jaxconv.cli.quotes import unquoted_spec
 from jaxconv.prover.contract import contract_of
 from jaxconv.symbolic.specs import parse_spec
 
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Arguments that choose between training and evaluation, and what they are in evaluation.
 EVALUATION = {
     "train": False,
@@ -63,6 +66,55 @@ def keyword_arguments(texts: Sequence[str]) -> dict[str, Static]:
     return given
 
 
+def images(layout: str | None) -> str:
+    """Return the spec of a batch of colour images.
+
+    Args:
+        layout: such as "NCHW"; None is channels last.
+    """
+    sizes = {"N": "b", "H": "h", "W": "w", "C": "3"}
+    return " ".join(sizes.get(letter, letter.lower()) for letter in layout or "NHWC")
+
+
+def add_specs(parser: argparse.ArgumentParser) -> None:
+    """Declare the specs of a model's inputs, which may be left out.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument(
+        "specs",
+        nargs="*",
+        metavar="SPEC",
+        help=f'shape of an input; default: the contract of the model, or "{images(None)}"',
+    )
+
+
+def specs_of(model: Any, options: argparse.Namespace) -> Sequence[str]:
+    """Return the specs of a model's inputs: those that are given, or images.
+
+    Args:
+        model: a function or a model.
+        options: of the command: ``specs`` and ``layout``.
+
+    Returns:
+        The specs; none where the model has a contract that says them.
+
+    Raises:
+        UsageError: a spec describes a result, too.
+    """
+    for spec in options.specs:
+        inputs, arrow, _ = map(str.strip, spec.partition("->"))
+        if arrow and inputs:
+            raise UsageError(
+                f'"{spec}" describes a result, and {options.command} takes inputs only.\n'
+                f'  Fix: write "{inputs}".'
+            )
+    adapter = adapter_of(model)
+    layout = options.layout or (adapter.layout(model) if adapter else None)
+    return options.specs or (() if contract_of(model) else (images(layout),))
+
+
 def as_called(
     model: Any, name: str, inputs: Sequence[Any], given: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -83,6 +135,11 @@ def as_called(
     """
     if contract_of(model) is not None and not inputs:
         return model, dict(given)
+    most = _most_arguments(model)
+    if len(inputs) > most and (spec := unquoted_spec(inputs)):
+        takes = f"{name} takes {most} argument{'s' * (most != 1)}"
+        got = f"{', '.join(inputs)} are {len(inputs)} specs"
+        raise UsageError(f"{takes}, but {got}.\n  Fix: quote the spec: {spec}.")
     named = in_evaluation(model, name, len(inputs), given)
     return mapped_over_batch(model, inputs, named), named
 
@@ -139,17 +196,29 @@ def mapped_over_batch(
 
 def _required(model: Any, count: int) -> set[str]:
     """Names of the parameters that a call with some positional arguments lacks."""
+    parameters = _parameters(model)
+    open_ones = [p for p in parameters if p.kind in POSITIONAL][count:]
+    open_ones += [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {p.name for p in open_ones if p.default is inspect.Parameter.empty}
+
+
+def _most_arguments(model: Any) -> float:
+    """How many positional arguments a model takes; infinite where that is not known."""
+    parameters = _parameters(model)
+    if not parameters or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return math.inf
+    return sum(p.kind in POSITIONAL for p in parameters)
+
+
+def _parameters(model: Any) -> list[inspect.Parameter]:
+    """The parameters of a call; none where they are not known."""
     fn: Any = getattr(model, "init", model) if isinstance(model, tuple) else model  # of Haiku
     try:
         parameters = [*inspect.signature(fn).parameters.values()]
     except (TypeError, ValueError):
-        return set()
-    if parameters and parameters[0].name == "rng" and fn is not model:
-        parameters = parameters[1:]
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    open_ones = [p for p in parameters if p.kind in positional][count:]
-    open_ones += [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name for p in open_ones if p.default is inspect.Parameter.empty}
+        return []
+    is_haiku = parameters and parameters[0].name == "rng" and fn is not model
+    return parameters[1:] if is_haiku else parameters
 
 
 def made_by(function: Any, name: str, make: Callable[[], Any]) -> Any:

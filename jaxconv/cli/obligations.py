@@ -30,7 +30,7 @@ from jaxconv.prover.signatures import Annotations, read_type
 from jaxconv.prover.terms import ProofCase
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin, definition
-from jaxconv.symbolic.specs import Spec, parse_condition, parse_contract
+from jaxconv.symbolic.specs import Spec, parse_condition, parse_contract, parse_inputs
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,16 @@ def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = No
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
         return Obligation(text, definition(fn), module, lambda: fn, named=named or {})
-    signature = parse_contract(spec if "->" in spec else f"{spec} -> ...")
-    inputs = [part.text for part in signature.inputs]
+    if "->" in spec:
+        signature = parse_contract(spec)
+        shapes, outputs = signature.inputs, tuple(part.text for part in signature.outputs)
+    else:
+        shapes, outputs = parse_inputs(spec), None
+    inputs = [part.text for part in shapes]
     called, words = as_called(fn, text, inputs, named or {})
     if callable(called):
         fix = 'write a spec for each argument, "b h w 3, b -> b 10"'
         check_arguments(called, text, inputs, words, fix)
-    outputs = tuple(part.text for part in signature.outputs) if "->" in spec else None
     return Obligation(text, definition(fn), module, lambda: called, inputs, outputs, words)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxconv.analysis.summary_table import Row
+from jaxconv.cli.exclusions import excluding
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin
@@ -71,6 +72,7 @@ class Report:
         data: the verdict, as programs read it.
         findings: a sentence for each failure, for what was only tested, and for each note.
         layers: where they were asked for, those that stand in the user's code.
+        excluding: how to exclude the sizes that fail; empty where that does not help.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Report:
     data: dict[str, Any]
     findings: tuple[Finding, ...]
     layers: tuple[LayerLine, ...] = ()
+    excluding: str = ""
 
     def is_ignored(self, rules: Collection[str] = ()) -> bool:
         """Whether comments in the code ask to ignore the verdict.
@@ -120,7 +123,16 @@ def report(name: str, defined: Origin, verdict: Verdict) -> Report:
 
     data = verdict.to_json()
     found = tuple(findings())
-    return Report(name, defined.path, defined.line, verdict.status, str(verdict), data, found)
+    return Report(
+        name,
+        defined.path,
+        defined.line,
+        verdict.status,
+        str(verdict),
+        data,
+        found,
+        excluding=excluding(verdict),
+    )
 
 
 def layer_lines(rows: Iterable[Row]) -> Iterator[LayerLine]:

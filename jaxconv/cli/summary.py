@@ -8,7 +8,13 @@ from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
-from jaxconv.cli.models import add_keyword_arguments, as_called, keyword_arguments
+from jaxconv.cli.models import (
+    add_keyword_arguments,
+    add_specs,
+    as_called,
+    keyword_arguments,
+    specs_of,
+)
 from jaxconv.cli.user_code import user_code
 
 
@@ -27,9 +33,7 @@ class SummaryCommand(Command):
             parser: of this command.
         """
         parser.add_argument("model", metavar="MODEL", help=OBJECT_HELP)
-        parser.add_argument(
-            "specs", nargs="+", metavar="SPEC", help='shape of an input, such as "b h w 3"'
-        )
+        add_specs(parser)
         add_keyword_arguments(parser)
         parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
         parser.add_argument(
@@ -54,12 +58,14 @@ class SummaryCommand(Command):
             options: the arguments, by name.
         """
         given = keyword_arguments(options.given)
-        model, named = as_called(resolve(options.model), options.model, options.specs, given)
+        model = resolve(options.model)
+        specs = specs_of(model, options)
+        model, named = as_called(model, options.model, specs, given)
         at = None if options.at is None else parse_point(options.at)
         with user_code(f"reading the layers of {options.model}"):
             table = summary(
                 model,
-                *options.specs,
+                *specs,
                 **named,
                 where=options.where,
                 at=at,

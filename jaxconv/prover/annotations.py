@@ -20,7 +20,8 @@ import jax
 from jaxconv.errors import ShapeError
 from jaxconv.prover.enforcement import fits
 from jaxconv.prover.terms import Found
-from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, SpecError, parse_formula
+from jaxconv.symbolic.spec_errors import SpecError
+from jaxconv.symbolic.specs import ANY, Axis, Formula, OneOr, Spec, parse_formula
 
 NUMBERS_OF_AXES = (0, 1, 2)  # that ``*batch`` and ``...`` stand for in proofs
 NUMBER_OF_LEAVES = 2  # of a PyTree that a proof makes

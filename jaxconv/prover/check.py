@@ -28,7 +28,8 @@ from jaxconv.prover.verdict import Verdict, combined, point_text
 from jaxconv.source import definition
 from jaxconv.symbolic.domains import domain_of, without_empty_sides
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.specs import ANY, REST, SpecError, joined_conditions, parse_spec
+from jaxconv.symbolic.spec_errors import SpecError, word_error
+from jaxconv.symbolic.specs import ANY, REST, Spec, joined_conditions, parse_spec
 
 LONGEST = 1e9  # seconds; no check takes longer
 
@@ -155,21 +156,7 @@ def explore_sizes(
     call = raises_shape_error("check")(read_call)(fn, args, named)
     results = jax.tree.map(lambda x: parse_spec(x) if isinstance(x, str) else x, returns)
     specs, expected = call.specs(), jax.tree.leaves(results, is_leaf=is_spec)
-    for leaf in expected:
-        if not is_spec(leaf):
-            wrong = f"returns= has {shown(leaf)}, which is not a spec."
-            raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
-    for spec in (*specs, *expected):
-        dtype_of(spec)  # raises SpecError where the name is not that of a dtype
-    if {ANY, REST} & {axis for spec in specs for axis in spec.axes}:
-        raise SpecError("An argument has _ or ... as a size.\n  Fix: name its sizes, as b h w.")
-    names = list(dict.fromkeys(name for spec in specs for name in spec.names()))
-    for spec in expected:
-        if unknown := [name for name in spec.names() if name not in names]:
-            raise SpecError(
-                f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.\n"
-                "  Fix: use the names of the arguments, or _ for any size."
-            )
+    names = _names_of(specs, expected)
     domain = without_empty_sides(domain_of(names, where), specs)
     notes: list[str] = []
     if call.complete is not None:
@@ -180,6 +167,30 @@ def explore_sizes(
     exploration = Exploration(subject, domain, timeout)
     exploration.run()
     return exploration
+
+
+def _names_of(specs: Sequence[Spec], expected: Sequence[Any]) -> list[str]:
+    """The names of all sizes; specs that cannot be used are refused."""
+    for leaf in expected:
+        if not is_spec(leaf):
+            wrong = f"returns= has {shown(leaf)}, which is not a spec."
+            raise SpecError(f'{wrong}\n  Fix: write it as "b 10".')
+    for spec in (*specs, *expected):
+        dtype_of(spec)  # raises SpecError where the name is not that of a dtype
+    for spec in specs:
+        if unnamed := [axis for axis in spec.axes if axis in (ANY, REST)]:
+            wrong = "An argument has _ or ... as a size."
+            raise word_error(wrong, spec.text, str(unnamed[0]), "name its sizes, as b h w.")
+    names = list(dict.fromkeys(name for spec in specs for name in spec.names()))
+    for spec in expected:
+        if unknown := [name for name in spec.names() if name not in names]:
+            raise word_error(
+                f"returns= names {unknown[0]}, but the arguments have {', '.join(names)}.",
+                spec.text,
+                unknown[0],
+                "use the names of the arguments, or _ for any size.",
+            )
+    return names
 
 
 def _completed(

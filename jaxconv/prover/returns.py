@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxconv.adapters.call import is_spec
 from jaxconv.prover.conditions import Requirement, shape_text
 from jaxconv.symbolic.size import Size, equal, sizes_of, value_at
-from jaxconv.symbolic.specs import Correction, Formula, Spec, SpecError, violation_text
+from jaxconv.symbolic.spec_errors import spec_error
+from jaxconv.symbolic.specs import Correction, Formula, Spec, violation_text
 from jaxconv.symbolic.trace import SymbolicTrace
 
 
@@ -28,8 +29,9 @@ def dtype_of(spec: Spec) -> jnp.dtype:
     try:
         return jnp.dtype(spec.dtype or "float32")
     except TypeError:
-        fix = "Fix: write it in full, such as float32, bfloat16 or int32."
-        raise SpecError(f"{spec.dtype} is not a dtype.\n  {spec.text}\n  {fix}") from None
+        fix = "write it in full, such as float32, bfloat16 or int32."
+        column = spec.text.rfind(spec.dtype)
+        raise spec_error(f"{spec.dtype} is not a dtype.", spec.text, column, fix) from None
 
 
 def requirements_of_result(

@@ -39,7 +39,7 @@ from jaxconv.prover.annotations import (
 from jaxconv.prover.enforcement import bind_names, enforced
 from jaxconv.prover.state import content
 from jaxconv.prover.terms import CallTerms, Found, ProofCase, Terms, made
-from jaxconv.symbolic.specs import SpecError
+from jaxconv.symbolic.spec_errors import SpecError
 
 MOST_MEMBERS = 4  # of an Enum, that are all tried
 ANYTHING = ValueType("Any")

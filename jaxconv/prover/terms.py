@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxconv.adapters.call import static
-from jaxconv.symbolic.specs import Signature, Spec, SpecError
+from jaxconv.symbolic.spec_errors import SpecError
+from jaxconv.symbolic.specs import Signature, Spec
 
 
 class Found(NamedTuple):

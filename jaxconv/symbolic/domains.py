@@ -13,7 +13,8 @@ from jaxconv.symbolic.polynomials import PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, bounded, names_of
 from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
-from jaxconv.symbolic.specs import Formula, Spec, SpecError, parse_condition
+from jaxconv.symbolic.spec_errors import SpecError, word_error
+from jaxconv.symbolic.specs import Formula, Spec, parse_condition
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 OPERATIONS = 5_000_000  # of isl to join the formulas of several traces: a few seconds
@@ -63,17 +64,19 @@ def domain_of(names: Sequence[str], where: str | None) -> isl.Set:
     if repeated := [name for name in names if list(names).count(name) > 1]:
         raise SpecError(f"The size {repeated[0]} is given twice.\n  Fix: name each size once.")
     if unusable := [name for name in names if not _is_name(name)]:
-        raise SpecError(
-            f"{shown(unusable[0])} cannot name a size.\n  Fix: call it h, height or h2."
-        )
+        wrong = f"{shown(unusable[0])} cannot name a size."
+        raise word_error(wrong, " ".join(names), unusable[0], "call it h, height or h2.")
     domain = SizeSet.parse(names).points
     if where is None or (isinstance(where, str) and not where.strip()):
         return domain
     for condition in parse_condition(where):
         if unknown := {*condition.names()} - {*names}:
-            raise SpecError(
-                f"where= names {', '.join(sorted(unknown))}, but the sizes are "
-                f"{', '.join(names)}.\n  Fix: use their names."
+            listed = sorted(unknown)
+            raise word_error(
+                f"where= names {', '.join(listed)}, but the sizes are {', '.join(names)}.",
+                where,
+                listed[0],
+                "use their names.",
             )
         domain = where_holds(condition, domain)
     if domain.is_empty():
@@ -110,11 +113,10 @@ def without_empty_sides(domain: isl.Set, specs: Sequence[Spec]) -> isl.Set:
         for axis in spec.axes:
             if isinstance(axis, Formula):
                 domain = where_at_least_one(axis, domain)
-    if domain.is_empty():
-        texts = ", ".join(spec.text for spec in specs)
-        raise SpecError(
-            f"No sizes make every side of {texts} 1 or more.\n  Fix: change the spec or where=."
-        )
+            if domain.is_empty():
+                texts = ", ".join(spec.text for spec in specs)
+                wrong = f"No sizes make every side of {texts} 1 or more."
+                raise word_error(wrong, spec.text, axis.text, "change the spec or where=.")
     return domain
 
 

@@ -15,7 +15,8 @@ from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.residues import division_cases
 from jaxconv.symbolic.sets import bounded
-from jaxconv.symbolic.specs import All, Comparison, Condition, Formula, SpecError
+from jaxconv.symbolic.spec_errors import SpecError
+from jaxconv.symbolic.specs import All, Comparison, Condition, Formula
 
 CASES = 1024  # of one formula, after which it is not decided
 OPERATIONS = 10_000_000  # of isl for one condition, after which it is not decided

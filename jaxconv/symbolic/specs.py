@@ -12,16 +12,12 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxconv.errors import ShapeError
 from jaxconv.symbolic.sets import RELATIONS
-
-
-class SpecError(ShapeError):
-    """A spec that cannot be read; the message points at the character."""
+from jaxconv.symbolic.spec_errors import SpecError, spec_error, word_error
 
 
 @dataclass(frozen=True)
@@ -300,20 +296,52 @@ def parse_contract(text: str, where: str = "") -> Signature:
     if arrow < 0 or "->" in text[arrow + 2 :]:
         wrong = "exactly one -> must precede what is returned"
         raise _error(text, max(text.rfind("->"), 0), wrong, ARROW)
-    inputs = tuple(_spec(text, *part) for part in _spec_ranges(text, 0, arrow))
+    inputs = _specs(text, 0, arrow)
     # Nothing after -> is one result without axes, as in einsum.
     ranges = [*_spec_ranges(text, arrow + 2, len(text))] or [(arrow + 2, len(text))]
     outputs = tuple(_spec(text, *part) for part in ranges)
     where = joined_conditions("", where)
     conditions = tuple(parse_condition(where)) if where else ()
-    known = {a.text for spec in inputs for a in spec.axes if isinstance(a, Formula) and a.is_name()}
-    used = [name for part in (*inputs, *outputs, *conditions) for name in part.names()]
-    if unknown := [name for name in used if name not in known]:
-        raise SpecError(
-            f"The contract uses {unknown[0]}, which is not the size of an argument.\n  {text}\n"
-            f"  Fix: make {unknown[0]} on its own the size of an argument, or write _ for any size."
-        )
+    _require_names(inputs, (*outputs, *conditions), text, where)
     return Signature(text, inputs, outputs, where, conditions)
+
+
+def parse_inputs(text: str) -> tuple[Spec, ...]:
+    """Read the shapes of arguments.
+
+    Args:
+        text: separated by commas, such as ``"b h w 3, b"``.
+
+    Returns:
+        A spec for each argument.
+
+    Raises:
+        SpecError: as for :func:`parse_contract`.
+    """
+    _require_text(text, SPEC)
+    inputs = _specs(text, 0, len(text))
+    _require_names(inputs, (), text, "")
+    return inputs
+
+
+def _specs(text: str, start: int, end: int) -> tuple[Spec, ...]:
+    return tuple(_spec(text, *part) for part in _spec_ranges(text, start, end))
+
+
+def _require_names(
+    inputs: Sequence[Spec], others: Sequence[Spec | Condition], text: str, where: str
+) -> None:
+    """Reject names that are not on their own the size of an argument."""
+    known = {a.text for spec in inputs for a in spec.axes if isinstance(a, Formula) and a.is_name()}
+    for part in (*inputs, *others):
+        for name in part.names():
+            if name not in known:
+                raise word_error(
+                    f"The contract uses {name}, which is not the size of an argument.",
+                    text if isinstance(part, Spec) else where,
+                    name,
+                    f"make {name} on its own the size of an argument, or write _ for any size.",
+                )
 
 
 def _spec_ranges(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -419,8 +447,9 @@ def parse_condition(text: str) -> list[Condition]:
         SpecError: with a caret under the character that cannot be read.
     """
     _require_text(text, CONDITION)
+    text = re.sub(r"\s", " ", text).strip()
     try:
-        tree = _parse(text.strip())
+        tree = _parse(text)
         condition = _condition(tree, text, negated=False)
     except SpecError:
         raise
@@ -446,7 +475,7 @@ def _condition(tree: ast.expr, text: str, *, negated: bool) -> Condition:
             ]
         case _:
             wrong = "a comparison is expected, such as h >= 32"
-            raise _error(text, tree.col_offset, wrong, CONDITION)
+            raise _error(text, _position(tree, text), wrong, CONDITION)
     if len(conditions) == 1:
         return conditions[0]
     if negated:
@@ -467,7 +496,9 @@ def _comparison(
     for side in (left, right):
         _allow(side, text, 0, CONDITION)
     if type(operation) not in SYMBOLS:
-        raise _error(text, tree.col_offset, f"only {' '.join(OPPOSITES)} compare sizes", CONDITION)
+        raise _error(
+            text, _position(tree, text), f"only {' '.join(OPPOSITES)} compare sizes", CONDITION
+        )
     symbol = SYMBOLS[type(operation)]
     symbol = OPPOSITES[symbol] if negated else symbol
     return Comparison(text.strip(), Formula(text, left), symbol, Formula(text, right))
@@ -530,7 +561,7 @@ def _allow(tree: ast.expr, whole: str, column: int, fix: str) -> None:
             if value < 2**63:
                 return None
             wrong = "a number of a formula must be less than 2**63"
-            raise _error(whole, column + tree.col_offset, wrong, fix)
+            raise _error(whole, _position(tree, whole, column), wrong, fix)
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return _allow(inner, whole, column, fix)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
@@ -540,7 +571,12 @@ def _allow(tree: ast.expr, whole: str, column: int, fix: str) -> None:
             _allow(left, whole, column, fix)
             return _allow(right, whole, column, fix)
     allowed = "names, ints, + - * // %, min(a,b) and max(a,b)"
-    raise _error(whole, column + tree.col_offset, f"only {allowed} make a formula", fix)
+    raise _error(whole, _position(tree, whole, column), f"only {allowed} make a formula", fix)
+
+
+def _position(tree: ast.expr, whole: str, column: int = 0) -> int:
+    """Where an expression stands in a text: Python counts bytes from where it began to read."""
+    return column + len(whole[column:].encode()[: tree.col_offset].decode())
 
 
 def _evaluate(tree: ast.expr, sizes: Mapping[str, Any]) -> Any:
@@ -582,6 +618,4 @@ ARROW = "write it as b h w 3 -> b 10, arguments and results separated by commas"
 
 def _error(text: str, column: int, wrong: str, fix: str = SPEC) -> SpecError:
     what = "condition" if fix == CONDITION else "spec"
-    return SpecError(
-        f"The {what} cannot be read: {wrong}.\n  {text}\n  {' ' * column}^\n  Fix: {fix}."
-    )
+    return spec_error(f"The {what} cannot be read: {wrong}.", text, column, f"{fix}.")
