@@ -20,7 +20,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jaxconv.cli.main import command_line  # noqa: E402
+from jaxconv.cli.program import command_line  # noqa: E402
 from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")

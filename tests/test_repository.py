@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jaxconv.cli.main import command_line
+from jaxconv.cli.program import command_line
 from tests.support.documents import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

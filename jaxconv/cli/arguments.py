@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from jaxconv.cli.progress import doing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -113,7 +115,8 @@ def render(figure: "Figure", out: Path) -> bytes:
     import matplotlib as mpl
 
     content = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none"}):  # text that can be searched, not outlines
+    searchable = mpl.rc_context({"svg.fonttype": "none"})  # text rather than outlines
+    with doing(f"drawing {out.name}"), searchable:
         figure.savefig(content, format=out.suffix[1:].lower(), dpi=110)
     return content.getvalue()
 

@@ -22,6 +22,7 @@ from jaxconv.cli.models import (
     keyword_arguments,
     specs_of,
 )
+from jaxconv.cli.progress import doing
 from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.plotting.network_diagram import network_diagram
 
@@ -81,6 +82,8 @@ class DrawCommand(Command):
                 )
         except TargetError as error:
             raise UsageError(re.sub("^(summary|check): ", "", str(error))) from None
-        picture = network_diagram(table, options.model)
-        svg = out.suffix.lower() == ".svg"
-        save(picture.to_svg().encode() if svg else picture.to_png(), out)
+        with doing(f"drawing {out.name}"):
+            picture = network_diagram(table, options.model)
+            is_svg = out.suffix.lower() == ".svg"
+            content = picture.to_svg().encode() if is_svg else picture.to_png()
+        save(content, out)

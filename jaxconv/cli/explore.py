@@ -16,7 +16,7 @@ from jaxconv.cli.inputs import (
     outline,
 )
 from jaxconv.cli.photo_size import fitting_photo
-from jaxconv.cli.progress import shown_progress
+from jaxconv.cli.progress import doing, shown_progress
 from jaxconv.plotting.explorer import pack_layer, page_of
 from jaxconv.plotting.layer_views import bytes_to_view, reduced_views
 from jaxconv.plotting.network_diagram import network_diagram
@@ -78,7 +78,8 @@ class ExploreCommand(Command):
         x = preprocess(model, photo)
         with shown_progress("jaxconv explore: computing the feature maps"):
             layers = reduced_views(pack_layer, model, x, layers=options.layer)
-        picture = network_diagram(summary(model, x), options.model)
+        with doing(f"reading the layers of {options.model}"):
+            picture = network_diagram(summary(model, x), options.model)
         # The command that prints one neuron of the same model and photo.
         shown = [] if options.photo is None else [str(path)]
         weights = ["--weights", options.weights] if options.weights else []
@@ -94,7 +95,9 @@ class ExploreCommand(Command):
             str(min(photo.shape[:2])),
         ]
         command = shlex.join(["jaxconv", "neuron", *shown, *chosen])
-        text = page_of(photo, path.name, options.model, picture.to_svg(), layers, command=command)
+        with doing(f"writing {out.name}"):
+            svg = picture.to_svg()
+            text = page_of(photo, path.name, options.model, svg, layers, command=command)
         print(f"{len(layers)} layers, {len(text) / 1e6:.1f} MB")
         save(text.encode(), out)
         if options.open and not webbrowser.open(out.resolve().as_uri()):

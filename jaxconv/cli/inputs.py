@@ -12,6 +12,7 @@ from jaxconv.cli.loader import resolve
 from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.photo_call import Model, PhotoCall, photo_model
 from jaxconv.cli.photo_size import add_size
+from jaxconv.cli.progress import doing
 from jaxconv.models.registry import published_weights, registered_models
 from jaxconv.models.weights import fill, read_weights
 from jaxconv.plotting.photos import open_photo
@@ -89,8 +90,9 @@ def outline(options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
     model = resolve(options.model, abstract=False)
     if isinstance(model, nnx.Module):
         if options.weights:
-            stored = read_weights(Path(options.weights))
-            fill(model, stored)
+            with doing(f"reading {options.weights}"):
+                stored = read_weights(Path(options.weights))
+                fill(model, stored)
             model.preprocessing = stored.preprocessing  # type: ignore[attr-defined]
         model.eval()  # no dropout, and the statistics that were learnt
     elif options.weights:
@@ -121,7 +123,8 @@ def load_weights(model: Model, options: argparse.Namespace) -> Model:
             f"{options.model} has no published weights.\n  Fix: pass --weights FILE, or "
             f"--model '{options.model}()' for random ones."
         )
-    loaded = entry.make(weights=weights, **entry.trunk)
+    with doing(f"loading the weights of {options.model}"):
+        loaded = entry.make(weights=weights, **entry.trunk)
     if getattr(loaded, "preprocessing", None) is None:
         raise UsageError(
             f"{weights} does not say how to preprocess images. Fix: set model.preprocessing, and "

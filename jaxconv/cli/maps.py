@@ -23,7 +23,7 @@ from jaxconv.cli.inputs import (
 )
 from jaxconv.cli.photo_call import Model, PhotoCall
 from jaxconv.cli.photo_size import fitting_photo
-from jaxconv.cli.progress import shown_progress
+from jaxconv.cli.progress import doing, shown_progress
 from jaxconv.models.registry import registered_models
 from jaxconv.plotting.figures import MapsPanel, panels_figure
 from jaxconv.plotting.image_grid import filters_figure, peaks_figure
@@ -124,7 +124,9 @@ class MapsCommand(Command):
         pictures = SpatialMaps(model, x)
         entry = registered_models().get(options.model)
         title = f"{entry.title if entry else options.model} on {path.name}"
-        print_table(title, photo, summary(model, x).rows, pictures.sizes)
+        with doing(f"reading the layers of {options.model}"):
+            rows = summary(model, x).rows
+        print_table(title, photo, rows, pictures.sizes)
         if options.filters:
             figure = filters_figure(*pictures.filters())
         else:
@@ -263,8 +265,9 @@ def strongest(
     x = preprocess(model, photo)
     with shown_progress(f"jaxconv maps: computing {layer} of {name}"):
         kept = SpatialMaps(model, x).reduced([layer], lambda _, maps: maps[..., channel].copy())
-    field = receptive_field(model, x, layer=layer)
-    found = peaks(kept[layer], photo, field, options.strongest, name)
+    with doing(f"reading the layers of {options.model}"):
+        field = receptive_field(model, x, layer=layer)
+        found = peaks(kept[layer], photo, field, options.strongest, name)
     found = [peak._replace(patch=peak.patch.copy()) for peak in found]  # not the whole photo
     return sorted([*best, *found], key=lambda peak: -peak.value)[: options.strongest]
 

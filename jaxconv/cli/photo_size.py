@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxconv.cli.arguments import UsageError, positive
 from jaxconv.cli.memory import available_memory
+from jaxconv.cli.progress import doing
 from jaxconv.plotting.photos import resized_photo, resized_sides
 
 FULL_SIZE = "full"
@@ -64,11 +65,13 @@ def fitting_photo(photo: np.ndarray, options: argparse.Namespace, need: Need) ->
     asked = options.default_size if options.size is None else options.size
     size = min(sides) if asked in (None, FULL_SIZE) else asked
     width, height = resized_sides(sides, size)
-    needed = need(height, width)
+    with doing(f"reading the layers of {options.model}"):
+        needed = need(height, width)
     is_default = options.size is None
     comfortable = min(COMFORTABLE, available * SHARE_OF_FREE)
     if needed > (comfortable if is_default else available):
-        smaller = largest_size(sides, size, need, comfortable)
+        with doing("finding the largest size that fits into memory"):
+            smaller = largest_size(sides, size, need, comfortable)
         maps = f"the feature maps of a photo of {width}x{height} pixels need {_gigabytes(needed)}"
         if smaller and is_default:
             width, height = resized_sides(sides, smaller)

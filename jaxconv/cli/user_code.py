@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jaxconv.cli.progress import doing
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.source import JAX, folder_of
@@ -21,24 +22,24 @@ class TargetError(ValueError):
 
 
 @contextlib.contextmanager
-def user_code(doing: str) -> Iterator[None]:
+def user_code(text: str) -> Iterator[None]:
     """Report an error in the user's code as such; output of that code goes to standard error.
 
     Args:
-        doing: what is done, such as "importing models".
+        text: what is done, such as "importing models"; a terminal shows it if it takes long.
 
     Raises:
         TargetError: the error, with the user's frames only.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with doing(text), contextlib.redirect_stdout(sys.stderr):
             yield
     except (TargetError, UnsupportedJaxError):
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ShapeError) and not user_frames(error):
             raise TargetError(str(error)) from None
-        raise TargetError(f"{doing} failed.\n{_format(error)}") from None
+        raise TargetError(f"{text} failed.\n{_format(error)}") from None
 
 
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
