@@ -65,7 +65,7 @@ def fitting_photo(photo: np.ndarray, options: argparse.Namespace, need: Need) ->
     asked = options.default_size if options.size is None else options.size
     size = min(sides) if asked in (None, FULL_SIZE) else asked
     width, height = resized_sides(sides, size)
-    with doing(f"reading the layers of {options.model}"):
+    with doing("estimating the memory that a photo of this size takes"):
         needed = need(height, width)
     is_default = options.size is None
     comfortable = min(COMFORTABLE, available * SHARE_OF_FREE)
