@@ -1,11 +1,13 @@
 """The table of a model's layers: rows and totals, as text, as a table for rich, and as data."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxconv.analysis.receptive_field import ReceptiveField
+from jaxconv.analysis.text_table import text_table
 from jaxconv.display import Displayed, Note, Part, Table
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import point_text
@@ -123,17 +125,25 @@ class Summary(Displayed):
         return table | {"at": {"sizes": self.at} | self.totals._asdict()}
 
     def __str__(self) -> str:
-        lines = [HEADINGS, *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        texts = [
-            "  ".join(
-                text.ljust(width) if heading in WORDS else text.rjust(width)
-                for heading, text, width in zip(HEADINGS, line, widths, strict=True)
-            ).rstrip()
-            for line in lines
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """Write the table.
+
+        Args:
+            width: of a line, in characters; None is one line for each layer, however wide.
+
+        Returns:
+            The table, split into several of fewer columns where it is wider, and sentences below.
+        """
+        cells = [*self._cells()]
+        table = text_table(HEADINGS, cells, words=WORDS, keys=2, width=width)
+        notes = [
+            line
+            for note in self._notes()
+            for line in ([note] if width is None else textwrap.wrap(note, width))
         ]
-        rule = "-" * max(map(len, texts))
-        return "\n".join([texts[0], rule, *texts[1:], rule, *self._notes()])
+        return "\n".join([table, *notes])
 
     def __rich__(self) -> "RichTable":
         from rich import box

@@ -10,11 +10,11 @@ from jaxconv.symbolic.spec_errors import SpecError
 # From the words of a SizeSet to those of a condition.
 WORDS = (
     (
-        r"\b((?:\w+, )*\w+) and (\w+) multiples of (\d+)",
-        lambda m: ", ".join(f"{name} % {m[3]} == 0" for name in (*m[1].split(", "), m[2])),
+        r"\b(\w+(?: and \w+)+) multiples of (\d+)",
+        lambda m: ", ".join(f"{name} % {m[2]} == 0" for name in m[1].split(" and ")),
     ),
-    (r"\b(\w+) a multiple of (\d+)", r"\1 % \2 == 0"),
     (r"\b(\w+) not a multiple of (\d+)", r"\1 % \2 != 0"),
+    (r"\b(\w+) a multiple of (\d+)", r"\1 % \2 == 0"),
     (r"\b(\w+) odd\b", r"\1 % 2 == 1"),
     (r"\b(\w+) even\b", r"\1 % 2 == 0"),
     (r"(?<![<>=!])=(?!=)", "=="),

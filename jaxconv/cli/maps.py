@@ -290,9 +290,9 @@ def print_table(
 
     title = f"{title}, {photo.shape[1]} x {photo.shape[0]} pixels (width x height)"
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("layer")
+    table.add_column("layer", overflow="fold")
     for heading in ("map size", "maps", "weights per neuron", "field / stride"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         height, width, count = sizes.get(row.name, (1, 1, prod(row.output)))
         field = row.field.short() if row.field else "?"

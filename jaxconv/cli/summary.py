@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import shutil
 import sys
 
 from jaxconv.analysis.summary import summary
+from jaxconv.analysis.summary_table import Summary
 from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, parse_point
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
@@ -52,7 +54,7 @@ class SummaryCommand(Command):
         parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
     def run(self, options: argparse.Namespace) -> None:
-        """Print the table as text, in colours on a terminal, or as JSON.
+        """Print the table as text, in colours on a wide terminal, or as JSON.
 
         Args:
             options: the arguments, by name.
@@ -75,8 +77,22 @@ class SummaryCommand(Command):
         if options.json:
             print(json.dumps(table.to_json(), indent=2))
         elif sys.stdout.isatty():
-            from rich.console import Console
-
-            Console().print(table)
+            print_in_colours(table)
         else:
-            print(table)
+            print(table.text(shutil.get_terminal_size().columns))
+
+
+def print_in_colours(table: Summary) -> None:
+    """Print a table on a terminal: in colours where it fits, else split into narrower ones.
+
+    Args:
+        table: of a model.
+    """
+    from rich.console import Console
+
+    console = Console()
+    as_wide_as_it_is = console.options.update(max_width=sys.maxsize)
+    if console.measure(table, options=as_wide_as_it_is).maximum <= console.width:
+        console.print(table)
+    else:
+        print(table.text(console.width))

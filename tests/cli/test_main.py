@@ -1,125 +1,78 @@
-"""The program: its help, version and exit status, as users start it."""
+"""Ctrl-C ends every command in one line, whatever it does at the moment."""
 
-import os
-import re
+import signal
 import subprocess
 import sys
-import tomllib
-from importlib import metadata
-from pathlib import Path
+import time
 
-import jax
 import pytest
 
-import jaxconv
 from jaxconv.cli.command import commands
-from tests.support.command_line import run
-from tests.support.processes import UNREAD, forked
+from jaxconv.cli.main import main
 
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_installed_command_runs_and_prints_names_of_files_as_they_are(folder, random_weights):
-    (folder / "photo.jpg").rename("IMG[bold]é.jpg")
-    command = os.path.join(os.path.dirname(sys.executable), "jaxconv")
-    given = ["maps", "IMG[bold]é.jpg", "--weights", str(random_weights), "--layer", "pool5"]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([command, *given], env=environment, capture_output=True, check=True)
-    assert done.stderr == b""
-    assert rb"VGG16 on IMG[bold]\xe9.jpg" in done.stdout
-    assert done.stdout.endswith(b"wrote IMG[bold]\\xe9-maps.png\n")
-    assert (folder / "IMG[bold]é-maps.png").exists()
-
-
-def test_importing_jaxconv_loads_nothing_heavy():
-    heavy = "matplotlib PIL onnx huggingface_hub safetensors platformdirs orbax"
-    code = f"import sys, jaxconv; print([m for m in {heavy.split()!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+ARGUMENTS = {
+    "maps": ["--size", "600"],
+    "neuron": ["--layer", "conv5_3", "--at", "3,3", "--channel", "1"],
+    "explore": [],
+    "shape": ["8x8x3", "--filters", "1", "--kernel", "1"],
+    "summary": ["vgg16"],
+    "draw": ["vgg16"],
+    "check": ["slow:f", "b"],
+    "lsp": [],
+}
+# A job in the background of a shell ignores SIGINT, and so would what is started here.
+HEED = ["env", "--default-signal=INT", sys.executable]
+SLOW = "import time\n\ndef f(x):\n    time.sleep(60)\n"
 
 
-def test_a_missing_extra_is_a_sentence(folder, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    assert run("maps", "photo.jpg") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("jaxconv maps: the package PIL is not installed.\n  Fix: python -m")
+def interrupted(arguments, seconds, folder):
+    """Status and standard error of a process that is interrupted after some seconds."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*HEED, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
 
 
-FULL = {
-    "Python": MemoryError(),
-    "JAX": jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+@pytest.mark.parametrize("name", commands())
+def test_a_command_that_is_being_imported_ends_in_one_line(name, tmp_path):
+    done = interrupted(["-m", "jaxconv", name, *ARGUMENTS[name]], 0.7, tmp_path)
+    assert done == (130, f"\njaxconv {name}: interrupted.\n")
+
+
+def test_a_function_that_is_checked_ends_in_one_line(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    done = interrupted(["-m", "jaxconv", "check", "slow:f", "b"], 8, tmp_path)
+    assert done == (130, "\njaxconv check: interrupted.\n")
+
+
+# What swallows an exception, and what does not let Python raise one.
+HOLDING = {
+    "garbage": "class Bad:\n    def __del__(self):\n        time.sleep(3)\n\nBad()\ntime.sleep(60)",
+    "a library": "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise ImportError",
+    "a computation": "import ctypes\nctypes.CDLL(None).usleep(60_000_000)",
 }
 
 
-@pytest.mark.parametrize("name", FULL)
-def test_full_memory_is_a_sentence(folder, capsys, monkeypatch, name):
-    def fail(*_):
-        raise FULL[name]
-
-    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
-    assert run("maps", "photo.jpg") == 2
-    assert capsys.readouterr().err == (
-        "jaxconv maps: the memory is full. Fix: pass a smaller --size, or fewer --layer.\n"
-    )
+@pytest.mark.parametrize("name", HOLDING)
+def test_what_holds_an_interrupt_back_is_ended_all_the_same(name, tmp_path):
+    (tmp_path / "held.py").write_text(f"import time\n{HOLDING[name]}\n")
+    status, said = interrupted(["-m", "jaxconv", "check", "held:f", "b"], 6, tmp_path)
+    assert status == 130
+    assert said.endswith("\njaxconv check: interrupted.\n")
 
 
-def test_another_error_of_jax_is_not_hidden(folder, monkeypatch):
-    def fail(*_):
-        raise jax.errors.JaxRuntimeError("INTERNAL: a mistake")
-
-    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
-    with pytest.raises(jax.errors.JaxRuntimeError, match="a mistake"):
-        run("maps", "photo.jpg")
-
-
-def test_a_reader_may_stop_early():
-    command = ["jaxconv", "shape", "8x8x3", "--filters=1", "--kernel=1"]
-    done = forked("-c", UNREAD, *command)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def program(*arguments):
-    """Run ``python -m jaxconv`` as a user does."""
-    return forked("-m", "jaxconv", *arguments)
-
-
-def test_a_bare_jaxconv_prints_help():
-    done = program()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: jaxconv [-h] [--version] COMMAND ...\n")
-    assert done.stdout == program("--help").stdout
-    listed = re.findall(r"^    (\w+) {2,}", done.stdout, re.MULTILINE)
-    assert listed == [*commands()]
-    order = ["maps", "neuron", "explore", "shape", "summary", "draw", "check"]
-    assert [name for name in listed if name in order] == order
-    assert "  vgg16  VGG of 13 convolutions\n" in done.stdout
-
-
-def test_the_version_is_that_of_the_installed_package():
-    done = program("--version")
-    assert (done.returncode, done.stdout) == (0, f"jaxconv {metadata.version('jaxconv')}\n")
-    assert jaxconv.__version__ == metadata.version("jaxconv")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert jaxconv.__version__ == project["version"], (
-        "install this checkout again: pip install -e ."
-    )
-
-
-def test_an_unknown_name_of_the_package_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'jaxconv' has no attribute 'conf'"):
-        jaxconv.conf  # noqa: B018
-
-
-def test_an_unknown_command_is_refused():
-    done = program("mops")
-    assert done.returncode == 2
-    assert "invalid choice: 'mops'" in done.stderr
-
-
-def test_a_missing_module_of_ours_is_not_called_an_extra(folder, monkeypatch):
-    def fail(_):
-        raise ModuleNotFoundError("lost", name="jaxconv.plotting.figures")
-
-    monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
-    with pytest.raises(ModuleNotFoundError, match="lost"):
-        run("maps", "photo.jpg")
+def test_a_caller_keeps_its_own_handling(capsys):
+    mine = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        handler = signal.getsignal(signal.SIGINT)
+        assert main(["shape", "8x8x3", "--filters", "1", "--kernel", "1"]) == 0
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, mine)
+    assert main(["shape", "8x8x3", "--filters", "1", "--kernel", "1"]) == 0
+    assert signal.getsignal(signal.SIGINT) is mine
+    assert capsys.readouterr().err == ""

@@ -35,6 +35,23 @@ def test_summary_is_coloured_in_a_terminal(capsys, monkeypatch):
     assert " conv5_2 " in out
 
 
+def test_a_summary_without_a_spec_is_of_images(capsys):
+    assert run("summary", "vgg11", "--layout", "NHWC") == 0
+    without = capsys.readouterr().out
+    assert run("summary", "vgg11", "b h w 3") == 0
+    assert capsys.readouterr().out == without
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_summary_fits_the_terminal(capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("summary", "vgg16", "--at", "b=1,h=224,w=224") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(" 1  conv1_1  ") for line in lines) == 3
+
+
 BAD_SUMMARIES = [
     (["vgg12", "b h w 3"], "summary: vgg12 does not name a function or a model."),
     (["vgg16", "b h w 4"], "summary: no size is accepted. VGG: x has 4 channels"),
@@ -45,7 +62,7 @@ BAD_SUMMARIES = [
     (["vgg16", "b h w 3", "--at", "b=1,h=9,w=9"], "b = 1, h = 9, w = 9 is not accepted: VGG: x"),
     (["vgg16", "b h w 3", "--where", "h > 300"], "no size is accepted. VGG: x has hxw"),
     (["vgg16", "b h w 3", "--where", "k > 3"], "--where names k, but the sizes are b, h, w."),
-    (["vgg16"], "the following arguments are required: SPEC"),
+    (["vgg16", "b h w 3 -> b 9"], "describes a result, and summary takes inputs only."),
 ]
 
 
