@@ -29,6 +29,7 @@ from experiments.networks import conv, ones, pool, u_net
 
 OUT = Path("docs/comparison.md")
 MAX_MESSAGE = 90  # characters of a message in the table
+OTHER_SECTIONS = "<!-- annotated functions -->"
 PACKAGES = ("jax", "flax", "jaxtyping", "beartype", "chex")
 
 
@@ -589,7 +590,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     text = page(compare())
-    options.out.write_text(text)
+    old = options.out.read_text() if options.out.exists() else ""
+    kept = "".join(old.partition(OTHER_SECTIONS)[1:])  # which another program writes
+    options.out.write_text(text + kept)
     print(text.partition("## Messages")[0])
 
 

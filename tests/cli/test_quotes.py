@@ -55,5 +55,5 @@ def test_a_function_of_several_arrays_may_get_words(capsys, project):
     assert run("check", "several:f", "a", "b") == 1
     assert run("summary", "several:f", "a", "b 3", "--where", "a == 1") == 2
     assert "quote the spec" not in capsys.readouterr().err
-    assert run("summary", "several:f", "2", "3") == 2
-    assert 'If this is the shape of one array, quote the spec: "2 3".' in capsys.readouterr().err
+    assert run("summary", "several:f", "2", "3", "4") == 2
+    assert 'If this is the shape of one array, quote the spec: "2 3 4".' in capsys.readouterr().err

@@ -1,0 +1,249 @@
+"""Compare what tools say of twenty functions with jaxtyping annotations.
+
+The tools are jaxconv, jaxtyc, Pyrefly, and jaxtyping with beartype at run time. Their answers
+become a section of docs/comparison.md.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import beartype
+import jax
+import jax.numpy as jnp
+import jaxtyping
+
+import jaxconv as jc
+from experiments import annotated_functions
+
+OUT = Path("docs/comparison.md")
+START, END = "<!-- annotated functions -->", "<!-- end of annotated functions -->"
+USUAL = {"b": 2, "h": 32, "w": 32, "c": 3, "d": 8, "r": 4, "n": 16, "m": 24, "e": 5}
+# The wrong functions, and the sizes for which they are wrong.
+WRONG = {
+    "every_second_floor": "h or w odd",
+    "padded_to_even": "h even",
+    "squeezed": "b = 1 or c = 1",
+    "scaled_rows": "h other than w, except h = 1",
+    "mirrored": "h other than w",
+    "stem": "h < 7 or w < 7",
+    "down_and_up": "h odd",
+    "patches": "h or w no multiple of 4",
+    "channels_first": "all except h = w = c",
+    "row_means": "all except h = c",
+}
+ACCEPTS, REFUSES, SILENT = "accepts", "refuses", "no answer"
+
+Answers = dict[str, str]
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """Return the twenty functions by name."""
+    values = vars(annotated_functions).items()
+    module = annotated_functions.__name__
+    return {n: f for n, f in values if inspect.isfunction(f) and f.__module__ == module}
+
+
+def by_jaxconv() -> Answers:
+    """Prove each function for every size."""
+    words = {"proven": ACCEPTS, "refuted": REFUSES, "tested": SILENT}
+    return {name: words[jc.check(fn).status] for name, fn in functions().items()}
+
+
+def by_running() -> Answers:
+    """Call each function once, with sizes as a test has them, under jaxtyping and beartype."""
+    answers = {}
+    for name, fn in functions().items():
+        checked = jaxtyping.jaxtyped(fn, typechecker=beartype.beartype)
+        hints = [hint for key, hint in fn.__annotations__.items() if key != "return"]
+        try:
+            checked(*(jnp.ones(_shape(hint.dim_str)) for hint in hints))
+        except (jaxtyping.TypeCheckError, TypeError, ValueError):
+            answers[name] = REFUSES
+        else:
+            answers[name] = ACCEPTS
+    return answers
+
+
+def _shape(dims: str) -> tuple[int, ...]:
+    return tuple(eval(dim, {}, dict(USUAL)) for dim in dims.split())
+
+
+def by_jaxtyc(program: str, folder: Path) -> Answers:
+    """Give each function to jaxtyc, in a file of its own.
+
+    Args:
+        program: path of jaxtyc.
+        folder: with a file for each function.
+
+    Returns:
+        The answers; none where it ends with an error of its own.
+    """
+    answers = {}
+    for name in functions():
+        command = [program, "check", "--format", "json", f"{name}.py"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        try:
+            report = json.loads(done.stdout)
+        except ValueError:
+            answers[name] = SILENT
+            continue
+        checked = ACCEPTS if report["functions_checked"] else SILENT
+        answers[name] = REFUSES if report["diagnostics"] else checked
+    return answers
+
+
+def by_pyrefly(program: str, folder: Path) -> Answers:
+    """Give all functions to Pyrefly.
+
+    Args:
+        program: path of Pyrefly.
+        folder: with a file for each function.
+    """
+    names = [*functions()]
+    python = f"--python-interpreter-path={sys.executable}"
+    command = [program, "check", python, "--output-format", "json", *(f"{n}.py" for n in names)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = {Path(error["path"]).stem for error in json.loads(done.stdout)["errors"]}
+    return {name: REFUSES if name in found else ACCEPTS for name in names}
+
+
+def write_files(folder: Path) -> None:
+    """Write a file for each function, with the imports that it needs.
+
+    Args:
+        folder: where they are written.
+    """
+    source = inspect.getsource(annotated_functions)
+    body = ast.parse(source).body
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign)
+    parts = [ast.get_source_segment(source, one) for one in body if isinstance(one, kinds)]
+    head = "\n".join(filter(None, parts))
+    for name, fn in functions().items():
+        (folder / f"{name}.py").write_text(f"{head}\n\n\n{inspect.getsource(fn)}")
+
+
+def compare(tools: str | None) -> tuple[dict[str, Answers], dict[str, float]]:
+    """Ask all tools.
+
+    Args:
+        tools: the folder with the programs jaxtyc and pyrefly; None looks for them on the PATH. A
+            program that is not there is left out.
+
+    Returns:
+        The answers by tool, with its version, and how many seconds each took.
+    """
+    answers: dict[str, Answers] = {}
+    seconds: dict[str, float] = {}
+
+    def ask(name: str, call: Callable[[], Answers]) -> None:
+        start = time.monotonic()
+        answers[name] = call()
+        seconds[name] = time.monotonic() - start
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        write_files(folder)
+        ask("jaxconv", by_jaxconv)
+        for name, call in (("jaxtyc", by_jaxtyc), ("pyrefly", by_pyrefly)):
+            if program := shutil.which(name, path=tools):
+                ask(f"{name} {_version(program)}", lambda c=call, p=program: c(p, folder))
+        typing, bear = version("jaxtyping"), version("beartype")
+        ask(f"jaxtyping {typing} + beartype {bear}", by_running)
+    return answers, seconds
+
+
+def _version(program: str) -> str:
+    """The version of a program, which one of two ways of asking tells."""
+    for how in ("--version", "version"):
+        done = subprocess.run([program, how], capture_output=True, text=True, check=False)
+        if found := re.search(r"\d+\.\d+[\w.]*", done.stdout):
+            return found[0]
+    return ""
+
+
+SECTION = """\
+## Twenty functions with jaxtyping annotations
+
+Made by `python -m experiments.annotation_checkers --tools FOLDER` with Python {python}, jax {jax}
+from the functions of `experiments/annotated_functions.py`. Ten are right for every size, and ten
+are wrong for some sizes or all. jaxtyc and Pyrefly get a file for each function. At run time each
+function is called once, as a test does it, with {usual}.
+
+jaxtyc traces with the symbolic sizes of JAX. It ends with an exception of its own where the
+annotation of a result has a division or a remainder, which counts as no answer. It refuses
+`squeezed` because these sizes do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI; without
+them it does not know the shapes that JAX returns, and accepts everything.
+
+{table}
+
+Seconds for all twenty, without the start of Python for jaxconv and at run time: {seconds}.
+"""
+
+
+def section(answers: Mapping[str, Answers], seconds: Mapping[str, float]) -> str:
+    """Write the section.
+
+    Args:
+        answers: by tool.
+        seconds: that each tool took.
+
+    Returns:
+        Markdown.
+    """
+    rows = [["function", "wrong for", *answers], ["---"] * (2 + len(answers))]
+    for name in functions():
+        given = [one[name] for one in answers.values()]
+        shown = [f"**{a}**" if is_wrong(name, a) else a for a in given]
+        rows.append([f"`{name}`", WRONG.get(name, "-"), *shown])
+    names = [*functions()]
+    wrong = [sum(is_wrong(n, one[n]) for n in names) for one in answers.values()]
+    silent = [sum(one[n] == SILENT for n in names) for one in answers.values()]
+    for what, counts in (("wrong answers", wrong), ("no answer", silent)):
+        rows.append([f"**{what}**", "", *(f"**{count} of {len(names)}**" for count in counts)])
+    return SECTION.format(
+        python=platform.python_version(),
+        jax=jax.__version__,
+        usual="sizes such as b = 2, h = w = 32, c = 3",
+        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+        seconds=", ".join(f"{tool} {spent:.1f}" for tool, spent in seconds.items()),
+    )
+
+
+def is_wrong(name: str, answer: str) -> bool:
+    """Whether an answer is wrong; no answer is not.
+
+    Args:
+        name: of the function.
+        answer: of a tool.
+    """
+    return answer == (ACCEPTS if name in WRONG else REFUSES)
+
+
+def main() -> None:
+    """Ask the tools, and write the section into the page."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.annotation_checkers")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--tools", help="folder with jaxtyc and pyrefly; default: the PATH")
+    options = parser.parse_args()
+    text = section(*compare(options.tools))
+    before, _, rest = options.out.read_text().partition(START)
+    after = rest.partition(END)[2] or "\n"
+    options.out.write_text(f"{before}{START}\n\n{text}\n{END}{after}")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
