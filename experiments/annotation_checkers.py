@@ -184,8 +184,8 @@ function is called once, as a test does it, with {usual}.
 
 jaxtyc traces with the symbolic sizes of JAX. It ends with an exception of its own where the
 annotation of a result has a division or a remainder, which counts as no answer. It refuses
-`squeezed` because these sizes do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI; without
-them it does not know the shapes that JAX returns, and accepts everything.
+`squeezed` because these sizes do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI;
+without them it does not know the shapes that JAX returns, and accepts everything.
 
 {table}
 

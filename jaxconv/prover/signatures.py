@@ -108,7 +108,12 @@ def _container(
 def _with_fields(
     text: str, kind: type, arguments: Sequence[Any], within: tuple[Any, ...]
 ) -> AnnotatedType | None:
-    """A TypedDict, NamedTuple or dataclass; None where no field of it has a shape."""
+    """A TypedDict, NamedTuple or dataclass; None where no field of it has a shape.
+
+    An abstract class has no instance that could be made; Equinox's may lack attributes, too.
+    """
+    if any(getattr(kind, f"__abstract{what}__", ()) for what in ("methods", "vars", "classvars")):
+        return None
     types_of = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
     hints = {name: _filled(part, types_of) for name, part in field_hints(kind).items()}
     read = {name: read_type(part, (*within, kind)) for name, part in hints.items()}

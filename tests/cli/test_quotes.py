@@ -53,7 +53,7 @@ def test_each_command_with_specs_says_so(capsys, command):
 def test_a_function_of_several_arrays_may_get_words(capsys, project):
     (project / "several.py").write_text("def f(x, y=1, z=1):\n    return x @ y\n")
     assert run("check", "several:f", "a", "b") == 1
-    assert run("summary", "several:f", "a", "b 3", "--where", "a == 1") == 2
+    assert run("summary", "several:f", "b 3 3", "4 4") == 2
     assert "quote the spec" not in capsys.readouterr().err
     assert run("summary", "several:f", "2", "3", "4") == 2
     assert 'If this is the shape of one array, quote the spec: "2 3 4".' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The table on annotated functions: what is right and wrong, by trying sizes, and what tools say."""
+"""The table on annotated functions: what is right, by trying sizes, and what tools say."""
 
 import itertools
 import random

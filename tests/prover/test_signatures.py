@@ -629,3 +629,47 @@ def test_a_model_without_parameters_needs_specs():
     with pytest.raises(AnnotationError, match="Fix: pass specs of its arguments"):
         jc.check(Dense())
     assert jc.check(Dense(), "b c").outputs[1] == 8
+
+
+def linear(
+    x: Float[Array, "batch seq d_in"], w: Float[Array, "d_in d_out"]
+) -> Float[Array, "batch seq d_out"]:
+    return jnp.matmul(x, w.T)
+
+
+def test_the_example_of_another_checker_is_refuted_at_its_line():
+    """The README of jaxtyc 0.7.2 shows this function, whose weights are transposed by mistake."""
+    verdict = jc.check(linear)
+    (failure,) = verdict.failures
+    assert verdict.status == "refuted"
+    assert str(verdict.accepts) == "d_out = d_in"
+    assert failure.smallest == {"batch": 1, "seq": 1, "d_in": 1, "d_out": 2}
+    wrong = linear.__code__.co_firstlineno + 3
+    assert failure.where == f"test_signatures.py:{wrong}"
+    assert "dot_general requires contracting dimensions" in failure.message
+
+
+class AnyMultiple(eqx.Module):
+    x: Float[Array, "n"]
+    scale: eqx.AbstractClassVar[float]
+
+    def __call__(self) -> Float[Array, "n"]:
+        return self.x * self.scale
+
+
+class Double(AnyMultiple):
+    scale = 2.0
+
+
+def test_no_instance_of_an_abstract_class_is_made():
+    def of_any(multiple: AnyMultiple) -> Float[Array, "n"]:
+        return multiple()
+
+    def of_one(double: Double) -> Float[Array, "n"]:
+        return double()
+
+    with pytest.raises(
+        AnnotationError, match="is annotated AnyMultiple, of which no value is known"
+    ):
+        jc.check(of_any)
+    assert jc.check(of_one).ok
