@@ -88,7 +88,7 @@ def check_all(request: Request, tell: Callable[[Report | NotStarted], None]) -> 
     given = keyword_arguments(request.given)
     if request.specs or is_object(request.targets[0]):
         spec = ", ".join(request.specs) if request.specs else None
-        work = Work([obligation(request.targets[0], spec, given)], 0, 0)
+        work = Work([obligation(request.targets[0], spec, given, request.specs)], 0, 0)
     else:
         work = obligations(request.targets, settings.exclude)
     cache = ResultCache(project_folder(Path.cwd())) if request.cached else None

@@ -101,7 +101,7 @@ def specs_of(model: Any, options: argparse.Namespace) -> Sequence[str]:
         The specs; none where the model has a contract that says them.
 
     Raises:
-        UsageError: a spec describes a result, too.
+        UsageError: a spec describes a result, too, or is not in quotes.
     """
     for spec in options.specs:
         inputs, arrow, _ = map(str.strip, spec.partition("->"))
@@ -110,9 +110,30 @@ def specs_of(model: Any, options: argparse.Namespace) -> Sequence[str]:
                 f'"{spec}" describes a result, and {options.command} takes inputs only.\n'
                 f'  Fix: write "{inputs}".'
             )
+    require_quotes(model, options.model, options.specs)
     adapter = adapter_of(model)
     layout = options.layout or (adapter.layout(model) if adapter else None)
     return options.specs or (() if contract_of(model) else (images(layout),))
+
+
+def require_quotes(model: Any, name: str, specs: Sequence[str]) -> None:
+    """Reject more specs than a model has arguments, where they are words of one spec.
+
+    Args:
+        model: a function or a model.
+        name: as the user wrote it.
+        specs: what the command got, one text for each argument of the command line.
+
+    Raises:
+        UsageError: the spec is not in quotes.
+    """
+    most = _most_arguments(model)
+    if len(specs) > most and (spec := unquoted_spec(specs)):
+        takes = f"{name} takes {most} argument{'s' * (most != 1)}"
+        raise UsageError(
+            f"{takes}, but {', '.join(specs)} are {len(specs)} specs.\n"
+            f"  Fix: quote the spec: {spec}."
+        )
 
 
 def as_called(
@@ -135,11 +156,6 @@ def as_called(
     """
     if contract_of(model) is not None and not inputs:
         return model, dict(given)
-    most = _most_arguments(model)
-    if len(inputs) > most and (spec := unquoted_spec(inputs)):
-        takes = f"{name} takes {most} argument{'s' * (most != 1)}"
-        got = f"{', '.join(inputs)} are {len(inputs)} specs"
-        raise UsageError(f"{takes}, but {got}.\n  Fix: quote the spec: {spec}.")
     named = in_evaluation(model, name, len(inputs), given)
     return mapped_over_batch(model, inputs, named), named
 

@@ -18,7 +18,7 @@ from jaxconv.cli.loader import (
     needs_instance,
     resolve,
 )
-from jaxconv.cli.models import as_called
+from jaxconv.cli.models import as_called, require_quotes
 from jaxconv.cli.reports import RULES, ignored_rules
 from jaxconv.cli.settings import DEFAULTS, Settings
 from jaxconv.cli.user_code import TargetError, user_code
@@ -144,15 +144,22 @@ def _has_names(condition: str, call: ProofCase) -> bool:
     return all(names.issuperset(part.names()) for part in parse_condition(condition))
 
 
-def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = None) -> Obligation:
+def obligation(
+    text: str,
+    spec: str | None,
+    named: Mapping[str, Any] | None = None,
+    words: Sequence[str] = (),
+) -> Obligation:
     """Return the proof obligation of a function or model.
 
     Args:
         text: its name, as :func:`resolve` takes it.
         spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract or annotations.
         named: keyword arguments.
+        words: the parts of the spec as a shell passed them, if it did.
 
     Raises:
+        UsageError: the spec was not in quotes.
         TargetError: the name cannot be resolved, or nothing says what its arguments are.
         SpecError: the spec cannot be read.
     """
@@ -166,6 +173,7 @@ def obligation(text: str, spec: str | None, named: Mapping[str, Any] | None = No
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
         return Obligation(text, definition(fn), module, lambda: fn, named=named or {})
+    require_quotes(fn, text, words)
     if "->" in spec:
         signature = parse_contract(spec)
         shapes, outputs = signature.inputs, tuple(part.text for part in signature.outputs)

@@ -128,7 +128,7 @@ BAD = {
     ),
     "nets:loud 'b h -'": (
         "The spec cannot be read: this is not a formula.\n"
-        "  b h - -> ...\n"
+        "  b h -\n"
         "      ^\n"
         "  Fix: write a word without spaces for each axis, such as b h w 3, h//2 or "
         "((h+1)//2)."
@@ -136,10 +136,11 @@ BAD = {
     "nets:loud 'b -> c'": (
         "The contract uses c, which is not the size of an argument.\n"
         "  b -> c\n"
+        "       ^\n"
         "  Fix: make c on its own the size of an argument, or write _ for any size."
     ),
     "nets:loud b --where 'h > 1'": (
-        "--where names h, but the sizes are b.\n  Fix: use their names."
+        "--where names h, but the sizes are b.\n  h > 1\n  ^\n  Fix: use their names."
     ),
     "'vgg16(head=3)' 'b h w 3'": (
         "VGG: head is 3, which is not valid.\n  Fix: set head= to one of 'dense', 'conv' or None."
