@@ -148,7 +148,7 @@ def obligation(
     text: str,
     spec: str | None,
     named: Mapping[str, Any] | None = None,
-    words: Sequence[str] = (),
+    typed: Sequence[str] = (),
 ) -> Obligation:
     """Return the proof obligation of a function or model.
 
@@ -156,7 +156,7 @@ def obligation(
         text: its name, as :func:`resolve` takes it.
         spec: ``"b h w 3 -> b 10"``, or arguments only; None for its contract or annotations.
         named: keyword arguments.
-        words: the parts of the spec as a shell passed them, if it did.
+        typed: the parts of the spec as a shell passed them, if it did.
 
     Raises:
         UsageError: the spec was not in quotes.
@@ -173,7 +173,7 @@ def obligation(
                 '  Fix: add its input and output shapes, such as "b h w 3 -> b 10".'
             )
         return Obligation(text, definition(fn), module, lambda: fn, named=named or {})
-    require_quotes(fn, text, words)
+    require_quotes(fn, text, typed)
     if "->" in spec:
         signature = parse_contract(spec)
         shapes, outputs = signature.inputs, tuple(part.text for part in signature.outputs)

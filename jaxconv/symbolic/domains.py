@@ -111,8 +111,9 @@ def without_empty_sides(domain: isl.Set, specs: Sequence[Spec]) -> isl.Set:
     """
     for spec in specs:
         for axis in spec.axes:
-            if isinstance(axis, Formula):
-                domain = where_at_least_one(axis, domain)
+            if not isinstance(axis, Formula):
+                continue
+            domain = where_at_least_one(axis, domain)
             if domain.is_empty():
                 texts = ", ".join(spec.text for spec in specs)
                 wrong = f"No sizes make every side of {texts} 1 or more."

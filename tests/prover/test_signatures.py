@@ -668,8 +668,6 @@ def test_no_instance_of_an_abstract_class_is_made():
     def of_one(double: Double) -> Float[Array, "n"]:
         return double()
 
-    with pytest.raises(
-        AnnotationError, match="AnyMultiple, of which no value is known"
-    ):
+    with pytest.raises(AnnotationError, match="AnyMultiple, of which no value is known"):
         jc.check(of_any)
     assert jc.check(of_one).ok
