@@ -410,9 +410,12 @@ class ValueType(AnnotatedType):
     def make(self, label: str, choices: Choices) -> Made:
         """Make one of the values."""
         if not self.only:
+            argument = re.split(r"[.\[]", label)[0]  # of which this may be a part
+            is_field = argument == "self" and label != argument
+            other = "check a method of an instance" if is_field else f"pass {argument}= to check"
             raise AnnotationError(
                 f"{label} is annotated {self.text}, of which no value is known.\n"
-                f"  Fix: give {label} a default, or pass {label}= to check."
+                f"  Fix: give {label} a default, or {other}."
             )
         value = choices.choose(self.only, lambda value: f"{label} = {value!r}")
         return Made((), lambda _: value)

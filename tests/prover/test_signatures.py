@@ -40,6 +40,7 @@ from jaxtyping import (
 
 import jaxconv as jc
 from jaxconv.prover.annotations import AnnotationError
+from jaxconv.prover.contract import proofs_of
 from jaxconv.prover.signatures import Annotations, evaluated
 
 RIGHT, WRONG = [], []
@@ -671,3 +672,26 @@ def test_no_instance_of_an_abstract_class_is_made():
     with pytest.raises(AnnotationError, match="AnyMultiple, of which no value is known"):
         jc.check(of_any)
     assert jc.check(of_one).ok
+
+
+class Boxed(eqx.Module):
+    x: Float[Array, "n"]
+    unknown: object
+
+    def first(self) -> Float[Array, "n"]:
+        return self.x
+
+
+def test_the_fix_names_an_argument_that_can_be_passed():
+    def of_box(box: Boxed) -> Float[Array, "n"]:
+        return box.first()
+
+    with pytest.raises(AnnotationError, match=r"give box\.unknown a default, or pass box="):
+        jc.check(of_box)
+    assert jc.check(of_box, box=Boxed(jnp.ones(3), 1)).ok
+    assert jc.check(Boxed(jnp.ones(3), 1).first).ok
+
+
+def test_a_field_of_self_cannot_be_passed():
+    with pytest.raises(AnnotationError, match="a default, or check a method of an instance"):
+        proofs_of(Boxed.first, {}, Boxed)
