@@ -39,11 +39,14 @@ def interrupted(arguments, folder):
     process = subprocess.Popen(
         [*HEED, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder
     )
-    while not (folder / "reached").exists() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        while not (folder / "reached").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     return process.returncode, said
 
 
@@ -63,7 +66,7 @@ def test_a_function_that_is_checked_ends_in_one_line(tmp_path):
 HOLDING = {
     "garbage": "class Bad:\n    def __del__(self):\n        time.sleep(3)\n\nBad()\ntime.sleep(60)",
     "a library": "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise ImportError",
-    "a computation": "import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)",
+    "a computation": "import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
 }
 
 
