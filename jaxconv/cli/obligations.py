@@ -224,7 +224,8 @@ def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
             function = _function(value)
             if function is None or function.__module__ != module.__name__:
                 continue
-            qualified = f"{module.__name__}:{owner.__name__ + '.' if owner else ''}{name}"
+            path = owner.__qualname__.rpartition("<locals>.")[2] + "." if owner else ""
+            qualified = f"{module.__name__}:{path}{name}"
             code = inspect.unwrap(function).__code__
             rules = rules_ignored_by(code)
             if rules >= RULES.keys() or any(fnmatch(qualified, pattern) for pattern in exclude):
@@ -324,4 +325,12 @@ def _members(module: ModuleType) -> Iterator[tuple[type | None, str, Any]]:
     for name, value in vars(module).items():
         yield None, name, value
         if isinstance(value, type) and value.__module__ == module.__name__:
-            yield from ((value, inner, member) for inner, member in vars(value).items())
+            yield from _members_of_class(value)
+
+
+def _members_of_class(owner: type) -> Iterator[tuple[type, str, Any]]:
+    """What a class defines, and what the classes within it define."""
+    for name, value in vars(owner).items():
+        yield owner, name, value
+        if isinstance(value, type) and value.__qualname__ == f"{owner.__qualname__}.{name}":
+            yield from _members_of_class(value)

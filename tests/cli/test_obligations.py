@@ -28,3 +28,33 @@ def test_a_contract_knows_its_line_wherever_it_is_installed(project):
     found = {obligation.name: obligation.origin for obligation in obligations(["held"]).obligations}
     assert found["held:Plain.given"].line == 20
     assert found["held:Plain.given"].path == str(project / "held.py")
+
+
+NESTED = """
+from jaxtyping import Array, Float
+
+
+class Outer:
+    class Inner:
+        @staticmethod
+        def turned(x: Float[Array, "a b"]) -> Float[Array, "b a"]:
+            return x.T
+
+        class Innermost:
+            @staticmethod
+            def kept(x: Float[Array, "a b"]) -> Float[Array, "b a"]:
+                return x
+
+
+Outer.Inner.itself = Outer
+"""
+
+
+def test_classes_within_classes_are_found(project):
+    (project / "nested.py").write_text(NESTED)
+    found = obligations(["nested.py"]).obligations
+    statuses = {one.name: one.prove().status for one in found}
+    assert statuses == {
+        "nested:Outer.Inner.turned": "proven",
+        "nested:Outer.Inner.Innermost.kept": "refuted",
+    }
