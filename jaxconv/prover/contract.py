@@ -2,7 +2,8 @@
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -101,6 +102,9 @@ def contract(text: Any = None, *, where: str = "", **given: Any) -> Any:
     return decorate
 
 
+# Packages whose transformations are told by the names of their wrappers, and these names.
+TRANSFORMING = ("jax", "flax", "equinox")
+CHANGES_SHAPES = re.compile("(vmap|pmap|(?<!custom_)grad|jac|shard_map|scan)", re.IGNORECASE)
 # Types of functions compiled by JAX, Flax NNX or Equinox, which keep their shapes.
 JITS = ("PjitFunction", "JitWrapped", "_JitWrapper")
 
@@ -148,9 +152,32 @@ def proofs_of(fn: Any, given: Mapping[str, Any], owner: type | None = None) -> l
         function, instance = unbound(fn)
         terms = annotations_of(fn, owner)
         if terms.says_shapes():
+            _require_own_annotations(fn)
             _require_parameters(instance)
         cases = terms.proofs(function, {**instance, **given}) if terms.says_shapes() else iter(())
     return [case._replace(where=where) for case in itertools.islice(cases, MOST_CASES + 1)]
+
+
+def _require_own_annotations(fn: Any) -> None:
+    """Refuse functions that transformations made: the annotations are those of what they wrap."""
+    name = getattr(inspect.unwrap(fn), "__name__", "the function")
+    while fn is not None:
+        module = getattr(fn, "__globals__", {}).get("__name__") or type(fn).__module__
+        changes = any(map(CHANGES_SHAPES.search, _names_of_wrapper(fn)))
+        if changes and module.partition(".")[0] in TRANSFORMING:
+            raise AnnotationError(
+                f"the annotations are those of {name}, not of what a transformation such as "
+                f"jax.vmap makes of it.\n  Fix: check {name} itself, or pass specs."
+            )
+        fn = getattr(fn, "__wrapped__", None)
+
+
+def _names_of_wrapper(fn: Any) -> Iterator[str]:
+    """The names of what a wrapper is: its type, its code, and that of the functions it calls."""
+    yield type(fn).__name__
+    for cell in (None, *(getattr(fn, "__closure__", None) or ())):
+        code = getattr(fn if cell is None else cell.cell_contents, "__code__", None)
+        yield getattr(code, "co_qualname", "")
 
 
 def _require_parameters(instance: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from jaxtyping import Array, Float
 
 import jaxconv as jc
 
@@ -223,3 +224,46 @@ def test_nothing_after_the_arrow_is_a_scalar():
     refused = jc.check(jc.contract("b ->")(lambda x: x))
     assert refused.accepts.is_empty()
     assert "the contract says a scalar" in refused.failures[0].message
+
+
+def scaled(x: Float[Array, "b h"]) -> Float[Array, "b h"]:
+    return x * 2
+
+
+def total(x: Float[Array, "b h"]) -> Float[Array, ""]:
+    return x.sum()
+
+
+def split(function):
+    """The function for each device of a mesh of one."""
+    mesh = jax.make_mesh((1,), ("data",))
+    return jax.shard_map(function, mesh=mesh, in_specs=jax.P("data"), out_specs=jax.P("data"))
+
+
+TRANSFORMED = {
+    "vmap": lambda: jax.vmap(scaled),
+    "vmap, compiled": lambda: jax.jit(jax.vmap(scaled)),
+    "vmap of Equinox": lambda: eqx.filter_vmap(scaled),
+    "vmap of NNX": lambda: nnx.vmap(scaled),
+    "scan of NNX": lambda: nnx.scan(scaled),
+    "shard_map": lambda: split(scaled),
+    "grad": lambda: jax.grad(total),
+    "value_and_grad": lambda: jax.value_and_grad(total),
+    "grad of Equinox": lambda: eqx.filter_grad(total),
+    "hessian": lambda: jax.hessian(total),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_annotations_are_not_those_of_what_a_transformation_makes(name):
+    with pytest.raises(jc.ShapeError, match=r"annotations are those of (scaled|total), not"):
+        jc.check(TRANSFORMED[name]())
+
+
+SAME_SHAPES = [jax.jit, jax.checkpoint, jax.named_call, nnx.jit, nnx.remat]
+SAME_SHAPES += [eqx.filter_jit, eqx.filter_checkpoint]
+
+
+@pytest.mark.parametrize("transform", SAME_SHAPES, ids=lambda f: f.__name__)
+def test_annotations_are_those_of_what_keeps_the_shapes(transform):
+    assert jc.check(transform(scaled)).ok
