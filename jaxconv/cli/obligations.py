@@ -1,5 +1,6 @@
 """The proof obligations: the shapes of a function or model, or the contracts in a package."""
 
+import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -187,6 +188,9 @@ def obligation(
     return Obligation(text, definition(fn), module, lambda: called, inputs, outputs, words)
 
 
+PROPERTIES = (property, functools.cached_property)
+
+
 class NoShapesError(TargetError):
     """A module, package or file has nothing to prove."""
 
@@ -224,6 +228,10 @@ def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
             function = _function(value)
             if function is None or function.__module__ != module.__name__:
                 continue
+            made = None if contract_of(value) else _class_of_fields(owner, name)
+            if isinstance(value, PROPERTIES) and not made:  # of what cannot be made
+                others.add(id(function))
+                continue
             path = owner.__qualname__.rpartition("<locals>.")[2] + "." if owner else ""
             qualified = f"{module.__name__}:{path}{name}"
             code = inspect.unwrap(function).__code__
@@ -231,7 +239,6 @@ def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
             if rules >= RULES.keys() or any(fnmatch(qualified, pattern) for pattern in exclude):
                 ignored.add(id(code))
             elif contract_of(value) or _annotations_say_shapes(function):
-                made = None if contract_of(value) else _class_of_fields(owner, name)
                 origin = Origin(code.co_filename, code.co_firstlineno)
                 load = (lambda fn=function: fn) if made else _Loaded(module, owner, name)
                 has_contract = contract_of(value) is not None
@@ -264,6 +271,8 @@ def _function(value: Any) -> Any:
         return contract.function
     if getattr(value, "__name__", "").startswith("__") and value.__name__ != "__call__":
         return None  # Python calls it, or a decorator made it
+    if isinstance(value, PROPERTIES):
+        value = value.fget if isinstance(value, property) else value.func
     value = getattr(value, "__func__", value)
     is_code = inspect.isfunction(inspect.unwrap(value)) if callable(value) else False
     return value if is_code and not isinstance(value, type) else None

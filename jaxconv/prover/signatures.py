@@ -310,14 +310,34 @@ def field_hints(kind: type) -> dict[str, Any]:
     """The annotations of the fields of a class and its bases, evaluated.
 
     Args:
-        kind: the class.
+        kind: the class. Where it says what the variables of a generic base are, so do these.
     """
     hints: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         module = sys.modules.get(base.__module__)
         scope = {**vars(module or types), **vars(base), base.__name__: base}
         hints |= evaluated(inspect.get_annotations(base), scope)
-    return hints
+    known = _type_arguments(kind)
+    return {name: _with_arguments(hint, known) for name, hint in hints.items()}
+
+
+def _type_arguments(kind: type) -> dict[Any, Any]:
+    """What the variables of the generic bases of a class are: X in ``class Sub(Box[X])``."""
+    known: dict[Any, Any] = {}
+    for base in kind.__mro__:
+        for generic in vars(base).get("__orig_bases__", ()):
+            variables = getattr(typing.get_origin(generic), "__parameters__", ())
+            arguments = (_with_arguments(one, known) for one in typing.get_args(generic))
+            known |= dict(zip(variables, arguments, strict=False))
+    return known
+
+
+def _with_arguments(hint: Any, known: Mapping[Any, Any]) -> Any:
+    """An annotation with what is known of its variables."""
+    if isinstance(hint, typing.TypeVar):
+        return known.get(hint, hint)
+    variables = getattr(hint, "__parameters__", ()) if typing.get_origin(hint) else ()
+    return hint[tuple(known.get(one, one) for one in variables)] if variables else hint
 
 
 class Annotations(Terms):

@@ -58,3 +58,62 @@ def test_classes_within_classes_are_found(project):
         "nested:Outer.Inner.turned": "proven",
         "nested:Outer.Inner.Innermost.kept": "refuted",
     }
+
+
+GENERIC = """
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+class Pair(eqx.Module, Generic[X, Y]):
+    left: X
+    right: Y
+
+
+class Mixed(Pair[Float[Array, "m"], Y]):
+    pass
+
+
+class Scale(Mixed[tuple[Float[Array, "c"], Float[Array, "m"]]]):
+    def apply(self, x: Float[Array, "b c"]) -> Float[Array, "b c"]:
+        return x * self.right[0]
+
+    def mixed(self, x: Float[Array, "b m"]) -> Float[Array, "b m"]:
+        return x * self.left + self.right[1]
+
+    def wrong(self, x: Float[Array, "b m"]) -> Float[Array, "b m"]:
+        return x + self.right[0]
+
+    @property
+    def doubled(self) -> Float[Array, "m"]:
+        return self.left * 2
+
+    @property
+    def cut(self) -> Float[Array, "m"]:
+        return self.left[1:]
+
+    @cached_property
+    def size(self) -> Float[Array, ""]:
+        return jnp.sum(self.left)
+"""
+
+
+def test_generic_classes_and_properties_are_proven(project):
+    (project / "generic.py").write_text(GENERIC)
+    found = obligations(["generic"]).obligations
+    status = {one.name.rpartition(".")[2]: one.prove().status for one in found}
+    assert status == {
+        "apply": "proven",
+        "mixed": "proven",
+        "wrong": "refuted",
+        "doubled": "proven",
+        "cut": "refuted",
+        "size": "proven",
+    }
