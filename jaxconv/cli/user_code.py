@@ -13,7 +13,12 @@ from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.source import JAX, folder_of
 
-OURS = (str(Path(__file__).parents[1]) + os.sep, str(importlib.__file__), "<frozen ")
+OURS = (
+    str(Path(__file__).parents[1]) + os.sep,
+    str(importlib.__file__),
+    "<frozen ",
+    "<@beartype(jaxconv.",  # checks of our annotations, where a user or a test asks for them
+)
 CALLED_THROUGH = (*OURS, *JAX, *map(folder_of, ("flax", "re")), str(contextlib.__file__))
 
 
