@@ -178,18 +178,20 @@ SECTION = """\
 ## Twenty functions with jaxtyping annotations
 
 Made by `python -m experiments.annotation_checkers --tools FOLDER` with Python {python}, jax {jax}
-from the functions of `experiments/annotated_functions.py`. Ten are right for every size, and ten
-are wrong for some sizes or all. jaxtyc and Pyrefly get a file for each function. At run time each
-function is called once, as a test does it, with {usual}.
+from the functions of `experiments/annotated_functions.py`. The annotations of ten are right
+for every size, and those of ten are wrong for some or all sizes. jaxtyc and Pyrefly get a file for
+each function. jaxtyping with beartype checks at run time: each function is called once, as in a
+test, with {usual}.
 
-jaxtyc traces with the symbolic sizes of JAX. It ends with an exception of its own where the
-annotation of a result has a division or a remainder, which counts as no answer. It refuses
-`squeezed` because these sizes do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI;
-without them it does not know the shapes that JAX returns, and accepts everything.
+jaxtyc traces with JAX's symbolic dimensions. If the annotation of a result has a division or a
+remainder, it fails with an internal exception, which counts as no answer. It refuses `squeezed`
+because symbolic dimensions do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI; without
+them it does not know the shapes that JAX returns, and accepts everything.
 
 {table}
 
-Seconds for all twenty, without the start of Python for jaxconv and at run time: {seconds}.
+Seconds for all twenty functions; the times of jaxconv and of the run-time checks do not include the
+start of Python: {seconds}.
 """
 
 

@@ -1,8 +1,8 @@
-"""How results show themselves in notebooks: the only module that writes their HTML.
+"""How notebooks display results: the only module that writes their HTML.
 
 A result is a :class:`Displayed`. It lists its parts, which are plain data; this module writes them
 as HTML beside the plain text of the result. The colours are those of the notebook, dark or light:
-text inherits its colour, lines and backgrounds are translucent. Nothing is loaded from anywhere.
+text inherits its colour, lines and backgrounds are translucent. Nothing is loaded from elsewhere.
 """
 
 import base64
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-# Here & is the class of what this module writes, twice: so its rules precede those of the notebook.
+# Here & is the class of all HTML below, twice, so that these rules override those of the notebook.
 STYLE = """
 & { color: inherit; font-size: 13px; line-height: 1.45; overflow-x: auto; }
 & p { margin: .3em 0; }
@@ -47,7 +47,7 @@ STYLE = """
 # Characters that HTML cannot hold, or that a notebook's file cannot.
 UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SMALLEST_SCALE = 0.68  # of a drawing, so that its text can be read
-LONGEST = 4000  # characters of a formula or a set
+LONGEST = 4000  # characters that are shown of a formula or a set
 PLUS, MINUS = "232, 89, 12", "28, 126, 214"  # red, green and blue of what is above and below zero
 
 
@@ -168,7 +168,7 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True)
 class Grids(Part):
-    """Matrices side by side; what is above zero is red, what is below is blue."""
+    """Matrices side by side; positive numbers are red, negative ones blue."""
 
     grids: tuple[Grid, ...]
 
@@ -184,7 +184,7 @@ class Grids(Part):
                 for x in line:
                     colour = f"rgba({PLUS if x > 0 else MINUS}, {0.7 * abs(x) / largest:.2f})"
                     style = {"style": f"background: {colour}"}
-                    SubElement(cells, "td", style).text = f"{x + 0:.3g}"  # of -0 it makes 0
+                    SubElement(cells, "td", style).text = f"{x + 0:.3g}"  # turns -0 into 0
             figure.append(_element("figcaption", text=caption))
         return row
 
@@ -231,10 +231,10 @@ class Pictures(Part):
 
 @dataclass(frozen=True)
 class Vector(Part):
-    """A drawing in SVG; one that is much wider than the notebook is moved sideways.
+    """A drawing in SVG; one that is much wider than the notebook scrolls sideways.
 
     Attributes:
-        svg: the drawing; it is changed.
+        svg: the drawing; :meth:`element` changes its style.
         width: of the drawing, in pixels of the screen.
     """
 
@@ -242,7 +242,7 @@ class Vector(Part):
     width: float
 
     def element(self) -> Element:
-        """Return the drawing, no smaller than it can be read."""
+        """Return the drawing, reduced no further than its text can be read."""
         least = SMALLEST_SCALE * self.width
         self.svg.set("style", f"width: clamp({least:.0f}px, 100%, {self.width:.0f}px)")
         return self.svg
@@ -259,7 +259,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxOnImage(Part):
-    """An image as its outline, and a box on it.
+    """The outline of an image, with a box on it.
 
     Attributes:
         width: of the image, in its pixels.
@@ -296,7 +296,7 @@ class BoxOnImage(Part):
 
 @dataclass(frozen=True)
 class Frame(Part):
-    """A page of its own in a frame, whose scripts see nothing of the notebook.
+    """A separate page in a frame, whose scripts cannot access the notebook.
 
     Attributes:
         page: HTML.
@@ -315,14 +315,14 @@ class Frame(Part):
 
 
 class Displayed(ABC):
-    """A result that shows itself in a notebook: its parts, and ``str`` where HTML is not shown."""
+    """A result that notebooks display: as HTML, or as ``str`` where HTML is not supported."""
 
     @abstractmethod
     def display_parts(self) -> Iterable[Part]:
         """List what a notebook shows."""
 
     def display_files(self) -> dict[str, str]:
-        """Return the result in other formats, by MIME type, for what shows no HTML."""
+        """Return the result in other formats, by MIME type, for viewers without HTML."""
         return {}
 
     def _repr_mimebundle_(
@@ -336,7 +336,7 @@ class Displayed(ABC):
 
 
 def to_html(parts: Iterable[Part]) -> str:
-    """Write parts as HTML that stands alone, and does not change what is around it.
+    """Write parts as self-contained HTML, which does not change the page around it.
 
     Args:
         parts: in their order.
@@ -352,13 +352,13 @@ def to_html(parts: Iterable[Part]) -> str:
 
 
 def shortened(text: str) -> str:
-    """Cut a text that nobody reads to its end.
+    """Shorten a very long text.
 
     Args:
         text: a formula or a set.
 
     Returns:
-        At most 4000 characters of it.
+        The text, or its beginning and " ...", at most 4000 characters.
     """
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 

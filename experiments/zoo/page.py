@@ -1,4 +1,4 @@
-"""The page of the zoo: what was measured, as Markdown."""
+"""The page of the model zoo: what was measured, as Markdown."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,20 +6,23 @@ from typing import Any
 
 DECIDED = ("proven", "refuted")
 HEADER = """\
-# The zoo
+# Model zoo
 
-Public models of other libraries, as pip installs them. Each is given to `jaxconv` as its library
-makes it. No weights are downloaded, and no model is run.
+This page shows what jaxconv proves about public models of other libraries. The libraries are
+installed with pip, and each model is passed to jaxconv as its library makes it. No weights are
+downloaded, and no model is run.
 
 {summary}
 
-- **Status**: *proven*, all sizes are accepted; *refuted*, exactly those in the column *accepts*;
-  *tested*, some sizes are not decided, and the last section says why.
-- **s**, **traces**: of `jaxconv.check`, the first in its process.
-- **Parameters** that `jaxconv.summary` counts; the library's own count in brackets if it differs.
-- **Compared**: sizes at which the model was traced with numbers, as its library does, around the
-  borders of the verdict and at random, and how many of them differed.
-- **Field**: what a neuron of the last layer sees of the image.
+- **Status**: *proven*, all sizes are accepted; *refuted*, some sizes fail, and those in the column
+  *accepts* are accepted; *tested*, little could be decided. Every size is decided, unless the model
+  is in the section [Not decided](#not-decided), which gives the reason.
+- **s**, **traces**: the seconds and the traces of `jaxconv.check`, the first check in its process.
+- **Parameters**: those that `jaxconv.summary` counts; the library's own count in brackets if it
+  differs.
+- **Compared**: the number of sizes, around the borders of the verdict and at random, at which the
+  verdict was compared with a trace of the model with numbers; and how many of them differed.
+- **Field**: the part of the image that a neuron of the last layer sees.
 """
 HOW = """
 ## How to measure it
@@ -30,11 +33,11 @@ python -m venv .venv-zoo && .venv-zoo/bin/pip install -e . &&
 .venv-zoo/bin/python -m experiments.zoo
 ```
 
-The first command makes an environment of its own, since some of the libraries are old. The second
+The first command makes a separate environment, because some of the libraries are old. The second
 writes this page and [experiments/results/zoo.json](../experiments/results/zoo.json). Each model has
-a process of its own, with {limit:.0f} seconds for the proof and {memory:.0f} GB of memory at most.
+its own process, with {limit:.0f} seconds for the proof and {memory:.0f} GB of memory at most.
 `--only NAME` measures some models, and `--resume` keeps the rows of an earlier run. The models are
-in `experiments/zoo/libraries/`, one record each.
+listed in `experiments/zoo/libraries/`.
 """
 
 
@@ -88,14 +91,18 @@ def summarize(rows: Sequence[dict[str, Any]], report: dict[str, Any]) -> str:
         text += f" (Keras: {_percent([r for r in keras if r.get('decided')], keras)})"
     text += (
         f". {sizes} sizes were compared with tracing, and {wrong or 'none'} differed. "
-        f"{len(late) or 'None'} ran out of {report['limit']:.0f} seconds. "
+        f"{len(late) or 'None'} reached the limit of {report['limit']:.0f} seconds. "
     )
     if seconds:
         last = seconds[min(len(seconds) - 1, round(0.95 * len(seconds)))]
         text += (
-            f"A check took {statistics.median(seconds):.1f} s (median) and {last:.1f} s (95 %). "
+            f"A check took {statistics.median(seconds):.1f} s (median) and {last:.1f} s "
+            "(95th percentile). "
         )
-    text += f"The parameters equal the library's own count in {_percent(equal, made)}."
+    text += (
+        "The number of parameters equals the library's own count for "
+        f"{_percent(equal, made)} of the models."
+    )
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     return f"{text}\n\nMeasured with {versions}, {report['machine']}."
 

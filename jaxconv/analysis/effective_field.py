@@ -63,14 +63,15 @@ def effective_receptive_field(
         at: the neuron's position: y, x; the one in the middle by default.
         inputs: how many random images.
         seed: of the images.
-        layout: of the image.
-        **named: its keyword arguments, likewise.
+        layout: the axes of the image, such as ``"NCHW"``.
+        **named: keyword arguments of the function, as ``args``.
 
     Returns:
         The mean for each pixel. :func:`jaxconv.plotting.figures.field_figure` draws it.
 
     Raises:
-        ShapeError: an unknown layer, a position outside its map, sizes that are formulas.
+        ShapeError: an unknown layer, a position outside its map, sizes that are formulas, or
+            parameters without values.
 
     Example:
         >>> import jax, jaxconv as jc

@@ -225,7 +225,7 @@ def require_values(leaves: Iterable[Any]) -> None:
     """
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
         wrong = "parameters are shapes without values."
-        fix = "pass arrays; for a module of Linen or Haiku, its apply and the parameters."
+        fix = "pass arrays; for a module of Linen or Haiku, pass its apply and the parameters."
         raise ValidationError([Diagnostic(wrong, fix)])
 
 

@@ -226,8 +226,8 @@ def _normalisation_notes(network: Network, fields: FieldsByName) -> Iterator[str
     first = next(seeing, None)
     if first in network.normalised:
         yield (
-            f"From {first} on each neuron sees the whole image, because the map is normalised by "
-            "its own statistics, as by batch norm in training."
+            f"From {first} on, each neuron sees the whole image, because the map is normalised by "
+            "its own statistics, as batch norm does in training."
         )
 
 

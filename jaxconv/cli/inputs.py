@@ -37,8 +37,7 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
     )
     parser.add_argument(
         "--layout",
-        help="layout of the images that the model takes, such as NCHW; default: the one that it "
-        "takes, with channels last first",
+        help="layout of the images that the model takes, such as NCHW; default: detected",
     )
     add_keyword_arguments(parser)
     parser.add_argument(

@@ -104,7 +104,8 @@ class PhotoModel:
             fn.preprocessing = self.preprocessing
             axes = convolved_axes(trace_call(fn, spec).network)
         if axes not in ((), PIXELS):  # a model that makes its parameters takes any channels
-            raise TargetError(f"{self._name} slides over other axes of an image {taken.shape}.")
+            wrong = f"{self._name} convolves other axes than height and width"
+            raise TargetError(f"{wrong} of an image of shape {taken.shape}.")
         return PhotoCall(fn, spec)
 
     def _callable(self, spec: jax.ShapeDtypeStruct) -> Model:

@@ -81,8 +81,9 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY not in str(error):
             raise
-        fix = "pass a smaller --size, or fewer --layer" if "size" in options else "use less of it"
-        print(f"jaxconv {command.name}: the memory is full. Fix: {fix}.", file=sys.stderr)
+        takes_photos = "size" in options
+        fix = "pass a smaller --size, or fewer --layer" if takes_photos else "use a smaller model"
+        print(f"jaxconv {command.name}: out of memory. Fix: {fix}.", file=sys.stderr)
         return 2
     return status
 

@@ -37,7 +37,7 @@ def quoting_hint(options: argparse.Namespace) -> str:
         return f"\n  If this is the shape of one array, quote the spec: {spec}."
     where = getattr(options, "where", None)
     if where and re.fullmatch(r"[\w\s]+", where):
-        return f'\n  The shell keeps < and > for itself. Quote the condition: "{where} >= 32".'
+        return f'\n  The shell interprets < and >. Quote the condition: "{where} >= 32".'
     return ""
 
 

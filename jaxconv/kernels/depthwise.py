@@ -33,7 +33,7 @@ from jaxconv.kernels.taps import Sliding, elements
 NAME = "shifted products"
 CONVOLUTION = "depthwise convolution"
 KERNEL_GRADIENT = "kernel gradient of a depthwise convolution"
-MAX_INPUTS = 8  # channels per filter: of more, a matrix product per group is faster
+MAX_INPUTS = 8  # channels per filter: with more, a matrix product per group is faster
 MAX_TERMS = 32  # of a sum in one loop
 MAX_ELEMENTS = 128  # of a window: each one takes a slice, which takes time to compile
 # Arrays that XLA sums up at once over an axis of 8: a loop of this length is unrolled, and the
@@ -55,9 +55,9 @@ def matches_convolution(operation: Operation) -> Decision | None:
     if prod(p.window) > MAX_ELEMENTS:
         return None
     if p.channels == p.groups:
-        return Decision(True, "one channel per filter: a sum of shifted images, not of products")
+        return Decision(True, "one channel per filter: a sum of shifted images, not a product")
     if p.filters == p.groups and p.channels // p.groups <= MAX_INPUTS:
-        return Decision(True, "one filter for a few channels: likewise, one sum per channel")
+        return Decision(True, "one filter per group of few channels: a sum of shifted images each")
     return None
 
 
@@ -175,7 +175,7 @@ def _sums(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
 
 
 def _sum_images(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
-    """Likewise, of at most 8 images."""
+    """Sum the products of at most 8 images and maps over these images."""
 
     def add(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> list[jax.Array]:
         return [i + j for i, j in zip(a, b, strict=True)]
@@ -200,7 +200,7 @@ for _operation, _matches, _apply in (
             primitive=conv_general_dilated_p,
             matches=_matches,
             apply=_apply,
-            reason="`lax` computes a matrix product of one row per channel, and its gradient",
+            reason="`lax` computes a matrix product with a single row for each channel",
             gradients=(CONVOLUTION, KERNEL_GRADIENT),
         )
     )

@@ -31,11 +31,11 @@ from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
 
 CONVOLUTION = "grouped convolution"
 KERNEL_GRADIENT = "kernel gradient of a grouped convolution"
-TILE = 2  # of 4x4 is no faster for so few channels, and less exact
+TILE = 2  # tiles of 4x4 are no faster for so few channels, and less exact
 CHANNELS = 32  # of a slab: products of fewer are slow, more are mostly zeros
 MIN_CHANNELS = 16  # of a slab, for Winograd's algorithm
-MIN_PIXELS = 256  # of a batch: transforming a kernel costs more than fewer pixels save
-MIN_TILES = 49  # of an image, for which it is a block of its own
+MIN_PIXELS = 256  # of a batch: with fewer, transforming the kernel costs more than it saves
+MIN_TILES = 49  # of an image; smaller images share a block
 MAX_SLABS = 16  # convolutions of one program that are not in a loop: each takes time to compile
 
 
@@ -146,10 +146,10 @@ def matches(name: str, operation: Operation) -> Decision | None:
     width = slabs.groups * min(slabs.inputs, slabs.outputs)
     is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
     if p.images * prod(p.map) < MIN_PIXELS:
-        return Decision(False, "so few pixels take less time than a denser kernel")
+        return Decision(False, "so few pixels: transforming a denser kernel takes longer")
     if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
         return None
-    return Decision(True, "a few groups at once are an ordinary convolution")
+    return Decision(True, "a few groups at a time are computed as one ordinary convolution")
 
 
 def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
@@ -169,7 +169,7 @@ def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
     is_square = p.map == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
     if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
         return None
-    return Decision(True, "a few groups at once are the gradient of an ordinary kernel")
+    return Decision(True, "a few groups at a time are the gradient of an ordinary kernel")
 
 
 def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -190,7 +190,7 @@ def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
 
 
 def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """Compute the gradient of a grouped kernel likewise.
+    """Compute the gradient of a grouped kernel by Winograd's algorithm, all slabs in one loop.
 
     Args:
         lhs: the images, with channels as the batch.

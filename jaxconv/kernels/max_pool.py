@@ -2,7 +2,7 @@
 
 XLA's gradient searches the windows for their largest number one by one (`select_and_scatter`).
 Here all windows are compared at once, one element of the window after the other. Of equal numbers
-the first one counts, as there.
+the first one counts, as in XLA.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Convolutions that pad one end of an axis and cut pixels off the other end.
+"""Convolutions that pad one end of an axis and crop the other end.
 
 XLA reads memory outside the image in such a convolution on a CPU (jax 0.10.2). They occur in the
 gradients of convolutions whose padding is larger than their kernel. The image is padded first.
@@ -28,7 +28,7 @@ def matches(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or p.is_dilated or not any(low * high < 0 for low, high in p.pads):
         return None
-    return Decision(True, "XLA reads memory outside the image where one end is padded and one cut")
+    return Decision(True, "XLA reads memory outside the image if one end is padded and one cropped")
 
 
 def apply(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -52,7 +52,7 @@ register_formulation(
         primitive=conv_general_dilated_p,
         matches=matches,
         apply=apply,
-        reason="`lax` may return anything",
+        reason="`lax` may return wrong values",
         priority=1,
     )
 )

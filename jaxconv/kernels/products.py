@@ -87,7 +87,7 @@ def matches_strided_gradient(operation: Operation) -> Decision | None:
     if prod(p.map) > min(MAX_ELEMENTS, prod(p.window)):
         return None
     if p.images < MIN_CHANNELS:
-        return Decision(False, "columns of few channels take longer to copy than to multiply")
+        return Decision(False, "so few channels: copying the columns takes longer than it saves")
     columns = prod(p.window) * prod(p.map) * p.images * FLOAT_BYTES
     if columns > COLUMN_BYTES:
         return Decision(False, "the pixels that all elements see would take too much memory")
@@ -105,7 +105,7 @@ def matches_transposed_gradient(operation: Operation) -> Decision | None:
         return None
     if prod(p.map) >= prod(p.window):
         return None
-    return Decision(True, "images and gradients change places: no zero is multiplied")
+    return Decision(True, "the images and the gradient are swapped: no zero is multiplied")
 
 
 def convolve_pixels(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Sums over windows that overlap on a CPU, from slices: average pools and their gradients.
+"""Sums over overlapping windows on a CPU, from slices: average pools and their gradients.
 
 The sums along one axis are taken before those along the next, so that a window of 3x3 takes six
 slices.
@@ -54,10 +54,10 @@ def matches(operation: Operation) -> Decision | None:
         return None
     size = params["window_dimensions"]
     if max(size) > MAX_ELEMENTS:
-        return Decision(False, "windows that long take too many slices")
+        return Decision(False, "such long windows take too many slices")
     if all(n <= step for n, step in zip(size, params["window_strides"], strict=True)):
         return Decision(False, "each number is in one window at most, and is read once by `lax`")
-    return Decision(True, "the sums along an axis take vector instructions, and are taken once")
+    return Decision(True, "sums along one axis use vector instructions, and windows share them")
 
 
 def sum_slices(x: jax.Array, **params: Any) -> jax.Array:

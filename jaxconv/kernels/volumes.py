@@ -31,7 +31,7 @@ from jaxconv.kernels.registry import Decision, Formulation, Operation, register_
 
 CONVOLUTION = "convolution of volumes"
 KERNEL_GRADIENT = "kernel gradient of volumes"
-MAX_DEPTH = 8  # of a window, so often each slice is copied
+MAX_DEPTH = 8  # slices of a window: each slice of the volume is copied as often
 MIN_PIXELS = 256  # of results: the sums of a gradient over fewer are short
 IMAGES = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 SWAPPED = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
@@ -70,7 +70,7 @@ def matches_kernel_gradient(operation: Operation) -> Decision | None:
     if max(p.dilation) > 1 or prod(p.map) >= prod(p.window):
         return None
     if p.channels * prod(p.window) < MIN_PIXELS:
-        return Decision(False, "so few pixels take longer as images")
+        return Decision(False, "for so few pixels, a convolution of images takes longer")
     return Decision(True, "slices of a volume are channels of an image; copied once per slice")
 
 

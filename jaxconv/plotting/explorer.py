@@ -111,7 +111,7 @@ def explore(
     """Make a page that shows every feature map of an image, and what each neuron sees of it.
 
     The page is that of ``jaxconv explore``. It needs no server and no network. Its size and the
-    time to make it grow with the image: for a photo of 224x224 pixels and VGG16 it has 12 MB.
+    time to make it grow with the image: for a photo of 224x224 pixels and VGG16, it takes 12 MB.
 
     Args:
         fn: any JAX function or model of images; pure, that is, without dropout.
@@ -121,13 +121,15 @@ def explore(
         layers: name or number of the layer or layers to show, as in :func:`summary`; the layers
             that they read are included. None for all.
         title: the name of the network; default: that of the function or of its class.
-        layout: how the function takes images: "NHWC", "NCHW", or, one at a time, "HWC" or "CHW".
+        layout: the axes of the images that the function takes: "NHWC" or "NCHW" for a batch, "HWC"
+            or "CHW" for one image.
 
     Returns:
         The page. A notebook shows it in a frame; ``save("page.html")`` writes it.
 
     Raises:
-        ShapeError: no image, a layer that does not exist, or no layer to show.
+        ShapeError: no image or an unusable one, a layer that does not exist or cannot be shown, or
+            an invalid layout or title.
 
     Example:
         >>> import jax, jaxconv as jc

@@ -159,7 +159,7 @@ def draw(
     layout: str | None = None,
     **named: Any,
 ) -> Drawing:
-    """Draw the layers of a function as blocks, each as large as its map; a notebook shows it.
+    """Draw the layers of a function as blocks, in proportion to their maps, with arrows.
 
     Args:
         fn: any JAX function or model, as :func:`summary` takes it.
@@ -171,10 +171,11 @@ def draw(
         **named: keyword arguments of the function.
 
     Returns:
-        The drawing. ``to_svg()`` and ``to_png()`` write it as a file.
+        The drawing, which a notebook displays. ``to_svg()`` and ``to_png()`` return the contents of
+        a file.
 
     Raises:
-        ShapeError: there is no layer, or what :func:`summary` raises.
+        ShapeError: there is no layer, the title is not a text, or :func:`summary` raises it.
 
     Example:
         >>> import jaxconv as jc

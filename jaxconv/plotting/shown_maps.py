@@ -1,4 +1,4 @@
-"""Feature maps as a notebook shows them: the strongest of each layer, as small pictures."""
+"""Feature maps in a notebook: the strongest ones of each layer, as small pictures."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -111,22 +111,22 @@ def show(
 
     The strength of a map is its mean. All maps of a layer share one scale of colours, from 0 with
     the square root of the value; where some numbers are negative, the scale is linear, and 0 is
-    black. Vectors are shown as one strip, maps of one axis as one picture with a row for each
-    channel, and of maps of three axes the slice in the middle is shown.
+    black. Vectors are shown as one strip, and maps of one axis as one picture with a row for each
+    channel. Of maps of three axes, the slice in the middle is shown.
 
     Args:
         maps: what :func:`feature_maps` returns: a dict from the name of a layer to its maps.
-        count: how many maps of each layer.
-        image: of the batch.
-        layout: the axes of the maps, such as ``"NCHW"``, or ``"CHW"`` of one image; vectors and
-            maps of other numbers of axes have the channels last. Default: channels last.
+        count: how many maps to show of each layer.
+        image: which image of the batch, from 0.
+        layout: the axes of the maps, such as ``"NCHW"``, or ``"CHW"`` for maps of one image. Maps
+            with another number of axes have the channels last. Default: channels last.
 
     Returns:
-        What a notebook shows; ``print`` lists the layers.
+        The pictures, which a notebook displays; ``print`` lists the layers.
 
     Raises:
-        ShapeError: what is passed is not a dict of arrays with values, there is no such image, or
-            the layout is not one.
+        ShapeError: maps is not a dict of arrays with values, there is no such image, or the layout
+            is invalid.
 
     Example:
         >>> import jax, jaxconv as jc

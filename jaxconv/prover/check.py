@@ -180,7 +180,7 @@ def _names_of(specs: Sequence[Spec], expected: Sequence[Any]) -> list[str]:
     for spec in specs:
         if unnamed := [axis for axis in spec.axes if axis in (ANY, REST)]:
             wrong = "An argument has _ or ... as a size."
-            raise word_error(wrong, spec.text, str(unnamed[0]), "name its sizes, as b h w.")
+            raise word_error(wrong, spec.text, str(unnamed[0]), "name its sizes, such as b h w.")
     names = list(dict.fromkeys(name for spec in specs for name in spec.names()))
     for spec in expected:
         if unknown := [name for name in spec.names() if name not in names]:

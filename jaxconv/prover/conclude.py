@@ -90,13 +90,15 @@ def _proven_and_tried(exploration: Exploration) -> tuple[list[Region], list[Regi
 def _tried_note(exploration: Exploration) -> str:
     """Say what the sizes that were tried return: one shape, if one fits them all."""
     _, tried = _proven_and_tried(exploration)
-    note = f"tried {len(exploration.sampled)} sizes one by one"
+    count = len(exploration.sampled)
+    note = "tried 1 size" if count == 1 else f"tried {count} sizes one by one"
     if not tried:
         return f"{note}: none works"
     points = [SizeSet(region.sizes).smallest() for region in tried]
     shapes = [region.shapes for region in tried]
     structures = {structure_key(shape) for shape in shapes}
-    works = f"{note}: {len(tried)} work" if len(tried) < len(exploration.sampled) else note
+    verb = "works" if len(tried) == 1 else "work"
+    works = f"{note}: {len(tried)} {verb}" if len(tried) < count else note
     if len(structures) > 1:
         return works
     columns = zip(*map(jax.tree.leaves, shapes), strict=True)
@@ -104,7 +106,8 @@ def _tried_note(exploration: Exploration) -> str:
     if None in sides:
         return works
     fitted = jax.tree.unflatten(jax.tree.structure(shapes[0]), sides)
-    return f"{works}, all return {str(fitted).replace(chr(39), '')}"
+    verb = "which returns" if len(tried) == 1 else "all return"
+    return f"{works}, {verb} {str(fitted).replace(chr(39), '')}"
 
 
 def _common_side(points: Sequence[Mapping[str, int]], sizes: Sequence[int | str]) -> str | None:

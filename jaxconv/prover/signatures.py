@@ -395,7 +395,7 @@ class Annotations(Terms):
             if unknown := [name for name in names if name not in known]:
                 raise AnnotationError(
                     f"the size {word.text} uses {unknown[0]}, which is the size of no argument.\n"
-                    f"  Fix: make {unknown[0]} on its own the size of an argument, or write _."
+                    f"  Fix: use {unknown[0]} alone as a size of an argument, or write _."
                 )
 
     def says_shapes(self) -> bool:

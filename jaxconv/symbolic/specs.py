@@ -340,7 +340,7 @@ def _require_names(
                     f"The contract uses {name}, which is not the size of an argument.",
                     text if isinstance(part, Spec) else where,
                     name,
-                    f"make {name} on its own the size of an argument, or write _ for any size.",
+                    f"use {name} alone as a size of an argument, or write _ for any size.",
                 )
 
 

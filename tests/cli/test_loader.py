@@ -137,7 +137,7 @@ BAD = {
         "The contract uses c, which is not the size of an argument.\n"
         "  b -> c\n"
         "       ^\n"
-        "  Fix: make c on its own the size of an argument, or write _ for any size."
+        "  Fix: use c alone as a size of an argument, or write _ for any size."
     ),
     "nets:loud b --where 'h > 1'": (
         "--where names h, but the sizes are b.\n  h > 1\n  ^\n  Fix: use their names."

@@ -59,7 +59,7 @@ def test_full_memory_is_a_sentence(folder, capsys, monkeypatch, name):
     monkeypatch.setattr("jaxconv.cli.maps.outline", fail)
     assert run("maps", "photo.jpg") == 2
     assert capsys.readouterr().err == (
-        "jaxconv maps: the memory is full. Fix: pass a smaller --size, or fewer --layer.\n"
+        "jaxconv maps: out of memory. Fix: pass a smaller --size, or fewer --layer.\n"
     )
 
 

@@ -95,8 +95,9 @@ def test_the_summary_counts_what_is_undecided_wrong_late_and_unequal():
     unequal = row_of(parameters=9, wrong=2, library="keras")
     text = summarize([row_of(), unequal, late, row_of(status="not installed")], report_of())
     assert "Of 3 models of 2 libraries, 67 % are decided for all sizes (Keras: 100 %)." in text
-    assert "21 sizes were compared with tracing, and 2 differed. 1 ran out of 60 seconds." in text
-    assert "in 67 %." in text
+    assert "21 sizes were compared with tracing, and 2 differed." in text
+    assert "1 reached the limit of 60 seconds." in text
+    assert "for 67 % of the models." in text
 
 
 def test_the_page_names_the_reason_of_each_undecided_model():

@@ -558,7 +558,7 @@ BAD = {
     awaited: "awaited is a generator or async, and what it gives later is not decided.",
     no_value: "k is annotated int, of which no value is known.\n  Fix: give k a default, or",
     no_formula: "the size h**2 in an annotation cannot be decided.\n  Fix: write it with names",
-    no_size: "the size 2*k uses k, which is the size of no argument.\n  Fix: make k on its own",
+    no_size: "the size 2*k uses k, which is the size of no argument.\n  Fix: use k alone as a size",
     no_import: "the annotation of x, Nothing[Array, 'h'], cannot be read: name 'Nothing' is not",
 }
 
