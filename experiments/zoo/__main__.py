@@ -17,10 +17,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from experiments.zoo.page import summarize, write_page
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "experiments" / "results" / "zoo.json"
@@ -82,12 +84,7 @@ def _measure(number: int, limit: float, memory_gb: float) -> None:
     print(json.dumps(row))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the models, and write the page.
-
-    Args:
-        arguments: the command line; None for that of this process.
-    """
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.zoo", description=(__doc__ or "").partition("\n")[0]
     )
@@ -99,15 +96,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _write(options: argparse.Namespace, rows: Mapping[int, Row], tests: str) -> Row:
+    """Write what there is so far, so that an interrupted run can be resumed."""
+    report = {
+        "command": "python -m experiments.zoo",
+        "limit": options.limit,
+        "memory_gb": options.memory,
+        "machine": _machine(),
+        "versions": {
+            "Python": platform.python_version(),
+            **{name: version(name) for name in ("jax", "flax", "islpy")},
+        },
+        "tests_of_libraries": tests,
+        "models": [rows[number] for number in sorted(rows)],
+    }
+    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    options.page.write_text(write_page(report))
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the models, and write the page.
+
+    Args:
+        arguments: the command line; None for that of this process.
+    """
+    options = _parse(arguments)
     if options.measure is not None:
         _measure(options.measure, options.limit, options.memory)
         return
     os.environ.setdefault("KERAS_BACKEND", "jax")
     from experiments.zoo.catalogue import MODELS
-    from experiments.zoo.page import summarize, write_page
 
     earlier = json.loads(options.out.read_text()) if options.out.exists() else {}
+    tests = earlier.get("tests_of_libraries", "")
     rows: dict[int, Row] = {}
     by_key = {
         (row["library"], row["name"], row["version"]): row for row in earlier.get("models", [])
@@ -132,30 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         row = run(model.name, number, options.limit, options.memory)
         return number, facts | {"about": model.about} | row
 
-    def write() -> Row:
-        """Write what there is so far, so that an interrupted run can be resumed."""
-        report = {
-            "command": "python -m experiments.zoo",
-            "limit": options.limit,
-            "memory_gb": options.memory,
-            "machine": _machine(),
-            "versions": {
-                "Python": platform.python_version(),
-                **{name: version(name) for name in ("jax", "flax", "islpy")},
-            },
-            "tests_of_libraries": earlier.get("tests_of_libraries", ""),
-            "models": [rows[number] for number in sorted(rows)],
-        }
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
-        options.page.write_text(write_page(report))
-        return report
-
     with concurrent.futures.ThreadPoolExecutor(options.processes) as pool:
         for done, (number, row) in enumerate(pool.map(work, chosen), start=1):
             rows[number] = row
-            write()
+            _write(options, rows, tests)
             print(f"{done}/{len(chosen)} {progress(row)}", flush=True)
-    report = write()
+    report = _write(options, rows, tests)
     print(summarize(report["models"], report))
 
 

@@ -30,10 +30,10 @@ def text_table(
     """
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width:
-        room = width - sum(widths[: keys - 1]) - len(GAP) * keys
-        most = min(room - max(widths[keys:]), width // 2)  # so that a table has several columns
+        left = width - sum(widths[: keys - 1]) - len(GAP) * keys
+        most = min(left - max(widths[keys:]), width // 2)  # so that a table has several columns
         names = min(widths[keys - 1], max(most, NARROWEST))
-        widths[keys - 1 :] = [names, *(min(one, room - names) for one in widths[keys:])]
+        widths[keys - 1 :] = [names, *(min(one, left - names) for one in widths[keys:])]
     tables = []
     for columns in _groups(widths, keys, width):
         texts = [

@@ -50,7 +50,8 @@ def matches(operation: Operation) -> Decision | None:
         operation: of the primitive of sums over windows.
     """
     params = operation.params
-    if {*params["window_dilation"]} - {1} or operation.output.dtype != jnp.float32:
+    dilations = {*params["base_dilation"], *params["window_dilation"]}
+    if dilations - {1} or operation.output.dtype != jnp.float32:
         return None
     size = params["window_dimensions"]
     if max(size) > MAX_ELEMENTS:
@@ -68,8 +69,7 @@ def sum_slices(x: jax.Array, **params: Any) -> jax.Array:
         **params: of the primitive.
     """
     whole = PoolWindows.of(params)
-    pads = zip(whole.pads, params["base_dilation"], strict=True)
-    y = lax.pad(x, np.float32(0), [(low, high, n - 1) for (low, high), n in pads])
+    y = whole.pad(x, 0)
     ones = (1,) * x.ndim
     # Long strides leave few numbers for the sums along the other axes.
     order = sorted(range(x.ndim), key=lambda axis: -whole.stride[axis])

@@ -46,7 +46,8 @@ class LoopIndex(OpaqueInt):
 
 
 def _index() -> int:
-    raise NotImplementedError
+    """What an index would be computed by: :meth:`LoopIndex.number` is asked in its place."""
+    raise NotImplementedError("the index of all turns of a loop is not one number")
 
 
 class SizeRange:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import jaxconv as jc
 from jaxconv.kernels.sum_pool import sum_windows
 from tests.kernels.test_max_pool import WINDOWS
 from tests.support.programs import lowered
@@ -86,3 +87,11 @@ def test_other_types_and_long_windows_are_left_to_lax(dtype):
     assert SLOW in lowered(lambda x: sum_windows(x, (1, 3, 1), (1, 1, 1), ((0, 0),) * 3), x)
     long = lambda x: sum_windows(x, (1, 20, 1), (1, 1, 1), ((0, 0),) * 3)  # noqa: E731
     assert SLOW in lowered(long, x.astype("float32"))
+
+
+@pytest.mark.parametrize("dilation", ["base_dilation", "window_dilation"])
+def test_dilated_windows_of_a_compiled_function_are_left_to_lax(dilation):
+    options = {"window_strides": (1, 1, 1), "padding": "VALID", dilation: (1, 2, 1)}
+    dilated = lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 1), **options)  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    np.testing.assert_allclose(jc.compile(dilated, x)(x), dilated(x), rtol=2e-6, atol=2e-6)
