@@ -24,8 +24,7 @@ from jaxconv.kernels.problem import (
     read_problem,
     result_of,
     result_size,
-    swapped_images_last,
-    swapped_map_last,
+    swapped_last,
 )
 from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
 from jaxconv.kernels.taps import Sliding, elements
@@ -115,7 +114,7 @@ def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
     """
-    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x, g = swapped_last(lhs, rhs, params)
     groups, window = params["batch_group_count"], result_size(lhs, rhs, params)
     inputs, outputs = x.shape[-1] // groups, g.shape[-1] // groups
     x, g = jnp.repeat(x, outputs, -1), jnp.repeat(g, inputs, -1)

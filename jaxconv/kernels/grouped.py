@@ -23,8 +23,7 @@ from jaxconv.kernels.problem import (
     kernel_of,
     read_problem,
     result_of,
-    swapped_images_last,
-    swapped_map_last,
+    swapped_last,
 )
 from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
 from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
@@ -197,7 +196,7 @@ def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
     """
-    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x, g = swapped_last(lhs, rhs, params)
     slabs = Slabs.of(x.shape[-1], g.shape[-1], params["batch_group_count"])
     images, height, width, filters = g.shape
     tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters))

@@ -124,32 +124,25 @@ def result_of(y: jax.Array, params: Mapping[str, Any]) -> jax.Array:
     return jnp.transpose(y, np.argsort((images, *spatial, filters)).tolist())
 
 
-def swapped_images_last(lhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
-    """Transpose the images of the gradient of a kernel, whose channels are its batch.
+def swapped_last(
+    lhs: jax.Array, rhs: jax.Array, params: Mapping[str, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Transpose the operands of the gradient of a kernel, whose images and channels are swapped.
 
     Args:
-        lhs: the left operand: (channels, images, *size) in the order of its spec.
+        lhs: the images: (channels, images, *size) in the order of their spec.
+        rhs: the gradient of the result: (filters, images, *map) in the order of its spec.
         params: of the primitive.
 
     Returns:
-        (images, *size, channels).
+        The images (images, *size, channels), and the gradient (images, *map, filters).
     """
-    channels, images, *spatial = params["dimension_numbers"].lhs_spec
-    return jnp.transpose(lhs, (images, *spatial, channels))
-
-
-def swapped_map_last(rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
-    """Transpose the gradient of the result, which is the window of the gradient of a kernel.
-
-    Args:
-        rhs: the right operand: (filters, images, *map) in the order of its spec.
-        params: of the primitive.
-
-    Returns:
-        (images, *map, filters).
-    """
-    filters, images, *spatial = params["dimension_numbers"].rhs_spec
-    return jnp.transpose(rhs, (images, *spatial, filters))
+    order = params["dimension_numbers"]
+    orders = (
+        (images, *spatial, last) for last, images, *spatial in (order.lhs_spec, order.rhs_spec)
+    )
+    x, g = map(jnp.transpose, (lhs, rhs), orders)
+    return x, g
 
 
 def kernel_of(y: jax.Array, params: Mapping[str, Any]) -> jax.Array:

@@ -23,8 +23,7 @@ from jaxconv.kernels.problem import (
     read_problem,
     result_of,
     result_size,
-    swapped_images_last,
-    swapped_map_last,
+    swapped_last,
 )
 from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
 from jaxconv.kernels.taps import Sliding, elements
@@ -131,7 +130,7 @@ def pointwise_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Arr
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
     """
-    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x, g = swapped_last(lhs, rhs, params)
     x = _pixels(x, g.shape[1:-1], params["rhs_dilation"], params["padding"])
     y = _sum_of_products(x, g)
     return kernel_of(y.reshape(*[1] * (x.ndim - 2), *y.shape), params)
@@ -166,7 +165,7 @@ def strided_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
     """
-    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x, g = swapped_last(lhs, rhs, params)
     window = result_size(lhs, rhs, params)
     sliding = Sliding(
         window,

@@ -24,8 +24,7 @@ from jaxconv.kernels.problem import (
     read_problem,
     result_of,
     result_size,
-    swapped_images_last,
-    swapped_map_last,
+    swapped_last,
 )
 from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
 
@@ -99,7 +98,7 @@ def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         rhs: the gradient of the result, with volumes as channels.
         **params: of the primitive.
     """
-    x, g = swapped_images_last(lhs, params), swapped_map_last(rhs, params)
+    x, g = swapped_last(lhs, rhs, params)
     depth, count = result_size(lhs, rhs, params)[0], g.shape[1]
     x = _slices(x, depth, count, params["window_strides"][0], params["rhs_dilation"][0], params)
     y = _convolve(x, g.reshape(-1, *g.shape[2:]), SWAPPED, params)
