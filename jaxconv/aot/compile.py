@@ -23,7 +23,7 @@ from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, flag, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
 from jaxconv.kernels.lowering import replace_primitives
-from jaxconv.kernels.registry import ArrayType, Schedule
+from jaxconv.kernels.registry import Schedule, ShapeAndDtype
 
 
 class Inference:
@@ -138,7 +138,7 @@ class Inference:
             yield Diagnostic(wrong, fix)
 
 
-def _type_text(aval: ArrayType) -> str:
+def _type_text(aval: ShapeAndDtype) -> str:
     return f"{tuple(aval.shape)} {aval.dtype}"
 
 

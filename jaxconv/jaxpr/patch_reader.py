@@ -92,7 +92,7 @@ class Pooling(NamedTuple):
     padding_value: float
 
 
-class Sliding(NamedTuple):
+class SlidingOperands(NamedTuple):
     """A layer whose neurons read a map (h, w, c), or a vector.
 
     Attributes:
@@ -147,7 +147,7 @@ class PatchReader(ABC):
         """
 
     @abstractmethod
-    def slide(self, *operands: np.ndarray) -> Sliding | None:
+    def slide(self, *operands: np.ndarray) -> SlidingOperands | None:
         """Describe the layer as a filter that slides over a map of two spatial axes.
 
         Args:

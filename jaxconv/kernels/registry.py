@@ -24,7 +24,7 @@ DIRECT = "direct"  # the name of the formulation that `lax` computes itself
 
 
 @runtime_checkable
-class ArrayType(Protocol):
+class ShapeAndDtype(Protocol):
     """The shape and the dtype of an array, as a trace knows them."""
 
     shape: Any
@@ -45,8 +45,8 @@ class Operation:
     """
 
     primitive: Primitive
-    inputs: Sequence[ArrayType]
-    output: ArrayType
+    inputs: Sequence[ShapeAndDtype]
+    output: ShapeAndDtype
     params: Mapping[str, Any]
     is_prepared: bool = False
 

@@ -11,7 +11,7 @@ from jaxconv.adapters.libraries import adapter_of
 from jaxconv.prover.annotations import AnnotationError
 from jaxconv.prover.enforcement import enforced
 from jaxconv.prover.signatures import Annotations
-from jaxconv.prover.terms import ProofCase, Terms, Text
+from jaxconv.prover.terms import ProofCase, SpecTerms, Terms
 from jaxconv.symbolic.specs import parse_contract
 
 MOST_CASES = 24  # of one function, for its unions, numbers of axes and broadcast sizes
@@ -94,7 +94,7 @@ def contract(text: Any = None, *, where: str = "", **given: Any) -> Any:
     def decorate(fn: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         if not inspect.isroutine(fn):
             raise TypeError(f"contract: {fn!r} is not a function. Fix: decorate its __call__.")
-        terms = Annotations(fn) if signature is None else Text(signature, frozenset(given))
+        terms = Annotations(fn) if signature is None else SpecTerms(signature, frozenset(given))
         wrapped = enforced(fn, terms, where)
         wrapped.__contract__ = Contract(terms, where, given, wrapped)  # type: ignore[attr-defined]
         return wrapped
@@ -146,7 +146,7 @@ def proofs_of(fn: Any, given: Mapping[str, Any], owner: type | None = None) -> l
     where = ""
     if contract is not None:
         given, where = {**contract.given, **given}, contract.where
-    if contract is not None and isinstance(contract.terms, Text):
+    if contract is not None and isinstance(contract.terms, SpecTerms):
         cases = contract.terms.proofs(fn, given)
     else:
         function, instance = unbound(fn)

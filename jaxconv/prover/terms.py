@@ -91,7 +91,7 @@ class CallTerms(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Text(Terms):
+class SpecTerms(Terms):
     """The contract is a text: ``"b h w 3, b -> b 10"``.
 
     Attributes:

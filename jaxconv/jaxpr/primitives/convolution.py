@@ -11,7 +11,14 @@ from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.patch_reader import Index, MapAxes, Patch, PatchReader, Sliding, window_values
+from jaxconv.jaxpr.patch_reader import (
+    Index,
+    MapAxes,
+    Patch,
+    PatchReader,
+    SlidingOperands,
+    window_values,
+)
 from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register_rule
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
@@ -96,7 +103,7 @@ class ConvolutionPatch(PatchReader):
         """
         return np.transpose(kernel, self.eqn.params["dimension_numbers"].rhs_spec).astype(float)
 
-    def slide(self, *operands: np.ndarray) -> Sliding | None:
+    def slide(self, *operands: np.ndarray) -> SlidingOperands | None:
         """Describe a convolution over two spatial axes whose input is not dilated.
 
         Args:
@@ -112,7 +119,7 @@ class ConvolutionPatch(PatchReader):
         (images,), pixels, channels = _input_axes(self.eqn)
         x = np.transpose(x, (images, *pixels, *channels))[0]
         weights = np.transpose(self.filters(kernel), (2, 3, 1, 0)).astype(np.float32)
-        return Sliding(x, (windows[0], windows[1]), weights)
+        return SlidingOperands(x, (windows[0], windows[1]), weights)
 
 
 CONVOLUTION = PrimitiveRecord(

@@ -12,7 +12,7 @@ from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import AxisField, Field, join_fields
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.patch_reader import Axes, Index, MapAxes, Patch, PatchReader, Sliding
+from jaxconv.jaxpr.patch_reader import Axes, Index, MapAxes, Patch, PatchReader, SlidingOperands
 from jaxconv.jaxpr.primitives.registry import Factors, PrimitiveRecord, register, register_rule
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
@@ -105,7 +105,7 @@ class MatmulPatch(PatchReader):
 
         return numbers(self._map), numbers(1 - self._map)
 
-    def slide(self, *operands: np.ndarray) -> Sliding | None:
+    def slide(self, *operands: np.ndarray) -> SlidingOperands | None:
         """Describe a product with a matrix on the right.
 
         Args:
@@ -121,10 +121,10 @@ class MatmulPatch(PatchReader):
             return None
         weights = matrix.astype(np.float32)
         if x.ndim == 2:
-            return Sliding(x[0], None, weights)
+            return SlidingOperands(x[0], None, weights)
         _, h, w, _ = x.shape
         windows = WindowAxis(1, 1, h, h, 1), WindowAxis(2, 2, w, w, 1)
-        return Sliding(x[0], windows, weights[None, None])
+        return SlidingOperands(x[0], windows, weights[None, None])
 
 
 MATMUL = PrimitiveRecord(

@@ -19,7 +19,7 @@ from jaxconv.jaxpr.patch_reader import (
     Patch,
     PatchReader,
     Pooling,
-    Sliding,
+    SlidingOperands,
     window_values,
 )
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
@@ -87,7 +87,7 @@ class PoolPatch(PatchReader):
         patch = window_values(x, _pool_window(self.eqn), index, self.pooling.padding_value)
         return patch.reshape([*(patch.shape[axis] for axis in self.axes.pixels), 1]), None
 
-    def slide(self, *operands: np.ndarray) -> Sliding | None:
+    def slide(self, *operands: np.ndarray) -> SlidingOperands | None:
         """Describe a pool over two spatial axes whose input is not dilated.
 
         Args:
@@ -104,7 +104,7 @@ class PoolPatch(PatchReader):
         ordered = np.transpose(x, (*images, *pixels, *channels))
         rows, columns = (x.shape[axis] for axis in pixels)
         read = ordered.reshape(-1, rows, columns, self.axes.sizes(x.shape).channels)[0]
-        return Sliding(read.astype(np.float32), (windows[0], windows[1]), None)
+        return SlidingOperands(read.astype(np.float32), (windows[0], windows[1]), None)
 
 
 # The derivatives of max pooling: which number of a window is read depends on another operand.
