@@ -101,13 +101,13 @@ def errors(got, exact):
 def exact(published, hopper):
     """VGG16 with the published weights and a photo, in float64, and what was cut off there."""
     model = jc.vgg16(weights=published, head=None)
-    photo = weights.read_weights(published).preprocessing(open_photo(hopper, 224)[None, :224, :224])
+    photo = weights.read_weights(published).preprocessing(open_photo(hopper, 96)[None, :96, :96])
     layers = {}
     for name, layer in vars(model).items():
         if not re.fullmatch(r"conv\d_\d", name):
             continue
         layers[name] = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
-    direction = np.random.default_rng(0).normal(size=(1, 7, 7, 512))
+    direction = np.random.default_rng(0).normal(size=(1, 3, 3, 512))
     masks = {}
     values = of_torch(torch.float64, deciding(masks), photo, layers, direction)
     return values, masks, (photo, layers, direction)
