@@ -14,7 +14,6 @@ calls :func:`require_supported_jax` first, which says what is missing.
 import contextlib
 import functools
 import importlib
-import math
 import operator
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -278,7 +277,8 @@ def padding_by_sizes() -> Iterator[None]:
     """
 
     def index(value: Any) -> Any:
-        return value if isinstance(value, tuple(symbolic_ints)) else operator.index(value)
+        is_symbolic = isinstance(value, tuple(symbolic_ints)) or is_symbolic_dim(value)
+        return value if is_symbolic else operator.index(value)
 
     names = jax.lax.conv_general_dilated.__globals__
     original = names.get("operator")
@@ -302,8 +302,8 @@ class DimensionDecisions(Protocol):
         """
         ...
 
-    def bounds(self, dimension: Any) -> tuple[float, float]:
-        """The least and the largest value, or infinite.
+    def bounds(self, dimension: Any) -> tuple[float, float] | None:
+        """The least and the largest value, or infinite; None where JAX is to find them.
 
         Args:
             dimension: likewise.
@@ -343,17 +343,12 @@ def decided_dimensions(scope: Any, decisions: DimensionDecisions) -> Iterator[No
     def find_exact_bounds(dimension: Any, precision: Any) -> tuple[float, float]:
         if not isinstance(dimension, kind) or dimension.scope is not scope:
             return find_bounds(dimension, precision)
-        low, high = decisions.bounds(dimension)
-        if math.isinf(low) or math.isinf(high):
-            other_low, other_high = find_bounds(dimension, precision)
-            low, high = max(low, other_low), min(high, other_high)
-        return low, high
+        return decisions.bounds(dimension) or find_bounds(dimension, precision)
 
     def equal_exactly(self: Any, other: Any) -> Any:
         if equal(self, other):
             return True
-        code = frame_outside(module.__file__).f_code
-        if self.scope is not scope or is_inside_jax(code.co_filename):
+        if self.scope is not scope or _compares_inside_jax():
             return False
         is_dimension = isinstance(other, kind) and other.scope is scope
         if not is_dimension and not isinstance(other, int | np.integer):
@@ -361,8 +356,7 @@ def decided_dimensions(scope: Any, decisions: DimensionDecisions) -> Iterator[No
         return decisions.is_branch_equal(self - other)
 
     def is_not_zero(self: Any) -> bool:
-        code = frame_outside(module.__file__).f_code
-        if self.scope is not scope or is_inside_jax(code.co_filename):
+        if self.scope is not scope or _compares_inside_jax():
             return True
         return not decisions.is_branch_equal(self)
 
@@ -375,6 +369,14 @@ def decided_dimensions(scope: Any, decisions: DimensionDecisions) -> Iterator[No
         module._bounds_decision = find_bounds
         kind._normalize_sorted_terms, kind.__eq__ = staticmethod(make), equal
         del kind.__bool__
+
+
+def _compares_inside_jax() -> bool:
+    """Whether a function of JAX compares a dimension, and not code outside JAX."""
+    frame = frame_outside(__file__)
+    if frame.f_code.co_name == "__ne__" and frame.f_back is not None:  # of the dimension itself
+        frame = frame.f_back
+    return is_inside_jax(frame.f_code.co_filename)
 
 
 Factor = str | tuple[str, tuple[Any, ...]]  # a name; or an operation, such as "mod", and operands

@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "source",
         "errors",
     },
-    "aot": {"adapters", "jaxpr", "compat", "kernels", "prover", "symbolic", "errors"},
+    "aot": {"adapters", "jaxpr", "compat", "kernels", "prover", "symbolic", "source", "errors"},
     "plotting": {
         "analysis",
         "compat",
