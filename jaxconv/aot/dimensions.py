@@ -22,6 +22,9 @@ from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
+SPREAD = ((1, 0), (3, 4), (37, 14), (211, 90), (997, 331))  # sizes at which dimensions are computed
+
+
 class BranchError(TypeError):
     """Code compares a dimension in a way that differs from size to size."""
 
@@ -39,22 +42,32 @@ class DecidedDimensions:
         self.branches: list[str] = []
         self._sizes = sizes_of(self.trace)
         self._translated: dict[str, Size | int | None] = {}
-        self._by_formula: dict[Any, Any] = {}  # a dimension for each formula that was met
+        self._by_values: dict[tuple[int, ...], list[Any]] = {}  # dimensions that were met
+        self._points = [
+            sizes.nearest({name: first + step * i for i, name in enumerate(sizes.names)})
+            for first, step in SPREAD
+        ]
 
     def simplify(self, dimension: Any) -> Any:
         """An int where a dimension is constant, else the same for equal dimensions.
 
+        Only dimensions that have the same values at a few points are compared exactly.
+
         Args:
             dimension: of JAX.
         """
-        size = self.size_of(dimension)
-        if not isinstance(size, Size):
-            return dimension if size is None else size
-        key = size.polynomial.key()
-        if key not in self._by_formula:
-            same = (known for known in self._by_formula.values() if self._is_equal(known, size))
-            self._by_formula[key] = next(same, dimension)
-        return self._by_formula[key]
+        try:
+            values = tuple(translated(dimension, point) for point in self._points)
+        except (KeyError, ZeroDivisionError):
+            return dimension
+        if len(set(values)) == 1 and self.is_same(dimension, values[0]):
+            return values[0]
+        alike = self._by_values.setdefault(values, [])
+        for known in alike:
+            if self._is_equal(known, dimension):
+                return known
+        alike.append(dimension)
+        return dimension
 
     def bounds(self, dimension: Any) -> tuple[float, float] | None:
         """The least and the largest value, or infinite; None where they are not known.
@@ -129,8 +142,9 @@ class DecidedDimensions:
         points, exact = zeros(difference)
         return exact and self.trace.domain.is_subset(points)
 
-    def _is_equal(self, dimension: Any, size: Size) -> bool:
-        return not isinstance(dimension, int) and self.is_same(dimension, size)
+    def _is_equal(self, dimension: Any, other: Any) -> bool:
+        size = self.size_of(other)
+        return str(dimension) == str(other) or (size is not None and self.is_same(dimension, size))
 
     def _holds(self, difference: Polynomial, symbol: str) -> bool:
         points = where_ordered(difference, symbol)

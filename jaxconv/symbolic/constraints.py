@@ -223,15 +223,32 @@ def _sides(one: Sum, language: Language) -> Sides:
 
 
 def _comparison(one: Comparison, language: Language) -> str:
+    if one.is_equality and (residue := _residue(one.difference)) is not None:
+        top, divisor, rest = residue
+        return f"{language.remainder(_text(*_terms(top, language)), divisor)} == {rest}"
     sides = _sides(one.difference, language)
     relation = "==" if one.is_equality else ">=" if sides.in_order else "<="
     return f"{sides.left} {relation} {sides.right}"
 
 
+def _residue(one: Sum) -> tuple[Sum, int, int] | None:
+    """A sum of names, a divisor and the remainder, if that is what it says that a sum is 0."""
+    if len(one.floors) != 1:
+        return None
+    ((k, top, divisor),) = one.floors
+    sign = 1 if k < 0 else -1
+    names = {name: sign * i for name, i in top.names.items()}
+    if top.floors or k != -sign * divisor or (names, sign * top.constant) != (one.names, one.constant):
+        return None
+    if all(i < 0 for i in top.names.values()):
+        return Sum({name: -i for name, i in top.names.items()}, (), 0), divisor, top.constant % divisor
+    return Sum(top.names, (), 0), divisor, -top.constant % divisor
+
+
 def _constraints(one: Comparison, taken: set[str]) -> Iterator[str]:
     """One comparison; an equality of sums as two, as jax.export needs one summand on the left."""
     left, right, _, is_term = _sides(one.difference, EXPORT)
-    if not one.is_equality:
+    if not one.is_equality or _residue(one.difference) is not None:
         yield _comparison(one, EXPORT)
     elif left not in taken and is_term:
         taken.add(left)

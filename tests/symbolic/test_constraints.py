@@ -16,7 +16,7 @@ TEXTS = {
     "h == w": ("w == h", ["w == h"]),
     "w == 2*h": ("w == 2*h", ["w == 2*h"]),
     "w == h + 1": ("w == h + 1", ["w == h + 1"]),
-    "h % 4 == 3": ("(h + 1) % 4 == 0", ["mod(h + 1, 4) == 0"]),
+    "h % 4 == 3": ("h % 4 == 3", ["mod(h, 4) == 3"]),
     "h != 7": ("h >= 8 or h <= 6", ["max(h - 8, -h + 6) >= 0"]),
     "2*h > w + 7": ("w + 8 <= 2*h", ["w + 8 <= 2*h"]),
 }
@@ -27,6 +27,8 @@ OTHERS = (
     "h % 16 >= 8 and w <= 9",
     "h < 5 or w > 9 and h == w",
     "h % 2 == 0 or w % 3 == 0",
+    "(h + w) % 3 == 1 and (b + 2*h) % 5 == 0",
+    "(h - w) % 4 == 2",
     "h % 4 != 0 and w % 4 != 0",
     "b*3 + h == 2*w + 1",
     "h//8 == b and (w == h or w == 1)",
@@ -52,11 +54,11 @@ def test_jax_accepts_the_same_sizes(condition):
     shape = jax.export.symbolic_shape("b, h, w", constraints=export_constraints(sizes))
     exported = jax.export.export(jax.jit(lambda x: x + 1))(jax.ShapeDtypeStruct(shape, "int8"))
     outcomes = {}
-    for point in itertools.product((1, 2), (1, 3, 7, 8, 16), (2, 7, 10)):
+    for point in itertools.product((1, 2), (1, 7, 16), (2, 7)):
         outcomes[point] = is_accepted(exported, point)
         assert outcomes[point] == sizes.contains(**dict(zip(NAMES, point, strict=True))), point
     reloaded = jax.export.deserialize(exported.serialize())  # which checks when it is compiled
-    for point in [*outcomes][::11]:
+    for point in [*outcomes][::5]:
         assert is_accepted(reloaded, point, compiles=True) == outcomes[point], point
 
 
