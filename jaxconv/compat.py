@@ -96,7 +96,7 @@ DIVIDES_SHAPES = "divide_shape_sizes"
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
 
-# What jaxconv.export uses of JAX's symbolic dimensions: attributes of the module and of its objects.
+# What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
 DIMENSIONS = "jax._src.export.shape_poly"
 DIMENSION_ATTRIBUTES = (
     "_bounds_decision",
@@ -277,8 +277,9 @@ def padding_by_sizes() -> Iterator[None]:
     """
 
     def index(value: Any) -> Any:
-        is_symbolic = isinstance(value, tuple(symbolic_ints)) or is_symbolic_dim(value)
-        return value if is_symbolic else operator.index(value)
+        if isinstance(value, tuple(symbolic_ints)) or is_symbolic_dim(value):
+            return value
+        return operator.index(value)
 
     names = jax.lax.conv_general_dilated.__globals__
     original = names.get("operator")
@@ -329,8 +330,17 @@ def decided_dimensions(scope: Any, decisions: DimensionDecisions) -> Iterator[No
     Args:
         scope: of the dimensions; those of other scopes remain as they are.
         decisions: what answers.
+
+    Raises:
+        UnsupportedJaxError: the dimensions of the installed JAX differ from what this relies on.
     """
     require_dimensions()
+    with _answered(scope, decisions):
+        yield
+
+
+@contextlib.contextmanager
+def _answered(scope: Any, decisions: DimensionDecisions) -> Iterator[None]:
     module = _dimensions_module()
     kind = module._DimExpr
     make, find_bounds, equal = kind._normalize_sorted_terms, module._bounds_decision, kind.__eq__
@@ -443,13 +453,44 @@ def require_dimensions() -> None:
 
 
 def _dimension_differences() -> Iterator[str]:
+    """The unexpected: missing attributes, and dimensions that are made or compared elsewhere."""
     module = _dimensions_module()
+    missing_ones = []
     for path in DIMENSION_ATTRIBUTES:
         owner, _, name = path.rpartition(".")
-        owner = getattr(module, owner, None) if owner else module
-        annotated = getattr(owner, "__dataclass_fields__", {})
-        if not (hasattr(owner, name) or name in annotated or name in getattr(owner, "__slots__", ())):
-            yield f"{DIMENSIONS}.{path} is missing"
+        if not hasattr(getattr(module, owner, None) if owner else module, name):
+            missing_ones.append(f"{DIMENSIONS}.{path} is missing")
+    if missing_ones:
+        yield from missing_ones
+        return  # what follows needs them
+    (size,) = jax.export.symbolic_shape("size")
+    asked = _RecordedQuestions()
+    with _answered(size.scope, asked), contextlib.suppress(Exception):  # pyright: ignore[reportAttributeAccessIssue]
+        _ = size + 1, size // 2 >= 1, size.max(3)  # pyright: ignore[reportAttributeAccessIssue]
+    expected = {"simplify": ["size + 1", "floordiv(size, 2)"], "bounds": ["size - 3"]}
+    for question, dimensions in expected.items():
+        if not set(dimensions) <= asked.by_question[question]:
+            yield f"a dimension is no longer made or compared by {QUESTIONS[question]}"
+
+
+QUESTIONS = {"simplify": "_DimExpr._normalize_sorted_terms", "bounds": "_bounds_decision"}
+
+
+class _RecordedQuestions:
+    """Notes what is asked about dimensions, and leaves the answers to JAX."""
+
+    def __init__(self) -> None:
+        self.by_question: dict[str, set[str]] = {"simplify": set(), "bounds": set()}
+
+    def simplify(self, dimension: Any) -> Any:
+        self.by_question["simplify"].add(str(dimension))
+        return dimension
+
+    def bounds(self, dimension: Any) -> None:
+        self.by_question["bounds"].add(str(dimension))
+
+    def is_branch_equal(self, difference: Any) -> bool:
+        return difference is None
 
 
 def asks_for_new_array(code: CodeType) -> bool:

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "testing": {"cli", "compat", "prover", "errors"},
     "cli": {
         "adapters",
+        "aot",
         "compat",
         "models",
         "plotting",

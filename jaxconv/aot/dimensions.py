@@ -21,7 +21,6 @@ from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
-
 SPREAD = ((1, 0), (3, 4), (37, 14), (211, 90), (997, 331))  # sizes at which dimensions are computed
 
 

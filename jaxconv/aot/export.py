@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax.errors import TraceContextError
@@ -18,7 +18,7 @@ from jaxconv.aot.arguments import array_type
 from jaxconv.aot.dimensions import DecidedDimensions, constrained_sizes
 from jaxconv.aot.storage import shape_type
 from jaxconv.compat import decided_dimensions, padding_by_sizes, scope_of
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if, shown
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.prover.check import completed_call, explore_sizes
 from jaxconv.prover.conclude import conclude
 from jaxconv.prover.confirm import Region, sample_points
@@ -38,7 +38,6 @@ KNOWN_PLATFORMS = {*PLATFORMS, "rocm"}
 MOST_PROGRAMS = 4  # for different sizes, that a message lists
 
 
-@public_api
 def export(
     fn: Any,
     *args: Any,
@@ -48,13 +47,13 @@ def export(
 ) -> jax.export.Exported:
     """Export a function or a model as one program for every size that it accepts.
 
-    :func:`jaxconv.check` proves which sizes these are. ``jax.export`` traces the function for all of
-    them at once, and asks whether sizes are equal or in order; the proof's decision procedure
+    :func:`jaxconv.check` proves which sizes these are. ``jax.export`` traces the function for all
+    of them at once, and asks whether sizes are equal or in order; the proof's decision procedure
     answers. The constraints of the program are the accepted sizes, so that JAX refuses all others.
 
     Args:
-        fn: as for :func:`jaxconv.check`. The parameters of a model are part of the program. Those of
-            a model without values (``nnx.eval_shape``, Linen, Haiku) are its first argument.
+        fn: as for :func:`jaxconv.check`. The parameters of a model are part of the program. Those
+            of a model without values (``nnx.eval_shape``, Linen, Haiku) are its first argument.
         *args: its positional arguments, as for :func:`jaxconv.check`. Specs, arrays and
             ``ShapeDtypeStruct`` become arguments of the program, in the same containers; a module,
             or another container than a dict, list or tuple, becomes the list of its arrays, as
@@ -64,9 +63,9 @@ def export(
         **named: its keyword arguments, likewise.
 
     Returns:
-        The program. ``exported.serialize()`` makes bytes of it, from which
-        ``jax.export.deserialize`` makes it again in a process without jaxconv; ``exported.call``
-        calls it.
+        The program. ``exported.call`` calls it. ``exported.serialize()`` makes bytes of it, from
+        which ``jax.export.deserialize`` makes it again, in a process without jaxconv. It returns
+        what ``fn`` does; other containers than a dict, list or tuple as the list of their arrays.
 
     Raises:
         ShapeError: no size is proven to be accepted, the function runs different programs for
@@ -83,13 +82,47 @@ def export(
         >>> exported.call(jax.numpy.ones((1, 8, 9, 3))).shape
         (1, 4, 4, 3)
     """
+    return export_program(fn, args, named, where, platforms).exported
+
+
+class ExportedProgram(NamedTuple):
+    """A program, and for which sizes it was exported.
+
+    Attributes:
+        exported: the program.
+        sizes: the sizes.
+    """
+
+    exported: jax.export.Exported
+    sizes: SizeSet
+
+
+@raises_shape_error("export")
+def export_program(
+    fn: Any,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    where: str | None,
+    platforms: Sequence[str] = PLATFORMS,
+) -> ExportedProgram:
+    """Do what :func:`export` does, and keep the sizes.
+
+    Args:
+        fn: as for :func:`export`.
+        args: its positional arguments.
+        named: its keyword arguments.
+        where: as for :func:`export`.
+        platforms: as for :func:`export`.
+
+    Returns:
+        The program and the sizes.
+
+    Raises:
+        ShapeError: as :func:`export` raises it.
+        SpecError: a spec or a condition cannot be read.
+    """
     chosen = _platforms(platforms)
-    if not args and (cases := proofs_of(fn, named)):
-        if len(cases) > 1:
-            wrong = "the annotations of the function stand for several calls."
-            raise ValidationError([Diagnostic(wrong, "pass specs for its arguments.")])
-        fn, args, _, condition = cases[0]
-        where, named = joined_conditions(condition, where), {}
+    fn, args, named, where = _with_annotations(fn, args, named, where)
     exploration = explore_sizes(fn, *args, where=where, **named)
     region = _only_region(exploration)
     sizes = SizeSet(region.sizes)
@@ -100,7 +133,20 @@ def export(
     with _exporting(fn, dimensions, decided):
         exported = jax.export.export(jax.jit(program), platforms=chosen)(*positional, **keywords)
     raise_if(_unproven(exported, region, decided))
-    return exported
+    return ExportedProgram(exported, sizes)
+
+
+def _with_annotations(
+    fn: Any, args: Sequence[Any], named: Mapping[str, Any], where: str | None
+) -> tuple[Any, Sequence[Any], Mapping[str, Any], str | None]:
+    """A call without arguments as its contract or its annotations describe it."""
+    cases = [] if args else proofs_of(fn, named)
+    if not cases:
+        return fn, args, named, where
+    if len(cases) > 1:
+        wrong = "the annotations of the function stand for several calls."
+        raise ValidationError([Diagnostic(wrong, "pass specs for its arguments.")])
+    return cases[0].fn, cases[0].args, {}, joined_conditions(cases[0].where, where)
 
 
 def _platforms(platforms: Any) -> tuple[str, ...]:
@@ -174,7 +220,8 @@ class Program:
             **named: likewise.
         """
         leaves = [*jax.tree.leaves(args), *jax.tree.leaves(named)]
-        return self.call.fn(*jax.tree.unflatten(self._structure, leaves))
+        result = self.call.fn(*jax.tree.unflatten(self._structure, leaves))
+        return result if _is_plain(result) else jax.tree.leaves(result)
 
     def types(self, dimensions: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of the program, positional and by keyword, as shapes.

@@ -185,7 +185,8 @@ def _text(terms: Sequence[Term], constant: int) -> str:
 
 def _as_factor(term: str) -> str:
     """A summand in brackets where it is a floor or a remainder of Python."""
-    return term if term.isidentifier() or term[-1] == ")" and term[0] != "(" else f"({term})"
+    is_call = term[-1] == ")" and term[0] != "("
+    return term if term.isidentifier() or is_call else f"({term})"
 
 
 class Sides(NamedTuple):
@@ -238,10 +239,18 @@ def _residue(one: Sum) -> tuple[Sum, int, int] | None:
     ((k, top, divisor),) = one.floors
     sign = 1 if k < 0 else -1
     names = {name: sign * i for name, i in top.names.items()}
-    if top.floors or k != -sign * divisor or (names, sign * top.constant) != (one.names, one.constant):
+    if (
+        top.floors
+        or k != -sign * divisor
+        or (names, sign * top.constant) != (one.names, one.constant)
+    ):
         return None
     if all(i < 0 for i in top.names.values()):
-        return Sum({name: -i for name, i in top.names.items()}, (), 0), divisor, top.constant % divisor
+        return (
+            Sum({name: -i for name, i in top.names.items()}, (), 0),
+            divisor,
+            top.constant % divisor,
+        )
     return Sum(top.names, (), 0), divisor, -top.constant % divisor
 
 

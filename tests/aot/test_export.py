@@ -130,7 +130,7 @@ def test_a_process_without_jaxconv_computes_the_same_at_ten_sizes(programs, tmp_
 def test_jax_names_the_constraint_that_a_size_does_not_meet(programs, name):
     for shape in ACCEPTED[name][2]:
         image = jax.ShapeDtypeStruct((*shape, 3), "float32")
-        with pytest.raises(ValueError, match="do not match the symbolic shape constraint"):
+        with pytest.raises(ValueError, match=r"do not match the symbolic shape constraint"):
             jax.eval_shape(programs[name].call, image)
 
 
@@ -141,8 +141,8 @@ def test_jax_alone_does_not_export_it(name):
         constraints = ["h >= 31"]
     shape = jax.export.symbolic_shape("b, h, w, 3", constraints=constraints)
     fn = ACCEPTED[name][0]
-    with pytest.raises((TypeError, ValueError, NotImplementedError)):
-        jax.export.export(jax.jit(lambda x: fn(x)))(jax.ShapeDtypeStruct(shape, "float32"))
+    with pytest.raises((TypeError, ValueError, shape_poly.InconclusiveDimensionOperation)):
+        jax.export.export(jax.jit(fn))(jax.ShapeDtypeStruct(shape, "float32"))
 
 
 LARGE = {
@@ -267,7 +267,7 @@ def test_jax_refuses_exactly_the_sizes_outside_a_set(condition):
         if eval(condition, {"h": h, "w": w}):
             assert jax.eval_shape(exported.call, image).shape == (h, w)
         else:
-            with pytest.raises(ValueError, match="Input shapes do not match|expected same"):
+            with pytest.raises(ValueError, match=r"Input shapes do not match|expected same"):
                 jax.eval_shape(exported.call, image)
 
 
@@ -348,7 +348,7 @@ def test_a_branch_that_the_proof_has_not_seen_is_an_error(branches):
         return x + 1 if is_exported(x.shape[0]) and branches(x.shape[0]) else x
 
     assert jc.check(sly, "h").ok
-    with pytest.raises(jc.ShapeError, match="differs from size to size, at test_export.py:"):
+    with pytest.raises(jc.ShapeError, match=r"differs from size to size, at test_export.py:"):
         jc.export(sly, "h")
     assert jc.export(sly, "h", where="h >= 15 and h % 2 == 0")
 
@@ -395,7 +395,7 @@ def test_dimensions_of_other_scopes_are_left_to_jax():
 
 
 def test_a_function_that_accepts_nothing_cannot_be_exported():
-    with pytest.raises(jc.ShapeError, match="no size is proven to be accepted: .*reshape"):
+    with pytest.raises(jc.ShapeError, match=r"no size is proven to be accepted: .*reshape"):
         jc.export(lambda x: x.reshape(7), "8 b")
 
 
