@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxconv.analysis.summary import summary
     from jaxconv.analysis.summary_table import Summary
     from jaxconv.aot.compile import Inference, compile
+    from jaxconv.aot.export import export
     from jaxconv.aot.options import jit
     from jaxconv.errors import ShapeError
     from jaxconv.kernels.convolution import conv_general_dilated
@@ -54,6 +55,7 @@ _NAMES = {
         "Inference",
         "compile",
     ),
+    "aot.export": ("export",),
     "aot.options": ("jit",),
     "errors": ("ShapeError",),
     "kernels.convolution": ("conv_general_dilated",),

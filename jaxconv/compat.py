@@ -18,7 +18,7 @@ import operator
 import types
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
@@ -95,6 +95,23 @@ DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
+
+# What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
+DIMENSIONS = "jax._src.export.shape_poly"
+DIMENSION_ATTRIBUTES = (
+    "_bounds_decision",
+    "_DimExpr._normalize_sorted_terms",
+    "_DimExpr.__eq__",
+    "_DimExpr.scope",
+    "_DimExpr._sorted_terms",
+    "_DimTerm._factors",
+    "_DimFactor.var",
+    "_DimFactor.operation",
+    "_DimFactor.operands",
+    "_SymbolicConstraint.cmp",
+    "_SymbolicConstraint.diff",
+    "Comparator.EQ",
+)
 
 missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were looked up
 
@@ -260,7 +277,9 @@ def padding_by_sizes() -> Iterator[None]:
     """
 
     def index(value: Any) -> Any:
-        return value if isinstance(value, tuple(symbolic_ints)) else operator.index(value)
+        if isinstance(value, tuple(symbolic_ints)) or is_symbolic_dim(value):
+            return value
+        return operator.index(value)
 
     names = jax.lax.conv_general_dilated.__globals__
     original = names.get("operator")
@@ -271,6 +290,207 @@ def padding_by_sizes() -> Iterator[None]:
     finally:
         if original is operator:
             names["operator"] = operator
+
+
+class DimensionDecisions(Protocol):
+    """What answers the questions that JAX asks about the dimensions of one scope."""
+
+    def simplify(self, dimension: Any) -> Any:
+        """An int where a dimension is constant, else the same for equal dimensions.
+
+        Args:
+            dimension: a symbolic dimension of JAX.
+        """
+        ...
+
+    def bounds(self, dimension: Any) -> tuple[float, float] | None:
+        """The least and the largest value, or infinite; None where JAX is to find them.
+
+        Args:
+            dimension: likewise.
+        """
+        ...
+
+    def is_branch_equal(self, difference: Any) -> bool:
+        """Whether code outside JAX takes a dimension for 0; what differs by size is an error.
+
+        Args:
+            difference: a symbolic dimension of JAX.
+        """
+        ...
+
+
+@contextlib.contextmanager
+def decided_dimensions(scope: Any, decisions: DimensionDecisions) -> Iterator[None]:
+    """Let a decision procedure of ours answer what JAX asks about symbolic dimensions.
+
+    JAX makes all of them in one function, which compares two by making their difference, and
+    decides orders by the bounds of the difference.
+
+    Args:
+        scope: of the dimensions; those of other scopes remain as they are.
+        decisions: what answers.
+
+    Raises:
+        UnsupportedJaxError: the dimensions of the installed JAX differ from what this relies on.
+    """
+    require_dimensions()
+    with _answered(scope, decisions):
+        yield
+
+
+@contextlib.contextmanager
+def _answered(scope: Any, decisions: DimensionDecisions) -> Iterator[None]:
+    module = _dimensions_module()
+    kind = module._DimExpr
+    make, find_bounds, equal = kind._normalize_sorted_terms, module._bounds_decision, kind.__eq__
+
+    def make_simple(terms: Any, of_scope: Any) -> Any:
+        made = make(terms, of_scope)
+        is_ours = of_scope is scope and isinstance(made, kind)
+        return decisions.simplify(made) if is_ours else made
+
+    def find_exact_bounds(dimension: Any, precision: Any) -> tuple[float, float]:
+        if not isinstance(dimension, kind) or dimension.scope is not scope:
+            return find_bounds(dimension, precision)
+        return decisions.bounds(dimension) or find_bounds(dimension, precision)
+
+    def equal_exactly(self: Any, other: Any) -> Any:
+        if equal(self, other):
+            return True
+        if self.scope is not scope or _compares_inside_jax():
+            return False
+        is_dimension = isinstance(other, kind) and other.scope is scope
+        if not is_dimension and not isinstance(other, int | np.integer):
+            return False
+        return decisions.is_branch_equal(self - other)
+
+    def is_not_zero(self: Any) -> bool:
+        if self.scope is not scope or _compares_inside_jax():
+            return True
+        return not decisions.is_branch_equal(self)
+
+    module._bounds_decision = find_exact_bounds
+    kind._normalize_sorted_terms, kind.__eq__ = staticmethod(make_simple), equal_exactly
+    kind.__bool__ = is_not_zero
+    try:
+        yield
+    finally:
+        module._bounds_decision = find_bounds
+        kind._normalize_sorted_terms, kind.__eq__ = staticmethod(make), equal
+        del kind.__bool__
+
+
+def _compares_inside_jax() -> bool:
+    """Whether a function of JAX compares a dimension, and not code outside JAX."""
+    frame = frame_outside(__file__)
+    if frame.f_code.co_name == "__ne__" and frame.f_back is not None:  # of the dimension itself
+        frame = frame.f_back
+    return is_inside_jax(frame.f_code.co_filename)
+
+
+Factor = str | tuple[str, tuple[Any, ...]]  # a name; or an operation, such as "mod", and operands
+
+
+def dimension_terms(dimension: Any) -> list[tuple[int, list[tuple[Factor, int]]]]:
+    """Take a symbolic dimension of JAX apart.
+
+    Args:
+        dimension: the dimension.
+
+    Returns:
+        Its summands: the coefficient, and factors with their exponents.
+    """
+    return [
+        (
+            coefficient,
+            [(factor.var or (factor.operation, factor.operands), n) for factor, n in term._factors],
+        )
+        for term, coefficient in dimension._sorted_terms
+    ]
+
+
+def dimension_constraints(dimension: Any) -> list[tuple[bool, Any]]:
+    """List the constraints of the scope of a symbolic dimension of JAX.
+
+    Args:
+        dimension: the dimension.
+
+    Returns:
+        For each constraint whether it is an equality, and what is 0, or else at least 0.
+    """
+    equality = _dimensions_module().Comparator.EQ
+    return [(one.cmp is equality, one.diff) for one in dimension.scope._explicit_constraints]
+
+
+def scope_of(dimension: Any) -> Any:
+    """The scope of a symbolic dimension of JAX.
+
+    Args:
+        dimension: the dimension.
+    """
+    return dimension.scope
+
+
+def _dimensions_module() -> Any:
+    return importlib.import_module(DIMENSIONS)
+
+
+@functools.cache
+def require_dimensions() -> None:
+    """Check once that JAX's symbolic dimensions are as ``jaxconv.export`` expects.
+
+    Raises:
+        UnsupportedJaxError: a name is missing, or dimensions are made or compared elsewhere.
+    """
+    if differences := [*_dimension_differences()]:
+        raise UnsupportedJaxError(
+            f"exporting for symbolic sizes supports JAX {OLDEST} and newer, below {BELOW}; this is "
+            f"JAX {jax.__version__}, in which {'; '.join(differences)}.\n"
+            f"  Fix: python -m pip install 'jax>={OLDEST},<{BELOW}', or export for sizes that are "
+            "numbers."
+        )
+
+
+def _dimension_differences() -> Iterator[str]:
+    """The unexpected: missing attributes, and dimensions that are made or compared elsewhere."""
+    module = _dimensions_module()
+    missing_ones = []
+    for path in DIMENSION_ATTRIBUTES:
+        owner, _, name = path.rpartition(".")
+        if not hasattr(getattr(module, owner, None) if owner else module, name):
+            missing_ones.append(f"{DIMENSIONS}.{path} is missing")
+    if missing_ones:
+        yield from missing_ones
+        return  # what follows needs them
+    (size,) = jax.export.symbolic_shape("size")
+    asked = _RecordedQuestions()
+    with _answered(size.scope, asked), contextlib.suppress(Exception):  # pyright: ignore[reportAttributeAccessIssue]
+        _ = size + 1, size // 2 >= 1, size.max(3)  # pyright: ignore[reportAttributeAccessIssue]
+    expected = {"simplify": ["size + 1", "floordiv(size, 2)"], "bounds": ["size - 3"]}
+    for question, dimensions in expected.items():
+        if not set(dimensions) <= asked.by_question[question]:
+            yield f"a dimension is no longer made or compared by {QUESTIONS[question]}"
+
+
+QUESTIONS = {"simplify": "_DimExpr._normalize_sorted_terms", "bounds": "_bounds_decision"}
+
+
+class _RecordedQuestions:
+    """Notes what is asked about dimensions, and leaves the answers to JAX."""
+
+    def __init__(self) -> None:
+        self.by_question: dict[str, set[str]] = {"simplify": set(), "bounds": set()}
+
+    def simplify(self, dimension: Any) -> Any:
+        self.by_question["simplify"].add(str(dimension))
+        return dimension
+
+    def bounds(self, dimension: Any) -> None:
+        self.by_question["bounds"].add(str(dimension))
+
+    def is_branch_equal(self, difference: Any) -> bool:
+        return difference is None
 
 
 def asks_for_new_array(code: CodeType) -> bool:

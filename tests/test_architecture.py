@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "source",
         "errors",
     },
-    "aot": {"adapters", "jaxpr", "compat", "kernels", "prover", "symbolic", "errors"},
+    "aot": {"adapters", "jaxpr", "compat", "kernels", "prover", "symbolic", "source", "errors"},
     "plotting": {
         "analysis",
         "compat",
@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "testing": {"cli", "compat", "prover", "errors"},
     "cli": {
         "adapters",
+        "aot",
         "compat",
         "models",
         "plotting",

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from jax._src import core
+from jax._src.export import shape_poly
 
 import jaxconv as jc
 from jaxconv import compat
@@ -21,8 +22,10 @@ ROOT = Path(__file__).parents[1]
 def _fresh():
     """Have the check, which runs once, run in each test, and once more after it."""
     compat.require_supported_jax.cache_clear()
+    compat.require_dimensions.cache_clear()
     yield
     compat.require_supported_jax.cache_clear()
+    compat.require_dimensions.cache_clear()
 
 
 def test_this_jax_is_as_expected():
@@ -199,3 +202,45 @@ def test_a_named_axis_has_a_symbolic_size(size):
     assert jc.check(jax.vmap(mean, axis_name="i"), "b h", returns="b b").ok
     normed = jax.vmap(lambda row: row / jax.lax.psum(jax.numpy.float32(1), "i"), axis_name="i")
     assert jc.check(normed, "b h", returns="b h").ok
+
+
+def test_the_dimensions_of_this_jax_are_as_expected():
+    assert [*compat._dimension_differences()] == []
+
+
+@pytest.mark.parametrize("path", compat.DIMENSION_ATTRIBUTES)
+def test_without_a_name_of_dimensions_exports_stop_and_proofs_go_on(monkeypatch, path):
+    owner, _, name = path.rpartition(".")
+    parts = dict(vars(shape_poly))
+    if owner:
+        kept = {part: 1 for part in dir(getattr(shape_poly, owner)) if part != name}
+        parts[owner] = SimpleNamespace(**kept)
+    else:
+        del parts[name]
+    monkeypatch.setattr(compat, "_dimensions_module", lambda: SimpleNamespace(**parts))
+    with pytest.raises(compat.UnsupportedJaxError, match=r"Fix: python -m pip install") as error:
+        jc.export(jc.max_pool, "b h w 3")
+    assert f"{compat.DIMENSIONS}.{path} is missing" in str(error.value)
+    assert jc.check(jc.max_pool, "b h w 3", where="h >= 2 and w >= 2").ok
+    assert jc.export(jc.max_pool, "1 8 8 3").out_avals[0].shape == (1, 4, 4, 3)
+
+
+@pytest.mark.parametrize("name", ["_normalize_sorted_terms", "_bounds_decision"])
+def test_dimensions_that_are_decided_elsewhere_stop_exports(monkeypatch, name):
+    class Deaf:
+        """A module in which what is replaced is not what is called."""
+
+        def __getattr__(self, asked):
+            return getattr(shape_poly, asked)
+
+    class Expression(shape_poly._DimExpr):
+        pass
+
+    deaf = Deaf()
+    if name == "_normalize_sorted_terms":
+        deaf._DimExpr = Expression
+    monkeypatch.setattr(compat, "_dimensions_module", lambda: deaf)
+    with pytest.raises(
+        compat.UnsupportedJaxError, match=rf"no longer made or compared by .*{name}"
+    ):
+        jc.export(jc.max_pool, "b h w 3")

@@ -97,6 +97,8 @@ def message_with_flags(error: Exception | str, options: argparse.Namespace) -> s
     if "given" in options:  # keyword arguments of the user's function
         text = re.sub(r"\bpass (\w+)= to \w+", r"pass --with \1=VALUE", text)
         text = text.replace("or a value for each.", "or --with NAME=VALUE, for each.")
+    if "where" in options:
+        text = re.sub(r'\bpass where="(.*?)"', r'pass --where "\1"', text)
     text = re.sub(r"\b\w+=(?=[\s.,;:]|$)", lambda match: known.get(match[0], match[0]), text)
     return text if "quote the spec" in text else text + quoting_hint(options)
 

@@ -160,7 +160,7 @@ def explore_sizes(
     domain = without_empty_sides(domain_of(names, where), specs)
     notes: list[str] = []
     if call.complete is not None:
-        call = _completed(call, call.complete, domain, notes)
+        call = completed_call(call, call.complete, domain, notes)
     subject = Subject(call.fn, origin, call.arguments, results, notes=notes)
     if counts_turns:
         subject.counted_loops = None
@@ -193,12 +193,21 @@ def _names_of(specs: Sequence[Spec], expected: Sequence[Any]) -> list[str]:
     return names
 
 
-def _completed(
+def completed_call(
     call: Call, complete: Callable[[dict[str, int]], Call], domain: isl.Set, notes: list[str]
 ) -> Call:
     """Give a model the parameters that its library makes for sizes that people use.
 
     Where none can be made, the errors belong to the verdict: each trace tries again.
+
+    Args:
+        call: of a model that lacks them.
+        complete: makes a call that has them, for a number for each size.
+        domain: the sizes to consider.
+        notes: gets a note where the parameters depend on the sizes.
+
+    Returns:
+        The call, with parameters if some could be made.
     """
     calls = _completed_calls(complete, domain)
     point, first = next(calls, (None, None))

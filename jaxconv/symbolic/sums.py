@@ -123,11 +123,9 @@ def conditions_of(part: isl.BasicSet) -> list[str]:
         The conditions, such as ``"w <= h + 2"`` or ``"h a multiple of 4"``; those that always hold
         are left out.
     """
-    every = isl.BasicSet.universe(part.space)
     equalities, orders = [], []
     ranges: dict[str, tuple[int | None, int | None]] = {}
-    constraints = [one for one in part.get_constraints() if not _always(one, every)]
-    for constraint in constraints:
+    for constraint in conditions_that_matter(part):
         if constraint.is_equality():
             equalities.append(_equality(Sum.of(constraint.get_aff())))
             continue
@@ -139,6 +137,19 @@ def conditions_of(part: isl.BasicSet) -> list[str]:
         else:
             orders.append(_order(one))
     return [*equalities, *(_range(name, *ends) for name, ends in ranges.items()), *orders]
+
+
+def conditions_that_matter(part: isl.BasicSet) -> list[isl.Constraint]:
+    """List the constraints of a set that do not always hold.
+
+    Args:
+        part: the set, without names of its own for what exists.
+
+    Returns:
+        The constraints.
+    """
+    every = isl.BasicSet.universe(part.space)
+    return [one for one in part.get_constraints() if not _always(one, every)]
 
 
 def _always(constraint: isl.Constraint, every: isl.BasicSet) -> bool:

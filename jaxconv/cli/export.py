@@ -1,0 +1,104 @@
+"""``jaxconv export``: one program for every size that a model accepts, as a file."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program
+from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, check_writable, save
+from jaxconv.cli.command import Command
+from jaxconv.cli.loader import resolve
+from jaxconv.cli.models import (
+    add_keyword_arguments,
+    add_specs,
+    as_called,
+    keyword_arguments,
+    specs_of,
+)
+from jaxconv.cli.user_code import user_code
+from jaxconv.models.registry import registered_models
+
+
+class ExportCommand(Command):
+    """Export a model."""
+
+    name = "export"
+    help = "write a model as one program for every size that it accepts"
+    description = (
+        "Prove which sizes a model accepts, and write one program for all of them. "
+        "jax.export.deserialize reads it, in a process without jaxconv, and refuses other sizes."
+    )
+    position = 65
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments.
+
+        Args:
+            parser: of this command.
+        """
+        parser.add_argument("model", metavar="MODEL", help=f"what to export: {OBJECT_HELP}")
+        add_specs(parser)
+        add_keyword_arguments(parser)
+        parser.add_argument("--where", metavar="CONDITION", help=CONDITION_HELP)
+        parser.add_argument(
+            "--platforms",
+            type=_platforms,
+            default=PLATFORMS,
+            metavar="NAMES",
+            help="what the program runs on, of cpu, cuda, rocm and tpu; default: cpu,cuda,tpu",
+        )
+        parser.add_argument(
+            "--without-parameters",
+            action="store_true",
+            help="do not write the parameters: they are the first argument of the program",
+        )
+        parser.add_argument(
+            "--layout", help="layout of the image, such as NCHW; default: channels last"
+        )
+        parser.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            metavar="FILE",
+            help="the file to write; default: MODEL.stablehlo",
+        )
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Write the file.
+
+        Args:
+            options: the arguments, by name.
+        """
+        stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
+        out = options.out or Path(f"{stem}.stablehlo")
+        check_writable(out, (".stablehlo",))
+        model, specs, named = _call(options)
+        with user_code(f"exporting {options.model}"):
+            exported, sizes = export_program(model, specs, named, options.where, options.platforms)
+            content = bytes(exported.serialize())
+        save(content, out)
+        print(f"for {sizes}, on {', '.join(exported.platforms)}")
+
+
+def _platforms(text: str) -> tuple[str, ...]:
+    names = tuple(filter(None, re.split(r"[\s,]+", text)))
+    if not names or not set(names) <= KNOWN_PLATFORMS:
+        known = ", ".join(sorted(KNOWN_PLATFORMS))
+        raise argparse.ArgumentTypeError(f"{text!r} does not name platforms, of {known}")
+    return names
+
+
+def _call(options: argparse.Namespace) -> tuple[Any, Sequence[str], dict[str, Any]]:
+    """The model, the specs of its inputs, and its keyword arguments."""
+    name = options.model.partition("(")[0]
+    has_weights = options.without_parameters or "weights" in options.model
+    if name in registered_models() and not has_weights:
+        published = f"\"{name}(weights='imagenet')\" has the published ones"
+        print(f"{name} has random parameters; {published}.", file=sys.stderr)
+    model = resolve(options.model, abstract=options.without_parameters)
+    specs = specs_of(model, options)
+    called = as_called(model, options.model, specs, keyword_arguments(options.given))
+    return called[0], specs, called[1]

@@ -1,0 +1,279 @@
+"""A set of sizes as conditions that a program reads: as ``where=`` takes them, or ``jax.export``.
+
+Both languages compare sums of sizes, floors and remainders. ``jax.export`` joins its constraints by
+"and" alone; ``max`` and ``min`` stand for "or" and "and" within one of them.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import islpy as isl
+
+from jaxconv.symbolic.sets import SizeSet, bounded
+from jaxconv.symbolic.sums import Sum, bracket, conditions_that_matter
+
+MOST_CASES = 16  # joined by "or" in one constraint
+OPERATIONS = 5_000_000  # of isl to find the conditions of a set: a few seconds
+
+
+class InexpressibleError(Exception):
+    """A set of sizes has too many cases.
+
+    Attributes:
+        part: some of its sizes, which can be expressed.
+    """
+
+    def __init__(self, part: SizeSet) -> None:
+        self.part = part
+        super().__init__(str(part))
+
+
+class Language(NamedTuple):
+    """How a language writes what is not a sum.
+
+    Attributes:
+        floor: of the text of a sum and a divisor.
+        remainder: of the text of a sum and a divisor.
+    """
+
+    floor: Callable[[str, int], str]
+    remainder: Callable[[str, int], str]
+
+
+WHERE = Language(lambda top, d: f"{bracket(top)}//{d}", lambda top, d: f"{bracket(top)} % {d}")
+EXPORT = Language(lambda top, d: f"floordiv({top}, {d})", lambda top, d: f"mod({top}, {d})")
+
+
+class Comparison(NamedTuple):
+    """That a sum is 0, or at least 0.
+
+    Attributes:
+        difference: the sum.
+        is_equality: whether it is 0.
+    """
+
+    difference: Sum
+    is_equality: bool
+
+
+class Conditions(NamedTuple):
+    """A set of sizes: all comparisons of ``common`` hold, and those of one of the ``cases``.
+
+    Attributes:
+        common: the comparisons that always hold.
+        cases: comparisons that hold together; empty where there is one case only.
+    """
+
+    common: list[Comparison]
+    cases: list[list[Comparison]]
+
+
+def where_text(sizes: SizeSet) -> str:
+    """Write a set as a condition that ``where=`` takes.
+
+    Args:
+        sizes: the set.
+
+    Returns:
+        The condition, such as ``"h >= 32 and w % 16 == 0"``; empty for every size.
+
+    Raises:
+        InexpressibleError: it has too many cases.
+    """
+    common, cases = conditions_of_set(sizes)
+    texts = [_comparison(one, WHERE) for one in common]
+    if cases:
+        either = [" and ".join(_comparison(one, WHERE) for one in case) for case in cases]
+        texts.append(f"({' or '.join(either)})" if texts else " or ".join(either))
+    return " and ".join(texts)
+
+
+def export_constraints(sizes: SizeSet) -> list[str]:
+    """Write a set as constraints that ``jax.export.symbolic_shape`` takes.
+
+    Args:
+        sizes: the set.
+
+    Returns:
+        The constraints, such as ``["h >= 32", "mod(w, 16) == 0"]``; every size is at least 1.
+
+    Raises:
+        InexpressibleError: it has too many cases.
+    """
+    common, cases = conditions_of_set(sizes)
+    taken: set[str] = set()
+    texts = [text for one in common for text in _constraints(one, taken)]
+    if cases:
+        either = [_joined("min", [*_not_negative(case)]) for case in cases]
+        texts.append(f"{_joined('max', either)} >= 0")
+    return texts
+
+
+def conditions_of_set(sizes: SizeSet) -> Conditions:
+    """Find the comparisons that describe a set.
+
+    Args:
+        sizes: the set.
+
+    Returns:
+        The comparisons.
+
+    Raises:
+        InexpressibleError: there are too many cases, or finding them takes too long.
+    """
+    every = SizeSet.parse(sizes.names).points
+    points = sizes.points.intersect(every).coalesce()
+    parts = points.get_basic_sets()
+    first = SizeSet(isl.Set.from_basic_set(parts[0])) if parts else sizes
+    try:
+        with bounded(OPERATIONS):
+            hull = isl.Set.from_basic_set(points.simple_hull())
+            common = [*_comparisons(hull, every)]
+            if hull.is_equal(points):
+                return Conditions(common, [])
+            rest = points.gist(hull.intersect(every)).coalesce().compute_divs()
+            cases = [[*_of_part(part)] for part in rest.get_basic_sets()]
+    except isl.Error:
+        raise InexpressibleError(first) from None
+    if len(cases) > MOST_CASES:
+        raise InexpressibleError(first)
+    return Conditions(common, cases)
+
+
+def _comparisons(points: isl.Set, every: isl.Set) -> Iterator[Comparison]:
+    """The comparisons of a set that is described by "and" alone, beside what holds of all sizes."""
+    for part in points.gist(every).compute_divs().get_basic_sets():
+        yield from _of_part(part)
+
+
+def _of_part(part: isl.BasicSet) -> Iterator[Comparison]:
+    for constraint in reversed(conditions_that_matter(part.remove_redundancies())):
+        yield Comparison(Sum.of(constraint.get_aff()), constraint.is_equality())
+
+
+Term = tuple[int, str]
+
+
+def _terms(one: Sum, language: Language) -> tuple[list[Term], int]:
+    """The summands of a sum as texts with their coefficients, and the number that is added."""
+    names, constant, terms = dict(one.names), one.constant, []
+    for k, top, divisor in one.floors:
+        times, rest = divmod(-k, divisor)
+        text = _text(*_terms(top, language))
+        # h - 3*(h//3) is h % 3
+        if not rest and all(names.get(name) == times * i for name, i in top.names.items()):
+            names = {name: k for name, k in names.items() if name not in top.names}
+            constant -= times * top.constant
+            terms.append((times, language.remainder(text, divisor)))
+        else:
+            terms.append((k, language.floor(text, divisor)))
+    return [(k, name) for name, k in names.items()] + terms, constant
+
+
+def _text(terms: Sequence[Term], constant: int) -> str:
+    """The text of a sum; the first summand is positive where one is."""
+    texts = [
+        (k, name if abs(k) == 1 else f"{abs(k)}*{_as_factor(name)}")
+        for k, name in sorted(terms, key=lambda term: term[0] < 0)
+    ]
+    if constant or not texts:
+        texts.append((constant, str(abs(constant))))
+    first = f"-{texts[0][1]}" if texts[0][0] < 0 else texts[0][1]
+    return first + "".join(f" {'-' if k < 0 else '+'} {text}" for k, text in texts[1:])
+
+
+def _as_factor(term: str) -> str:
+    """A summand in brackets where it is a floor or a remainder of Python."""
+    is_call = term[-1] == ")" and term[0] != "("
+    return term if term.isidentifier() or is_call else f"({term})"
+
+
+class Sides(NamedTuple):
+    """A sum as a difference of two texts, the second of which is a number where one is.
+
+    Attributes:
+        left: one text.
+        right: the other one.
+        in_order: whether the sum is the left one less the right one, and not the reverse.
+        is_term: whether the left one is a single summand.
+    """
+
+    left: str
+    right: str
+    in_order: bool
+    is_term: bool
+
+
+def _sides(one: Sum, language: Language) -> Sides:
+    terms, constant = _terms(one, language)
+    larger = [(k, name) for k, name in terms if k > 0]
+    smaller = [(-k, name) for k, name in terms if k < 0]
+    is_name = len(smaller) == 1 and smaller[0][0] == 1
+    # w == h + 1 is preferred to h + 1 == w, and w == 2*h to 2*h == w.
+    in_order = not is_name or (len(larger) == 1 and larger[0][0] == 1 and constant <= 0)
+    in_order = bool(larger) and in_order
+    if not in_order:
+        larger, smaller, constant = smaller, larger, -constant
+    left, right = max(constant, 0), max(-constant, 0)
+    if not smaller:
+        left, right = 0, -constant
+    return Sides(
+        _text(larger, left), _text(smaller, right), in_order, len(larger) == 1 and left == 0
+    )
+
+
+def _comparison(one: Comparison, language: Language) -> str:
+    if one.is_equality and (residue := _residue(one.difference)) is not None:
+        top, divisor, rest = residue
+        return f"{language.remainder(_text(*_terms(top, language)), divisor)} == {rest}"
+    sides = _sides(one.difference, language)
+    relation = "==" if one.is_equality else ">=" if sides.in_order else "<="
+    return f"{sides.left} {relation} {sides.right}"
+
+
+def _residue(one: Sum) -> tuple[Sum, int, int] | None:
+    """A sum of names, a divisor and the remainder, if that is what it says that a sum is 0."""
+    if len(one.floors) != 1:
+        return None
+    ((k, top, divisor),) = one.floors
+    sign = 1 if k < 0 else -1
+    names = {name: sign * i for name, i in top.names.items()}
+    if (
+        top.floors
+        or k != -sign * divisor
+        or (names, sign * top.constant) != (one.names, one.constant)
+    ):
+        return None
+    if all(i < 0 for i in top.names.values()):
+        return (
+            Sum({name: -i for name, i in top.names.items()}, (), 0),
+            divisor,
+            top.constant % divisor,
+        )
+    return Sum(top.names, (), 0), divisor, -top.constant % divisor
+
+
+def _constraints(one: Comparison, taken: set[str]) -> Iterator[str]:
+    """One comparison; an equality of sums as two, as jax.export needs one summand on the left."""
+    left, right, _, is_term = _sides(one.difference, EXPORT)
+    if not one.is_equality or _residue(one.difference) is not None:
+        yield _comparison(one, EXPORT)
+    elif left not in taken and is_term:
+        taken.add(left)
+        yield f"{left} == {right}"
+    else:
+        yield from (f"{left} >= {right}", f"{left} <= {right}")
+
+
+def _not_negative(case: Sequence[Comparison]) -> Iterator[str]:
+    """Texts of sums that are all at least 0 where the comparisons hold."""
+    for difference, is_equality in case:
+        terms, constant = _terms(difference, EXPORT)
+        yield _text(terms, constant)
+        if is_equality:
+            yield _text([(-k, name) for k, name in terms], -constant)
+
+
+def _joined(extreme: str, texts: Sequence[str]) -> str:
+    return functools.reduce(lambda one, other: f"{extreme}({one}, {other})", texts)
