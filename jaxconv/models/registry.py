@@ -24,8 +24,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from jaxconv.models.sources import WeightsSource, fetch, verify
-from jaxconv.models.weights import StoredWeights, WeightsError, missing_extra, read_weights
+from jaxconv.models.errors import WeightsError, missing_extra
+from jaxconv.models.hashes import verify
+from jaxconv.models.sources import WeightsSource, fetch
+from jaxconv.models.weights import StoredWeights, read_weights
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 

@@ -4,7 +4,6 @@ A source is a :class:`HubFile` or a :class:`WheelFile`. Models name their source
 registered (see :mod:`jaxconv.models.registry`).
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxconv.models.weights import WeightsError, missing_extra
+from jaxconv.models.errors import WeightsError, missing_extra
+from jaxconv.models.hashes import verify
 
 
 def cache_folder() -> Path:
@@ -167,22 +167,3 @@ def fetch(source: WeightsSource) -> Path:
     """
     print(f"Downloading {source.title} ...", file=sys.stderr)
     return source.download()
-
-
-def verify(path: Path, sha256: str) -> None:
-    """Compare the sha256 of a file with the published one.
-
-    Args:
-        path: the file.
-        sha256: the published hash, in hexadecimal.
-
-    Raises:
-        WeightsError: they differ.
-    """
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != sha256:
-        raise WeightsError(
-            f"{path.resolve()} is damaged or not the published file: its sha256 is {actual}, but "
-            f"must be {sha256}. Fix: delete this file; it is then downloaded again."
-        )
