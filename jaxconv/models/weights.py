@@ -137,6 +137,22 @@ def fill(model: nnx.Module, stored: StoredWeights) -> None:
     Raises:
         WeightsError: tensors are missing, have another shape, or have no counterpart.
     """
+    check_fit(model, stored)
+    for name, variable in variables_of(model).items():
+        variable[...] = jnp.asarray(stored.tensors[name].reshape(variable.shape), variable.dtype)
+
+
+def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
+    """Check that :func:`fill` can put stored tensors into a model.
+
+    Args:
+        model: any model of Flax NNX; its shapes are enough.
+        stored: the content of a file.
+
+    Raises:
+        MissingHeadError: only the tensors of the head are missing.
+        WeightsError: tensors are missing, have another shape, or have no counterpart.
+    """
     variables = variables_of(model)
     is_head = {name: name.split(".")[0] in HEAD_LAYERS for name in {*stored.tensors, *variables}}
     extra = [name for name in stored.tensors if name not in variables and not is_head[name]]
@@ -170,8 +186,6 @@ def fill(model: nnx.Module, stored: StoredWeights) -> None:
                 f"{unfitting} {name} is {tensor.dtype}, but must be floats. Fix: pass the file "
                 "that was saved before the weights were quantized."
             )
-    for name, variable in variables.items():
-        variable[...] = jnp.asarray(stored.tensors[name].reshape(variable.shape), variable.dtype)
 
 
 def _fix(missing: list[str], extra: list[str], lacks_head: bool) -> str:
