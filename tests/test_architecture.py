@@ -74,7 +74,7 @@ MAY_IMPORT = {
     },
 }
 HEAVY = {"matplotlib", "PIL", "rich", "onnx", "huggingface_hub", "safetensors", "platformdirs",
-         "torch", "onnxruntime", "openvino"}  # fmt: skip
+         "torch", "torchvision", "timm", "keras", "h5py", "onnxruntime", "openvino"}  # fmt: skip
 LIGHT = {"jax", "flax", "chex", "numpy"}
 
 

@@ -24,8 +24,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from jaxconv.models.sources import WeightsSource, fetch, verify
-from jaxconv.models.weights import StoredWeights, WeightsError, missing_extra, read_weights
+from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra
+from jaxconv.models.hub import PREFIX, open_repository
+from jaxconv.models.sources import WeightsSource, fetch, reason_of
+from jaxconv.models.weights import StoredWeights, read_weights
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -128,15 +130,19 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
 
     Args:
         model: name of a registered model.
-        weights: name of published weights, such as "imagenet", or path of a .safetensors file.
+        weights: name of published weights, such as "imagenet"; "hf:owner/repository" of the Hugging
+            Face hub; or the path of a file.
         head: whether the model has a classifier, so that files without one do not fit.
 
     Returns:
         The content of the file. Published files are verified first.
 
     Raises:
+        MissingHeadError: only weights without a classifier are available.
         WeightsError: no such file, nothing published, unreachable, damaged, or a missing package.
     """
+    if str(weights).startswith(PREFIX):
+        return open_repository(str(weights)).weights
     sources = published_weights(model).get(str(weights), ())
     owners = [owner for owner, name in _published if name == weights]
     if not owners:
@@ -144,28 +150,30 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
     if model not in owners:
         raise WeightsError(
             f"{weights} weights exist for {', '.join(owners)} only, not for {model}. Fix: set "
-            f"weights= to the path of a .safetensors file, such as that of timm/{model}.tv_in1k."
+            "weights= to the path of a file, or to hf:owner/repository of the Hugging Face hub."
         )
     fitting = [source for source in sources if source.has_head or not head]
     try:
         for source in fitting:
             if path := source.cached():
-                verify(path, source.sha256)
+                source.verify(path)
                 return read_weights(path)
         failures = []
         for source in fitting:
             try:
                 return read_weights(fetch(source))
             except (OSError, subprocess.SubprocessError) as error:
-                reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
-                failures.append(f"{source.title} ({reason})")
+                failures.append(f"{source.title} ({reason_of(error)})")
     except ModuleNotFoundError as error:
         raise missing_extra(error) from None
-    others = [source.title for source in sources if source not in fitting]
-    raise WeightsError(
+    others = [
+        f"With head=None, {other.title}, would fit too. It takes {other.megabytes or '?'} MB, and "
+        "has no classifier: it gives feature maps, but no classes. "
+        for other in sources
+        if other not in fitting
+    ]
+    raise (MissingHeadError if others else WeightsError)(
         f"The {weights} weights of {model} are unavailable: they are not in the cache, and could "
-        f"not be downloaded. Tried: {'; '.join(failures) or 'nothing'}. "
-        + "".join(f"With head=None, {title}, would fit too. " for title in others)
-        + "Fix: connect to the internet once, or download the file elsewhere and pass weights= its "
-        "path."
+        f"not be downloaded. Tried: {'; '.join(failures) or 'nothing'}. {''.join(others)}Fix: "
+        "connect to the internet once, or download the file elsewhere and pass weights= its path."
     )

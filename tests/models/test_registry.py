@@ -4,11 +4,14 @@ import os
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
+from flax import nnx
 
 import jaxconv as jc
 from jaxconv.models import registry
-from jaxconv.models.weights import WeightsError
+from jaxconv.models.errors import MissingHeadError, WeightsError
+from jaxconv.models.sources import HubFile
 from tests.support.processes import forked
 
 PACKAGE = Path(jc.__file__).parent
@@ -94,6 +97,43 @@ def test_a_name_is_registered_once():
         registry.register_weights("vgg16", "imagenet")
 
 
-def test_only_vgg16_is_published():
-    with pytest.raises(WeightsError, match="imagenet weights exist for vgg16 only, not for vgg11"):
-        jc.vgg11(weights="imagenet")
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
+def test_all_eight_are_published_by_timm(name, batch_norm, monkeypatch, tmp_path):
+    """A file in the cache is read, and its hash is compared with the hub's."""
+    published = f"{name}_bn" if batch_norm else name
+    source, *others = registry.published_weights(published)["imagenet"]
+    assert source.repository == f"timm/{published}.tv_in1k"
+    assert source.has_head
+    assert bool(source.sha256) == bool(others) == (published == "vgg16")
+    parameters = nnx.eval_shape(lambda: getattr(jc, name)(batch_norm=batch_norm))
+    size = sum(p.size for p in jax.tree.leaves(nnx.state(parameters))) * 4 / 1e6
+    assert abs(source.megabytes - size) < 1
+    asked = []
+    (tmp_path / "none").touch()
+    monkeypatch.setattr(HubFile, "cached", lambda self: asked.append(self) or tmp_path / "none")
+    with pytest.raises(WeightsError):
+        getattr(jc, name)(weights="imagenet", batch_norm=batch_norm)
+    assert asked == [source]
+
+
+def test_weights_of_one_model_are_not_those_of_another():
+    with pytest.raises(WeightsError, match=r"not for lenet.+hf:owner/repository"):
+        registry.find_weights("lenet", "imagenet", head=True)
+
+
+def test_a_source_that_lacks_the_head_is_named_with_its_size_and_content(monkeypatch):
+    def fail(self):
+        raise OSError("no route")
+
+    monkeypatch.setattr(HubFile, "cached", lambda self: None)
+    monkeypatch.setattr(HubFile, "download", fail)
+    with pytest.raises(MissingHeadError) as error:
+        jc.vgg16(weights="imagenet")
+    assert "Tried: the weights timm/vgg16.tv_in1k, from the Hugging Face hub (no route). " in str(
+        error.value
+    )
+    assert "would fit too. It takes 65 MB, and has no classifier" in str(error.value)
+    with pytest.raises(WeightsError, match="unavailable") as error:
+        jc.vgg16(weights="imagenet", batch_norm=True)
+    assert "would fit" not in str(error.value)

@@ -113,3 +113,31 @@ LAYERS = {
     "flatten": lambda case, x: x.flatten(1),
     "dense": lambda case, x, kernel, bias: x @ kernel + bias,
 }
+
+
+def import_torchvision():
+    """The module; the test is skipped where there is none.
+
+    PyPI's build for Linux is made for CUDA. Its own operators are missing beside PyTorch's CPU
+    build, and its import fails at the first that it describes. VGG needs none of them.
+    """
+    torch = import_torch()
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed. " + REASON)
+    if not hasattr(torch.ops.torchvision, "nms"):
+        for name in ("nms", "qnms"):
+            schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            OPERATORS.append(torch.library.Library("torchvision", "FRAGMENT"))
+            OPERATORS[-1].define(schema)
+    import torchvision
+
+    return torchvision
+
+
+def import_timm():
+    """The module; the test is skipped where there is none."""
+    import_torchvision()
+    return pytest.importorskip("timm", reason=REASON)
+
+
+OPERATORS = []  # an operator exists as long as the object that defined it

@@ -1,0 +1,72 @@
+"""Files that are written as a whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxconv.models.errors import WeightsError
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; until it is complete, one that is there stays as it is.
+
+    Args:
+        path: of the file.
+        content: of it.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    partial = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file:
+            partial = Path(file.name)
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # a temporary file is readable by its owner only
+        partial.replace(path)
+    except OSError as error:
+        if partial:
+            partial.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise WeightsError(
+            f"{path} cannot be written: {reason}. Fix: choose another place."
+        ) from None
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder: all of them, or none if one does not fit on the disk.
+
+    Args:
+        path: of the folder, which is made if it is not there; its other files stay.
+        files: their contents, by name.
+
+    Raises:
+        WeightsError: they cannot be written.
+    """
+    scratch = str(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            for name, content in files.items():
+                write_file(Path(scratch, name), content)
+            path.mkdir(exist_ok=True)
+            try:
+                for name in files:
+                    Path(scratch, name).replace(path / name)
+            except OSError:
+                if is_new:
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
+    except WeightsError as error:
+        raise WeightsError(str(error).replace(scratch, str(path))) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        wrong = f"{path} cannot be written: {reason}."
+        raise WeightsError(f"{wrong} Fix: choose another place.") from None

@@ -1,0 +1,107 @@
+"""How the images of a training were prepared."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error, shown
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The preprocessing that a training used: ``(pixels*scale - mean)/std``, channels RGB.
+
+    Attributes:
+        scale: factor for pixels of 0 to 255.
+        mean: subtracted from each channel, after scaling.
+        std: divisor of each channel.
+    """
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @raises_shape_error("preprocessing")
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Convert pixels to the inputs that the network was trained on.
+
+        Args:
+            pixels: (..., channels), RGB or grey, of 0 to 255: integers, such as uint8, or floats.
+                Other values, such as floats of 0 to 1, are converted with a warning.
+
+        Returns:
+            float32 of the same shape.
+
+        Raises:
+            ShapeError: not an array of real numbers, or the channels are not on the last axis.
+        """
+        array = _as_pixels(pixels, len(self.mean))
+        if unusual := _unusual_range(array):
+            warnings.warn(unusual, stacklevel=3)
+        scaled = array.astype(np.float32) * np.float32(self.scale)
+        return (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Preprocessing":
+        """Read one from its fields, as ``dataclasses.asdict`` and JSON have them.
+
+        Args:
+            fields: by name.
+
+        Raises:
+            TypeError: not exactly these fields, or not numbers.
+        """
+        known = cls(**fields)  # so that unknown and missing ones are an error
+        return cls(float(known.scale), *(tuple(map(float, f)) for f in (known.mean, known.std)))
+
+
+# The Visual Geometry Group trained on BGR less a mean; their first kernels are turned to RGB here.
+KERAS = Preprocessing(1.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+TORCHVISION = Preprocessing(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def _as_pixels(pixels: Any, channels: int) -> np.ndarray:
+    try:
+        array = np.asarray(pixels)
+        kinds = (jnp.integer, jnp.floating)  # bfloat16 among them, which NumPy does not know
+        is_real = any(jnp.issubdtype(array.dtype, kind) for kind in kinds)
+        array = array if array.dtype.kind in "iuf" or not is_real else array.astype(np.float32)
+    except Exception:  # what can be passed is any object
+        array, is_real = np.zeros(()), False
+    if not is_real:
+        kind = f"an array of {pixels.dtype}" if hasattr(pixels, "dtype") else shown(pixels)
+        wrong = f"pixels is {kind}, but must be an array of numbers of 0 to 255."
+        raise ValidationError([Diagnostic(wrong, "pass uint8 or floats of shape (h, w, 3).")])
+    if array.shape[-1:] == (channels,):
+        return array
+    wrong = f"pixels has shape {array.shape}, but the last axis must have {channels} channels."
+    fix = f"pass an array of shape (b, h, w, {channels}) or (h, w, {channels})."
+    if channels in array.shape[-3:-2]:
+        hint = (
+            f"Axis {array.ndim - 3} of pixels has size {channels}: this looks like an NCHW image."
+        )
+        order = (*range(array.ndim - 3), array.ndim - 2, array.ndim - 1, array.ndim - 3)
+        raise ValidationError([Diagnostic(wrong, f"transpose pixels with {order}.", hint)])
+    if array.shape[-1:] == (1,):
+        fix = "repeat the grey channel with np.repeat(pixels, 3, -1)."
+    elif array.shape[-1:] == (4,) and channels == 3:
+        fix = "leave out the fourth channel, transparency, with pixels[..., :3]."
+    raise ValidationError([Diagnostic(wrong, fix)])
+
+
+def _unusual_range(array: np.ndarray) -> str | None:
+    """A warning if numbers cannot be pixels of 0 to 255; a black image can be."""
+    if not array.size:
+        return None
+    low, high = array.min(), array.max()
+    given = f"preprocessing: the pixels are numbers of {low:.3g} to {high:.3g}, but"
+    if array.dtype.kind == "f" and low >= 0 and 0 < high <= 1:
+        return f"{given} 0 to 255 is expected. Fix: pass pixels * 255."
+    if array.dtype.kind == "f" and -10 <= low < -0.5 and high <= 10:
+        return f"{given} 0 to 255 is expected: they may be preprocessed already. Fix: pass pixels."
+    if high > 256:
+        return f"{given} 0 to 255 is expected. Fix: scale them to 0 to 255."
+    return None
