@@ -129,6 +129,17 @@ def is_inside_library(file: str) -> bool:
     return file.startswith(LIBRARIES) or "site-packages" in file
 
 
+def is_of_user(frame: FrameType) -> bool:
+    """Tell whether the code that runs in a frame is the user's own, or text that was executed.
+
+    Args:
+        frame: the frame.
+    """
+    file = file_of(frame)
+    is_text = file.startswith("<") and not file.startswith(("<frozen", *TYPE_CHECKERS))
+    return is_text or not is_inside_library(file)
+
+
 LAYER = re.compile(r"self(\.\w+|\[[^()]*\])+")  # not self.conv(x).mean, which calls a method
 
 

@@ -42,20 +42,20 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     if constant is not None and _collect(constant, keys):
         return tuple(sorted(keys))
     match expression_of(frame.f_code, frame.f_lasti):
-        case ast.Call(func=function) if _has_cache(_value(function, frame)):
+        case ast.Call(func=function) if _has_cache(value_of(function, frame)):
             return CACHE
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
             containers = [container]
         case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
             containers = [container]
-        case ast.Call(func=function, args=containers) if _value(function, frame) in COLLECTIONS:
+        case ast.Call(func=function, args=containers) if value_of(function, frame) in COLLECTIONS:
             pass
         case ast.Set(elts=containers) | ast.Dict(keys=containers):
             pass
         case _:
             return None
     for container in containers:
-        if container is None or not _collect(_value(container, frame), keys):
+        if container is None or not _collect(value_of(container, frame), keys):
             return None
     return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
 
@@ -67,8 +67,8 @@ def is_formatting(frame: FrameType) -> bool:
         frame: of the code that needs the number of a size.
     """
     match expression_of(frame.f_code, frame.f_lasti):
-        case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
-            return True
+        case ast.BinOp(left=left, op=ast.Mod()):
+            return isinstance(value_of(left, frame), str)
     return False
 
 
@@ -83,7 +83,7 @@ def length_of_indexed(frame: FrameType) -> int | None:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Subscript(value=sequence, slice=index) if not isinstance(index, ast.Slice):
-            value = _value(sequence, frame)
+            value = value_of(sequence, frame)
             if isinstance(value, list | tuple | str | range) and len(value) <= MOST_KEYS:
                 return len(value)
     return None
@@ -99,7 +99,7 @@ def is_unequal_anyway(frame: FrameType) -> bool:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
-            one, other = _value(left, frame), _value(right, frame)
+            one, other = value_of(left, frame), value_of(right, frame)
             if type(one) is not tuple or type(other) is not tuple:
                 return False
             pairs = zip(one, other, strict=False)
@@ -122,15 +122,23 @@ def _constant_container(frame: FrameType) -> Any:
 
 
 CONSTANT_LOOKUP = ("LOAD_CONST", "CONTAINS_OP")
-UNKNOWN = object()
+UNKNOWN = object()  # the value of an expression that may have side effects
 
 
-def _value(tree: ast.expr, frame: FrameType) -> Any:
-    """The value of an expression without side effects, in the code that is running."""
+def value_of(tree: ast.expr, frame: FrameType) -> Any:
+    """Compute the value of an expression without side effects, in code that is running.
+
+    Args:
+        tree: the expression.
+        frame: of the code.
+
+    Returns:
+        The value; UNKNOWN where the expression may have side effects.
+    """
     if isinstance(tree, ast.Set | ast.List | ast.Tuple):  # a set would be another lookup
-        return tuple(_value(element, frame) for element in tree.elts)
+        return tuple(value_of(element, frame) for element in tree.elts)
     if isinstance(tree, ast.Dict):
-        return tuple(UNKNOWN if key is None else _value(key, frame) for key in tree.keys)
+        return tuple(UNKNOWN if key is None else value_of(key, frame) for key in tree.keys)
     if not all(isinstance(node, SAFE) or _makes_numbers(node, frame) for node in ast.walk(tree)):
         return UNKNOWN
     try:
@@ -144,9 +152,9 @@ def _makes_numbers(node: ast.AST, frame: FrameType) -> bool:
     """Whether an expression is ``frozenset(range(8))`` or the like, which makes the same again."""
     match node:
         case ast.Call(func=ast.Name() as function, args=[_], keywords=[]):
-            return _value(function, frame) in (set, frozenset, range)
+            return value_of(function, frame) in (set, frozenset, range)
         case ast.Call(func=ast.Name() as function, args=[_, _] | [_, _, _], keywords=[]):
-            return _value(function, frame) is range
+            return value_of(function, frame) is range
     return False
 
 
