@@ -34,6 +34,7 @@ def folder_of(package: str) -> str:
 
 
 JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum
+PROVER = str(Path(__file__).parent / "prover") + os.sep
 NUMPY = folder_of("numpy")
 LIBRARIES = (
     str(Path(__file__).parent) + os.sep,
@@ -106,6 +107,15 @@ def is_inside_jax(file: str) -> bool:
         file: its path.
     """
     return file.startswith(JAX)
+
+
+def is_inside_prover(file: str) -> bool:
+    """Tell whether a file belongs to the part of this package that calls what is checked.
+
+    Args:
+        file: its path.
+    """
+    return file.startswith(PROVER)
 
 
 def is_inside_numpy(file: str) -> bool:

@@ -170,6 +170,7 @@ class Subject:
         finally:
             self._state.restore()
         trace.finish()
+        self.is_irregular |= trace.keeps_keys
         self._raise_unanswered(trace)
         return traced
 

@@ -8,21 +8,96 @@ the number of elements of a list, all that matters of an index beyond them.
 import ast
 import dis
 import enum
+import functools
 from collections.abc import Iterable, Mapping, Set
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
 
-from jaxconv.source import expression_of
+from jaxconv.source import expression_of, file_of, is_inside_prover, is_of_user
 
 CACHE: tuple[int, ...] = (-1,)  # stands for a function with a cache, which is the same without it
 COLLECTIONS = (set, frozenset, dict)  # made of sizes, which are then compared with each other
+COMPUTING = ("BINARY_OP", "COMPARE_OP", "BUILD_SLICE")  # with a constant, which is not a key
+# Methods of containers that only ask for a key.
+ASKING = ("__contains__", "__getitem__", "count", "discard", "get", "index", "pop", "remove")
 MOST_KEYS = 64  # with which a size is compared one by one
 SAFE = (  # expressions without side effects
     ast.Attribute, ast.Constant, ast.Dict, ast.List, ast.Load, ast.Name, ast.Set, ast.Slice,
     ast.Subscript, ast.Tuple, ast.UnaryOp, ast.USub,
 )  # fmt: skip
+
+
+def keeps_key(frame: FrameType) -> tuple[bool, Any]:
+    """Find out whether a container that a size is hashed for may keep it as a key.
+
+    Args:
+        frame: of the code that uses the size as a key.
+
+    Returns:
+        Whether it may, and the container; None for one that is made only then.
+    """
+    if frame.f_code.co_filename == enum.__file__ or _constant_container(frame) is not None:
+        return False, None
+    match expression_of(frame.f_code, frame.f_lasti):
+        case ast.Compare():
+            return False, None
+        case ast.Subscript(value=tree):
+            container = value_of(tree, frame)
+            is_stored = dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
+            return is_stored or hasattr(container, "__missing__"), container
+        case ast.Call(func=ast.Attribute(value=tree, attr=name)):
+            container = value_of(tree, frame)
+            is_container = isinstance(container, Mapping | Set | list | tuple)
+            return not (is_container and name in ASKING), container if is_container else None
+    return True, None
+
+
+def keys_of_code(frame: FrameType) -> set[int]:
+    """Collect the ints that code may look up in a container which keeps a size.
+
+    Args:
+        frame: of the code that keeps the size; the functions around it are read, too.
+
+    Returns:
+        The constants of the code, and those of the containers that it names.
+    """
+    keys: set[int] = set()
+    around: FrameType | None = frame
+    while around is not None and not is_inside_prover(file_of(around)):
+        if is_of_user(around):
+            keys |= _constants(around.f_code)
+            values = (*around.f_locals.values(), *_globals_of(around))
+            for value in values:
+                if (
+                    isinstance(value, (dict, set, frozenset, list, tuple))
+                    and len(value) < MOST_KEYS
+                ):
+                    _collect(value, keys)
+        around = around.f_back
+    return keys
+
+
+@functools.lru_cache(maxsize=256)
+def _constants(code: CodeType) -> set[int]:
+    """The whole numbers in code, but for those that are only computed with."""
+    keys: set[int] = set()
+    instructions = [*dis.get_instructions(code)]
+    for index, one in enumerate(instructions[:-1]):
+        before, after = instructions[index - 1], instructions[index + 1]
+        is_axis = after.opname == "BINARY_SUBSCR" and before.argval == "shape"
+        if one.opname == "LOAD_CONST" and not (is_axis or after.opname in COMPUTING):
+            _collect(one.argval, keys)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            keys |= _constants(constant)
+    return keys
+
+
+def _globals_of(frame: FrameType) -> Iterable[Any]:
+    names = frame.f_globals
+    return (names[name] for name in frame.f_code.co_names if name in names)
 
 
 def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:

@@ -31,6 +31,8 @@ from jaxconv.symbolic.lookups import (
     CACHE,
     is_formatting,
     is_unequal_anyway,
+    keeps_key,
+    keys_of_code,
     keys_of_lookup,
     length_of_indexed,
 )
@@ -300,7 +302,11 @@ class Size(SymbolicInt):
                 return by_formula
             if keys is None:
                 return hash(self.number())
-            for key in keys:
+            is_kept, container = keeps_key(frame)
+            if self.trace.searching and is_kept:
+                self.trace.keep(self.polynomial, container)
+                keys = (*keys, *sorted(keys_of_code(frame)))
+            for key in dict.fromkeys(keys):
                 if self == key:
                     return hash(key)
         return hash(id(self.trace))  # the same for all, so that a set of sizes compares them

@@ -16,11 +16,10 @@ import functools
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from jaxconv.source import expression_of, file_of, is_inside_library
+from jaxconv.source import expression_of, file_of, is_inside_library, is_inside_prover
 from jaxconv.symbolic.lookups import value_of
 
 
@@ -206,11 +205,10 @@ def _call(place: _Place, instruction: dis.Instruction) -> Step:
         return _read_by_handlers(place.frame)
     if place.kind is Kind.JOINED and method == "append":
         return _appended(place, instruction)
-    is_own = isinstance(function, types.FunctionType) and not is_inside_library(
-        function.__code__.co_filename
-    )
-    if is_own and place.depth < count:
-        return _argument(place, instruction, function)
+    if isinstance(function, types.FunctionType) and place.depth < count:
+        code = function.__code__
+        if not is_inside_library(code.co_filename):
+            return _argument(place, instruction, code, function.__globals__)
     return _result(place, function, method)
 
 
@@ -227,9 +225,11 @@ def _result(place: _Place, function: Any, method: str | None) -> Step:
     return [place.after(0, Kind.PASSED)]
 
 
-def _argument(place: _Place, instruction: dis.Instruction, function: types.FunctionType) -> Step:
+def _argument(
+    place: _Place, instruction: dis.Instruction, code: CodeType, names_of_module: dict[str, Any]
+) -> Step:
     """Follow an argument into a function of the user's."""
-    frame, code = place.frame, function.__code__
+    frame = place.frame
     names = code.co_varnames[: code.co_argcount]
     position = (instruction.arg or 0) - 1 - place.depth
     before = _instructions(frame.f_code)[max(place.next - 2, 0) : place.next]
@@ -237,7 +237,7 @@ def _argument(place: _Place, instruction: dis.Instruction, function: types.Funct
     if is_named or position >= len(names) or names[position] in code.co_cellvars:
         return [place.after(0, Kind.PASSED)]
     caller = _Scope(frame.f_code, frame.f_globals, frame.f_back, frame.f_locals, instruction.offset)
-    called = _Scope(code, function.__globals__, caller, {}, 0)
+    called = _Scope(code, names_of_module, caller, {}, 0)
     return _loads(called, names[position], place.kind)
 
 
@@ -366,7 +366,7 @@ def _raise(place: _Place, instruction: dis.Instruction) -> Step:
 def _read_by_handlers(frame: Any) -> Use:
     """How the code around uses the message of an error: ``except ValueError as e: ... str(e)``."""
     use = Use.MESSAGE
-    while frame is not None and not file_of(frame).startswith(PROVER):
+    while frame is not None and not is_inside_prover(file_of(frame)):
         if not is_inside_library(file_of(frame)):
             code = _instructions(frame.f_code)
             errors = {i.argval for i in code if i.opname.startswith("DELETE_FAST")}
@@ -459,7 +459,6 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[_Place, dis.Instruction], Step]], 
     (("COPY",), _copy),
     (("SWAP",), _swap),
 )
-PROVER = str(Path(__file__).parent.parent / "prover")  # the code that is traced is called there
 TEXTS_OF_ERRORS = ("args", "__str__", "__repr__", "message", "msg")
 # Functions that ask a text of this package, rather than reading its characters.
 ASKING = (int, float, len, list, tuple, set, sorted, hash, isinstance, bool, iter, map, str, repr)

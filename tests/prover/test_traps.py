@@ -4,6 +4,7 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 ``NEVER_WRONG`` where it may stay undecided. Every verdict is compared with tracing size by size.
 """
 
+import collections
 import contextlib
 import enum
 import functools
@@ -71,6 +72,20 @@ def wrapper(x):
 
 def convert_to_index(x):
     return x[:, :2] if x.shape[1] in {7, 14} else x
+
+
+def added(x):
+    seen = set()
+    for n in x.shape:
+        seen.add(n)
+    return x[:, :2] if 14 in seen else x
+
+
+def grouped(x):
+    groups = collections.defaultdict(list)
+    for n in (*x.shape, 28):
+        groups[n % 2].append(n)
+    return jnp.zeros(len(groups[0]) + 1)
 
 
 def typed(source):
@@ -222,6 +237,13 @@ EXACT = {
     "in an Enum": (of_kind, ""),
     "matched": (matched, ""),
     "cached": (lambda x: x[:, : half(x.shape[1])], "h >= 2"),
+    "a set that equals a set": (
+        lambda x: x[:, :2] if frozenset(x.shape) == frozenset((2, 28)) else x,
+        "",
+    ),
+    "a dict from keys": (lambda x: jnp.zeros(len(dict.fromkeys([*x.shape, 28]))), ""),
+    "added to a set": (added, ""),
+    "grouped by the rest": (grouped, ""),
     "in a list": (lambda x: x[:, : [4, 8].index(x.shape[1]) + 1], "h = 4 or h = 8"),
     "in a typed set": (typed("def f(x):\n    return x[:, :2] if x.shape[1] in {7, 14} else x"), ""),
     "typed": (typed("def f(x):\n    assert x.shape[1] % 2 == 0\n    return x"), "h mod 2 = 0"),
@@ -544,6 +566,7 @@ NEVER_WRONG = {
     "a percent sign": (lambda x: jnp.zeros(int(("%d,%d" % x.shape)[2:])), "b h"),  # noqa: UP031
     "a text in a text": (lambda x: x[:, :2] if str(x.shape[1]) in "7 14" else x, "b h"),
     "a message that is read": (read_from_an_error, "b h"),
+    "in a set of the shape": (lambda x: x[:, :2] if 14 in {*x.shape, 90} else x, "b h"),
     "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
     "a whole root": (
