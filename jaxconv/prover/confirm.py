@@ -104,6 +104,22 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     return None if safe is None else Disagreement(safe, is_overflow=True)
 
 
+def differs_when_repeated(subject: Subject, region: Region) -> bool:
+    """Tell whether a function returns something else when it is called again.
+
+    Args:
+        subject: the function.
+        region: sizes that it accepts.
+    """
+    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
+    for point in points:
+        with subject.keeping_state():
+            outcome_at(subject, point)
+            if not _has_shapes(subject, region, point):
+                return True
+    return False
+
+
 def _where_numbers_fit(subject: Subject, region: Region) -> isl.Set | None:
     """Sizes for which numbers that JAX computes with are not too large; None where none are.
 

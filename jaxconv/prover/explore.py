@@ -19,6 +19,7 @@ import islpy as isl
 from jaxconv.prover.confirm import (
     Region,
     cause_of_difference,
+    differs_when_repeated,
     disagreement,
     fails,
     is_unmet,
@@ -238,6 +239,10 @@ class Exploration:
         if accepted.is_empty():
             return again
         region = Region(trace, accepted, traced.closed, traced.shapes)
+        if self.subject.changes_state and differs_when_repeated(self.subject, region):
+            reason = "it keeps state between calls, and returns something else when called again"
+            self._leave_open(accepted, [reason])
+            return again
         difference = disagreement(self.subject, region)
         if difference is None:
             self.regions.append(region)

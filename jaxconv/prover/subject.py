@@ -87,6 +87,8 @@ class Subject:
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
+        changes_state: whether a call changes what the function keeps between calls.
+        keeps_state: whether it is left so.
         ends_early: whether a run may end where some feature map is empty for each of its sizes.
     """
 
@@ -100,6 +102,8 @@ class Subject:
     counted_loops: set[CallSite] | None = field(default_factory=set)
     checks_overflow: bool = False
     is_irregular: bool = False
+    changes_state: bool = False
+    keeps_state: bool = False
     ends_early: bool = True
 
     def __post_init__(self) -> None:
@@ -168,11 +172,22 @@ class Subject:
                 self._raise_unanswered(trace)
             raise  # an interrupt is raised as it is
         finally:
-            self._state.restore()
+            if not self.keeps_state:
+                self.changes_state |= self._state.restore()
         trace.finish()
         self.is_irregular |= trace.keeps_keys
         self._raise_unanswered(trace)
         return traced
+
+    @contextlib.contextmanager
+    def keeping_state(self) -> Iterator[None]:
+        """Let calls find what the calls before them have left, as the user's own calls do."""
+        self.keeps_state = True
+        try:
+            yield
+        finally:
+            self.keeps_state = False
+            self._state.restore()
 
     def _raise_unanswered(self, trace: SymbolicTrace) -> None:
         """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
