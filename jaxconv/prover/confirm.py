@@ -15,6 +15,7 @@ from jaxconv.compat import ClosedJaxpr
 from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
 from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject
+from jaxconv.prover.verdict import point_text
 from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
@@ -118,6 +119,29 @@ def differs_when_repeated(subject: Subject, region: Region) -> bool:
             if not _has_shapes(subject, region, point):
                 return True
     return False
+
+
+def memory_of(subject: Subject, region: Region) -> str:
+    """Say that a function keeps the sizes of one call, and answers otherwise for others then.
+
+    Args:
+        subject: the function.
+        region: sizes that it accepts.
+
+    Returns:
+        A note; empty where it answers as before.
+    """
+    first, *others = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
+    for point in others:
+        with subject.keeping_state():
+            outcome_at(subject, first)
+            if not _has_shapes(subject, region, point):
+                before, after = (point_text(SizeSet(one).smallest()) for one in (first, point))
+                return (
+                    f"the verdict is about a call in the present state: after {before} the "
+                    f"function does otherwise for {after}"
+                )
+    return ""
 
 
 def _where_numbers_fit(subject: Subject, region: Region) -> isl.Set | None:

@@ -23,6 +23,7 @@ from jaxconv.prover.confirm import (
     disagreement,
     fails,
     is_unmet,
+    memory_of,
     sample_points,
 )
 from jaxconv.prover.diagnose import (
@@ -245,6 +246,8 @@ class Exploration:
             return again
         difference = disagreement(self.subject, region)
         if difference is None:
+            if self.subject.changes_state and not self.regions:
+                self.subject.notes += filter(None, [memory_of(self.subject, region)])
             self.regions.append(region)
             return again
         if difference.condition is None:

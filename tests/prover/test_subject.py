@@ -133,6 +133,8 @@ def test_state_that_a_model_keeps_is_restored():
     verdict = jc.check(model, "b h", where="h >= 3")
     assert verdict.accepts == jc.SizeSet.parse("b h", "h >= 3")
     assert (model.size, model.cache) == (None, {})
+    note = "in the present state: after b = 1, h = 3 the function does otherwise for b = 7, h = 9"
+    assert note in verdict.notes[0]
     assert model(jnp.ones((2, 5))).shape == (2, 3)
     with pytest.raises(ValueError, match="another size"):
         model(jnp.ones((2, 6)))
