@@ -4,6 +4,7 @@ Formulas are not ints: code that inspects the type of a size may behave differen
 what a trace with formulas accepts or rejects counts only after traces with numbers confirm it.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from jaxconv.symbolic.trace import (
     Undecided,
 )
 
+MOST_DRAWS = 12  # of random numbers, after which a function that uses some is taken as it is
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
 LARGEST_APART = 4  # size that is traced apart from the others where formulas and numbers differ
 # Sizes at which a function is confirmed for which numbers once did otherwise than formulas.
@@ -105,20 +107,28 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     return None if safe is None else Disagreement(safe, is_overflow=True)
 
 
-def differs_when_repeated(subject: Subject, region: Region) -> bool:
-    """Tell whether a function returns something else when it is called again.
+def why_not_repeatable(subject: Subject, region: Region) -> str:
+    """Say why a function returns now this, now that.
 
     Args:
         subject: the function.
         region: sizes that it accepts.
+
+    Returns:
+        A clause; empty where it returns the same in each call.
     """
+    if not (subject.changes_state or subject.uses_chance):
+        return ""
     points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
-    for point in points:
+    for point in points if subject.changes_state else ():
         with subject.keeping_state():
             outcome_at(subject, point)
             if not _has_shapes(subject, region, point):
-                return True
-    return False
+                return "it keeps state between calls, and returns something else when called again"
+    draws = itertools.islice(itertools.cycle(points), MOST_DRAWS if subject.uses_chance else 0)
+    if not all(_has_shapes(subject, region, point) for point in draws):
+        return "it draws random numbers, and returns something else now and then"
+    return ""
 
 
 def memory_of(subject: Subject, region: Region) -> str:

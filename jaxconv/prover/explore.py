@@ -19,12 +19,12 @@ import islpy as isl
 from jaxconv.prover.confirm import (
     Region,
     cause_of_difference,
-    differs_when_repeated,
     disagreement,
     fails,
     is_unmet,
     memory_of,
     sample_points,
+    why_not_repeatable,
 )
 from jaxconv.prover.diagnose import (
     Refusal,
@@ -240,22 +240,29 @@ class Exploration:
         if accepted.is_empty():
             return again
         region = Region(trace, accepted, traced.closed, traced.shapes)
-        if self.subject.changes_state and differs_when_repeated(self.subject, region):
-            reason = "it keeps state between calls, and returns something else when called again"
-            self._leave_open(accepted, [reason])
-            return again
+        return [*again, *self._accept(region)]
+
+    def _accept(self, region: Region) -> list[isl.Set]:
+        """Keep a region if numbers confirm it.
+
+        Returns:
+            The parts that must be traced again.
+        """
+        reason = why_not_repeatable(self.subject, region)
+        if reason:
+            self._leave_open(region.sizes, [reason])
+            return []
         difference = disagreement(self.subject, region)
         if difference is None:
             if self.subject.changes_state and not self.regions:
                 self.subject.notes += filter(None, [memory_of(self.subject, region)])
             self.regions.append(region)
-            return again
+            return []
         if difference.condition is None:
             reason = "its formulas are not what tracing with numbers gives"
-            return [*again, *self._by_value(accepted, [reason])]
-        others, inside = split(accepted, difference.condition)
+            return self._by_value(region.sizes, [reason])
         self.subject.checks_overflow |= difference.is_overflow
-        return [*again, others, inside]
+        return split(region.sizes, difference.condition)
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set | Attempt]:
         """Reject sizes for which a trace failed; return what an equality may save.

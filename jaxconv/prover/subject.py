@@ -3,12 +3,14 @@
 import contextlib
 import gc
 import inspect
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxconv.adapters.adapter import is_array
 from jaxconv.adapters.call import is_spec, library_contexts
@@ -87,6 +89,7 @@ class Subject:
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
+        uses_chance: whether a call draws random numbers of Python's or NumPy's.
         changes_state: whether a call changes what the function keeps between calls.
         keeps_state: whether it is left so.
         ends_early: whether a run may end where some feature map is empty for each of its sizes.
@@ -102,6 +105,7 @@ class Subject:
     counted_loops: set[CallSite] | None = field(default_factory=set)
     checks_overflow: bool = False
     is_irregular: bool = False
+    uses_chance: bool = False
     changes_state: bool = False
     keeps_state: bool = False
     ends_early: bool = True
@@ -147,7 +151,7 @@ class Subject:
             jax.ShapeDtypeStruct(leaf.shape(sizes), dtype_of(leaf)) if is_spec(leaf) else leaf
             for leaf in leaves
         ]
-        run = _Run(self.fn, tree, trace, self._state)
+        run, chance = _Run(self.fn, tree, trace, self._state), _state_of_chance()
         try:
             with contextlib.ExitStack() as stack:
                 # First, as threads take turns in it: what follows replaces functions of JAX.
@@ -172,6 +176,7 @@ class Subject:
                 self._raise_unanswered(trace)
             raise  # an interrupt is raised as it is
         finally:
+            self.uses_chance |= _state_of_chance() != chance
             if not self.keeps_state:
                 self.changes_state |= self._state.restore()
         trace.finish()
@@ -199,6 +204,13 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+def _state_of_chance() -> tuple[Any, ...]:
+    """The states of the generators of random numbers that all code shares."""
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002 - it is the one that all code shares
+    _, keys, *position = of_numpy
+    return random.getstate(), keys.tobytes(), *position
 
 
 class _Run:

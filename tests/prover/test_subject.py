@@ -5,10 +5,12 @@ import collections
 import contextlib
 import itertools
 import queue
+import random
 import threading
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxconv as jc
@@ -231,3 +233,10 @@ def test_a_function_that_counts_its_calls_is_not_decided():
     assert verdict.status == "tested"
     assert any("keeps state between calls" in note for note in verdict.notes)
     assert not calls
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_a_function_whose_shapes_are_drawn_by_chance_is_not_decided(draw):
+    verdict = jc.check(lambda x: x[:, :1] if draw() < 0.5 else x, "b h", where="h >= 2")
+    assert verdict.status == "tested"
+    assert jc.check(lambda x: x * draw(), "b h").ok
