@@ -141,10 +141,10 @@ def memory_of(subject: Subject, region: Region) -> str:
     Returns:
         A note; empty where it answers as before.
     """
-    first, *others = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
-    for point in others:
+    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or []
+    for point in points[1:]:
         with subject.keeping_state():
-            outcome_at(subject, first)
+            outcome_at(subject, first := points[0])
             if not _has_shapes(subject, region, point):
                 before, after = (point_text(SizeSet(one).smallest()) for one in (first, point))
                 return (

@@ -123,6 +123,7 @@ class Exploration:
     proven_regions: int = 0
     proven_refusals: int = 0
     _is_in_order: bool = False
+    _messages: dict[str, str] = field(default_factory=dict)
 
     @property
     def reasons(self) -> list[str]:
@@ -234,8 +235,7 @@ class Exploration:
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
             else:
-                kind = refusal.requirement.kind
-                reason = f"its trace fails ({kind}), but not with numbers"
+                reason = f"its trace fails ({self._example(refusal)}), but not with numbers"
                 self._leave_open(refusal.sizes, [reason])
         if accepted.is_empty():
             return again
@@ -372,10 +372,14 @@ class Exploration:
             elif cause := cause_of_difference(self.subject, refusal.sizes, trace, blamed):
                 again += split(refusal.sizes, cause)
             else:
-                kind = refusal.requirement.kind
-                reason = f"it fails for formulas ({kind}), but not for numbers"
+                reason = f"it fails for formulas ({self._example(refusal)}), but not for numbers"
                 again += self._by_value(refusal.sizes, [reason])
         return again
+
+    def _example(self, refusal: Refusal) -> str:
+        """What is wrong, in the words of the first failure of the kind: one note is for all."""
+        message = refusal.requirement.message(SizeSet(refusal.sizes).smallest())
+        return self._messages.setdefault(refusal.requirement.kind, message)
 
     def _is_unmet(self, refusal: Refusal, trace: SymbolicTrace) -> bool:
         """Whether numbers do not meet a requirement either.

@@ -1,6 +1,7 @@
 """What stays open: questions without an answer, errors of isl, and the limits of a proof."""
 
 import itertools
+import math
 import time
 
 import islpy as isl
@@ -211,3 +212,11 @@ def test_convolutions_that_cut_pixels_off_take_few_traces(dilation):
     assert verdict.accepts == jc.SizeSet.parse("b h w", smallest)
     assert not verdict.notes
     assert verdict.runs < 40
+
+
+def test_a_note_has_the_whole_sentence_of_a_failure_and_there_is_one_for_a_kind():
+    verdict = jc.check(lambda x: jnp.zeros(math.ldexp(x.shape[1], 1)), "b h")
+    notes = [note for note in verdict.notes if "fails for formulas" in note]
+    (note,) = notes
+    assert "got (ldexp(" in note
+    assert note.endswith("), but not for numbers")
