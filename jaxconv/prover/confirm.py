@@ -24,7 +24,6 @@ from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.trace import (
     EmptyMap,
     Fork,
-    OutOfTime,
     Restart,
     SymbolicTrace,
     Undecided,
@@ -224,7 +223,7 @@ def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
         traced = subject.trace(trace)
     except (Fork, Restart):  # its parts will be compared with numbers, each on its own
         return True
-    except (OutOfTime, Undecided, isl.Error):
+    except (Undecided, isl.Error):
         return False
     except Exception as error:
         return _is_same_failure(error, outcome_at(subject, point).error)
@@ -355,7 +354,7 @@ def outcome_at(subject: Subject, point: isl.Set, *, until_empty: bool = False) -
     try:
         traced = subject.trace(trace)
         _, refusals = unmet_requirements(subject, trace, traced)
-    except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart, OutOfTime):
+    except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart):
         return Outcome(None, is_open=True)
     except EmptyMap:
         return Outcome(None)

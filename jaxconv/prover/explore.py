@@ -9,6 +9,7 @@ turn. What comes out counts only after it is confirmed with numbers at a few poi
 """
 
 import functools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -132,6 +133,12 @@ class Exploration:
 
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
+        try:
+            self._run()
+        finally:
+            self.subject.deadline = math.inf
+
+    def _run(self) -> None:
         work: list[isl.Set | Attempt] = [self.domain]
         start = time.monotonic()
         names = names_of(self.domain)
@@ -152,11 +159,14 @@ class Exploration:
             if domain.is_disjoint(examined):  # a loop that halves a size would come to them
                 self.is_limited = True
                 continue
+            self.subject.deadline = until
+            decided = len(self.regions), len(self.refusals), len(self.open_regions)
             try:
                 with bounded(DOMAIN_OPERATIONS):
                     attempt = item if isinstance(item, Attempt) else self._attempt(domain, until)
                     work += self._decide(attempt)
             except isl.Error as error:
+                self._take_back(*decided)
                 self._leave_open(domain, [str(error).partition("\n")[0]])
         self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
         if not self.open_regions:
@@ -166,6 +176,7 @@ class Exploration:
             if time.monotonic() > start + self.timeout:
                 return
             undecided = len(self.open_regions)
+            self.subject.deadline = start + self.timeout
             self._decide(self._attempt(point, start + self.timeout))
             if len(self.open_regions) == undecided:
                 self.sampled.append(point)
@@ -189,6 +200,7 @@ class Exploration:
         """Decide sizes by a trace of them, and return the parts that need another trace."""
         trace, outcome = attempt
         self.deferred += trace.deferred
+        decided = len(self.regions), len(self.refusals), len(self.open_regions)
         try:
             if isinstance(outcome, Traced):
                 return [*self._finished(trace, outcome)]
@@ -201,11 +213,17 @@ class Exploration:
                 return self._failed(trace, outcome)
             raise outcome
         except OutOfTime:
+            self._take_back(*decided)
             self._leave_open(trace.domain, [f"gave up after {self.timeout:.0f} seconds"])
             return []
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
+            self._take_back(*decided)
             reason = str(error).partition("\n")[0] or type(error).__name__
             return [*self._by_value(trace.domain, [reason])]
+
+    def _take_back(self, regions: int, refusals: int, open_regions: int) -> None:
+        """Forget what was decided of a part of the sizes that a trace could not decide."""
+        del self.regions[regions:], self.refusals[refusals:], self.open_regions[open_regions:]
 
     def _parts(self, domain: isl.Set, condition: isl.Set) -> list[isl.Set | Attempt]:
         """Split a domain; the last part is traced next.

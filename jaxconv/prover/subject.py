@@ -3,7 +3,9 @@
 import contextlib
 import gc
 import inspect
+import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
@@ -92,6 +94,7 @@ class Subject:
         uses_chance: whether a call draws random numbers of Python's or NumPy's.
         changes_state: whether a call changes what the function keeps between calls.
         keeps_state: whether it is left so.
+        deadline: when no trace begins any more, in seconds of the monotonic clock.
         ends_early: whether a run may end where some feature map is empty for each of its sizes.
     """
 
@@ -109,6 +112,7 @@ class Subject:
     changes_state: bool = False
     keeps_state: bool = False
     ends_early: bool = True
+    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
@@ -141,6 +145,8 @@ class Subject:
             EmptyMap: some feature map is empty for each size, and the function caught it.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
         trace.checks_overflow = self.checks_overflow
