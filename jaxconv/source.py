@@ -34,6 +34,7 @@ def folder_of(package: str) -> str:
 
 
 JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum
+PROVER = str(Path(__file__).parent / "prover") + os.sep
 NUMPY = folder_of("numpy")
 LIBRARIES = (
     str(Path(__file__).parent) + os.sep,
@@ -108,6 +109,15 @@ def is_inside_jax(file: str) -> bool:
     return file.startswith(JAX)
 
 
+def is_inside_prover(file: str) -> bool:
+    """Tell whether a file belongs to the part of this package that calls what is checked.
+
+    Args:
+        file: its path.
+    """
+    return file.startswith(PROVER)
+
+
 def is_inside_numpy(file: str) -> bool:
     """Tell whether a file belongs to NumPy.
 
@@ -127,6 +137,17 @@ def is_inside_library(file: str) -> bool:
     if file.startswith(TYPED):
         return False
     return file.startswith(LIBRARIES) or "site-packages" in file
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Tell whether the code that runs in a frame is the user's own, or text that was executed.
+
+    Args:
+        frame: the frame.
+    """
+    file = file_of(frame)
+    is_text = file.startswith("<") and not file.startswith(("<frozen", *TYPE_CHECKERS))
+    return is_text or not is_inside_library(file)
 
 
 LAYER = re.compile(r"self(\.\w+|\[[^()]*\])+")  # not self.conv(x).mean, which calls a method

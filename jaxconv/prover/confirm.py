@@ -4,6 +4,7 @@ Formulas are not ints: code that inspects the type of a size may behave differen
 what a trace with formulas accepts or rejects counts only after traces with numbers confirm it.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from jaxconv.compat import ClosedJaxpr
 from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
 from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject
+from jaxconv.prover.verdict import point_text
 from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
@@ -22,12 +24,12 @@ from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.trace import (
     EmptyMap,
     Fork,
-    OutOfTime,
     Restart,
     SymbolicTrace,
     Undecided,
 )
 
+MOST_DRAWS = 12  # of random numbers, after which a function that uses some is taken as it is
 MOST_POINTS = 64  # at which equalities that were answered False are confirmed
 LARGEST_APART = 4  # size that is traced apart from the others where formulas and numbers differ
 # Sizes at which a function is confirmed for which numbers once did otherwise than formulas.
@@ -104,6 +106,53 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     return None if safe is None else Disagreement(safe, is_overflow=True)
 
 
+def why_not_repeatable(subject: Subject, region: Region) -> str:
+    """Say why a function returns now this, now that.
+
+    Args:
+        subject: the function.
+        region: sizes that it accepts.
+
+    Returns:
+        A clause; empty where it returns the same in each call.
+    """
+    if not (subject.changes_state or subject.uses_chance):
+        return ""
+    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
+    for point in points if subject.changes_state else ():
+        with subject.keeping_state():
+            outcome_at(subject, point)
+            if not _has_shapes(subject, region, point):
+                return "it keeps state between calls, and returns something else when called again"
+    draws = itertools.islice(itertools.cycle(points), MOST_DRAWS if subject.uses_chance else 0)
+    if not all(_has_shapes(subject, region, point) for point in draws):
+        return "it draws random numbers, and returns something else now and then"
+    return ""
+
+
+def memory_of(subject: Subject, region: Region) -> str:
+    """Say that a function keeps the sizes of one call, and answers otherwise for others then.
+
+    Args:
+        subject: the function.
+        region: sizes that it accepts.
+
+    Returns:
+        A note; empty where it answers as before.
+    """
+    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or []
+    for point in points[1:]:
+        with subject.keeping_state():
+            outcome_at(subject, first := points[0])
+            if not _has_shapes(subject, region, point):
+                before, after = (point_text(SizeSet(one).smallest()) for one in (first, point))
+                return (
+                    f"the verdict is about a call in the present state: after {before} the "
+                    f"function does otherwise for {after}"
+                )
+    return ""
+
+
 def _where_numbers_fit(subject: Subject, region: Region) -> isl.Set | None:
     """Sizes for which numbers that JAX computes with are not too large; None where none are.
 
@@ -174,7 +223,7 @@ def _explains(subject: Subject, sizes: isl.Set, point: isl.Set) -> bool:
         traced = subject.trace(trace)
     except (Fork, Restart):  # its parts will be compared with numbers, each on its own
         return True
-    except (OutOfTime, Undecided, isl.Error):
+    except (Undecided, isl.Error):
         return False
     except Exception as error:
         return _is_same_failure(error, outcome_at(subject, point).error)
@@ -305,7 +354,7 @@ def outcome_at(subject: Subject, point: isl.Set, *, until_empty: bool = False) -
     try:
         traced = subject.trace(trace)
         _, refusals = unmet_requirements(subject, trace, traced)
-    except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart, OutOfTime):
+    except (Undecided, MemoryError, RecursionError, isl.Error, Fork, Restart):
         return Outcome(None, is_open=True)
     except EmptyMap:
         return Outcome(None)

@@ -9,6 +9,7 @@ turn. What comes out counts only after it is confirmed with numbers at a few poi
 """
 
 import functools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from jaxconv.prover.confirm import (
     disagreement,
     fails,
     is_unmet,
+    memory_of,
     sample_points,
+    why_not_repeatable,
 )
 from jaxconv.prover.diagnose import (
     Refusal,
@@ -121,6 +124,7 @@ class Exploration:
     proven_regions: int = 0
     proven_refusals: int = 0
     _is_in_order: bool = False
+    _messages: dict[str, str] = field(default_factory=dict)
 
     @property
     def reasons(self) -> list[str]:
@@ -129,6 +133,12 @@ class Exploration:
 
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
+        try:
+            self._run()
+        finally:
+            self.subject.deadline = math.inf
+
+    def _run(self) -> None:
         work: list[isl.Set | Attempt] = [self.domain]
         start = time.monotonic()
         names = names_of(self.domain)
@@ -149,11 +159,14 @@ class Exploration:
             if domain.is_disjoint(examined):  # a loop that halves a size would come to them
                 self.is_limited = True
                 continue
+            self.subject.deadline = until
+            decided = len(self.regions), len(self.refusals), len(self.open_regions)
             try:
                 with bounded(DOMAIN_OPERATIONS):
                     attempt = item if isinstance(item, Attempt) else self._attempt(domain, until)
                     work += self._decide(attempt)
             except isl.Error as error:
+                self._take_back(*decided)
                 self._leave_open(domain, [str(error).partition("\n")[0]])
         self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
         if not self.open_regions:
@@ -163,6 +176,7 @@ class Exploration:
             if time.monotonic() > start + self.timeout:
                 return
             undecided = len(self.open_regions)
+            self.subject.deadline = start + self.timeout
             self._decide(self._attempt(point, start + self.timeout))
             if len(self.open_regions) == undecided:
                 self.sampled.append(point)
@@ -186,6 +200,7 @@ class Exploration:
         """Decide sizes by a trace of them, and return the parts that need another trace."""
         trace, outcome = attempt
         self.deferred += trace.deferred
+        decided = len(self.regions), len(self.refusals), len(self.open_regions)
         try:
             if isinstance(outcome, Traced):
                 return [*self._finished(trace, outcome)]
@@ -198,11 +213,17 @@ class Exploration:
                 return self._failed(trace, outcome)
             raise outcome
         except OutOfTime:
+            self._take_back(*decided)
             self._leave_open(trace.domain, [f"gave up after {self.timeout:.0f} seconds"])
             return []
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
+            self._take_back(*decided)
             reason = str(error).partition("\n")[0] or type(error).__name__
             return [*self._by_value(trace.domain, [reason])]
+
+    def _take_back(self, regions: int, refusals: int, open_regions: int) -> None:
+        """Forget what was decided of a part of the sizes that a trace could not decide."""
+        del self.regions[regions:], self.refusals[refusals:], self.open_regions[open_regions:]
 
     def _parts(self, domain: isl.Set, condition: isl.Set) -> list[isl.Set | Attempt]:
         """Split a domain; the last part is traced next.
@@ -232,22 +253,34 @@ class Exploration:
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
             else:
-                kind = refusal.requirement.kind
-                reason = f"its trace fails ({kind}), but not with numbers"
+                reason = f"its trace fails ({self._example(refusal)}), but not with numbers"
                 self._leave_open(refusal.sizes, [reason])
         if accepted.is_empty():
             return again
         region = Region(trace, accepted, traced.closed, traced.shapes)
+        return [*again, *self._accept(region)]
+
+    def _accept(self, region: Region) -> list[isl.Set]:
+        """Keep a region if numbers confirm it.
+
+        Returns:
+            The parts that must be traced again.
+        """
+        reason = why_not_repeatable(self.subject, region)
+        if reason:
+            self._leave_open(region.sizes, [reason])
+            return []
         difference = disagreement(self.subject, region)
         if difference is None:
+            if self.subject.changes_state and not self.regions:
+                self.subject.notes += filter(None, [memory_of(self.subject, region)])
             self.regions.append(region)
-            return again
+            return []
         if difference.condition is None:
             reason = "its formulas are not what tracing with numbers gives"
-            return [*again, *self._by_value(accepted, [reason])]
-        others, inside = split(accepted, difference.condition)
+            return self._by_value(region.sizes, [reason])
         self.subject.checks_overflow |= difference.is_overflow
-        return [*again, others, inside]
+        return split(region.sizes, difference.condition)
 
     def _failed(self, trace: SymbolicTrace, error: Exception) -> list[isl.Set | Attempt]:
         """Reject sizes for which a trace failed; return what an equality may save.
@@ -357,10 +390,14 @@ class Exploration:
             elif cause := cause_of_difference(self.subject, refusal.sizes, trace, blamed):
                 again += split(refusal.sizes, cause)
             else:
-                kind = refusal.requirement.kind
-                reason = f"it fails for formulas ({kind}), but not for numbers"
+                reason = f"it fails for formulas ({self._example(refusal)}), but not for numbers"
                 again += self._by_value(refusal.sizes, [reason])
         return again
+
+    def _example(self, refusal: Refusal) -> str:
+        """What is wrong, in the words of the first failure of the kind: one note is for all."""
+        message = refusal.requirement.message(SizeSet(refusal.sizes).smallest())
+        return self._messages.setdefault(refusal.requirement.kind, message)
 
     def _is_unmet(self, refusal: Refusal, trace: SymbolicTrace) -> bool:
         """Whether numbers do not meet a requirement either.

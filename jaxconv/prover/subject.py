@@ -3,12 +3,16 @@
 import contextlib
 import gc
 import inspect
+import math
+import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxconv.adapters.adapter import is_array
 from jaxconv.adapters.call import is_spec, library_contexts
@@ -87,6 +91,10 @@ class Subject:
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
+        uses_chance: whether a call draws random numbers of Python's or NumPy's.
+        changes_state: whether a call changes what the function keeps between calls.
+        keeps_state: whether it is left so.
+        deadline: when no trace begins any more, in seconds of the monotonic clock.
         ends_early: whether a run may end where some feature map is empty for each of its sizes.
     """
 
@@ -100,7 +108,11 @@ class Subject:
     counted_loops: set[CallSite] | None = field(default_factory=set)
     checks_overflow: bool = False
     is_irregular: bool = False
+    uses_chance: bool = False
+    changes_state: bool = False
+    keeps_state: bool = False
     ends_early: bool = True
+    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         self._state = State(self.fn)
@@ -133,6 +145,8 @@ class Subject:
             EmptyMap: some feature map is empty for each size, and the function caught it.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
         trace.checks_overflow = self.checks_overflow
@@ -143,7 +157,7 @@ class Subject:
             jax.ShapeDtypeStruct(leaf.shape(sizes), dtype_of(leaf)) if is_spec(leaf) else leaf
             for leaf in leaves
         ]
-        run = _Run(self.fn, tree, trace, self._state)
+        run, chance = _Run(self.fn, tree, trace, self._state), _state_of_chance()
         try:
             with contextlib.ExitStack() as stack:
                 # First, as threads take turns in it: what follows replaces functions of JAX.
@@ -168,10 +182,23 @@ class Subject:
                 self._raise_unanswered(trace)
             raise  # an interrupt is raised as it is
         finally:
-            self._state.restore()
+            self.uses_chance |= _state_of_chance() != chance
+            if not self.keeps_state:
+                self.changes_state |= self._state.restore()
         trace.finish()
+        self.is_irregular |= trace.keeps_keys
         self._raise_unanswered(trace)
         return traced
+
+    @contextlib.contextmanager
+    def keeping_state(self) -> Iterator[None]:
+        """Let calls find what the calls before them have left, as the user's own calls do."""
+        self.keeps_state = True
+        try:
+            yield
+        finally:
+            self.keeps_state = False
+            self._state.restore()
 
     def _raise_unanswered(self, trace: SymbolicTrace) -> None:
         """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
@@ -183,6 +210,13 @@ class Subject:
             raise trace.stop
         if trace.unanswered:
             raise Undecided(trace.unanswered[0])
+
+
+def _state_of_chance() -> tuple[Any, ...]:
+    """The states of the generators of random numbers that all code shares."""
+    of_numpy: Any = np.random.get_state()  # noqa: NPY002 - it is the one that all code shares
+    _, keys, *position = of_numpy
+    return random.getstate(), keys.tobytes(), *position
 
 
 class _Run:

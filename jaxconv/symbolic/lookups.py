@@ -8,21 +8,96 @@ the number of elements of a list, all that matters of an index beyond them.
 import ast
 import dis
 import enum
+import functools
 from collections.abc import Iterable, Mapping, Set
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
 
-from jaxconv.source import expression_of
+from jaxconv.source import expression_of, file_of, is_inside_prover, is_of_user
 
 CACHE: tuple[int, ...] = (-1,)  # stands for a function with a cache, which is the same without it
 COLLECTIONS = (set, frozenset, dict)  # made of sizes, which are then compared with each other
+COMPUTING = ("BINARY_OP", "COMPARE_OP", "BUILD_SLICE")  # with a constant, which is not a key
+# Methods of containers that only ask for a key.
+ASKING = ("__contains__", "__getitem__", "count", "discard", "get", "index", "pop", "remove")
 MOST_KEYS = 64  # with which a size is compared one by one
 SAFE = (  # expressions without side effects
     ast.Attribute, ast.Constant, ast.Dict, ast.List, ast.Load, ast.Name, ast.Set, ast.Slice,
     ast.Subscript, ast.Tuple, ast.UnaryOp, ast.USub,
 )  # fmt: skip
+
+
+def keeps_key(frame: FrameType) -> tuple[bool, Any]:
+    """Find out whether a container that a size is hashed for may keep it as a key.
+
+    Args:
+        frame: of the code that uses the size as a key.
+
+    Returns:
+        Whether it may, and the container; None for one that is made only then.
+    """
+    if frame.f_code.co_filename == enum.__file__ or _constant_container(frame) is not None:
+        return False, None
+    match expression_of(frame.f_code, frame.f_lasti):
+        case ast.Compare():
+            return False, None
+        case ast.Subscript(value=tree):
+            container = value_of(tree, frame)
+            is_stored = dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
+            return is_stored or hasattr(container, "__missing__"), container
+        case ast.Call(func=ast.Attribute(value=tree, attr=name)):
+            container = value_of(tree, frame)
+            is_container = isinstance(container, Mapping | Set | list | tuple)
+            return not (is_container and name in ASKING), container if is_container else None
+    return True, None
+
+
+def keys_of_code(frame: FrameType) -> set[int]:
+    """Collect the ints that code may look up in a container which keeps a size.
+
+    Args:
+        frame: of the code that keeps the size; the functions around it are read, too.
+
+    Returns:
+        The constants of the code, and those of the containers that it names.
+    """
+    keys: set[int] = set()
+    around: FrameType | None = frame
+    while around is not None and not is_inside_prover(file_of(around)):
+        if is_of_user(around):
+            keys |= _constants(around.f_code)
+            values = (*around.f_locals.values(), *_globals_of(around))
+            for value in values:
+                if (
+                    isinstance(value, (dict, set, frozenset, list, tuple))
+                    and len(value) < MOST_KEYS
+                ):
+                    _collect(value, keys)
+        around = around.f_back
+    return keys
+
+
+@functools.lru_cache(maxsize=256)
+def _constants(code: CodeType) -> set[int]:
+    """The whole numbers in code, but for those that are only computed with."""
+    keys: set[int] = set()
+    instructions = [*dis.get_instructions(code)]
+    for index, one in enumerate(instructions[:-1]):
+        before, after = instructions[index - 1], instructions[index + 1]
+        is_axis = after.opname == "BINARY_SUBSCR" and before.argval == "shape"
+        if one.opname == "LOAD_CONST" and not (is_axis or after.opname in COMPUTING):
+            _collect(one.argval, keys)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            keys |= _constants(constant)
+    return keys
+
+
+def _globals_of(frame: FrameType) -> Iterable[Any]:
+    names = frame.f_globals
+    return (names[name] for name in frame.f_code.co_names if name in names)
 
 
 def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
@@ -42,20 +117,20 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     if constant is not None and _collect(constant, keys):
         return tuple(sorted(keys))
     match expression_of(frame.f_code, frame.f_lasti):
-        case ast.Call(func=function) if _has_cache(_value(function, frame)):
+        case ast.Call(func=function) if _has_cache(value_of(function, frame)):
             return CACHE
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
             containers = [container]
         case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
             containers = [container]
-        case ast.Call(func=function, args=containers) if _value(function, frame) in COLLECTIONS:
+        case ast.Call(func=function, args=containers) if value_of(function, frame) in COLLECTIONS:
             pass
         case ast.Set(elts=containers) | ast.Dict(keys=containers):
             pass
         case _:
             return None
     for container in containers:
-        if container is None or not _collect(_value(container, frame), keys):
+        if container is None or not _collect(value_of(container, frame), keys):
             return None
     return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
 
@@ -67,8 +142,8 @@ def is_formatting(frame: FrameType) -> bool:
         frame: of the code that needs the number of a size.
     """
     match expression_of(frame.f_code, frame.f_lasti):
-        case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
-            return True
+        case ast.BinOp(left=left, op=ast.Mod()):
+            return isinstance(value_of(left, frame), str)
     return False
 
 
@@ -83,7 +158,7 @@ def length_of_indexed(frame: FrameType) -> int | None:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Subscript(value=sequence, slice=index) if not isinstance(index, ast.Slice):
-            value = _value(sequence, frame)
+            value = value_of(sequence, frame)
             if isinstance(value, list | tuple | str | range) and len(value) <= MOST_KEYS:
                 return len(value)
     return None
@@ -99,7 +174,7 @@ def is_unequal_anyway(frame: FrameType) -> bool:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
-            one, other = _value(left, frame), _value(right, frame)
+            one, other = value_of(left, frame), value_of(right, frame)
             if type(one) is not tuple or type(other) is not tuple:
                 return False
             pairs = zip(one, other, strict=False)
@@ -122,15 +197,23 @@ def _constant_container(frame: FrameType) -> Any:
 
 
 CONSTANT_LOOKUP = ("LOAD_CONST", "CONTAINS_OP")
-UNKNOWN = object()
+UNKNOWN = object()  # the value of an expression that may have side effects
 
 
-def _value(tree: ast.expr, frame: FrameType) -> Any:
-    """The value of an expression without side effects, in the code that is running."""
+def value_of(tree: ast.expr, frame: FrameType) -> Any:
+    """Compute the value of an expression without side effects, in code that is running.
+
+    Args:
+        tree: the expression.
+        frame: of the code.
+
+    Returns:
+        The value; UNKNOWN where the expression may have side effects.
+    """
     if isinstance(tree, ast.Set | ast.List | ast.Tuple):  # a set would be another lookup
-        return tuple(_value(element, frame) for element in tree.elts)
+        return tuple(value_of(element, frame) for element in tree.elts)
     if isinstance(tree, ast.Dict):
-        return tuple(UNKNOWN if key is None else _value(key, frame) for key in tree.keys)
+        return tuple(UNKNOWN if key is None else value_of(key, frame) for key in tree.keys)
     if not all(isinstance(node, SAFE) or _makes_numbers(node, frame) for node in ast.walk(tree)):
         return UNKNOWN
     try:
@@ -144,9 +227,9 @@ def _makes_numbers(node: ast.AST, frame: FrameType) -> bool:
     """Whether an expression is ``frozenset(range(8))`` or the like, which makes the same again."""
     match node:
         case ast.Call(func=ast.Name() as function, args=[_], keywords=[]):
-            return _value(function, frame) in (set, frozenset, range)
+            return value_of(function, frame) in (set, frozenset, range)
         case ast.Call(func=ast.Name() as function, args=[_, _] | [_, _, _], keywords=[]):
-            return _value(function, frame) is range
+            return value_of(function, frame) is range
     return False
 
 

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import file_of, frame_of_user, is_inside_library
+from jaxconv.source import frame_of_user, is_of_user
 from jaxconv.symbolic import lines
+from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace
 
@@ -87,7 +88,7 @@ class Symbolic(HasTypeForCode):
         Args:
             frame: the frame.
         """
-        return self.trace.searching and not is_inside_library(file_of(frame))
+        return self.trace.searching and is_of_user(frame)
 
     @abc.abstractmethod
     def formula(self) -> str:
@@ -96,18 +97,25 @@ class Symbolic(HasTypeForCode):
     varies = False  # whether it differs from turn to turn of a loop
 
     def __format__(self, spec: str) -> str:
-        text = self.formula()
-        return self._text(text, spec) if self.is_used_by(frame_of_user()) else text
+        frame = frame_of_user()
+        shown = self.is_used_by(frame)
+        return self._text(use_of_text(frame, is_part=False), spec) if shown else self.formula()
 
     def __str__(self) -> str:
-        text = self.formula()
-        return self._text(text) if self.is_used_by(frame_of_user()) else text
+        frame = frame_of_user()
+        shown = self.is_used_by(frame)
+        return self._text(use_of_text(frame, is_part=False)) if shown else self.formula()
 
-    __repr__ = __str__
+    def __repr__(self) -> str:  # of which the texts of containers are made
+        frame = frame_of_user()
+        return self._text(use_of_repr(frame, self)) if self.is_used_by(frame) else self.formula()
 
-    def _text(self, text: str, spec: str = "") -> str:
+    def _text(self, use: Use, spec: str = "") -> str:
         """The text for code that may look at its digits."""
-        return format(self.number(), spec) if self.varies else NumberText.of(text, self, spec)
+        text = self.formula()
+        if use is Use.ASKED and not self.varies:
+            return NumberText.of(text, self, spec)
+        return text if use is Use.MESSAGE else format(self.number(), spec)
 
     @abc.abstractmethod
     def number(self) -> Any:

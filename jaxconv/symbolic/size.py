@@ -23,7 +23,7 @@ import islpy as isl
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import current_call_sites, file_of, is_inside_jax
+from jaxconv.source import current_call_sites, file_of, is_inside_jax, is_of_user
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import in_shared_factors, where_floors_are_exact
 from jaxconv.symbolic.lines import Range
@@ -31,6 +31,8 @@ from jaxconv.symbolic.lookups import (
     CACHE,
     is_formatting,
     is_unequal_anyway,
+    keeps_key,
+    keys_of_code,
     keys_of_lookup,
     length_of_indexed,
 )
@@ -51,6 +53,7 @@ from jaxconv.symbolic.real import (
 )
 from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, where_divisible
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
+from jaxconv.symbolic.text_uses import Use, use_of_text
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
 SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
@@ -299,7 +302,11 @@ class Size(SymbolicInt):
                 return by_formula
             if keys is None:
                 return hash(self.number())
-            for key in keys:
+            is_kept, container = keeps_key(frame)
+            if self.trace.searching and is_kept:
+                self.trace.keep(self.polynomial, container)
+                keys = (*keys, *sorted(keys_of_code(frame)))
+            for key in dict.fromkeys(keys):
                 if self == key:
                     return hash(key)
         return hash(id(self.trace))  # the same for all, so that a set of sizes compares them
@@ -391,7 +398,9 @@ class Size(SymbolicInt):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
             raise TypeError(SYMBOLIC)
-        if is_formatting(caller()):
+        if is_formatting(frame) and (
+            not is_of_user(frame) or use_of_text(frame, is_part=True) is Use.MESSAGE
+        ):
             return self.bounds()[0] or 0  # which number a message shows does not matter
         length = length_of_indexed(frame)
         if length is not None:

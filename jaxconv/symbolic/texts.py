@@ -1,16 +1,19 @@
 """The text of a symbolic number: a formula to read, which compares as the digits would.
 
-Code may decide by the text of a size: ``str(h) in ("7", "14")``, ``len(str(h))``. Of a text that is
-joined to another one nothing is known.
+Code may decide by the text of a size: ``str(h) in ("7", "14")``, ``len(str(h))``. A text that is
+joined to another one has the digits, unless it is a message.
 """
 
 import contextlib
 from collections.abc import Callable
 from typing import Any
 
-# What formats messages only, for which the digits do not matter.
-HARMLESS = frozenset(("center", "encode", "format", "join", "ljust", "rjust", "strip", "zfill"))
-OPERATORS = ("contains", "ge", "gt", "iter", "le", "lt", "mod", "mul")
+from jaxconv.source import frame_of_user
+from jaxconv.symbolic.text_uses import Use, use_of_text
+
+# What makes longer texts, of which those that are messages may show the formula.
+JOINING = ("__add__", "__format__", "__str__", "center", "ljust", "rjust", "strip")
+OPERATORS = ("contains", "ge", "gt", "iter", "le", "lt", "mod", "mul", "repr", "rmul")
 
 
 class NumberText(str):
@@ -82,6 +85,10 @@ class NumberText(str):
             return str(self.value.first_digit())
         return self.digits()[index]
 
+    def __radd__(self, other: Any) -> str:
+        is_message = use_of_text(frame_of_user(), is_part=True) is Use.MESSAGE
+        return other + (str.__str__(self) if is_message else self.digits())
+
     def __int__(self) -> int:
         return int(self.digits())
 
@@ -96,6 +103,16 @@ def _of_digits(name: str) -> Callable[..., Any]:
     return method
 
 
+def _joining(name: str) -> Callable[..., Any]:
+    def method(text: NumberText, *arguments: Any) -> Any:
+        is_message = use_of_text(frame_of_user(), is_part=True) is Use.MESSAGE
+        shown = str.__str__(text) if is_message else text.digits()
+        return getattr(shown, name)(*arguments)
+
+    return method
+
+
 for _name in (*(f"__{name}__" for name in OPERATORS), *(n for n in dir(str) if n[0] != "_")):
-    if _name not in HARMLESS:
-        setattr(NumberText, _name, _of_digits(_name))
+    setattr(NumberText, _name, _of_digits(_name))
+for _name in JOINING:
+    setattr(NumberText, _name, _joining(_name))

@@ -27,6 +27,7 @@ from jaxconv.source import (
     is_inside_numpy,
     origin,
 )
+from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
 from jaxconv.symbolic.sets import SizeSet, names_of
 
@@ -150,6 +151,9 @@ class SymbolicTrace:
         asks_for: the module dictionary that needs substitutes, where that stopped the run.
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         asks_to_count: such a loop, where that stopped the run.
+        keeps_keys: whether the code keeps sizes as keys of a container, which does not compare them
+            with all numbers that the code looks up later.
+        kept: these keys, and the containers.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
         until_empty: whether the run may end where for each size some feature map is empty.
@@ -172,6 +176,8 @@ class SymbolicTrace:
     asks_for: dict[str, Any] | None = None
     counted_loops: frozenset[CallSite] | None = frozenset()
     asks_to_count: CallSite | None = None
+    keeps_keys: bool = False
+    kept: list[tuple[Polynomial, Any]] = field(default_factory=list)
     uses_numbers: bool = False
     deadline: float = math.inf
     until_empty: bool = False
@@ -268,6 +274,27 @@ class SymbolicTrace:
             self.asks_for = frame.f_globals
             self.stop_with(Restart())
 
+    def keep(self, key: Polynomial, container: Any) -> None:
+        """Note that a container keeps a size as a key.
+
+        Args:
+            key: the formula of the size.
+            container: the container; None where it is not known.
+        """
+        self.keeps_keys = True
+        if container is not None:
+            self.kept.append((key, container))
+
+    def _fork_on_keys(self) -> None:
+        """Fork where a size that a container keeps equals a number that it keeps."""
+        for key, container in self.kept:
+            for number in (one for one in tuple(container) if type(one) is int):
+                points, exact = zeros(key - self.ring.number(number))
+                if not exact:
+                    self.unanswered.append(f"whether {key}, which is a key, is {number}")
+                elif self.ring.decides(points) is None and self.stop is None:
+                    self.stop = Fork(points)
+
     def count_turns(self, loop: CallSite) -> NoReturn:
         """Stop, to trace a loop over a size with as many turns as it has.
 
@@ -326,5 +353,7 @@ class SymbolicTrace:
         branches = (condition for condition, frame in self.deferring if is_caught(frame))
         if self.stop is None and (condition := next(branches, None)) is not None:
             self.stop = Fork(condition)
+        self._fork_on_keys()
+        self.kept.clear()
         self.asked_in_jax.clear()  # the frames hold values of the run
         self.deferring.clear()

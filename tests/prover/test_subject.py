@@ -4,10 +4,13 @@ import builtins
 import collections
 import contextlib
 import itertools
+import queue
+import random
 import threading
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxconv as jc
@@ -65,14 +68,15 @@ def test_an_interrupt_reaches_the_user_while_a_fork_is_handled():
 
 def test_sizes_of_an_interrupted_trace_ask_nothing_more():
     """JAX keeps shapes in caches, and compares them with those of later traces."""
+    sizes = queue.SimpleQueue()
 
     def function(x):
-        function.size = x.shape[0]  # an attribute of a function is not restored
+        sizes.put(x.shape[0])  # what a queue holds is not restored
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         jc.check(function, "h")
-    assert function.size != 5  # it would fork the trace
+    assert sizes.get() != 5  # it would fork the trace
 
 
 def test_an_interrupt_reaches_the_user_while_an_operation_is_tried_again():
@@ -131,6 +135,8 @@ def test_state_that_a_model_keeps_is_restored():
     verdict = jc.check(model, "b h", where="h >= 3")
     assert verdict.accepts == jc.SizeSet.parse("b h", "h >= 3")
     assert (model.size, model.cache) == (None, {})
+    note = "in the present state: after b = 1, h = 3 the function does otherwise for b = 7, h = 9"
+    assert note in verdict.notes[0]
     assert model(jnp.ones((2, 5))).shape == (2, 3)
     with pytest.raises(ValueError, match="another size"):
         model(jnp.ones((2, 6)))
@@ -140,12 +146,13 @@ def test_numbers_are_traced_without_substitutes():
     """What confirms a proof must be Python and JAX as the user has them."""
 
     def function(x):
-        function.seen.append((x.shape[0], int))  # an attribute of a function is not restored
+        seen.put((x.shape[0], int))  # what a queue holds is not restored
         return x[: int(x.shape[0] / 2) + 1]
 
-    function.seen = []
+    seen = queue.SimpleQueue()
     assert jc.check(function, "h").ok
-    substitutes = {kind is builtins.int: isinstance(size, jc.Size) for size, kind in function.seen}
+    calls = [seen.get() for _ in range(seen.qsize())]
+    substitutes = {kind is builtins.int: isinstance(size, jc.Size) for size, kind in calls}
     assert substitutes == {True: False, False: True}
     assert "int" not in globals()
 
@@ -188,3 +195,48 @@ def test_what_a_function_keeps_is_restored():
     assert jc.check(keeps, "n").ok
     assert not kept
     assert last is None
+
+
+FIRST = None
+
+
+class Sized:
+    """A class that keeps the first size in itself."""
+
+    size = None
+
+    def __call__(self, x):
+        global FIRST  # noqa: PLW0603 - that is what is tested
+        FIRST = FIRST or x.shape[1]
+        type(self).size = x.shape[1]
+        function_with_a_size.size = x.shape[1]
+        return function_with_a_size(x)
+
+
+def function_with_a_size(x):
+    return x[:, : function_with_a_size.size]
+
+
+def test_what_classes_functions_and_modules_keep_is_restored():
+    assert jc.check(Sized(), "b h").ok
+    assert (FIRST, Sized.size, vars(function_with_a_size)) == (None, None, {})
+
+
+def test_a_function_that_counts_its_calls_is_not_decided():
+    calls = []
+
+    def counts(x):
+        calls.append(x)
+        return x[:, : len(calls)]
+
+    verdict = jc.check(counts, "b h")
+    assert verdict.status == "tested"
+    assert any("keeps state between calls" in note for note in verdict.notes)
+    assert not calls
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_a_function_whose_shapes_are_drawn_by_chance_is_not_decided(draw):
+    verdict = jc.check(lambda x: x[:, :1] if draw() < 0.5 else x, "b h", where="h >= 2")
+    assert verdict.status == "tested"
+    assert jc.check(lambda x: x * draw(), "b h").ok

@@ -4,6 +4,7 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 ``NEVER_WRONG`` where it may stay undecided. Every verdict is compared with tracing size by size.
 """
 
+import collections
 import contextlib
 import enum
 import functools
@@ -73,6 +74,20 @@ def convert_to_index(x):
     return x[:, :2] if x.shape[1] in {7, 14} else x
 
 
+def added(x):
+    seen = set()
+    for n in x.shape:
+        seen.add(n)
+    return x[:, :2] if 14 in seen else x
+
+
+def grouped(x):
+    groups = collections.defaultdict(list)
+    for n in (*x.shape, 28):
+        groups[n % 2].append(n)
+    return jnp.zeros(len(groups[0]) + 1)
+
+
 def typed(source):
     """The function f of a source that was typed into Python."""
     scope = {"jnp": jnp, "lax": lax}
@@ -96,6 +111,39 @@ def is_int(x):
             return x[:, :2]
         case _:
             raise TypeError("not an int")
+
+
+def listed_errors(x):
+    errors = []
+    if x.shape[1] % 3:
+        errors.append(f"{x.shape[1]} of " + ", ".join(str(n) for n in x.shape))
+    if errors:
+        raise ValueError("; ".join(errors))
+    return x
+
+
+def chained_errors(x):
+    try:
+        assert x.shape[1] % 3 == 0, f"bad sizes: {x.shape}"
+    except AssertionError as error:
+        raise ValueError(f"not for this layer: {error}") from error
+    return x
+
+
+def named_in_a_helper(x):
+    def name(n):
+        return f"h{n}"
+
+    return x[:, :2] if name(x.shape[1]) == "h14" else x
+
+
+def read_from_an_error(x):
+    try:
+        if x.shape[1] > 3:
+            raise ValueError(f"{x.shape[1]} is too large")
+    except ValueError as error:
+        return x[:, :2] if str(error).startswith("14 ") else x
+    return x
 
 
 def passes_an_error_on(x):
@@ -189,6 +237,13 @@ EXACT = {
     "in an Enum": (of_kind, ""),
     "matched": (matched, ""),
     "cached": (lambda x: x[:, : half(x.shape[1])], "h >= 2"),
+    "a set that equals a set": (
+        lambda x: x[:, :2] if frozenset(x.shape) == frozenset((2, 28)) else x,
+        "",
+    ),
+    "a dict from keys": (lambda x: jnp.zeros(len(dict.fromkeys([*x.shape, 28]))), ""),
+    "added to a set": (added, ""),
+    "grouped by the rest": (grouped, ""),
     "in a list": (lambda x: x[:, : [4, 8].index(x.shape[1]) + 1], "h = 4 or h = 8"),
     "in a typed set": (typed("def f(x):\n    return x[:, :2] if x.shape[1] in {7, 14} else x"), ""),
     "typed": (typed("def f(x):\n    assert x.shape[1] % 2 == 0\n    return x"), "h mod 2 = 0"),
@@ -270,6 +325,9 @@ EXACT = {
     "a text": (lambda x: x[:, :3] if f"{x.shape[1]}" in ("7", "14", "014") else x, ""),
     "two texts": (lambda x: x[:, :1] if str(x.shape[1]) == str(x.shape[0]) else x, ""),
     "the number of digits": (lambda x: x[:, 2 : 2 + len(str(x.shape[1]))], "3 <= h <= 99999999"),
+    "a text of an element": (lambda x: x[:, :3] if repr(x.shape[1]) == "14" else x, ""),
+    "texts in a message": (listed_errors, "h mod 3 = 0"),
+    "a text in the error of an error": (chained_errors, "h mod 3 = 0"),
     "an int from a text": (lambda x: x[:, : int(str(x.shape[1])) // 2], "h >= 2"),
     "by its type": (lambda x: x[:, : third(x.shape[1])], "h >= 3"),
     "matched by its type": (is_int, ""),
@@ -498,6 +556,17 @@ NEVER_WRONG = {
     "an einsum": (lambda x: jnp.einsum("bh,hk->bk", x, jnp.ones((3, 4))), "b h"),
     "less than nothing": (lambda x: x, "h-5"),
     "an overflow": (lambda x: jnp.zeros(3, jnp.int32) + x.shape[0] * x.shape[1], "b h"),
+    # Texts that a size is joined into, which Python compares without asking.
+    "a name": (lambda x: x[:, : {"h14": 1, "h7": 2}.get(f"h{x.shape[1]}", 3)], "b h"),
+    "a name in a helper": (named_in_a_helper, "b h"),
+    "a sum of texts": (lambda x: x[:, :2] if "h" + str(x.shape[1]) == "h14" else x, "b h"),
+    "the length of a text": (lambda x: jnp.zeros(len(",".join(map(str, x.shape)))), "b h"),
+    "the text of a shape": (lambda x: x[:, :2] if str(x.shape) == "(1, 14)" else x, "b h"),
+    "a padded text": (lambda x: x[:, :2] if str(x.shape[1]).zfill(3) == "014" else x, "b h"),
+    "a percent sign": (lambda x: jnp.zeros(int(("%d,%d" % x.shape)[2:])), "b h"),  # noqa: UP031
+    "a text in a text": (lambda x: x[:, :2] if str(x.shape[1]) in "7 14" else x, "b h"),
+    "a message that is read": (read_from_an_error, "b h"),
+    "in a set of the shape": (lambda x: x[:, :2] if 14 in {*x.shape, 90} else x, "b h"),
     "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
     "a whole root": (
