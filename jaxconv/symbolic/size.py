@@ -53,7 +53,6 @@ from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, whe
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
-SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
@@ -386,11 +385,11 @@ class Size(SymbolicInt):
             key = self.polynomial.key()
             if key not in self.trace.array_sizes:
                 self.trace.array_sizes[key] = self, current_call_sites()
-            raise TypeError(SYMBOLIC)
+            self.trace.raise_symbolic()
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
-            raise TypeError(SYMBOLIC)
+            self.trace.raise_symbolic()
         if is_formatting(caller()):
             return self.bounds()[0] or 0  # which number a message shows does not matter
         length = length_of_indexed(frame)
