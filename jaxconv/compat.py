@@ -97,6 +97,8 @@ DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
+# It hashes the parameters of a primitive, some of which are shapes, as the key of a cache.
+HASHES_PARAMETERS = frozenset(("default_process_primitive",))
 
 missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were looked up
 
@@ -369,7 +371,7 @@ def hashes_for_cache(code: CodeType) -> bool:
     Args:
         code: of the function.
     """
-    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12
+    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
     return code.co_name in names and is_inside_jax(code.co_filename)
 
 
