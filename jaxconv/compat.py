@@ -14,9 +14,10 @@ calls :func:`require_supported_jax` first, which says what is missing.
 import contextlib
 import functools
 import importlib
+import inspect
 import operator
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,6 +86,7 @@ REPLACEABLE: dict[str, tuple[str, ...]] = {
     "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
     "split": ("jax._src.numpy.lax_numpy:_split",),
 }
+SIGNATURES_IN = "jax._src.api_util"  # the module of JAX that inspects them
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
@@ -95,6 +97,8 @@ DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
+# It hashes the parameters of a primitive, some of which are shapes, as the key of a cache.
+HASHES_PARAMETERS = frozenset(("default_process_primitive",))
 
 # What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
 DIMENSIONS = "jax._src.export.shape_poly"
@@ -266,6 +270,20 @@ def are_of_one_trace(one: Any, other: Any) -> bool:
     """
     trace = getattr(one, "_trace", None)
     return trace is not None and trace is getattr(other, "_trace", None)
+
+
+def release(values: Iterable[Any]) -> None:
+    """Let go of the equations of a trace that failed, as JAX does itself where one succeeds.
+
+    They refer to the trace, and it to them, so that only a search for garbage would free them.
+
+    Args:
+        values: the inputs of the trace.
+    """
+    traces = {id(trace): trace for v in values if (trace := getattr(v, "_trace", None)) is not None}
+    for trace in traces.values():
+        if (invalidate := getattr(trace, "invalidate", None)) is not None:
+            invalidate()
 
 
 @contextlib.contextmanager
@@ -493,6 +511,31 @@ class _RecordedQuestions:
         return difference is None
 
 
+@contextlib.contextmanager
+def remembered_signatures() -> Iterator[None]:
+    """Let JAX inspect the signature of each function once, instead of at each call.
+
+    It inspects three at each call of a ``custom_jvp`` function such as ReLU, which takes a third of
+    the time of that call.
+    """
+    known: dict[int, tuple[Any, inspect.Signature]] = {}  # with what has this id, to keep it alive
+
+    def signature(fn: Any) -> inspect.Signature:
+        if id(fn) not in known:
+            known[id(fn)] = fn, inspect.signature(fn)
+        return known[id(fn)][1]
+
+    names = vars(importlib.import_module(SIGNATURES_IN))
+    original = names.get("inspect")
+    if original is inspect:
+        names["inspect"] = types.SimpleNamespace(**{**vars(inspect), "signature": signature})
+    try:
+        yield
+    finally:
+        if original is inspect:
+            names["inspect"] = inspect
+
+
 def asks_for_new_array(code: CodeType) -> bool:
     """Whether a function is the one in which JAX looks at each axis of a new array.
 
@@ -548,7 +591,7 @@ def hashes_for_cache(code: CodeType) -> bool:
     Args:
         code: of the function.
     """
-    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12
+    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
     return code.co_name in names and is_inside_jax(code.co_filename)
 
 

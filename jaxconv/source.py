@@ -78,7 +78,8 @@ def frame_of_user() -> FrameType:
 
 
 def _is_within(frame: FrameType, places: tuple[str, ...]) -> bool:
-    return frame.f_code.co_filename.startswith(places) or file_of(frame).startswith(places)
+    path = frame.f_code.co_filename
+    return path.startswith(places) or (path.startswith("<") and file_of(frame).startswith(places))
 
 
 def file_of(frame: FrameType) -> str:

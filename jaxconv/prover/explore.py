@@ -35,7 +35,7 @@ from jaxconv.prover.diagnose import (
     unknowns_of_error,
     unmet_requirements,
 )
-from jaxconv.prover.subject import Subject, Traced
+from jaxconv.prover.subject import Subject, Traced, seldom_collected
 from jaxconv.symbolic.domains import intersect_most, split
 from jaxconv.symbolic.sets import (
     SizeSet,
@@ -131,6 +131,7 @@ class Exploration:
         """Why regions are open, each reason once."""
         return list(dict.fromkeys(text for part in self.open_regions for text in part.reasons))
 
+    @seldom_collected()
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
         try:

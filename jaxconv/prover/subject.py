@@ -20,6 +20,8 @@ from jaxconv.compat import (
     ClosedJaxpr,
     are_of_one_trace,
     padding_by_sizes,
+    release,
+    remembered_signatures,
     symbolic_dimensions,
 )
 from jaxconv.prover.results import merge_results, split_results
@@ -162,7 +164,8 @@ class Subject:
             with contextlib.ExitStack() as stack:
                 # First, as threads take turns in it: what follows replaces functions of JAX.
                 stack.enter_context(bounded(TRACE_OPERATIONS))
-                stack.enter_context(_seldom_collected())
+                stack.enter_context(seldom_collected())
+                stack.enter_context(remembered_signatures())
                 stack.enter_context(_whole_tracebacks())
                 stack.enter_context(library_contexts())
                 if trace.until_empty:
@@ -177,6 +180,7 @@ class Subject:
                 closed, arrays = jax.make_jaxpr(run.call, return_shape=True)(*shapes)
                 traced = Traced(closed, merge_results(arrays, *run.result), run.ended_early)
         except BaseException as error:
+            release(run.inputs)
             trace.finish(error)
             if isinstance(error, Exception | Fork | Restart | OutOfTime | EmptyMap):
                 self._raise_unanswered(trace)
@@ -269,7 +273,7 @@ def _constants(code: CodeType) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
+def seldom_collected() -> Iterator[None]:
     """Let Python look for garbage less often: a trace makes many objects, and keeps most of them.
 
     By default it looks at all of them again and again, a fifth of the time of a large network.

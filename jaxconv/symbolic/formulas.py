@@ -27,9 +27,10 @@ def formula_text(affine: isl.PwAff) -> str:
     Returns:
         Its text, case by case where it has several.
     """
-    every = SizeSet.parse([str(affine.get_dim_name(PARAM, i)) for i in range(affine.dim(PARAM))])
     pieces = affine.get_pieces()
     if len(pieces) > 1:  # what is left of sizes below 1 is not said
+        names = [str(affine.get_dim_name(PARAM, i)) for i in range(affine.dim(PARAM))]
+        every = SizeSet.parse(names)
         pieces = [one for one in pieces if not one[0].params().is_disjoint(every.points)]
     if len(pieces) == 1:
         return str(Sum.of(pieces[0][1]))

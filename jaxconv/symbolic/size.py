@@ -56,7 +56,6 @@ from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
 from jaxconv.symbolic.text_uses import Use, use_of_text
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
 
-SYMBOLIC = "a size is symbolic"  # of an error that JAX expects: to write its formula takes long
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
@@ -393,11 +392,11 @@ class Size(SymbolicInt):
             key = self.polynomial.key()
             if key not in self.trace.array_sizes:
                 self.trace.array_sizes[key] = self, current_call_sites()
-            raise TypeError(SYMBOLIC)
+            self.trace.raise_symbolic()
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
                 return 1 if self._is_one() else 2  # any other number; JAX asks for no more
-            raise TypeError(SYMBOLIC)
+            self.trace.raise_symbolic()
         if is_formatting(frame) and (
             not is_of_user(frame) or use_of_text(frame, is_part=True) is Use.MESSAGE
         ):

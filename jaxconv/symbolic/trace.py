@@ -158,6 +158,7 @@ class SymbolicTrace:
         deadline: when the time is over, in seconds of the monotonic clock.
         until_empty: whether the run may end where for each size some feature map is empty.
         left: the sizes for which no feature map is known to be empty.
+        is_symbolic: what a size raises that JAX asks for its number, and that JAX expects.
     """
 
     domain: isl.Set
@@ -182,10 +183,24 @@ class SymbolicTrace:
     deadline: float = math.inf
     until_empty: bool = False
     left: isl.Set = field(init=False)
+    is_symbolic: TypeError = field(init=False)
 
     def __post_init__(self) -> None:
         self.ring = PolynomialRing(self.domain)
         self.left = self.domain
+        self.is_symbolic = TypeError("a size is symbolic")  # to write its formula takes long
+
+    def raise_symbolic(self) -> NoReturn:
+        """Tell JAX that a size is not a number.
+
+        JAX keeps the error in a variable of the frame that caught it, so that the two refer to each
+        other. It is the same error each time, without the traceback that it had, for else the
+        frames of all functions that have asked would be alive till Python looks for garbage.
+
+        Raises:
+            TypeError: always.
+        """
+        raise self.is_symbolic.with_traceback(None)
 
     def names(self) -> tuple[str, ...]:
         """Names of the sizes."""
@@ -339,6 +354,7 @@ class SymbolicTrace:
             error: what the run raised; None where it returned.
         """
         self.searching = False
+        self.is_symbolic.__traceback__ = None
         raised: set[FrameType] = set()
         traceback = None if error is None else error.__traceback__
         while traceback is not None:
