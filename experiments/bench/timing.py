@@ -9,7 +9,7 @@ import numpy as np
 from experiments.bench.backends import FLOAT64, Backend
 from experiments.bench.inputs import Inputs, prepare
 from experiments.bench.process import BackendError, Worker
-from experiments.bench.workloads import Workload
+from experiments.bench.tables import Workload
 
 WARM_UP_ROUNDS = 2  # besides the first call
 # Largest error against float64, relative to the largest number of the output. For a training step
