@@ -72,7 +72,21 @@ BACKENDS = {
 
 # Not in the tables: the reference, and what the machine can do.
 FLOAT64 = Backend("float64", FRAMEWORKS / "in_float64.py", ("jax", "jaxlib"))
+FLOAT64_TORCH = Backend("float64", TORCH, ("torch",), options={"dtype": "float64"})
 NUMPY = Backend("numpy", FRAMEWORKS / "in_numpy.py", ("numpy",), frozenset({"inference", "memory"}))
+
+
+def reference_of(workload: Workload) -> Backend:
+    """Choose what computes the reference.
+
+    Gradients of large networks take minutes to compile in the code that shares nothing with
+    others, so PyTorch computes them where it is installed.
+
+    Args:
+        workload: any.
+    """
+    is_large = workload.kind == "training" and not workload.is_chain
+    return FLOAT64_TORCH if is_large and FLOAT64_TORCH.versions() else FLOAT64
 
 
 def installed(backends: Iterable[Backend]) -> list[Backend]:

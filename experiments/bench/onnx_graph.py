@@ -36,7 +36,7 @@ def export_onnx(layers: list[Task], x: tuple[int, ...], weights: Path) -> None:
 
     graph = _Graph(x, weights)
     for number, layer in enumerate(layers):
-        graph.add(number, layer)
+        graph.add_layer(number, layer)
     graph.nodes[-1].output[0] = "y"
     b, *size, c = x
     images = helper.make_tensor_value_info("x", TensorProto.FLOAT, (b, c, *size))
@@ -63,7 +63,7 @@ class _Graph:
         self.weights = weights
         self.ranks = {-1: len(x)}  # of the results of layers
 
-    def add(self, number: int, layer: Task) -> None:
+    def add_layer(self, number: int, layer: Task) -> None:
         """Add a layer and its activation; the result of layer 3 is called "of3"."""
         is_flat = layer["op"] in ("mean", "flatten")
         rank = self.ranks[number] = 2 if is_flat else self.ranks[layer["inputs"][0]]
@@ -165,6 +165,11 @@ class _Graph:
             self.node("Unsqueeze", [factor, axes], f"{result}.factor")
             factor = f"{result}.factor"
         self.node("Mul", [x, factor], result)
+
+    def activation(self, layer: Task, names: list[str], result: str, rank: int) -> None:
+        """Nothing but the activation, which follows."""
+        del layer, rank
+        self.node("Identity", names, result)
 
     def concatenate(self, layer: Task, names: list[str], result: str, rank: int) -> None:
         """Channels side by side."""

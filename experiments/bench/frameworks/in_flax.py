@@ -76,7 +76,7 @@ def descend(task: "Task", library: Library) -> "Calls":
     current = {"parameters": parameters, "others": others}
 
     def loss(parameters: Any, others: Any, x: Any, labels: Any) -> Any:
-        model = nnx.merge(graph, parameters, others)
+        model = nnx.merge(graph, parameters, others, copy=True)  # its statistics change
         scores = jax.nn.log_softmax(model(x))
         value = -jnp.take_along_axis(scores, labels[..., None], -1).mean()
         return value, nnx.split(model, nnx.Param, ...)[2]

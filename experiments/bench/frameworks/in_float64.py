@@ -109,10 +109,9 @@ def _conv(layer: Layer, own: dict[str, Any], x: Any) -> Any:
     else:
         kernels = kernels.reshape(-1, inputs, groups, filters // groups)
         parts = (part.reshape(*part.shape[:-1], groups, inputs) for part in elements)
-        y = sum(
-            jnp.einsum("...gc,cgk->...gk", part, k) for part, k in zip(parts, kernels, strict=True)
-        )
-        y = y.reshape(*y.shape[:-2], filters)
+        pairs = zip(parts, kernels, strict=True)
+        grouped: Any = sum(jnp.einsum("...gc,cgk->...gk", part, k) for part, k in pairs)
+        y = grouped.reshape(*grouped.shape[:-2], filters)
     return y + own.get("bias", 0)
 
 

@@ -37,19 +37,26 @@ def inference(task: "Task", layout: str = "contiguous_format", compiled: bool = 
     return call, dict
 
 
-def training(task: "Task", layout: str = "contiguous_format", compiled: bool = False) -> "Calls":
+def training(
+    task: "Task",
+    layout: str = "contiguous_format",
+    compiled: bool = False,
+    dtype: str = "float32",
+) -> "Calls":
     """Take steps of gradient descent.
 
     Args:
         task: what to compute.
         layout: "contiguous_format" or "channels_last", of ``torch``.
         compiled: whether to use ``torch.compile``.
+        dtype: of the parameters and of the input.
 
     Returns:
         One step, and the parameters after it.
     """
     torch = _import_torch(task)
     network, x = _network(torch, task, layout), _images(torch, task, layout)
+    network, x = network.to(getattr(torch, dtype)), x.to(getattr(torch, dtype))
     labels = torch.from_numpy(task.array("labels")).long()
     optimiser = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE)
     run = torch.compile(network) if compiled else network
