@@ -26,8 +26,9 @@ from experiments.bench.backends import BACKENDS, Backend, installed
 from experiments.bench.machine import machine, roofline
 from experiments.bench.process import BackendError
 from experiments.bench.results import LEGEND, chart, result, table
+from experiments.bench.tables import Workload
 from experiments.bench.timing import time_in_turn
-from experiments.bench.workloads import WORKLOADS, Workload
+from experiments.bench.workloads import WORKLOADS
 from jaxconv.cli.arguments import (
     PICTURES,
     UsageError,
@@ -152,7 +153,7 @@ def _measure(
         console.print(f"{peak}\n")
         results = []
         for workload in workloads:
-            able = [backend for backend in backends if workload.kind in backend.kinds]
+            able = [backend for backend in backends if backend.can_run(workload)]
             with _StatusLine(workload.title) as progress:
                 timings = time_in_turn(
                     workload,
@@ -232,16 +233,15 @@ def _backends(text: str | None) -> list[Backend]:
 
 def _workloads(text: str | None, backends: Sequence[Backend]) -> list[Workload]:
     """The named workloads, or all; without those that no backend can run."""
-    kinds = {kind for backend in backends for kind in backend.kinds}
     chosen = _chosen("--workloads", text, WORKLOADS, [*WORKLOADS.values()])
     for workload in chosen:
-        if text is not None and workload.kind not in kinds:
-            able = (name for name, b in BACKENDS.items() if workload.kind in b.kinds)
+        if text is not None and not any(backend.can_run(workload) for backend in backends):
+            able = (name for name, backend in BACKENDS.items() if backend.can_run(workload))
             raise UsageError(
                 f"{workload.name} is {workload.kind}, which none of these libraries can run.\n"
                 f"  Fix: pass one of --peers={', '.join(able)}."
             )
-    return [workload for workload in chosen if workload.kind in kinds]
+    return [w for w in chosen if any(backend.can_run(w) for backend in backends)]
 
 
 def _cores(text: str | None) -> list[int]:

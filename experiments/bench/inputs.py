@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.workloads import Layer, Workload
+from experiments.bench.onnx_graph import export_onnx
+from experiments.bench.tables import Layer, Workload, result_shapes, sources
 
 SEED = 0
-BIAS_DEVIATION = 0.1
+DEVIATION = 0.1  # of biases, and of the factors and statistics of normalisations
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Inputs:
         """The fields of a worker's ``Task`` that describe the workload, for JSON."""
         return {
             "kind": self.workload.kind,
-            "layers": [asdict(layer) for layer in self.workload.layers],
+            "layers": [*_tasks(self.workload.layers)],
             "folder": str(self.folder),
             "weights": str(self.weights),
         }
@@ -48,6 +49,23 @@ class Inputs:
         """
         path = self.weights / f"{name}.npy"
         return np.load(path) if path.exists() else 0.0
+
+
+def _tasks(layers: Sequence[Layer]) -> Iterator[dict[str, Any]]:
+    """The layers as a worker reads them, with everything that follows from their fields."""
+    for layer, read in zip(layers, sources(layers), strict=True):
+        yield {
+            "op": layer.op,
+            "name": layer.name,
+            "inputs": read,
+            "parameters": layer.parameters,
+            "activation": layer.activation,
+            "window": layer.window,
+            "strides": layer.strides,
+            "pads": layer.pads,
+            "dilation": layer.dilation,
+            "groups": layer.groups,
+        }
 
 
 def prepare(workload: Workload, folder: Path, onnx: bool) -> Inputs:
@@ -67,14 +85,15 @@ def prepare(workload: Workload, folder: Path, onnx: bool) -> Inputs:
     random = np.random.default_rng(SEED)
     np.save(inputs.folder / "x.npy", random.standard_normal(workload.x, np.float32))
     if workload.kind == "training":
-        labels = random.integers(workload.layers[-1].shape[-1], size=workload.x[0])
+        *shape, classes = result_shapes(workload)[len(workload.layers) - 1]
+        labels = random.integers(classes, size=shape)
         np.save(inputs.folder / "labels.npy", labels.astype(np.int32))
     if not inputs.weights.exists():
         inputs.weights.mkdir()
         for name, values in parameters(workload.layers):
             np.save(inputs.weights / f"{name}.npy", values)
     if onnx:
-        export_onnx(workload, inputs.weights)
+        export_onnx([*_tasks(workload.layers)], workload.x, inputs.weights)
     return inputs
 
 
@@ -91,69 +110,28 @@ def parameters(layers: Sequence[Layer]) -> Iterator[tuple[str, np.ndarray]]:
     """
     random = np.random.default_rng(SEED + 1)
     for layer in layers:
-        if layer.shape:
-            deviation = np.float32(np.sqrt(2 / np.prod(layer.shape[:-1])))
-            kernel = random.standard_normal(layer.shape, np.float32)
-            yield f"{layer.name}.kernel", kernel * deviation
-            bias = random.standard_normal(layer.shape[-1:], np.float32)
-            yield f"{layer.name}.bias", bias * np.float32(BIAS_DEVIATION)
+        for kind, shape in layer.parameters.items():
+            numbers = random.standard_normal(shape, np.float32)
+            yield f"{layer.name}.{kind}", DISTRIBUTIONS[kind](numbers)
 
 
-def export_onnx(workload: Workload, weights: Path) -> None:
-    """Write the network as ``network.onnx`` for the workload's input, with its weights beside it.
-
-    Args:
-        workload: the workload.
-        weights: the folder with the parameters, where the file is written.
-    """
-    import onnx
-    from onnx import TensorProto, helper
-
-    nodes = [node for index, layer in enumerate(workload.layers) for node in _nodes(index, layer)]
-    nodes[-1].output[0] = "y"
-    shape = (workload.x[0], workload.x[3], *workload.x[1:3]) if len(workload.x) == 4 else workload.x
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "network", [x], [y], [*_tensors(workload, weights)])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    place = "network.onnx.data"
-    (weights / place).unlink(missing_ok=True)
-    onnx.save(model, str(weights / "network.onnx"), save_as_external_data=True, location=place)
+def _kernel(numbers: np.ndarray) -> np.ndarray:
+    return numbers * np.float32(np.sqrt(2 / np.prod(numbers.shape[:-1])))
 
 
-def _nodes(index: int, layer: Layer) -> Iterator[Any]:
-    """Yield the operations of a layer, from the input or from the previous layer."""
-    from onnx import helper
-
-    x, y = f"of{index - 1}" if index else "x", f"of{index}"
-    last = f"before{index}" if layer.op == "flatten" or layer.relu else y
-    names = [f"{layer.name}.kernel", f"{layer.name}.bias"] if layer.name else []
-    name, options = _operation(layer)
-    yield helper.make_node(name, [x, *names], [last], **options)
-    if layer.op == "flatten":
-        yield helper.make_node("Flatten", [last], [y])
-    elif layer.relu:
-        yield helper.make_node("Relu", [last], [y])
+def _around_one(numbers: np.ndarray) -> np.ndarray:
+    return np.exp(np.float32(DEVIATION) * numbers)
 
 
-def _operation(layer: Layer) -> tuple[str, dict[str, Any]]:
-    """The ONNX operator of a layer, and its attributes; before a flatten, channels go last."""
-    if layer.op == "conv":
-        pads = [(k - 1) // 2 for k in layer.shape[:2]] + [k // 2 for k in layer.shape[:2]]
-        return "Conv", {"pads": pads}
-    return {
-        "pool": ("MaxPool", {"kernel_shape": (2, 2), "strides": (2, 2)}),
-        "flatten": ("Transpose", {"perm": (0, 2, 3, 1)}),
-        "dense": ("Gemm", {}),
-    }[layer.op]
+def _around_zero(numbers: np.ndarray) -> np.ndarray:
+    return np.float32(DEVIATION) * numbers
 
 
-def _tensors(workload: Workload, weights: Path) -> Iterator[Any]:
-    """The parameters in the order of ONNX: OIHW for the kernels of convolutions."""
-    from onnx import numpy_helper
-
-    names = [layer.name for layer in workload.layers if layer.name]
-    for name in (f"{n}.{kind}" for n in names for kind in ("kernel", "bias")):
-        values = np.load(weights / f"{name}.npy")
-        ordered = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
-        yield numpy_helper.from_array(np.ascontiguousarray(ordered), name)
+# From normal numbers, for each kind of parameter.
+DISTRIBUTIONS = {
+    "kernel": _kernel,
+    "scale": _around_one,
+    "var": _around_one,
+    "bias": _around_zero,
+    "mean": _around_zero,
+}

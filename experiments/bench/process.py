@@ -17,7 +17,8 @@ from experiments.bench.inputs import Inputs
 WORKER_SCRIPT = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-DROPPED_VARIABLES = ("XLA_FLAGS",)  # of the shell, so that all backends have their defaults
+# Of the shell, so that all backends have their defaults, and all programs are compiled.
+DROPPED_VARIABLES = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
 
 
 class BackendError(RuntimeError):

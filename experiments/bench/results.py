@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.bench.backends import OURS
 from experiments.bench.machine import Roofline
+from experiments.bench.tables import Workload
 from experiments.bench.timing import Timing, Timings
-from experiments.bench.workloads import Workload, flops, parameter_bytes
+from experiments.bench.workloads import flops, parameter_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

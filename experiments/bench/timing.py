@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.bench.backends import FLOAT64, Backend
+from experiments.bench.backends import Backend, reference_of
 from experiments.bench.inputs import Inputs, prepare
 from experiments.bench.process import BackendError, Worker
-from experiments.bench.workloads import Workload
+from experiments.bench.tables import Workload
 
 WARM_UP_ROUNDS = 2  # besides the first call
+# A backend that takes so many times as long as the fastest one is timed in fewer rounds.
+SLOW, SLOW_ROUNDS = 10, 2
 # Largest error against float64, relative to the largest number of the output. For a training step
 # it is relative to the length of the change of a parameter, which float32 may store with only three
 # digits.
 TOLERANCE = {"inference": 1e-3, "training": 3e-2}
+
+LEAST_CHANGE = 1e-2  # of the largest change; smaller ones are compared with this
 
 Progress = Callable[[str], None]
 
@@ -124,7 +128,8 @@ class Race:
     def __enter__(self) -> "Race":
         if self.inputs.workload.kind != "memory":
             self.progress("reference results in float64")
-            with Worker(FLOAT64, self.inputs, self.cores) as worker:
+            reference = reference_of(self.inputs.workload)
+            with Worker(reference, self.inputs, self.cores) as worker:
                 self.reference = _outputs(worker)
         return self
 
@@ -155,13 +160,19 @@ class Race:
             rounds: timed calls of each backend.
         """
         orders = turns([*self.workers], rounds + WARM_UP_ROUNDS)
+        latest = dict.fromkeys(self.workers, 0.0)  # seconds of the latest call
         for number, order in enumerate(orders, 1 - WARM_UP_ROUNDS):
             self.progress("warming up" if number < 1 else f"round {number} of {rounds}")
             for name in order:
                 # Of the calls of one turn the last is timed.
                 calls = self.inputs.workload.before + 1
+                if number > SLOW_ROUNDS and latest[name] > SLOW * min(latest.values()):
+                    continue
                 *_, answer = [self._ask(name, "call") for _ in range(calls)]
-                if number > 0 and answer:
+                if not answer:
+                    continue
+                latest[name] = answer["seconds"]
+                if number > 0:
                     timing = next(t for t in self.timings.rows if t.backend == name)
                     timing.seconds.append(answer["seconds"])
         for timing in [*self.timings.rows]:
@@ -218,19 +229,29 @@ def largest_error(
 
     Returns:
         The largest difference over the largest number; for parameters, the length of the difference
-        over the length of the change. NaN if an output is NaN or has a wrong shape.
+        over the length of the change, or over a part of the largest change where that is more.
+        NaN if an output is NaN or has a wrong shape.
     """
     result = outputs["result"]
     ends = result[[0, -1]] if result.ndim else result
     if ends.shape != reference["result"].shape:
         return float("nan")
     errors = [np.abs(ends - reference["result"]).max() / np.abs(reference["result"]).max()]
-    for name in reference.keys() - {"result"}:
-        before = inputs.before(name)
-        change = reference[name] - before
-        difference = outputs[name] - before - change
-        errors.append(np.linalg.norm(difference) / np.linalg.norm(change))
+    names = reference.keys() - {"result"}
+    changes = {name: reference[name] - inputs.before(name) for name in names}
+    # A gradient that is 0 but for rounding, as of a bias that the next normalisation removes, is
+    # compared with the others.
+    least = LEAST_CHANGE * max(
+        (_root_mean_square(change) for change in changes.values()), default=0
+    )
+    for name, change in changes.items():
+        difference = outputs[name] - inputs.before(name) - change
+        errors.append(_root_mean_square(difference) / max(_root_mean_square(change), least))
     return float(np.max(errors))  # NaN, if there is one
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _outputs(worker: Worker) -> dict[str, np.ndarray]:

@@ -72,10 +72,9 @@ class Task(NamedTuple):
         return np.load(path if path.exists() else Path(self.weights, f"{name}.npy"))
 
     def parameters(self) -> dict[str, "np.ndarray"]:
-        """All kernels and biases by name."""
-        layers = [layer["name"] for layer in self.layers if layer["name"]]
-        names = [f"{name}.{kind}" for name in layers for kind in ("kernel", "bias")]
-        return {name: self.array(name) for name in names}
+        """All parameters by name."""
+        pairs = [(layer["name"], kind) for layer in self.layers for kind in layer["parameters"]]
+        return {f"{name}.{kind}": self.array(f"{name}.{kind}") for name, kind in pairs}
 
 
 def main() -> None:

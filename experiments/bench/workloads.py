@@ -1,53 +1,13 @@
-"""The workloads: networks as lists of layers, image sizes, and the number of operations."""
+"""The workloads: networks, image sizes, and the number of operations."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import prod
 
+from experiments.bench import networks
+from experiments.bench.tables import Layer, Workload, result_shapes, sources
 from jaxconv.models.vgg import STAGES, Stages, head_shapes
 
 TRAINING_CLASSES = 10
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a network.
-
-    Attributes:
-        op: "conv" (SAME, stride 1), "pool" (maximum of 2x2), "mean" (over the map), "flatten",
-            "dense", or "read" and "copy" for memory.
-        name: the prefix of its parameters' names; empty without parameters.
-        shape: the shape of its kernel: (kh, kw, c_in, c_out) or (c_in, c_out).
-        relu: whether a ReLU follows.
-    """
-
-    op: str
-    name: str = ""
-    shape: tuple[int, ...] = ()
-    relu: bool = False
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What each backend computes in one call.
-
-    Attributes:
-        name: its name on the command line.
-        title: its title in tables.
-        kind: "inference", "training" or "memory".
-        x: the shape of the input, (b, h, w, c).
-        layers: the network.
-        rounds: timed calls of each backend, by default.
-        before: calls before the timed one in each turn, so that short calls have warm caches.
-    """
-
-    name: str
-    title: str
-    kind: str
-    x: tuple[int, ...]
-    layers: tuple[Layer, ...]
-    rounds: int = 20
-    before: int = 0
 
 
 def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer, ...]:
@@ -65,9 +25,9 @@ def vgg(stages: Stages, head: Sequence[Layer], channels: int = 3) -> tuple[Layer
     for stage, widths in enumerate(stages, 1):
         for index, filters in enumerate(widths, 1):
             shape = (3, 3, channels, filters)
-            layers.append(Layer("conv", f"conv{stage}_{index}", shape, relu=True))
+            layers.append(Layer("conv", f"conv{stage}_{index}", shape, activation="relu"))
             channels = filters
-        layers.append(Layer("pool"))
+        layers.append(Layer("max_pool", shape=(2, 2), stride=2, padding=0))
     return (*layers, *head)
 
 
@@ -91,14 +51,15 @@ def macs(workload: Workload) -> Iterator[int]:
         workload: the workload.
 
     Yields:
-        The number for each layer.
+        The number for each layer; 0 for those without a kernel.
     """
-    rows, columns = (*workload.x[1:3], 1)[:2]
-    for layer in workload.layers:
-        if layer.op == "pool":
-            rows, columns = rows // 2, columns // 2
-        weights = prod(layer.shape) if layer.shape else 0
-        yield weights * (rows * columns if layer.op == "conv" else 1)
+    shapes = result_shapes(workload)
+    for number, (layer, (first, *_)) in enumerate(
+        zip(workload.layers, sources(workload.layers), strict=True)
+    ):
+        # A transposed convolution multiplies each pixel of the image by the whole kernel.
+        positions = shapes[first if layer.op == "conv_transpose" else number][1:-1]
+        yield prod(layer.parameters.get("kernel", (0,))) * prod(positions)
 
 
 def flops(workload: Workload) -> int:
@@ -119,7 +80,7 @@ def flops(workload: Workload) -> int:
 
 
 def parameter_bytes(workload: Workload) -> int:
-    """Count the bytes of kernels and biases, in float32.
+    """Count the bytes of all parameters, in float32.
 
     Args:
         workload: the workload.
@@ -127,11 +88,12 @@ def parameter_bytes(workload: Workload) -> int:
     Returns:
         The number of bytes.
     """
-    return 4 * sum(prod(layer.shape) + layer.shape[-1] for layer in workload.layers if layer.shape)
+    shapes = (shape for layer in workload.layers for shape in layer.parameters.values())
+    return 4 * sum(map(prod, shapes))
 
 
 FC = head_shapes("dense", 512, 1000)
-DENSE = [Layer("dense", name, shape, relu=name != "fc8") for name, shape in FC.items()]
+DENSE = [Layer("dense", n, shape, "" if n == "fc8" else "relu") for n, shape in FC.items()]
 VGG16 = vgg(STAGES["vgg16"], [Layer("flatten"), *DENSE])
 TRAINED = vgg(STAGES["vgg16"], classifier(512, TRAINING_CLASSES))
 
@@ -147,7 +109,7 @@ def _training(side: int, batch: int, rounds: int) -> Workload:
 
 
 def _convolution(name: str, side: int, channels: int, filters: int) -> Workload:
-    layer = Layer("conv", name, (3, 3, channels, filters), relu=True)
+    layer = Layer("conv", name, (3, 3, channels, filters), activation="relu")
     title = f"{name} of VGG16, {side}x{side}, {channels} to {filters} channels"
     return Workload(name, title, "inference", (1, side, side, channels), (layer,), 30, before=1)
 
@@ -160,6 +122,7 @@ WORKLOADS = {
         _inference(32, 5),
         _training(32, 32, 10),
         _training(224, 4, 5),
+        *networks.workloads(),
         _convolution("conv1_1", 224, 3, 64),
         _convolution("conv1_2", 224, 64, 64),
         _convolution("conv2_2", 112, 128, 128),

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxconv.adapters.call import require_arguments, require_callable
 from jaxconv.aot import storage
@@ -15,10 +17,11 @@ from jaxconv.aot.arguments import (
     donatable,
     trace_function,
 )
+from jaxconv.aot.batch_norm import fold_batch_norms
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
-from jaxconv.aot.program import fold_constants, inline_calls, retrace
+from jaxconv.aot.program import FoldedProgram, fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, flag, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
@@ -149,7 +152,9 @@ def compile(  # noqa: A001
     """Compile a function or a model ahead of time, for inputs of one shape.
 
     Parameters become part of the program. What depends on them alone is computed once and kept:
-    3x3 kernels transformed for Winograd's algorithm, weights converted to another type or scaled.
+    kernels transformed for Winograd's algorithm or put together for groups, weights converted to
+    another type or scaled. Batch normalisation in evaluation mode becomes part of the convolution
+    before it.
     The program shares unchanged parameters with the model; if training continues and donates them,
     compile a copy. On a CPU, Winograd's algorithm computes the 3x3 convolutions of any model,
     together with the bias, the ReLU and the max pool that follow. On other platforms convolutions
@@ -191,8 +196,10 @@ def compile(  # noqa: A001
         closed = inline_calls(replace_primitives(closed))
         chosen = map(convolution_schedule, equations(closed.jaxpr, recursive=False))
         schedules = [schedule for schedule in chosen if schedule]
-        closed = _fused(closed)
-    folded, tree = fold_constants(closed), jax.tree.structure(outputs)
+        folded = _prepared(closed)
+    else:
+        folded = fold_constants(closed)
+    tree = jax.tree.structure(outputs)
 
     def run(constants: Any, inputs: Any) -> Any:
         return tree.unflatten(folded.run(constants, jax.tree.leaves(inputs)))
@@ -201,6 +208,19 @@ def compile(  # noqa: A001
     inputs, outputs = jax.tree.map(storage.shape_type, (pattern.inputs(), outputs))
     program = storage.Program(run, folded.constants, inputs, outputs)
     return Inference(program, donate, schedules, pattern)
+
+
+def _prepared(closed: ClosedJaxpr) -> FoldedProgram:
+    """Fold batch normalisation into kernels, and compute what depends on parameters alone."""
+    scaled = fold_batch_norms(closed)
+    folded = fold_constants(_fused(scaled))
+    # A factor that is not finite, or that makes filters too large, is applied to results only.
+    is_finite = all(np.isfinite(np.asarray(constant)).all() for constant in _floats(folded))
+    return folded if scaled is closed or is_finite else fold_constants(_fused(closed))
+
+
+def _floats(folded: FoldedProgram) -> Iterator[jax.Array]:
+    return (c for c in folded.constants if jnp.issubdtype(c.dtype, jnp.floating))
 
 
 def _fused(closed: ClosedJaxpr) -> ClosedJaxpr:

@@ -5,6 +5,7 @@ elsewhere, make the slab an ordinary convolution, for which there are fast formu
 the zeros costs less than products of a few channels each.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -144,7 +145,7 @@ def matches(name: str, operation: Operation) -> Decision | None:
     slabs = Slabs.of(p.channels, p.filters, p.groups)
     width = slabs.groups * min(slabs.inputs, slabs.outputs)
     is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
-    if p.images * prod(p.map) < MIN_PIXELS:
+    if p.images * prod(p.map) < MIN_PIXELS and not operation.is_prepared:
         return Decision(False, "so few pixels: transforming a denser kernel takes longer")
     if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
         return None
@@ -171,21 +172,55 @@ def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
     return Decision(True, "a few groups at a time are the gradient of an ordinary kernel")
 
 
-def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def prepare_tiles(rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
+    """Transform the dense kernels of all slabs.
+
+    Args:
+        rhs: the kernel, as the primitive takes it.
+        params: of the primitive.
+
+    Returns:
+        (slabs, 16, channels of a slab, filters of a slab).
+    """
+    kernels = prepare(rhs, params)
+    return jax.vmap(partial(winograd.transform_kernel, tile=TILE))(kernels)
+
+
+def convolve_prepared_tiles(
+    lhs: jax.Array,
+    kernels: jax.Array,
+    params: Mapping[str, Any],
+    epilogue: winograd.Epilogue = lambda y: y,
+    pool: int = 1,
+) -> jax.Array:
     """Compute a grouped convolution by Winograd's algorithm, all slabs in one loop over images.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        kernels: by :func:`prepare_tiles`.
+        params: of the primitive.
+        epilogue: a function of the result, channels last.
+        pool: 1.
+    """
+    assert pool == 1
+    x, pads = images_last(lhs, params), params["padding"]
+    filters = kernels.shape[0] * kernels.shape[-1]
+    slabs = Slabs.of(x.shape[-1], filters, params["feature_group_count"])
+    height, width = winograd.output_size(x, pads)
+    tiling = tiling_of(ConvProblem(len(x), height, width, x.shape[-1], filters))
+    convolve = partial(winograd.convolve, pads=pads, tiling=tiling)
+    return result_of(epilogue(slabs.join(jax.vmap(convolve)(slabs.split(x), kernels))), params)
+
+
+def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a grouped convolution by Winograd's algorithm.
 
     Args:
         lhs: the images, as the primitive takes them.
         rhs: the kernel, likewise.
         **params: of the primitive.
     """
-    x, kernel, pads = images_last(lhs, params), kernel_last(rhs, params), params["padding"]
-    slabs = Slabs.of(x.shape[-1], kernel.shape[-1], params["feature_group_count"])
-    kernels = jax.vmap(partial(winograd.transform_kernel, tile=TILE))(slabs.dense(kernel))
-    height, width = winograd.output_size(x, pads)
-    tiling = tiling_of(ConvProblem(len(x), height, width, x.shape[-1], kernel.shape[-1]))
-    convolve = partial(winograd.convolve, pads=pads, tiling=tiling)
-    return result_of(slabs.join(jax.vmap(convolve)(slabs.split(x), kernels)), params)
+    return convolve_prepared_tiles(lhs, prepare_tiles(rhs, params), params)
 
 
 def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -205,6 +240,48 @@ def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.
     return kernel_of(slabs.diagonal(kernels), params)
 
 
+def prepare(rhs: jax.Array, params: Mapping[str, Any], most: int | None = None) -> jax.Array:
+    """Put the kernels of groups on the diagonals of dense ones.
+
+    Args:
+        rhs: the kernel, as the primitive takes it.
+        params: of the primitive.
+        most: the largest number of slabs, if any.
+
+    Returns:
+        (slabs, *window, channels of a slab, filters of a slab).
+    """
+    kernel, groups = kernel_last(rhs, params), params["feature_group_count"]
+    inputs, filters = kernel.shape[-2:]
+    return Slabs.of(inputs * groups, filters, groups, most).dense(kernel)
+
+
+def convolve_prepared(
+    lhs: jax.Array,
+    kernels: jax.Array,
+    params: Mapping[str, Any],
+    epilogue: winograd.Epilogue = lambda y: y,
+    pool: int = 1,
+) -> jax.Array:
+    """Compute a grouped convolution, one slab after the other.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        kernels: by :func:`prepare`.
+        params: of the primitive.
+        epilogue: a function of the result, channels last.
+        pool: 1.
+    """
+    assert pool == 1
+    x, rank = images_last(lhs, params), lhs.ndim - 2
+    last = (0, rank + 1, *range(1, rank + 1))
+    order = lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last)
+    conv = partial(_convolve, dict(params) | {"dimension_numbers": order})
+    channels = jnp.split(x, len(kernels), -1)
+    parts = [conv(x, kernel) for x, kernel in zip(channels, kernels, strict=True)]
+    return result_of(epilogue(jnp.concatenate(parts, -1)), params)
+
+
 def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """Compute a grouped convolution, one slab after the other.
 
@@ -213,15 +290,7 @@ def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         rhs: the kernel, likewise.
         **params: of the primitive.
     """
-    order, total = params["dimension_numbers"], params["feature_group_count"]
-    kernel = kernel_last(rhs, params)
-    slabs = Slabs.of(lhs.shape[order.lhs_spec[1]], kernel.shape[-1], total, MAX_SLABS)
-    channels = jnp.split(lhs, slabs.count, order.lhs_spec[1])
-    rank = kernel.ndim - 2
-    plain = lax.ConvDimensionNumbers(order.lhs_spec, (rank + 1, rank, *range(rank)), order.out_spec)
-    conv = partial(_convolve, params | {"dimension_numbers": plain})
-    parts = [conv(x, k) for x, k in zip(channels, slabs.dense(kernel), strict=True)]
-    return jnp.concatenate(parts, order.out_spec[1])
+    return convolve_prepared(lhs, prepare(rhs, params, MAX_SLABS), params)
 
 
 def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -253,23 +322,34 @@ def _convolve(params: Any, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 SLAB_TILES, SLABS = "F(2x2, 3x3) of slabs", "slabs"
-for _name, _convolve_slabs, _gradient in (
-    (SLAB_TILES, convolve_tiles, kernel_gradient_tiles),
-    (SLABS, convolve, kernel_gradient),
+_REASON = "`lax` computes products of the few channels of each group"
+for _name, _apply, _prepare, _apply_prepared, _gradient in (
+    (SLAB_TILES, convolve_tiles, prepare_tiles, convolve_prepared_tiles, kernel_gradient_tiles),
+    (SLABS, convolve, partial(prepare, most=MAX_SLABS), convolve_prepared, kernel_gradient),
 ):
-    for _operation, _matches, _apply in (
-        (CONVOLUTION, matches, _convolve_slabs),
-        (KERNEL_GRADIENT, matches_kernel_gradient, _gradient),
-    ):
-        register_formulation(
-            Formulation(
-                name=_name,
-                operation=_operation,
-                primitive=conv_general_dilated_p,
-                matches=partial(_matches, _name),
-                apply=_apply,
-                reason="`lax` computes products of the few channels of each group",
-                gradients=(CONVOLUTION, KERNEL_GRADIENT),
-                priority=-1,  # depthwise convolutions have a formulation of their own
-            )
+    register_formulation(
+        Formulation(
+            name=_name,
+            operation=CONVOLUTION,
+            primitive=conv_general_dilated_p,
+            matches=partial(matches, _name),
+            apply=_apply,
+            reason=_REASON,
+            gradients=(CONVOLUTION, KERNEL_GRADIENT),
+            prepare=_prepare,
+            apply_prepared=_apply_prepared,
+            priority=-1,  # depthwise convolutions have a formulation of their own
         )
+    )
+    register_formulation(
+        Formulation(
+            name=_name,
+            operation=KERNEL_GRADIENT,
+            primitive=conv_general_dilated_p,
+            matches=partial(matches_kernel_gradient, _name),
+            apply=_gradient,
+            reason=_REASON,
+            gradients=(CONVOLUTION, KERNEL_GRADIENT),
+            priority=-1,
+        )
+    )

@@ -6,6 +6,7 @@ elements of the kernel on pixels, and the others on zeros. So each phase is an o
 with a part of the kernel, and no zero is multiplied.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
 from math import ceil, gcd, prod
@@ -21,6 +22,7 @@ from jaxconv.kernels.problem import (
     Problem,
     images_last,
     kernel_last,
+    map_size,
     read_problem,
     result_of,
     result_size,
@@ -98,43 +100,75 @@ def _is_whole(p: Problem) -> bool:
     return whole and p.groups == 1 and {*p.dilation} == {1}
 
 
-def apply_together(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def prepare_together(rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
+    """Make the filters of all phases: element s*j + s-1-r of the kernel belongs to phase r.
+
+    Args:
+        rhs: the kernel, as the primitive takes it.
+        params: of the primitive.
+
+    Returns:
+        (*window of a phase, channels, filters of all phases); the last phase's come last.
+    """
+    kernel, strides = kernel_last(rhs, params), params["lhs_dilation"]
+    rank, (*sizes, channels, filters) = len(strides), kernel.shape
+    pairs = [n for k, s in zip(sizes, strides, strict=True) for n in (k // s, s)]
+    split = jnp.flip(kernel.reshape(*pairs, channels, filters), range(1, 2 * rank, 2))
+    axes = (*range(0, 2 * rank, 2), 2 * rank, *range(1, 2 * rank, 2), 2 * rank + 1)
+    return jnp.transpose(split, axes).reshape(*pairs[::2], channels, -1)
+
+
+def apply_prepared_together(
+    lhs: jax.Array,
+    kernel: jax.Array,
+    params: Mapping[str, Any],
+    epilogue: Callable[[jax.Array], jax.Array] = lambda y: y,
+    pool: int = 1,
+) -> jax.Array:
     """Compute all phases as filters of one convolution, and put them side by side.
 
     Args:
         lhs: the images, as the primitive takes them.
-        rhs: the kernel, likewise.
-        **params: of the primitive.
+        kernel: by :func:`prepare_together`.
+        params: of the primitive.
+        epilogue: a function of the result, channels last.
+        pool: 1.
     """
-    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
-    size, strides = result_size(lhs, rhs, params), params["lhs_dilation"]
-    rank, filters = len(size), kernel.shape[-1]
-    window = [k // s for k, s in zip(kernel.shape, strides, strict=False)]
+    assert pool == 1
+    x, strides = images_last(lhs, params), params["lhs_dilation"]
+    *window, _, all_filters = kernel.shape
+    rank, filters = len(strides), all_filters // prod(strides)
+    size = map_size(x.shape[1:-1], [k * s for k, s in zip(window, strides, strict=True)], params)
     # Results are computed from the first one on for which all phases see the same pixels.
     added = [(s - 1 - low) % s for s, (low, _) in zip(strides, params["padding"], strict=True)]
     lows = [
         (low + n) // s for n, s, (low, _) in zip(added, strides, params["padding"], strict=True)
     ]
     counts = [ceil((n + more) / s) for n, more, s in zip(size, added, strides, strict=True)]
-    # Element s*j + s-1-r of the kernel belongs to phase r.
-    split = kernel.reshape(
-        *[n for pair in zip(window, strides, strict=True) for n in pair], -1, filters
-    )
-    split = jnp.flip(split, range(1, 2 * rank, 2))
-    axes = (*range(0, 2 * rank, 2), 2 * rank, *range(1, 2 * rank, 2), 2 * rank + 1)
-    split = jnp.transpose(split, axes).reshape(*window, x.shape[-1], -1)
     pads = [
         (low, count + k - 1 - low - n)
         for low, count, k, n in zip(lows, counts, window, x.shape[1:], strict=False)
     ]
     phases = [Phase(slice(None), 1, *pair) for pair in pads]
-    y = lax.optimization_barrier(_phase(x, split, phases, params))
+    y = lax.optimization_barrier(_phase(x, kernel, phases, params))
     y = y.reshape(len(x), *counts, *strides, filters)
     order = [axis for i in range(1, rank + 1) for axis in (i, rank + i)]
     y = jnp.transpose(y, (0, *order, 2 * rank + 1))
     y = y.reshape(len(x), *[n * s for n, s in zip(counts, strides, strict=True)], filters)
     ends = [more + n for more, n in zip(added, size, strict=True)]
-    return result_of(lax.slice(y, (0, *added, 0), (len(x), *ends, filters)), params)
+    y = lax.slice(y, (0, *added, 0), (len(x), *ends, filters))
+    return result_of(epilogue(y), params)
+
+
+def apply_together(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute all phases as filters of one convolution.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    return apply_prepared_together(lhs, prepare_together(rhs, params), params)
 
 
 def apply(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -205,14 +239,26 @@ def _interleave(parts: list[jax.Array], strides: Any) -> jax.Array:
     return parts[0]
 
 
-for _name, _apply in ((SEPARATE, apply), (TOGETHER, apply_together)):
-    register_formulation(
-        Formulation(
-            name=_name,
-            operation=CONVOLUTION,
-            primitive=conv_general_dilated_p,
-            matches=partial(matches, _name),
-            apply=_apply,
-            reason="`lax` multiplies the zeros of the dilated image",
-        )
+_REASON = "`lax` multiplies the zeros of the dilated image"
+register_formulation(
+    Formulation(
+        name=SEPARATE,
+        operation=CONVOLUTION,
+        primitive=conv_general_dilated_p,
+        matches=partial(matches, SEPARATE),
+        apply=apply,
+        reason=_REASON,
     )
+)
+register_formulation(
+    Formulation(
+        name=TOGETHER,
+        operation=CONVOLUTION,
+        primitive=conv_general_dilated_p,
+        matches=partial(matches, TOGETHER),
+        apply=apply_together,
+        reason=_REASON,
+        prepare=prepare_together,
+        apply_prepared=apply_prepared_together,
+    )
+)

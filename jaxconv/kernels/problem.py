@@ -1,6 +1,6 @@
 """The sizes of a convolution in any order of axes, and its operands with channels last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -165,9 +165,21 @@ def result_size(lhs: jax.Array, rhs: jax.Array, params: Mapping[str, Any]) -> In
         params: of the primitive.
     """
     order = params["dimension_numbers"]
+    size = tuple(lhs.shape[i] for i in order.lhs_spec[2:])
+    return map_size(size, tuple(rhs.shape[i] for i in order.rhs_spec[2:]), params)
+
+
+def map_size(size: Sequence[int], window: Sequence[int], params: Mapping[str, Any]) -> Ints:
+    """Compute the spatial size of a result from those of its operands.
+
+    Args:
+        size: of the images.
+        window: elements of the kernel along each axis.
+        params: of the primitive.
+    """
     sizes = zip(
-        (lhs.shape[i] for i in order.lhs_spec[2:]),
-        (rhs.shape[i] for i in order.rhs_spec[2:]),
+        size,
+        window,
         params["window_strides"],
         params["padding"],
         params["lhs_dilation"],

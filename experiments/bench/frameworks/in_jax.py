@@ -1,6 +1,8 @@
-"""Plain JAX with its default flags: ``lax`` under ``jax.jit``, parameters as arguments."""
+"""Plain JAX with its default flags: ``lax`` under ``jax.jit``, parameters as arguments.
 
-from collections.abc import Callable
+It runs chains of layers such as VGG16; Flax runs the other networks.
+"""
+
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -38,7 +40,27 @@ def training(task: "Task") -> "Calls":
     Returns:
         One step, and the parameters after it.
     """
-    return descend(task, forward, jax.jit)
+    x, labels = task.array("x"), task.array("labels")
+    current = {"parameters": jax.device_put(task.parameters())}
+
+    def loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
+        scores = jax.nn.log_softmax(forward(task.layers, parameters, x))
+        return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
+
+    def step(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
+        value, gradients = jax.value_and_grad(loss)(parameters, x, labels)
+        return jax.tree.map(
+            lambda p, gradient: p - LEARNING_RATE * gradient, parameters, gradients
+        ), value
+
+    compiled = jax.jit(step, donate_argnums=0)
+
+    def call() -> Any:
+        current["parameters"], value = compiled(current["parameters"], x, labels)
+        jax.block_until_ready(current["parameters"])
+        return np.asarray(value)
+
+    return call, lambda: {name: np.asarray(p) for name, p in current["parameters"].items()}
 
 
 def forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) -> Any:
@@ -54,42 +76,8 @@ def forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) ->
     """
     for layer in layers:
         x = STEPS[layer["op"]](x, layer, parameters)
-        x = jax.nn.relu(x) if layer["relu"] else x
+        x = jax.nn.relu(x) if layer["activation"] else x
     return x
-
-
-def descend(task: "Task", forward: Callable[..., Any], jit: Callable[..., Any]) -> "Calls":
-    """Take steps of gradient descent with any implementation of the layers and of ``jit``.
-
-    Args:
-        task: what to compute.
-        forward: runs the layers, as :func:`forward`.
-        jit: compiles a function, as ``jax.jit``.
-
-    Returns:
-        One step, and the parameters after it.
-    """
-    x, labels = task.array("x"), task.array("labels")
-    current = {"parameters": jax.device_put(task.parameters())}
-
-    def loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
-        scores = jax.nn.log_softmax(forward(task.layers, parameters, x))
-        return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
-
-    def step(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
-        value, gradients = jax.value_and_grad(loss)(parameters, x, labels)
-        return jax.tree.map(
-            lambda p, gradient: p - LEARNING_RATE * gradient, parameters, gradients
-        ), value
-
-    compiled = jit(step, donate_argnums=0)
-
-    def call() -> Any:
-        current["parameters"], value = compiled(current["parameters"], x, labels)
-        jax.block_until_ready(current["parameters"])
-        return np.asarray(value)
-
-    return call, lambda: {name: np.asarray(p) for name, p in current["parameters"].items()}
 
 
 def _conv(x: Any, layer: dict[str, Any], parameters: dict[str, Any]) -> Any:
@@ -117,4 +105,4 @@ def _dense(x: Any, layer: dict[str, Any], parameters: dict[str, Any]) -> Any:
     return x @ kernel + bias
 
 
-STEPS = {"conv": _conv, "pool": _pool, "mean": _mean, "flatten": _flatten, "dense": _dense}
+STEPS = {"conv": _conv, "max_pool": _pool, "mean": _mean, "flatten": _flatten, "dense": _dense}

@@ -1,16 +1,48 @@
-"""jaxconv: its layers, compiled by ``jc.compile`` for inference and by ``jc.jit`` for training."""
+"""Flax NNX with jaxconv's convolutions and pools, compiled by ``jc.compile`` or ``jc.jit``."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import jaxconv as jc
-from experiments.bench.frameworks.in_jax import descend
+from experiments.bench.frameworks.in_flax import Library, descend, network
 
 if TYPE_CHECKING:
     from experiments.bench.worker import Calls, Task
+
+LAYOUTS = {1: "NWC", 2: "NHWC", 3: "NDHWC"}
+
+
+class Transposed(nnx.ConvTranspose):
+    """A transposed convolution of jaxconv with the parameters of the one of Flax."""
+
+    def __call__(self, inputs: Any) -> Any:
+        """Compute it.
+
+        Args:
+            inputs: (b, *size, c).
+        """
+        given: Any = self
+        window, strides, pads = given.kernel_size, given.strides, given.padding
+        return jc.conv_transpose(
+            inputs,
+            jnp.flip(given.kernel[...], range(len(window))),  # jaxconv flips it, as PyTorch does
+            given.bias[...],
+            stride=tuple(strides),
+            # Flax takes the padding of the dilated image, jaxconv what is cut off.
+            padding=tuple((k - 1 - a, k - 1 - b) for k, (a, b) in zip(window, pads, strict=True)),
+            layout=LAYOUTS[len(window)],
+        )
+
+
+def _max_pool(x: Any, window_shape: Any, strides: Any, padding: Any) -> Any:
+    layout = LAYOUTS[len(window_shape)]
+    return jc.max_pool(x, window_shape, stride=strides, padding=padding, layout=layout)
+
+
+OURS = Library(jc.conv_general_dilated, Transposed, _max_pool, jc.jit)
 
 
 def inference(task: "Task") -> "Calls":
@@ -22,8 +54,8 @@ def inference(task: "Task") -> "Calls":
     Returns:
         One call, and its parameters: none.
     """
-    parameters, x = task.parameters(), task.array("x")
-    run = jc.compile(lambda x: forward(task.layers, parameters, x), x)
+    x = task.array("x")
+    run = jc.compile(network(task, OURS, is_training=False), x)
     return lambda: np.asarray(run(x)), dict
 
 
@@ -36,32 +68,4 @@ def training(task: "Task") -> "Calls":
     Returns:
         One step, and the parameters after it.
     """
-    return descend(task, forward, jc.jit)
-
-
-def forward(layers: list[dict[str, Any]], parameters: dict[str, Any], x: Any) -> Any:
-    """Run the layers.
-
-    Args:
-        layers: the network.
-        parameters: kernels and biases by name.
-        x: images, (b, h, w, c).
-
-    Returns:
-        The output of the last layer.
-    """
-    for layer in layers:
-        arrays = [parameters[f"{layer['name']}.{kind}"] for kind in KINDS if layer["name"]]
-        x = STEPS[layer["op"]](x, *arrays)
-        x = jax.nn.relu(x) if layer["relu"] else x
-    return x
-
-
-KINDS = ("kernel", "bias")
-STEPS: dict[str, Callable[..., Any]] = {
-    "conv": jc.conv,
-    "pool": jc.max_pool,
-    "mean": jc.global_avg_pool,
-    "flatten": jc.flatten,
-    "dense": jc.dense,
-}
+    return descend(task, OURS)

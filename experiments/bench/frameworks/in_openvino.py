@@ -28,10 +28,10 @@ def inference(task: "Task") -> "Calls":
     path = Path(task.weights, "network.onnx")
     network = ov.Core().compile_model(path, "CPU", settings)
     request, x = network.create_infer_request(), task.array("x")
-    x = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+    x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
 
     def call() -> Any:
         y = request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
-        return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+        return np.moveaxis(y, 1, -1)
 
     return call, dict

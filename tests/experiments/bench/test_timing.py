@@ -18,12 +18,13 @@ from experiments.bench.backends import BACKENDS, NUMPY, Backend, installed
 from experiments.bench.inputs import prepare
 from experiments.bench.process import Worker
 from experiments.bench.results import chart, result
+from experiments.bench.tables import Layer, Workload
 from experiments.bench.timing import time_in_turn
-from experiments.bench.workloads import Layer, Workload, classifier, memory, product, vgg
+from experiments.bench.workloads import classifier, memory, product, vgg
 
 HEAD = [
     Layer("flatten"),
-    Layer("dense", "fc6", (256, 32), relu=True),
+    Layer("dense", "fc6", (256, 32), activation="relu"),
     Layer("dense", "fc7", (32, 7)),
 ]
 STAGES = [(8, 8), (16,)]
@@ -33,7 +34,7 @@ WORKLOADS = {
         "learnt", "a step", "training", (3, 16, 16, 3), vgg(STAGES, classifier(16, 5)), 2
     ),
     "layer": Workload("layer", "one layer", "inference", (1, 9, 9, 4),
-                      (Layer("conv", "conv", (3, 3, 4, 8), relu=True),), before=1),
+                      (Layer("conv", "conv", (3, 3, 4, 8), activation="relu"),), before=1),
 }  # fmt: skip
 SMALL = (product(32), memory("read", 50_000), memory("copy", 50_000))
 QUICK = [backend for backend in installed([*BACKENDS.values()]) if not backend.may_fail]
