@@ -17,7 +17,7 @@ from jaxconv.adapters.call import (
 from jaxconv.aot.arguments import array_type
 from jaxconv.aot.dimensions import DecidedDimensions, constrained_sizes
 from jaxconv.aot.storage import shape_type
-from jaxconv.compat import decided_dimensions, padding_by_sizes, scope_of
+from jaxconv.compat import decided_dimensions, padding_by_sizes, require_dimensions, scope_of
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.prover.check import completed_call, explore_sizes
 from jaxconv.prover.conclude import conclude
@@ -72,6 +72,7 @@ def export(
             different sizes, or JAX cannot export it; the message has a ``where=`` that works, if
             there is one.
         SpecError: a spec or a condition cannot be read.
+        UnsupportedJaxError: the installed JAX differs from what this relies on.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -274,6 +275,7 @@ def _dimensions(sizes: SizeSet) -> dict[str, Any]:
     """
     if not sizes.names:
         return {}
+    require_dimensions()
     try:
         constraints = export_constraints(sizes)
         shape = jax.export.symbolic_shape(", ".join(sizes.names), constraints=constraints)
