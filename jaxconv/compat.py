@@ -19,7 +19,7 @@ import operator
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -309,6 +309,7 @@ def padding_by_sizes() -> Iterator[None]:
             names["operator"] = operator
 
 
+@runtime_checkable
 class DimensionDecisions(Protocol):
     """What answers the questions that JAX asks about the dimensions of one scope."""
 
