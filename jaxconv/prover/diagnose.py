@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import islpy as isl
 
-from jaxconv.compat import Jaxpr, Var
+from jaxconv.compat import Var
 from jaxconv.errors import ShapeError
-from jaxconv.jaxpr.interpreter import equations, shape_of
 from jaxconv.prover.conditions import (
     Requirement,
+    equations,
     not_empty,
     requirements_of_equation,
     scraps,
@@ -70,8 +70,7 @@ def unmet_requirements(
     def may_be_empty(value: Var) -> bool:
         return value in all_scraps()
 
-    eqns = () if _is_full_of_numbers(traced.closed.jaxpr) else equations(traced.closed.jaxpr)
-    for eqn in (*eqns, None):
+    for eqn in (*equations(traced.closed.jaxpr), None):
         if rest.domain is not sizes:  # on those left more may be decided than on the whole domain
             rest = SymbolicTrace(sizes)
         if eqn is None:
@@ -88,16 +87,6 @@ def unmet_requirements(
             if sizes.is_empty():
                 return sizes, refusals
     return sizes, refusals
-
-
-def _is_full_of_numbers(jaxpr: Jaxpr) -> bool:
-    """Whether each side of each array is a number of at least 1: then nothing need be asked."""
-    for eqn in equations(jaxpr):
-        for atom in eqn.outvars:
-            for size in shape_of(atom):
-                if not isinstance(size, int) or size < 1:
-                    return False
-    return True
 
 
 def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> list[Refusal]:
