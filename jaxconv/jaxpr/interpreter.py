@@ -11,10 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import reduce
+from types import NoneType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from jaxconv.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+PLAIN = (int, str, tuple, NoneType, np.dtype)  # parameters of equations without jaxprs inside
 T = TypeVar("T")
 Atom = Var | Literal
 
@@ -153,6 +157,8 @@ def subjaxprs(eqn: JaxprEqn) -> Iterator[Jaxpr]:
     """
     for value in eqn.params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, PLAIN):  # most are; this is much quicker than what follows
+                continue
             inner = getattr(part, "jaxpr", part)
             if isinstance(inner, Jaxpr):
                 yield inner

@@ -307,9 +307,14 @@ class Exploration:
                 refused = domain.subtract(others)
                 return [*self._refuse(trace, refused, error), domain.subtract(refused)]
             retry = self._without_needless(trace, error, conditions) or retry
+        conditions = self._that_matter(trace, error, conditions, retry)
         refused = functools.reduce(isl.Set.subtract, conditions, domain)
         again = self._refuse(trace, refused, error)
-        return [*again, domain.subtract(refused).subtract(retry.trace.domain), retry]
+        left, parts = domain.subtract(refused).subtract(retry.trace.domain), []
+        for condition in conditions:
+            parts.append(left.intersect(condition))
+            left = left.subtract(condition)
+        return [*again, *parts, retry]
 
     def _retry_widely(
         self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
@@ -343,6 +348,34 @@ class Exploration:
                 if retry is not None:
                     saved, conditions = retry, others
         return saved
+
+    def _that_matter(
+        self,
+        trace: SymbolicTrace,
+        error: Exception,
+        conditions: Sequence[isl.Set],
+        retry: Attempt,
+    ) -> Sequence[isl.Set]:
+        """Leave out the equalities about a name that were not needed, and that do not save either.
+
+        Two maps of different heights cannot be added, for one image as little as for several. It is
+        enough to retry where the equalities about the name hold, and none of the others does.
+        """
+        domain = trace.domain
+        for name in names_of(domain):
+            own = [one for one in conditions if involved_names(one, domain) == (name,)]
+            others = [one for one in conditions if one not in own]
+            needed = any(retry.trace.domain.is_subset(one) for one in own)
+            if needed or not own or not others:
+                continue
+            best, rest = intersect_most(functools.reduce(isl.Set.subtract, others, domain), own)
+            if not rest.is_empty():  # they do not hold together
+                continue
+            if best.is_empty() or self._fails_again(
+                self._attempt(best.coalesce(), trace.deadline), error
+            ):
+                conditions = others
+        return conditions
 
     def _saved(
         self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
