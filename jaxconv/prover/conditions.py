@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import islpy as isl
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import equations, shape_of, subjaxprs, variables
+from jaxconv.jaxpr.interpreter import control_flow, equations, shape_of, subjaxprs, variables
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
@@ -50,9 +50,10 @@ class Requirement(NamedTuple):
 
 
 def scraps(jaxpr: Jaxpr) -> set[Var]:
-    """Find values that may be empty: cut out of a map, only to be concatenated to something.
+    """Find values that may be empty: cut out of a map, only to be concatenated or scanned.
 
-    For example, ``jnp.pad`` with mode "edge" concatenates empty arrays to sides without padding.
+    For example, ``jnp.pad`` with mode "edge" concatenates empty arrays to sides without padding,
+    and a ``lax.scan`` over ``x[1:]`` has no iterations where x has one row.
 
     Args:
         jaxpr: a trace.
@@ -73,7 +74,29 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
             record.concatenates or (record.builds_padding and may_be_empty.issuperset(eqn.outvars))
         ):
             needed.update(variables(eqn.invars))
-    return may_be_empty.difference(variables(jaxpr.outvars))
+    return may_be_empty.difference(variables(jaxpr.outvars)) | _only_scanned(jaxpr)
+
+
+def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
+    """Find values that only scans use, row by row, and what scans stack that nothing else uses."""
+    may_be_empty: set[Var] = set()
+    used: set[Var] = set()
+    needed: set[Var] = {*variables(jaxpr.outvars)}
+    for eqn in reversed([*equations(jaxpr, recursive=False)]):
+        flow, record, results = control_flow(eqn), record_of(eqn), {*variables(eqn.outvars)}
+        if flow is not None and flow.length is not None:
+            may_be_empty |= {*eqn.outvars[flow.carried :]} - needed
+            needed.update(variables(eqn.invars[: flow.carry.stop]))
+        elif (
+            (record.keeps_positions or record.builds_padding)
+            and used.issuperset(results)
+            and needed.isdisjoint(results)
+        ):
+            may_be_empty |= results
+        else:
+            needed.update(variables(eqn.invars))
+        used.update(variables(eqn.invars))
+    return may_be_empty
 
 
 def requirements_of_equation(

@@ -63,6 +63,7 @@ def unmet_requirements(
 
     Raises:
         Undecided: it is not known for which sizes a requirement holds.
+        OutOfTime: the time for the proof is over.
     """
     sizes, refusals, rest = trace.domain, [], trace
     all_scraps = functools.cache(lambda: scraps(traced.closed.jaxpr))  # seldom needed for numbers
@@ -71,6 +72,7 @@ def unmet_requirements(
         return value in all_scraps()
 
     for eqn in (*equations(traced.closed.jaxpr), None):
+        subject.check_time()
         if rest.domain is not sizes:  # on those left more may be decided than on the whole domain
             rest = SymbolicTrace(sizes)
         if eqn is None:

@@ -142,6 +142,7 @@ class Exploration:
     def _run(self) -> None:
         work: list[isl.Set | Attempt] = [self.domain]
         start = time.monotonic()
+        self.subject.deadline = start + self.timeout
         names = names_of(self.domain)
         small = " and ".join(f"{name} <= {LARGEST}" for name in names)
         examined = SizeSet.parse(names, small).points
@@ -160,7 +161,6 @@ class Exploration:
             if domain.is_disjoint(examined):  # a loop that halves a size would come to them
                 self.is_limited = True
                 continue
-            self.subject.deadline = until
             decided = len(self.regions), len(self.refusals), len(self.open_regions)
             try:
                 with bounded(DOMAIN_OPERATIONS):
@@ -177,7 +177,6 @@ class Exploration:
             if time.monotonic() > start + self.timeout:
                 return
             undecided = len(self.open_regions)
-            self.subject.deadline = start + self.timeout
             self._decide(self._attempt(point, start + self.timeout))
             if len(self.open_regions) == undecided:
                 self.sampled.append(point)

@@ -123,6 +123,15 @@ class Subject:
         if module is not None and not is_inside_library(code.__code__.co_filename):
             self.substituted.append(module)
 
+    def check_time(self) -> None:
+        """Stop where the time for a proof is over.
+
+        Raises:
+            OutOfTime: it is.
+        """
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
+
     def constants(self) -> tuple[int, ...]:
         """The numbers in the code of the function, which may be special sizes."""
         code = getattr(inspect.unwrap(getattr(self.fn, "__func__", self.fn)), "__code__", None)
@@ -147,8 +156,7 @@ class Subject:
             EmptyMap: some feature map is empty for each size, and the function caught it.
             Undecided: the function asked what cannot be answered, also where it caught the error.
         """
-        if time.monotonic() > self.deadline:
-            raise OutOfTime
+        self.check_time()
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
         trace.checks_overflow = self.checks_overflow

@@ -161,10 +161,10 @@ def _divisors(
 
 
 def _products_equal(ring: PolynomialRing, monomials: Monomials) -> tuple[isl.Set, bool]:
-    """Where ``k*f*g == l*u*v``, for positive factors that dominate one another in pairs.
+    """Where ``k*f*g == l*u*v``, for factors of 0 or more that dominate one another in pairs.
 
     Common factors cancel. If the others can be paired so that, everywhere, each of one side is at
-    least its partner, then the products are equal only where all pairs are.
+    least its partner, then the products are equal only where all pairs are, or where both are 0.
     """
     (left, k), (right, c) = monomials.items()
     c = -c
@@ -184,8 +184,9 @@ def _products_equal(ring: PolynomialRing, monomials: Monomials) -> tuple[isl.Set
     sides = [(left, abs(k)), (right, abs(c))]
     for (large, i), (small, j) in (sides, sides[::-1]):
         pairs = _dominate(ring, [f.affine for f in large], [f.affine for f in small], i, j)
-        if pairs is not None:
-            return pairs, True
+        if pairs is not None:  # where a large factor is 0, so is its partner
+            zero = (factor.affine.eq_set(ring.formula(0)) for factor in large)
+            return functools.reduce(isl.Set.union, zero, pairs), True
     return ring.nowhere, False
 
 
@@ -204,9 +205,9 @@ def _dominate(
         shares = itertools.product(positive_divisors(i), positive_divisors(j))
         for p, q in shares if rest else [(i, j)]:
             one, other = first.scale_val(integer(p)), partner.scale_val(integer(q))
-            # Where the partner is 0, its product is 0 and the other is not: never equal there.
-            positive = one.ge_set(ring.formula(1)).intersect(other.ge_set(ring.formula(0)))
-            if not ring.domain.is_subset(one.ge_set(other).intersect(positive)):
+            if not ring.domain.is_subset(
+                one.ge_set(other).intersect(other.ge_set(ring.formula(0)))
+            ):
                 continue
             equal = _dominate(ring, rest, others, i // p, j // q) if rest else ring.domain
             if equal is not None:

@@ -6,17 +6,18 @@ many parts: here for each value of the quotient.
 
 import ast
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
-from jaxconv.symbolic.residues import division_cases
+from jaxconv.symbolic.real import OpaqueInt
 from jaxconv.symbolic.sets import bounded
+from jaxconv.symbolic.size import Size, divide, polynomial_of
 from jaxconv.symbolic.spec_errors import SpecError
 from jaxconv.symbolic.specs import All, Comparison, Condition, Formula
+from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
 
 CASES = 1024  # of one formula, after which it is not decided
 OPERATIONS = 10_000_000  # of isl for one condition, after which it is not decided
@@ -76,13 +77,6 @@ def _where(condition: Condition, domain: isl.Set) -> isl.Set:
     for part in condition.parts:
         rest = rest.subtract(_where(part, rest))
     return domain.subtract(rest)
-
-
-class _Quotient(NamedTuple):
-    """A quotient and a remainder on the domain of their ring."""
-
-    quotient: Polynomial
-    remainder: Polynomial
 
 
 class _Comparing:
@@ -145,9 +139,7 @@ class _Comparing:
 
     def _values(self, tree: ast.expr, domain: isl.Set) -> Iterator[Polynomial]:
         """The values of a formula over parts of the sizes, which are the domains of their rings."""
-        self.cases += 1
-        if self.cases > CASES:
-            raise self._error("it has too many cases")
+        self._count()
         ring = PolynomialRing(domain)
         match tree:
             case ast.Name(id=name):
@@ -175,95 +167,70 @@ class _Comparing:
                 yield one - other
             case ast.Mult():
                 yield one * other
-            case ast.FloorDiv():
-                yield from (divided.quotient for divided in self._divisions(one, other))
             case _:
-                yield from (divided.remainder for divided in self._divisions(one, other))
+                yield from self._divided(operation, one, other)
 
-    def _divisions(self, dividend: Polynomial, divisor: Polynomial) -> Iterator[_Quotient]:
-        if divisor.constant:
-            yield from self._divisions_by_number(dividend, divisor.constant)
-            return
-        for one, by in self._of_positive_divisor(dividend, divisor):
-            canceled = one.cancel(by)
-            if canceled is None:
-                quotients = self._divisions_by_case(one, by)
-            else:
-                reduced, coefficient, _ = canceled
-                quotients = (q for q, _ in self._divisions_by_number(reduced, coefficient))
-            for quotient in quotients:
-                ring = quotient.ring
-                rest = _in(ring, dividend) - quotient * _in(ring, divisor)
-                yield _Quotient(quotient, rest)
+    def _divided(
+        self, operation: ast.operator, dividend: Polynomial, divisor: Polynomial
+    ) -> Iterator[Polynomial]:
+        """Quotients or remainders over parts of the sizes, where they are one formula each."""
+        self._refuse_zero(divisor)
+        is_quotient = isinstance(operation, ast.FloorDiv)
+        pending = [divisor.ring.domain]
+        while pending:
+            self._count()
+            trace = SymbolicTrace(pending.pop())
+            one, other = (Size(trace, _in(trace.ring, p)) for p in (dividend, divisor))
+            try:
+                quotient, remainder = divide(one, other, CASES)
+                result = quotient if is_quotient else remainder
+                if isinstance(result, OpaqueInt):
+                    result = one % other
+            except Fork as fork:
+                points = fork.condition.intersect(trace.domain)
+                pending += [trace.domain.subtract(points), points]
+                continue
+            except Undecided:
+                why = "it divides a product of sizes"
+                raise self._error(
+                    "it has too many cases" if divisor.constant is None else why
+                ) from None
+            if isinstance(result, OpaqueInt):
+                raise self._error("it divides a product of sizes")
+            yield polynomial_of(result, trace)
 
-    def _divisions_by_number(self, dividend: Polynomial, number: int) -> Iterator[_Quotient]:
-        divided = dividend.divide(number)
-        if divided is not None:
-            yield _Quotient(*divided)
-            return
-        for case in division_cases(dividend, number) or ():
-            divided = _on(case, dividend).divide(number)
-            if divided is None:
-                break
-            yield _Quotient(*divided)
-        else:
-            if division_cases(dividend, number) is not None:
-                return
-        raise self._error("it divides a product of sizes")
-
-    def _of_positive_divisor(
-        self, dividend: Polynomial, divisor: Polynomial
-    ) -> Iterator[tuple[Polynomial, Polynomial]]:
-        """A dividend and a divisor with the same quotient, the divisor positive."""
-        domain = divisor.ring.domain
+    def _refuse_zero(self, divisor: Polynomial) -> None:
         zero, exact = zeros(divisor)
         if not exact:
             raise self._error(f"it divides by {divisor}")
-        if not zero.is_disjoint(domain):
+        if not zero.is_disjoint(divisor.ring.domain):
             text = f"({self.text})" if " or " in self.text or "," in self.text else self.text
             raise SpecError(
                 f"{self.text} divides by zero, as {divisor} may be 0.\n"
                 f"  Fix: exclude that first: {divisor} != 0 and {text}."
             )
+
+    def _of_positive_divisor(
+        self, dividend: Polynomial, divisor: Polynomial
+    ) -> Iterator[tuple[Polynomial, Polynomial]]:
+        """A dividend and a divisor with the same quotient, the divisor positive."""
+        self._refuse_zero(divisor)
+        domain = divisor.ring.domain
         positive = self._ordered(divisor, ">")
         for points, sign in ((positive, 1), (domain.subtract(positive), -1)):
             if not points.is_empty():
                 yield (_on(points, dividend.scaled(sign)), _on(points, divisor.scaled(sign)))
-
-    def _divisions_by_case(self, dividend: Polynomial, divisor: Polynomial) -> Iterator[Polynomial]:
-        """The quotients by a positive divisor, which takes few values, or whose quotient does."""
-        low, high = divisor.bounds()
-        if high - low < CASES:
-            for number in range(int(low), int(high) + 1):
-                points = self._ordered(divisor - divisor.ring.number(number), "==")
-                if not points.is_empty():
-                    part = _on(points, dividend)
-                    yield from (q for q, _ in self._divisions_by_number(part, number))
-            return
-        at_least = lambda k: self._ordered(dividend - divisor.scaled(k), ">=")  # noqa: E731
-        # The quotients from 0 up, and then those from -1 down, as long as there are any.
-        rest, quotient = at_least(0), 0
-        while not rest.is_empty():
-            above = at_least(quotient + 1)
-            yield self._number_on(rest.subtract(above), quotient)
-            rest, quotient = rest.intersect(above), quotient + 1
-        rest, quotient = divisor.ring.domain.subtract(at_least(0)), -1
-        while not rest.is_empty():
-            above = at_least(quotient)
-            yield self._number_on(rest.intersect(above), quotient)
-            rest, quotient = rest.subtract(above), quotient - 1
-
-    def _number_on(self, points: isl.Set, number: int) -> Polynomial:
-        self.cases += 1
-        if self.cases > CASES:
-            raise self._error("a quotient takes too many values")
-        return PolynomialRing(points).number(number)
 
     def _ordered(self, difference: Polynomial, symbol: str) -> isl.Set:
         points = where_ordered(difference, symbol)
         if points is None:
             raise self._error("it compares products of sizes that are not bounded")
         return points.intersect(difference.ring.domain)
+
+    def _count(self) -> None:
+        self.cases += 1
+        if self.cases > CASES:
+            raise self._error("it has too many cases")
 
     def _error(self, why: str) -> SpecError:
         return _undecided(self.text, why)

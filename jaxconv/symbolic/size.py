@@ -160,24 +160,24 @@ class Size(SymbolicInt):
 
     @_arithmetic(operator.floordiv)
     def __floordiv__(self, other: "Size") -> Any:
-        return _divide(self, other)[0]
+        return divide(self, other)[0]
 
     @_arithmetic(operator.floordiv, reflected=True)
     def __rfloordiv__(self, other: "Size") -> Any:
-        return _divide(other, self)[0]
+        return divide(other, self)[0]
 
     @_arithmetic(operator.mod)
     def __mod__(self, other: "Size") -> Any:
-        remainder = _divide(self, other)[1]
+        remainder = divide(self, other)[1]
         return _remainder(self, other) if isinstance(remainder, Real) else remainder
 
     @_arithmetic(operator.mod, reflected=True)
     def __rmod__(self, other: "Size") -> Any:
-        return _divide(other, self)[1]
+        return divide(other, self)[1]
 
     @_binary
     def __divmod__(self, other: "Size") -> tuple[Any, Any]:
-        quotient, remainder = _divide(self, other)
+        quotient, remainder = divide(self, other)
         if compat.divides_shapes(caller().f_code) and remainder != 0:
             # JAX's own error for symbolic sizes is not one that code catches for numbers.
             high = other.bounds()[1]
@@ -189,7 +189,7 @@ class Size(SymbolicInt):
 
     @_binary
     def __rdivmod__(self, other: "Size") -> tuple[Any, Any]:
-        return _divide(other, self)
+        return divide(other, self)
 
     @_binary
     def max(self, other: "Size") -> "Size | int":
@@ -621,8 +621,22 @@ def _extreme(
     return Size.of(a.trace, extreme)
 
 
-def _divide(a: Any, b: Any) -> tuple[Any, Any]:
-    """Quotient and remainder, as Python rounds them: down."""
+def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
+    """Find the quotient and the remainder of two sizes, as Python rounds them: down.
+
+    Args:
+        a: the dividend, a size or an int.
+        b: the divisor, a size.
+        cases: how many values of the divisor, or of the quotient, are tried one by one.
+
+    Returns:
+        Both; opaque numbers where only is known that something remains.
+
+    Raises:
+        Fork: they are other formulas on a part of the domain, and the run searches.
+        Undecided: they are not known.
+        ZeroDivisionError: the divisor is 0.
+    """
     if not isinstance(a, Size):
         a = Size(b.trace, b.trace.ring.number(a))
     number = b.polynomial.constant
@@ -636,10 +650,19 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
     if canceled is not None:
         return _divide_canceled(b, canceled)
-    number = a.polynomial.constant
     if b < 0:
-        quotient, remainder = _divide(-a, -b)
+        quotient, remainder = divide(-a, -b, cases)
         return quotient, -remainder
+    return _divide_case_by_case(a, b, cases)
+
+
+def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
+    """Divide by a positive size that takes few values, or whose quotient does."""
+    low, high = b.bounds()
+    divisor = _one_of(b, low, high, cases)
+    if divisor is not None:
+        return _divide_by(a, divisor)
+    number = a.polynomial.constant
     # A number has few quotients; two sizes may have few, too: (h + 4)//h.
     if number is not None and 0 <= number <= LARGEST_DIVIDEND:
         quotients = sorted({number // n for n in range(1, number + 1)} | {0})
@@ -648,8 +671,41 @@ def _divide(a: Any, b: Any) -> tuple[Any, Any]:
     for quotient in quotients:
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
+    if (quotient := _bounded_quotient(a, b, cases)) is not None:
+        return quotient, a - quotient * b
     _fork_on_few_values(a.trace, a.polynomial)
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
+
+
+def _one_of(size: Size, low: int | None, high: int | None, cases: int) -> int | None:
+    """The value of a size, if it takes few; forks the run between them."""
+    if low is None or high is None or high - low >= cases:
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        if size >= middle:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _bounded_quotient(a: Size, b: Size, cases: int) -> int | None:
+    """The quotient by a positive divisor, if it takes few values; forks the run between them."""
+    (least, most), (small, large) = a.bounds(), b.bounds()
+    if least is None or most is None or small is None or small < 1:
+        return None
+    at_largest = [-(n < 0) if large is None else n // large for n in (least, most)]
+    low, high = min(least // small, at_largest[0]), max(most // small, at_largest[1])
+    if high - low >= cases:
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a >= middle * b:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _divide_canceled(b: Size, canceled: tuple[Polynomial, int, Polynomial]) -> tuple[Any, Any]:

@@ -220,3 +220,18 @@ def test_a_note_has_the_whole_sentence_of_a_failure_and_there_is_one_for_a_kind(
     (note,) = notes
     assert "got (int(ldexp(" in note
     assert note.endswith("), but not for numbers")
+
+
+def test_the_time_limit_holds_while_numbers_confirm_what_a_trace_shows():
+    def many_cuts(x):
+        time.sleep(0.3 if waits and type(x.shape[1]) is int else 0)
+        return [x[:, n:] for n in range(1, 40)]
+
+    waits = False
+    assert jc.check(many_cuts, "b h").status == "refuted"  # and JAX has compiled what it needs
+    waits, start = True, time.monotonic()
+    verdict = jc.check(many_cuts, "b h", timeout=2)
+    assert time.monotonic() - start < 6
+    assert verdict.status == "tested"
+    sets = [verdict.accepts, verdict.untried, *(failure.sizes for failure in verdict.failures)]
+    assert all((a & b).is_empty() for a, b in itertools.combinations(sets, 2))

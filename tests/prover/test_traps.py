@@ -287,6 +287,18 @@ EXACT = {
         lambda x: lax.scan(lambda c, _: (c + 1, c), x, None, length=x.shape[1])[1],
         "",
     ),
+    "a scan of what may be empty": (
+        lambda x: lax.scan(lambda c, r: (c + r, r), x[:, 0], (x[:, 1:] - x[:, :-1]).T)[0],
+        "",
+    ),
+    "stacked by a scan of what may be empty": (
+        lambda x: lax.scan(lambda c, r: (c + r, r), x[:, 0], x[:, 1:].T)[1],
+        "h >= 2",
+    ),
+    "a scan beside what needs numbers": (
+        lambda x: lax.scan(lambda c, r: (c, r), x[:, 1:].max(), x[:, 1:].T)[0],
+        "h >= 2",
+    ),
     "an einsum": (lambda x: jnp.einsum("bh,k->bhk", at_least(12, x), jnp.ones(5)), "h >= 12"),
     "a squeeze after a pool": (
         lambda x: jnp.squeeze(jc.avg_pool(at_least(12, x)[..., None, None], (2, 1)), 3),

@@ -68,20 +68,37 @@ def subjaxprs(eqn):
 
 
 def empty_maps(jaxpr):
-    """The empty values of a trace, but for pieces of a map that are only put beside another."""
+    """The empty values of a trace, but for pieces that are only put beside a map, or scanned."""
 
     def is_piece(eqn):
         return eqn.primitive.name in PIECES
 
+    def is_scanned(eqn, var):
+        name, at = eqn.primitive.name, eqn.params
+        return name == "scan" and not any(
+            var is read for read in eqn.invars[: at["num_consts"] + at["num_carry"]]
+        )
+
+    def is_stacked(eqn, var):
+        stacked = eqn.outvars[eqn.params["num_carry"] :] if eqn.primitive.name == "scan" else ()
+        read = any(var is one for other in jaxpr.eqns for one in other.invars)
+        unused = not read and not any(var is out for out in jaxpr.outvars)
+        return any(var is one for one in stacked) and (unused or is_free(var))
+
     def is_free(var):
         readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
-        others = [eqn for eqn in readers if eqn.primitive.name != "concatenate"]
+        others = [
+            eqn
+            for eqn in readers
+            if eqn.primitive.name != "concatenate" and not is_scanned(eqn, var)
+        ]
         wasted = all(is_piece(eqn) and all(map(is_free, eqn.outvars)) for eqn in others)
         return bool(readers) and wasted and not any(var is out for out in jaxpr.outvars)
 
     for eqn in jaxpr.eqns:
         for var in eqn.outvars:
-            if 0 in getattr(var.aval, "shape", ()) and not (is_piece(eqn) and is_free(var)):
+            is_wasted = (is_piece(eqn) and is_free(var)) or is_stacked(eqn, var)
+            if 0 in getattr(var.aval, "shape", ()) and not is_wasted:
                 yield var
         for inner in subjaxprs(eqn):
             yield from empty_maps(inner)

@@ -42,5 +42,18 @@ def test_zeros_are_exact_for_what_factors(text):
     assert zeros(read(ring_over(), text))[1]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["b*((h + 1)//2)*(w//3) - 4*b*((h + 1)//4)*(w//6)", "h*(w//3) - 2*(h//2)*(w//3)"],
+)
+def test_zeros_of_products_that_may_be_0_are_exact(text):
+    ring = ring_over()
+    points, exact = zeros(read(ring, text))
+    assert exact
+    where = SizeSet(points)
+    for point, value in values(ring, text):
+        assert where.contains(**point) == (value == 0), point
+
+
 def test_zeros_of_a_number_with_too_many_divisors_to_list_are_not_exact():
     assert not zeros(read(ring_over(), "h*w - 10**40"))[1]
