@@ -16,10 +16,13 @@ from jaxconv.prover.check import require_callable
 # faster. That library is the fastest for single convolutions, those that are left to `lax`, so it
 # keeps them. XLA's default scheduler also starts early what could run in parallel: all
 # transformed kernels of a training step then wait in memory, which the operating system has to
-# provide and clear in each call. That needs three times the memory.
+# provide and clear in each call. That needs three times the memory. Vectors
+# of 512 bits, where the processor has them, save up to a third of the time of sums of products and
+# of activations.
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION",
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_cpu_prefer_vector_width": 512,
 }
 
 

@@ -5,7 +5,7 @@ shifted images, each multiplied by one weight per channel. Channels are the last
 all loops vectorise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from math import ceil, prod
@@ -32,7 +32,9 @@ from jaxconv.kernels.taps import Sliding, elements
 NAME = "shifted products"
 CONVOLUTION = "depthwise convolution"
 KERNEL_GRADIENT = "kernel gradient of a depthwise convolution"
-MAX_INPUTS = 8  # channels per filter: with more, a matrix product per group is faster
+MAX_INPUTS = 8  # channels of a group with one filter: with more, a matrix product is faster
+# Channels of a group with several filters: their images are copied once for each filter.
+FEW_INPUTS = 4
 MAX_TERMS = 32  # of a sum in one loop
 MAX_ELEMENTS = 128  # of a window: each one takes a slice, which takes time to compile
 # Arrays that XLA sums up at once over an axis of 8: a loop of this length is unrolled, and the
@@ -43,7 +45,7 @@ barrier = lax.optimization_barrier
 
 
 def matches_convolution(operation: Operation) -> Decision | None:
-    """Accept convolutions with one channel per filter, or few channels and one filter per group.
+    """Accept convolutions of groups with one channel, or with few channels.
 
     Args:
         operation: of the convolution primitive.
@@ -51,12 +53,15 @@ def matches_convolution(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or p.groups == 1 or p.batch_groups > 1 or p.is_dilated:
         return None
-    if prod(p.window) > MAX_ELEMENTS:
+    inputs = p.channels // p.groups
+    if prod(p.window) * (inputs if p.filters > p.groups else 1) > MAX_ELEMENTS:
         return None
-    if p.channels == p.groups:
+    if inputs == 1:
         return Decision(True, "one channel per filter: a sum of shifted images, not a product")
-    if p.filters == p.groups and p.channels // p.groups <= MAX_INPUTS:
+    if p.filters == p.groups and inputs <= MAX_INPUTS:
         return Decision(True, "one filter per group of few channels: a sum of shifted images each")
+    if inputs <= FEW_INPUTS:
+        return Decision(True, "few channels per filter: sums of shifted images; one copy of each")
     return None
 
 
@@ -78,7 +83,7 @@ def matches_kernel_gradient(operation: Operation) -> Decision | None:
 
 
 def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """Compute a depthwise convolution.
+    """Compute a depthwise convolution, or one of groups with few channels.
 
     Args:
         lhs: the images, as the primitive takes them.
@@ -87,9 +92,6 @@ def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """
     x, kernel = images_last(lhs, params), kernel_last(rhs, params)
     groups, (*window, inputs, filters) = params["feature_group_count"], kernel.shape
-    # With c channels per filter, the kernels of a filter follow one another, as its channels do.
-    kernel = jnp.swapaxes(kernel, -1, -2).reshape(prod(window), inputs * filters)
-    x = jnp.repeat(x, filters // groups, -1)
     sliding = Sliding(
         window,
         result_size(lhs, rhs, params),
@@ -97,13 +99,34 @@ def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         params["rhs_dilation"],
         [low for low, _ in params["padding"]],
     )
-    terms = [a * weights for a, weights in zip(elements(x, sliding), kernel, strict=True)]
+    if filters == groups:  # the weights of a filter follow one another, as its channels do
+        kernel = jnp.swapaxes(kernel, -1, -2).reshape(prod(window), inputs * filters)
+        y = sum_products(zip(elements(x, sliding), kernel, strict=True))
+        return result_of(reduce(jnp.add, (y[..., i::inputs] for i in range(inputs))), params)
+    x, kernel = x.reshape(*x.shape[:-1], groups, inputs), kernel.reshape(-1, inputs, filters)
+    pairs = (
+        pair
+        for i in range(inputs)
+        for pair in zip(
+            elements(jnp.repeat(x[..., i], filters // groups, -1), sliding),
+            kernel[:, i],
+            strict=True,
+        )
+    )
+    return result_of(sum_products(pairs), params)
+
+
+def sum_products(pairs: Iterable[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    """Sum products, a limited number of them in each loop.
+
+    Args:
+        pairs: images, and weights that broadcast with them.
+    """
+    terms = [pixels * weights for pixels, weights in pairs]
     y = terms[0]
     for i in range(1, len(terms), MAX_TERMS):
         y = barrier(reduce(jnp.add, terms[i : i + MAX_TERMS], y))
-    if inputs > 1:
-        y = reduce(jnp.add, (y[..., i::inputs] for i in range(inputs)))
-    return result_of(y, params)
+    return y
 
 
 def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

@@ -56,6 +56,28 @@ def test_any_program_gives_what_it_gives_by_lax(monkeypatch, program, draw):
     compare_with_lax(monkeypatch, program, random_case(draw, "depthwise", batch=2), draw)
 
 
+def few(draw):
+    """A random convolution of groups with two to four channels."""
+    rng = np.random.default_rng([draw, 5])
+    groups, inputs, outputs = (int(n) for n in rng.integers(2, 5, 3))
+    return random_case(draw, "grouped", c_in=groups * inputs, c_out=groups * outputs, groups=groups)
+
+
+@pytest.mark.parametrize("draw", range(10))
+def test_groups_of_few_channels_are_sums_of_shifted_images(monkeypatch, draw):
+    case = few(draw)
+    x, kernel, _ = arrays(case, draw)
+    if np.prod(kernel.shape[:-1]) <= depthwise.MAX_ELEMENTS:
+        (operation, _), *_ = chosen(partial(jc.conv, **case.options), x, kernel)
+        assert operation in (depthwise.CONVOLUTION, padding.CONVOLUTION)
+    compare(monkeypatch, case, draw)
+
+
+@pytest.mark.parametrize("program", [second, batches, inside], ids=lambda f: f.__name__)
+def test_programs_of_few_channels_give_what_they_give_by_lax(monkeypatch, program):
+    compare_with_lax(monkeypatch, program, few(1), 0)
+
+
 def test_others_are_left_to_lax():
     x, kernel = np.ones((2, 9, 9, 18), np.float32), np.ones((3, 3, 9, 2), np.float32)
     many_inputs = partial(jc.conv, groups=2)

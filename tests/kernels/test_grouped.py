@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from jaxconv.kernels import grouped
+from jaxconv.kernels import depthwise, grouped
 from tests.support.configurations import ConvCase
 from tests.support.convolutions import (
     SLOW,
@@ -27,6 +27,12 @@ def square(batch, height, width, inputs, outputs, groups, padding=1, first=False
     sizes, channels = (height, width), (groups * inputs, groups * outputs)
     around = ((padding, 1), (0, padding))
     return ConvCase(batch, sizes, *channels, (3, 3), (1, 1), around, (1, 1), groups, first)
+
+
+@pytest.fixture(autouse=True)
+def all_groups(monkeypatch):
+    """Groups of few channels are put together so too, rather than summed as shifted images."""
+    monkeypatch.setattr(depthwise, "FEW_INPUTS", 0)
 
 
 BY_TILES = [

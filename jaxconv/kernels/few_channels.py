@@ -1,0 +1,83 @@
+"""Convolutions of images with few channels, such as colours, as sums of shifted products.
+
+A matrix product would sum over the few channels of a window. Here each pixel and channel that a
+window sees is multiplied by the weights of all filters at once, which are the last axis.
+"""
+
+from math import prod
+from typing import Any
+
+import jax
+
+from jaxconv.compat import conv_general_dilated_p
+from jaxconv.kernels.depthwise import sum_products
+from jaxconv.kernels.problem import (
+    images_last,
+    kernel_last,
+    read_problem,
+    result_of,
+    result_size,
+)
+from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
+from jaxconv.kernels.taps import Sliding, elements
+
+NAME = "shifted products"
+CONVOLUTION = "convolution of few channels"
+MAX_CHANNELS = 4
+MAX_PRODUCTS = 32  # per result: with more, as in 7x7 windows of colours, `lax` is faster
+MIN_FILTERS = 16  # a vector of the processor
+MAX_AXES = 2  # volumes are convolved as images
+
+
+def matches(operation: Operation) -> Decision | None:
+    """Accept convolutions with few channels and small windows.
+
+    Args:
+        operation: of the convolution primitive.
+    """
+    p = read_problem(operation)
+    if p is None or p.groups > 1 or p.batch_groups > 1 or p.is_dilated:
+        return None
+    if p.channels > MAX_CHANNELS or prod(p.window) == 1 or len(p.size) > MAX_AXES:
+        return None
+    if prod(p.window) > prod(p.map):  # the gradient of a kernel, whose window is the map
+        return None
+    if p.filters < MIN_FILTERS:
+        return Decision(False, "with few filters, too, there are no vectors to multiply")
+    if prod(p.window) * p.channels > MAX_PRODUCTS:
+        return Decision(False, "so many products per result are faster as one matrix product")
+    return Decision(True, "each number is multiplied by the weights of all filters at once")
+
+
+def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a convolution of images with few channels.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
+    *window, channels, filters = kernel.shape
+    sliding = Sliding(
+        window,
+        result_size(lhs, rhs, params),
+        params["window_strides"],
+        params["rhs_dilation"],
+        [low for low, _ in params["padding"]],
+    )
+    numbers = (part[..., i : i + 1] for part in elements(x, sliding) for i in range(channels))
+    return result_of(sum_products(zip(numbers, kernel.reshape(-1, filters), strict=True)), params)
+
+
+register_formulation(
+    Formulation(
+        name=NAME,
+        operation=CONVOLUTION,
+        primitive=conv_general_dilated_p,
+        matches=matches,
+        apply=convolve,
+        reason="`lax` computes a matrix product whose sums are short",
+        gradients=(CONVOLUTION,),
+    )
+)
