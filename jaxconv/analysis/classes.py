@@ -63,9 +63,9 @@ def top_classes(
     if values.ndim != 2 or len(values) != 1 or not np.isfinite(values).all():
         raise ValueError("outputs must be finite, of shape (1, classes).")
     (logits,) = values
+    named = [f"class {number}" for number in range(len(logits))] if names is None else [*names]
     if names is None and len(logits) == IMAGENET_COUNT:
-        names = imagenet_classes()
-    named = names or [f"class {number}" for number in range(len(logits))]
+        named = [*imagenet_classes()]
     is_probability = logits.min() >= 0 and abs(logits.sum() - 1) <= TOLERANCE
     powers = logits if is_probability else np.exp(logits - logits.max())
     shares = powers / powers.sum()

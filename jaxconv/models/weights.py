@@ -125,7 +125,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_weights(model: nnx.Module, path: Path) -> None:
+def write_weights(model: nnx.Module, path: str | Path) -> None:
     """Write a model's parameters and batch statistics, and its preprocessing if it has one.
 
     Args:
@@ -135,7 +135,7 @@ def write_weights(model: nnx.Module, path: Path) -> None:
     Raises:
         WeightsError: it cannot be written.
     """
-    write_file(path, stored_bytes(model))
+    write_file(Path(path), stored_bytes(model))
 
 
 def stored_bytes(model: nnx.Module) -> bytes:
@@ -185,7 +185,8 @@ def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
     unfitting = f"{stored.path} does not fit the model:"
     if missing or extra:
         lacks_head = not extra and all(is_head[name] for name in missing)
-        raise (MissingHeadError if lacks_head else WeightsError)(
+        kind = MissingHeadError if lacks_head else WeightsError
+        raise kind(
             f"{unfitting} it lacks {_few(missing)}, and has {_few(extra)} without a counterpart. "
             f"Fix: {_fix(missing, extra, lacks_head)}"
         )
