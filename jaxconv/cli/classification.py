@@ -101,7 +101,7 @@ def explored_classes(
     if whole is None:
         return (
             "These weights are of the convolutions only: they show feature maps, but name no "
-            "classes. `jaxconv classify` says how to get the classifier."
+            "classes. The command jaxconv classify says how to get the classifier."
         )
     return _top(np.asarray(whole(x)).mean((1, 2)))
 
