@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jaxconv.analysis.summary import summary
 from jaxconv.cli.arguments import check_writable, layer_name, save
+from jaxconv.cli.classification import explored_classes
 from jaxconv.cli.command import Command
 from jaxconv.cli.inputs import (
     add_photo_and_model,
@@ -80,6 +81,8 @@ class ExploreCommand(Command):
             layers = reduced_views(pack_layer, model, x, layers=options.layer)
         with doing(f"reading the layers of {options.model}"):
             picture = network_diagram(summary(model, x), options.model)
+        with doing("naming what is in the photo"):
+            classes = explored_classes(model, x, options)
         # The command that prints one neuron of the same model and photo.
         shown = [] if options.photo is None else [str(path)]
         weights = ["--weights", options.weights] if options.weights else []
@@ -97,7 +100,9 @@ class ExploreCommand(Command):
         command = shlex.join(["jaxconv", "neuron", *shown, *chosen])
         with doing(f"writing {out.name}"):
             svg = picture.to_svg()
-            text = page_of(photo, path.name, options.model, svg, layers, command=command)
+            text = page_of(
+                photo, path.name, options.model, svg, layers, command=command, classes=classes
+            )
         print(f"{len(layers)} layers, {len(text) / 1e6:.1f} MB")
         save(text.encode(), out)
         if options.open and not webbrowser.open(out.resolve().as_uri()):

@@ -1,6 +1,7 @@
 """The inputs of the commands: a photo, and the model that is applied to it."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.photo_call import Model, PhotoCall, photo_model
 from jaxconv.cli.photo_size import add_size
 from jaxconv.cli.progress import doing
-from jaxconv.models.registry import published_weights, registered_models
-from jaxconv.models.weights import fill, read_weights
+from jaxconv.models.errors import WeightsError
+from jaxconv.models.registry import find_weights, published_weights, registered_models
+from jaxconv.models.weights import fill
 from jaxconv.plotting.photos import open_photo
 
 
@@ -32,6 +34,15 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
         help="path to a photo; default: the one of Grace Hopper in matplotlib",
     )
     add_size(parser, size=size)
+    add_model(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that name a model.
+
+    Args:
+        parser: of the command.
+    """
     parser.add_argument(
         "--model", default="vgg16", metavar="NAME", help=f"{OBJECT_HELP}; default: %(default)s"
     )
@@ -43,7 +54,8 @@ def add_photo_and_model(parser: argparse.ArgumentParser, *, size: int | None = N
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="path to the model's weights, a .safetensors file; default: the published weights",
+        help="the model's weights: a .safetensors file, a file of torchvision (.pth) or Keras "
+        "(.h5), or hf:OWNER/NAME on the Hugging Face hub; default: the published weights",
     )
 
 
@@ -90,7 +102,7 @@ def outline(options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
     if isinstance(model, nnx.Module):
         if options.weights:
             with doing(f"reading {options.weights}"):
-                stored = read_weights(Path(options.weights))
+                stored = find_weights("", options.weights, head=True)
                 fill(model, stored)
             model.preprocessing = stored.preprocessing  # type: ignore[attr-defined]
         model.eval()  # no dropout, and the statistics that were learnt
@@ -102,14 +114,16 @@ def outline(options: argparse.Namespace) -> Callable[[int, int], PhotoCall]:
     return photo_model(model, options)
 
 
-def load_weights(model: Model, options: argparse.Namespace) -> Model:
+def load_weights(model: Model, options: argparse.Namespace, *, whole: bool = False) -> Model:
     """Return a model with its weights.
 
     Args:
         model: as it is called with a photo.
         options: of the command.
+        whole: whether a registered model gets its classifier, too.
 
     Raises:
+        MissingHeadError: there are weights without a classifier only.
         UsageError: a registered model has no published weights, or they lack a preprocessing.
         WeightsError: the weights are unavailable, or do not fit.
     """
@@ -123,7 +137,14 @@ def load_weights(model: Model, options: argparse.Namespace) -> Model:
             f"--model '{options.model}()' for random ones."
         )
     with doing(f"loading the weights of {options.model}"):
-        loaded = entry.make(weights=weights, **entry.trunk)
+        try:
+            loaded = entry.make(weights=weights, **(entry.classifier if whole else entry.trunk))
+        except WeightsError as error:  # which speaks of arguments in Python
+            made = rf"pass --model '{options.model}(\1)' with these weights."
+            fixed = re.sub(r"pass (classes=\d+|batch_norm=\w+)\.", made, str(error))
+            if fixed == str(error):
+                raise
+            raise UsageError(fixed) from None
     if getattr(loaded, "preprocessing", None) is None:
         raise UsageError(
             f"{weights} does not say how to preprocess images. Fix: set model.preprocessing, and "

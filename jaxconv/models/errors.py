@@ -6,7 +6,19 @@ class WeightsError(ValueError):
 
 
 class MissingHeadError(WeightsError):
-    """Weights have the convolutions only, and a classifier was asked for."""
+    """Weights have the convolutions only, and a classifier was asked for.
+
+    Attributes:
+        tried: which sources of the whole network failed, and why; empty for a file.
+
+    Args:
+        message: see above.
+        tried: likewise.
+    """
+
+    def __init__(self, message: str, tried: str = "") -> None:
+        super().__init__(message)
+        self.tried = tried
 
 
 def missing_extra(error: ModuleNotFoundError) -> WeightsError:

@@ -42,12 +42,15 @@ class RegisteredModel:
         make: makes the model; takes ``weights``, which it reads with :func:`find_weights`, and
             ``rngs``.
         trunk: options of ``make`` for the part that takes images of any size.
+        classifier: options of ``make`` for the whole network, where it takes images of any size
+            and gives logits at each place of its last map; empty where it does not.
     """
 
     title: str
     description: str
     make: Callable[..., Any]
     trunk: Mapping[str, Any] = field(default_factory=dict)
+    classifier: Mapping[str, Any] = field(default_factory=dict)
 
 
 _models: dict[str, RegisteredModel] = {}
@@ -55,7 +58,12 @@ _published: dict[tuple[str, str], tuple[WeightsSource, ...]] = {}  # by model, a
 
 
 def register_model(
-    name: str, *, title: str, description: str, trunk: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    title: str,
+    description: str,
+    trunk: Mapping[str, Any] | None = None,
+    classifier: Mapping[str, Any] | None = None,
 ) -> Callable[[Factory], Factory]:
     """Register the factory of a model, so that commands accept its name.
 
@@ -64,6 +72,7 @@ def register_model(
         title: its name in figures and tables.
         description: one line for ``jaxconv --help``.
         trunk: options of the factory for the part that takes images of any size.
+        classifier: options of the factory for the whole network on images of any size.
 
     Returns:
         A decorator of the factory, which it returns as it is.
@@ -76,7 +85,7 @@ def register_model(
         if name in _models:
             fix = "Fix: register one under another name."
             raise ValueError(f"There are two models named {name!r}. {fix}")
-        _models[name] = RegisteredModel(title, description, make, trunk or {})
+        _models[name] = RegisteredModel(title, description, make, trunk or {}, classifier or {})
         return make
 
     return decorate
@@ -172,8 +181,26 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
         for other in sources
         if other not in fitting
     ]
-    raise (MissingHeadError if others else WeightsError)(
+    tried = "; ".join(failures) or "nothing"
+    message = (
         f"The {weights} weights of {model} are unavailable: they are not in the cache, and could "
-        f"not be downloaded. Tried: {'; '.join(failures) or 'nothing'}. {''.join(others)}Fix: "
-        "connect to the internet once, or download the file elsewhere and pass weights= its path."
+        f"not be downloaded. Tried: {tried}. {''.join(others)}Fix: connect to the internet once, "
+        "or download the file elsewhere and pass weights= its path."
     )
+    raise MissingHeadError(message, tried) if others else WeightsError(message)
+
+
+def cached_whole_weights(model: str, name: str) -> Path | None:
+    """Return the path of published weights that are in the cache and have a classifier.
+
+    Args:
+        model: name of a registered model.
+        name: of its weights, such as "imagenet".
+
+    Returns:
+        The path; None where nothing is there.
+    """
+    for source in published_weights(model).get(name, ()):
+        if source.has_head and (path := source.cached()):
+            return path
+    return None

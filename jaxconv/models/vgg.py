@@ -412,10 +412,10 @@ class Options(Architecture, total=False):
     rngs: nnx.Rngs | None
 
 
-TRUNK = {"head": None}
+FORMS: dict[str, Any] = {"trunk": {"head": None}, "classifier": {"head": "conv"}}
 
 
-@register_model("vgg11", title="VGG11", description="VGG of 8 convolutions", trunk=TRUNK)
+@register_model("vgg11", title="VGG11", description="VGG of 8 convolutions", **FORMS)
 def vgg11(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 8 convolutions.
 
@@ -425,7 +425,7 @@ def vgg11(**options: Unpack[Options]) -> VGG:
     return _make("vgg11", **options)
 
 
-@register_model("vgg13", title="VGG13", description="VGG of 10 convolutions", trunk=TRUNK)
+@register_model("vgg13", title="VGG13", description="VGG of 10 convolutions", **FORMS)
 def vgg13(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 10 convolutions.
 
@@ -435,7 +435,7 @@ def vgg13(**options: Unpack[Options]) -> VGG:
     return _make("vgg13", **options)
 
 
-@register_model("vgg16", title="VGG16", description="VGG of 13 convolutions", trunk=TRUNK)
+@register_model("vgg16", title="VGG16", description="VGG of 13 convolutions", **FORMS)
 def vgg16(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 13 convolutions, new or trained on ImageNet.
 
@@ -469,7 +469,7 @@ def vgg16(**options: Unpack[Options]) -> VGG:
     return _make("vgg16", **options)
 
 
-@register_model("vgg19", title="VGG19", description="VGG of 16 convolutions", trunk=TRUNK)
+@register_model("vgg19", title="VGG19", description="VGG of 16 convolutions", **FORMS)
 def vgg19(**options: Unpack[Options]) -> VGG:
     """Make a VGG of 16 convolutions.
 
@@ -530,7 +530,7 @@ def _register_published() -> None:
             f"{name}_bn",
             title=f"{name.upper()} with batch norm",
             description=f"the same as {name}, with batch norm after each convolution",
-            trunk=TRUNK,
+            **FORMS,
         )(functools.partial(_make, name, batch_norm=True))
 
 

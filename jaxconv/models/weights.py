@@ -12,11 +12,14 @@ These forms are read, recognised by their content:
 Since trainings preprocess their images differently, each file has its own :class:`Preprocessing`.
 """
 
+import contextlib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +49,7 @@ TORCHVISION_HASHES = frozenset(
      FEATURES_HASH)
 )  # fmt: skip
 FEATURES = Preprocessing(1 / 255, (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
+Form = Literal["tensors", "keras", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,36 @@ def read_weights(path: Path) -> StoredWeights:
     Raises:
         WeightsError: there is no such file, or it is not a file of weights.
     """
-    if not path.is_file():
-        raise WeightsError(f"There is no file {path}. Fix: check the path.")
-    try:
+    with _explained(path):
         published = TORCHVISION_NAME.fullmatch(path.name)
         if published and published[1] in TORCHVISION_HASHES:
             verify(path, published[1])
-        if not (stored := _parse(path)).tensors:
-            raise ValueError("it has no tensors")
-        return stored
+        return _converted(path, *_parse(path))
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a file of any of the forms above as they are, by their own names.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The tensors, in the order of the file.
+
+    Raises:
+        WeightsError: there is no such file, or it is not a file of weights.
+    """
+    with _explained(Path(path)):
+        return _parse(Path(path))[0]
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn each error of reading a file into one that names the file."""
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}. Fix: check the path.")
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise missing_extra(error) from None
     except WeightsError as error:
@@ -100,7 +125,7 @@ def read_weights(path: Path) -> StoredWeights:
         ) from error
 
 
-def write_weights(model: nnx.Module, path: Path) -> None:
+def write_weights(model: nnx.Module, path: str | Path) -> None:
     """Write a model's parameters and batch statistics, and its preprocessing if it has one.
 
     Args:
@@ -110,7 +135,7 @@ def write_weights(model: nnx.Module, path: Path) -> None:
     Raises:
         WeightsError: it cannot be written.
     """
-    write_file(path, stored_bytes(model))
+    write_file(Path(path), stored_bytes(model))
 
 
 def stored_bytes(model: nnx.Module) -> bytes:
@@ -160,7 +185,8 @@ def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
     unfitting = f"{stored.path} does not fit the model:"
     if missing or extra:
         lacks_head = not extra and all(is_head[name] for name in missing)
-        raise (MissingHeadError if lacks_head else WeightsError)(
+        kind = MissingHeadError if lacks_head else WeightsError
+        raise kind(
             f"{unfitting} it lacks {_few(missing)}, and has {_few(extra)} without a counterpart. "
             f"Fix: {_fix(missing, extra, lacks_head)}"
         )
@@ -216,32 +242,44 @@ def _few(names: list[str]) -> str:
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed or "nothing"
 
 
-def _parse(path: Path) -> StoredWeights:
+def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
+    """The tensors of a file by their own names, what made it, and what it says about itself."""
+    tensors, form, metadata = _parse_form(path)
+    if not tensors:
+        raise ValueError("it has no tensors")
+    return tensors, form, metadata
+
+
+def _parse_form(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     with path.open("rb") as file:
         start = file.read(len(hdf5_files.MAGIC))
     if path.suffix == ".onnx":
         import onnx
 
-        arrays = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
-        return StoredWeights(path, from_onnx_of_keras(arrays), KERAS)
+        graph = onnx.load(path).graph
+        return {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}, "onnx", ""
     if start == hdf5_files.MAGIC or path.suffix == ".h5":
-        return StoredWeights(path, from_keras(read_hdf5(path)), KERAS)
+        return read_hdf5(path), "keras", ""
     if is_pytorch_file(path, start):
-        return _of_pytorch(path, read_pytorch(path))
+        return read_pytorch(path), "tensors", ""
     import safetensors
 
     with safetensors.safe_open(path, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = (file.metadata() or {}).get("jaxconv")
-    if is_pytorch_vgg(tensors):
-        return _of_pytorch(path, tensors)
-    recipe = json.loads(metadata).get("preprocessing") if metadata else None
-    return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
+        return tensors, "tensors", (file.metadata() or {}).get("jaxconv", "")
 
 
-def _of_pytorch(path: Path, tensors: dict[str, np.ndarray]) -> StoredWeights:
+def _converted(
+    path: Path, tensors: dict[str, np.ndarray], form: Form, metadata: str
+) -> StoredWeights:
+    """Tensors by our names, with the preprocessing of their images."""
+    if form == "keras":
+        return StoredWeights(path, from_keras(tensors), KERAS)
+    if form == "onnx":
+        return StoredWeights(path, from_onnx_of_keras(tensors), KERAS)
     if not is_pytorch_vgg(tensors):
-        return StoredWeights(path, tensors, None)
+        recipe = json.loads(metadata).get("preprocessing") if metadata else None
+        return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
     ours = from_pytorch(tensors)
     if FEATURES_HASH not in path.name:
         return StoredWeights(path, ours, TORCHVISION)

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import jax
 import numpy as np
 
+from jaxconv.analysis.classes import ClassShare, is_classification, top_classes
 from jaxconv.analysis.feature_maps import read_layers
 from jaxconv.analysis.receptive_field import Pixels
 from jaxconv.analysis.summary import read_summary
@@ -112,6 +113,8 @@ def explore(
 
     The page is that of ``jaxconv explore``. It needs no server and no network. Its size and the
     time to make it grow with the image: for a photo of 224x224 pixels and VGG16, it takes 12 MB.
+    If the function returns one number for each class of ImageNet, (1, 1000), the page names the
+    most probable ones.
 
     Args:
         fn: any JAX function or model of images; pure, that is, without dropout.
@@ -153,8 +156,25 @@ def explore(
     packed = reduced_views(pack_layer, call, *given, layers=read_layers(layers))
     name = title_of(fn, title)
     drawing = network_diagram(read_summary(call, given, {}, None, None, True, None), name)
-    html = page_of(photo, "an image", name, drawing.to_svg(), packed, command="")
+    html = page_of(
+        photo,
+        "an image",
+        name,
+        drawing.to_svg(),
+        packed,
+        command="",
+        classes=_classes(call, given),
+    )
     return ExplorerPage(name, len(packed), html)
+
+
+def _classes(call: Callable[..., Any], given: Sequence[Any]) -> list[ClassShare]:
+    """The most probable classes, of a function that returns one number for each of ImageNet."""
+    outputs = jax.eval_shape(call, *given)
+    if not is_classification(getattr(outputs, "shape", ())):
+        return []
+    values = np.asarray(call(*given))
+    return top_classes(values) if np.isfinite(values).all() else []
 
 
 def _photo_and_input(fn: Any, image: Any, layout: str) -> tuple[np.ndarray, np.ndarray]:
@@ -185,6 +205,7 @@ def page(
     *,
     weights_of: int = 24,
     command: str = "jaxconv neuron",
+    classes: Sequence[ClassShare] | str = (),
 ) -> str:
     """Write the page.
 
@@ -202,13 +223,17 @@ def page(
             are in the page.
         command: the beginning of a command line that describes any neuron, to which the page adds
             ``--layer NAME --channel N --at Y,X``; empty for a call of :func:`neuron` in Python.
+        classes: what the network says is in the photo, or a sentence that says why there are none;
+            empty for a network that is not a classifier.
 
     Returns:
         HTML that needs no other file.
     """
     by_name = {layer.name: layer for layer in layers}
     packed = [pack_layer(one, by_name.get(one.source or ""), weights_of) for one in layers]
-    return page_of(photo, photo_name, model_name, network_svg, packed, command=command)
+    return page_of(
+        photo, photo_name, model_name, network_svg, packed, command=command, classes=classes
+    )
 
 
 def page_of(
@@ -219,6 +244,7 @@ def page_of(
     layers: Sequence[PackedLayer],
     *,
     command: str = "jaxconv neuron",
+    classes: Sequence[ClassShare] | str = (),
 ) -> str:
     """Write the page of layers that are packed already.
 
@@ -229,6 +255,7 @@ def page_of(
         network_svg: likewise.
         layers: what :func:`pack_layer` made.
         command: as for :func:`page`.
+        classes: likewise.
 
     Returns:
         HTML that needs no other file.
@@ -245,6 +272,10 @@ def page_of(
         "photo": {"name": photo_name, "height": photo.shape[0], "width": photo.shape[1]},
         "model": model_name,
         "command": command,
+        "classes": {
+            "top": [] if isinstance(classes, str) else [(c.name, c.probability) for c in classes],
+            "note": classes if isinstance(classes, str) else "",
+        },
         "palettes": palettes,
         "layers": [_with_blocks(layer, blocks) for layer in layers],
     }

@@ -76,6 +76,22 @@ def resized_photo(photo: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(_resized(Image.fromarray(photo), size))
 
 
+def cropped_photo(photo: np.ndarray, size: int, share: float) -> np.ndarray:
+    """Resize a photo, and cut a square from its middle.
+
+    Args:
+        photo: uint8 (h, w, 3).
+        size: pixels of each side of the square.
+        share: of the shorter side that the square covers.
+
+    Returns:
+        uint8 (size, size, 3).
+    """
+    resized = resized_photo(photo, round(size / share))
+    top, left = ((side - size) // 2 for side in resized.shape[:2])
+    return resized[top : top + size, left : left + size]
+
+
 def _converted(image: "PilImage", size: int | None) -> "PilImage":
     """An image of any mode as RGB, resized to a shorter side of ``size`` pixels if it is given."""
     from PIL import Image

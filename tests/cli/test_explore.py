@@ -7,10 +7,14 @@ import webbrowser
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import jaxconv as jc
+from jaxconv.analysis.classes import top_classes
 from jaxconv.cli.main import main
+from jaxconv.models import vgg, weights
+from jaxconv.models.sources import HubFile, WheelFile
 from jaxconv.plotting.photos import open_photo
 from tests.plotting.test_explorer import Reader
 from tests.support.explored import HOSTILE_PHOTO
@@ -93,6 +97,59 @@ def test_a_model_of_yours_gets_numbers_of_0_to_1(folder):
     image = np.moveaxis(read.block(data["layers"][0]["maps"]), 0, -1)
     np.testing.assert_array_equal(image, np.float32(open_photo(HOSTILE_PHOTO, 224)) / 255)
     assert [tag for tag, _ in read.tags].count("img") == 1
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A VGG16 with few channels, and its weights with a head and without."""
+    stages = {"vgg16": [[w // 32 for w in widths] for widths in vgg.STAGES["vgg16"]]}
+    monkeypatch.setattr(vgg, "STAGES", stages)
+    monkeypatch.setattr(vgg, "HIDDEN", 16)
+    for name, head in {"whole": "dense", "trunk": None}.items():
+        model = jc.vgg16(head=head, rngs=nnx.Rngs(3))
+        model.preprocessing = weights.KERAS
+        weights.write_weights(model, f"{name}.safetensors")
+
+
+def classes_of(folder, *arguments):
+    given = [*arguments, "-o", "page.html", "--layer", "conv1_1"]
+    assert run("explore", "my photo.png", *given) == 0
+    return written(folder / "page.html")[1]["classes"]
+
+
+def test_the_page_names_the_classes_of_a_network_with_a_head(folder, narrow, monkeypatch):
+    found = classes_of(folder, "--weights", "whole.safetensors")
+    photo = open_photo("my photo.png", 224)
+    model = jc.vgg16(weights="whole.safetensors", head="conv")
+    logits = np.asarray(model(weights.KERAS(photo[None])))
+    assert logits.shape == (1, 2, 1, 1000)
+    want = top_classes(logits.mean((1, 2)))
+    assert [name for name, _ in found["top"]] == [one.name for one in want]
+    assert found["note"] == ""
+    # The published file, which is in the cache.
+    monkeypatch.setattr(HubFile, "cached", lambda self: folder / "whole.safetensors")
+    monkeypatch.setattr(HubFile, "verify", lambda self, path: None)
+    assert classes_of(folder) == found
+
+
+def test_the_page_says_why_it_names_no_classes(folder, narrow, monkeypatch):
+    said = "These weights are of the convolutions only: they show feature maps, but name no classes"
+    trunk = classes_of(folder, "--weights", "trunk.safetensors")
+    assert trunk["note"].startswith(said)
+    assert trunk["top"] == []
+    small = classes_of(folder, "--weights", "whole.safetensors", "--size", 40)
+    assert small["note"] == (
+        "To name classes, the network needs a photo of 224x224 pixels or more."
+    )
+    # The copy without a head is in the cache, the whole network is not: nothing is downloaded.
+    monkeypatch.setattr(HubFile, "cached", lambda self: None)
+    monkeypatch.setattr(HubFile, "download", lambda self: 1 / 0)
+    monkeypatch.setattr(WheelFile, "cached", lambda self: folder / "trunk.safetensors")
+    monkeypatch.setattr(WheelFile, "verify", lambda self, path: None)
+    assert classes_of(folder)["note"].startswith(said)
+    own = run("explore", "my photo.png", "--model", "net_to_explore:Net", "-o", "own.html")
+    assert own == 0
+    assert written(folder / "own.html")[1]["classes"] == {"top": [], "note": ""}
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["a browser", "no browser"])

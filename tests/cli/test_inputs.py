@@ -23,8 +23,6 @@ BAD = {
         "There is no file x.safetensors."),
     "a model that fails": (["--model", "lookednets:broken"],
         "running lookednets:broken on an image (1, 75, 64, 3) failed."),
-    "a model without published weights": (["--model", "vgg11"],
-        "vgg11 has no published weights.\n  Fix: pass --weights FILE, or --model 'vgg11()'"),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import jaxconv as jc
+from jaxconv.analysis.classes import ClassShare, top_classes
 from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import SCRIPTS, page
 from jaxconv.plotting.packing import PackedArray
@@ -142,6 +143,36 @@ def test_numbers_that_are_none_are_counted():
     layers[1] = dataclasses.replace(layers[1], values=broken)
     data = json.loads(Reader(page(photo, "photo", "model", "", layers)).texts["data"])
     assert [entry["unknown"] for entry in data["layers"]] == [0, 2, 0, 0]
+
+
+def test_a_page_names_classes_or_says_why_not():
+    photo, layers = network(np.random.default_rng(5))
+
+    def classes(given):
+        read = Reader(page(photo, "photo", "model", "", layers, classes=given))
+        return json.loads(read.texts["data"])["classes"]
+
+    named = [ClassShare(3, HOSTILE, 0.75), ClassShare(1, "b", 0.25)]
+    assert classes(named) == {"top": [[HOSTILE, 0.75], ["b", 0.25]], "note": ""}
+    assert classes("</script>none") == {"top": [], "note": "</script>none"}
+    assert classes([]) == {"top": [], "note": ""}
+
+
+def test_classes_are_those_of_a_function_of_imagenets_classes():
+    kernel = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+
+    def top(fn):
+        data = json.loads(Reader(jc.explore(fn, pixels).html).texts["data"])
+        return data["classes"]["top"]
+
+    def classifier(x):
+        return jnp.tanh(x).mean((1, 2)) @ kernel
+
+    want = top_classes(classifier(np.float32(pixels[None]) / 255))
+    assert [name for name, _ in top(classifier)] == [one.name for one in want]
+    assert top(lambda x: classifier(x)[:, :10]) == []
+    assert top(lambda x: classifier(x) * jnp.nan) == []
 
 
 def test_more_weights_make_a_larger_page():

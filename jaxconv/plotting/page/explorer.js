@@ -121,6 +121,21 @@ function wirePhoto() {
   $("#photo").addEventListener("click", (event) => pointAtPhoto(event, true));
 }
 
+/** What the network says is in the photo, or why it says nothing. */
+function showClasses() {
+  const {top, note} = DATA.classes;
+  const entries = top.map(([name, share]) => {
+    const bar = make("meter");
+    bar.value = share;
+    const text = share < 0.0005 ? "< 0.1\u2009%" : `${(100 * share).toFixed(1)}\u2009%`;
+    bar.setAttribute("aria-hidden", "true");
+    return make("li", {children: [make("span", {text: name}), make("b", {text}), bar]});
+  });
+  $("#classes ol").replaceChildren(...entries);
+  $("#classes .note").textContent = note;
+  $("#classes").hidden = !top.length && !note;
+}
+
 function letGo() {
   viewers.forEach((viewer) => viewer.letGo());
   $(".held").hidden = true;
@@ -151,6 +166,7 @@ function start() {
   active = add("A");
   wireDrawing();
   wirePhoto();
+  showClasses();
   $("#let-go").addEventListener("click", letGo);
   document.addEventListener("keydown", (event) => event.key === "Escape" && letGo());
   return active.choose(DATA.layers[Math.floor(DATA.layers.length / 2)].name);
