@@ -220,7 +220,7 @@ class Real(Symbolic):
         return self._to_int(math.ceil, _ceiling)
 
     def __trunc__(self) -> Any:
-        return self._to_int(math.trunc, _truncated)
+        return self._to_int(int, _truncated)  # as float32 has no __trunc__
 
     def __round__(self, digits: int | None = None) -> Any:
         if digits is None:
@@ -366,9 +366,7 @@ class Real(Symbolic):
         if self.function in INFIX and len(self.arguments) == 2:
             symbol = INFIX[self.function]
             return symbol.join(map(_operand_text, self.arguments))
-        name = (
-            "int" if self.function is math.trunc else getattr(self.function, "__name__", "number")
-        )
+        name = "int" if self.function is int else getattr(self.function, "__name__", "number")
         return f"{name}({', '.join(map(str, self.arguments))})"
 
 
@@ -422,6 +420,31 @@ class OpaqueInt(Real, SymbolicInt):
         return operator.index(self.number())
 
     __int__ = __index__
+
+    # Bits.
+
+    def __lshift__(self, other: Any) -> Any:
+        return self.number() << number_of(other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return other << self.number()
+
+    def __rshift__(self, other: Any) -> Any:
+        return self.number() >> number_of(other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return other >> self.number()
+
+    def __and__(self, other: Any) -> Any:
+        return self.number() & number_of(other)
+
+    def __or__(self, other: Any) -> Any:
+        return self.number() | number_of(other)
+
+    def __xor__(self, other: Any) -> Any:
+        return self.number() ^ number_of(other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __float__(self) -> float:
         return float(self.number())
@@ -635,7 +658,7 @@ def _rounded(value: Real, function: Callable[[Any], int], divide: Callable[[Rati
     recipe = _recipe(value) if sign and value.trace.searching else None
     if recipe is None or not 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
         return None
-    if function is math.trunc:
+    if function is int:
         function = math.floor if value >= 0 else math.ceil
     result = lines.rounded(recipe, ROUNDINGS[function])
     if result is None:
@@ -783,15 +806,15 @@ REFLECTED = {
 
 
 def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)
+    return int(number > 0) - int(number < 0)  # also for numbers of NumPy
 
 
 # How floats of a function change with one of its arguments: 1 where they grow, or stay the same,
 # -1 where they fall, 0 where neither is known; by the position of the argument, from the others.
 MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
-    **{(f, 0): lambda: 1 for f in (float, math.sqrt, math.log2, math.log10, math.exp)},
+    **{(f, 0): lambda: 1 for f in (float, np.float32, math.sqrt, math.log2, math.log10, math.exp)},
     **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
-    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, math.trunc, int.bit_length)},
+    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, int, int.bit_length)},
     (round, 0): lambda _=0: 1,
     (math.log, 0): lambda base=math.e: int(base > 1),
     (operator.neg, 0): lambda: -1,

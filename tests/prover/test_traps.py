@@ -323,6 +323,7 @@ EXACT = {
     "a digit after the point": (lambda x: x[:, :3] if round(x.shape[1] / 7, 1) > 2.1 else x, ""),
     "a quotient by a decimal": (lambda x: jnp.zeros(int(x.shape[1] / 0.7 - 0.4)), ""),
     "a width": (lambda x: jnp.zeros(max(8, int(x.shape[1] * 0.35 + 4) // 8 * 8)), ""),
+    "a power of two above": (lambda x: jnp.zeros(1 << (x.shape[1] - 1).bit_length()), None),
     "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
     "a negative decimal": (lambda x: x[:, int(x.shape[1] * -0.29) - 1 :], ""),
     # Numbers whose value does not matter, or takes few values.
@@ -581,6 +582,7 @@ NEVER_WRONG = {
     "in a set of the shape": (lambda x: x[:, :2] if 14 in {*x.shape, 90} else x, "b h"),
     "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
+    "a float of 32 bits": (lambda x: x[:, : int(np.float32(x.shape[1]) * 0.7) + 1], "b h"),
     "a whole root": (
         lambda x: x[:, 1:].reshape(x.shape[0], int((x.shape[1] - 1) ** 0.5), -1),
         "b h",
