@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import frame_of_user, is_of_user
+from jaxconv.source import formats_texts, frame_of_user, is_of_user
 from jaxconv.symbolic import lines
 from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
@@ -96,19 +96,30 @@ class Symbolic(HasTypeForCode):
 
     varies = False  # whether it differs from turn to turn of a loop
 
+    def __copy__(self) -> "Symbolic":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Symbolic":  # as dataclasses.asdict makes
+        return self
+
     def __format__(self, spec: str) -> str:
         frame = frame_of_user()
-        shown = self.is_used_by(frame)
+        shown = self._is_shown_to(frame)
         return self._text(use_of_text(frame, is_part=False), spec) if shown else self.formula()
 
     def __str__(self) -> str:
         frame = frame_of_user()
-        shown = self.is_used_by(frame)
+        shown = self._is_shown_to(frame)
         return self._text(use_of_text(frame, is_part=False)) if shown else self.formula()
 
     def __repr__(self) -> str:  # of which the texts of containers are made
         frame = frame_of_user()
-        return self._text(use_of_repr(frame, self)) if self.is_used_by(frame) else self.formula()
+        shown = self._is_shown_to(frame)
+        return self._text(use_of_repr(frame, self)) if shown else self.formula()
+
+    def _is_shown_to(self, frame: FrameType) -> bool:
+        """Whether the code in a frame may pass a text on to the code that is traced."""
+        return self.is_used_by(frame) or (self.trace.searching and formats_texts(frame))
 
     def _text(self, use: Use, spec: str = "") -> str:
         """The text for code that may look at its digits."""

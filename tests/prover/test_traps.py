@@ -6,11 +6,14 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 
 import collections
 import contextlib
+import copy
 import enum
 import functools
 import itertools
 import linecache
 import math
+import pprint
+import string
 
 import jax
 import jax.numpy as jnp
@@ -578,7 +581,16 @@ NEVER_WRONG = {
     "a padded text": (lambda x: x[:, :2] if str(x.shape[1]).zfill(3) == "014" else x, "b h"),
     "a percent sign": (lambda x: jnp.zeros(int(("%d,%d" % x.shape)[2:])), "b h"),  # noqa: UP031
     "a text in a text": (lambda x: x[:, :2] if str(x.shape[1]) in "7 14" else x, "b h"),
+    "a text of a template": (
+        lambda x: x[:, :2] if string.Template("h$h").substitute(h=x.shape[1]) == "h14" else x,
+        "b h",
+    ),
+    "a text that is printed nicely": (
+        lambda x: x[:, :2] if pprint.pformat(x.shape) == "(1, 14)" else x,
+        "b h",
+    ),
     "a message that is read": (read_from_an_error, "b h"),
+    "a copy": (lambda x: x[:, :2] if copy.deepcopy(x.shape) == x.shape else x, "b h"),
     "in a set of the shape": (lambda x: x[:, :2] if 14 in {*x.shape, 90} else x, "b h"),
     "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
