@@ -43,6 +43,13 @@ LIBRARIES = (
 )
 
 
+STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
+PACKAGES = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep)
+OF_MESSAGES = tuple(
+    STANDARD_LIBRARY + name for name in ("logging", "warnings", "traceback", "unittest", "pdb")
+)
+
+
 # What a runtime type checker, where one is on, puts between the functions of this package.
 TYPE_CHECKERS = ("<@beartype", folder_of("jaxtyping"), folder_of("beartype"))
 # Code that a person typed, rather than generated.
@@ -149,6 +156,16 @@ def is_of_user(frame: FrameType) -> bool:
     file = file_of(frame)
     is_text = file.startswith("<") and not file.startswith(("<frozen", *TYPE_CHECKERS))
     return is_text or not is_inside_library(file)
+
+
+def formats_texts(frame: FrameType) -> bool:
+    """Tell whether the code that runs in a frame is of Python's library, and not for messages.
+
+    Args:
+        frame: the frame.
+    """
+    file = file_of(frame)
+    return file.startswith(STANDARD_LIBRARY) and not file.startswith((*OF_MESSAGES, *PACKAGES))
 
 
 LAYER = re.compile(r"self(\.\w+|\[[^()]*\])+")  # not self.conv(x).mean, which calls a method

@@ -62,6 +62,7 @@ def unmet_requirements(
         first requirement that it does not meet.
 
     Raises:
+        Fork: a formula of the contract differs from case to case.
         Undecided: it is not known for which sizes a requirement holds.
         OutOfTime: the time for the proof is over.
     """

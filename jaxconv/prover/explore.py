@@ -204,14 +204,15 @@ class Exploration:
         try:
             if isinstance(outcome, Traced):
                 return [*self._finished(trace, outcome)]
-            if isinstance(outcome, Fork):
-                return self._parts(trace.domain, outcome.condition)
             if isinstance(outcome, Restart | EmptyMap):
                 self.subject.ends_early &= isinstance(outcome, Restart)
                 return [trace.domain]
             if isinstance(outcome, Exception) and not isinstance(outcome, MemoryError):
                 return self._failed(trace, outcome)
             raise outcome
+        except Fork as fork:
+            self._take_back(*decided)
+            return self._parts(trace.domain, fork.condition)
         except OutOfTime:
             self._take_back(*decided)
             self._leave_open(trace.domain, [f"gave up after {self.timeout:.0f} seconds"])

@@ -49,6 +49,7 @@ def requirements_of_result(
         The requirements.
 
     Raises:
+        Fork: a formula of the contract differs from case to case, such as ``w//h``.
         Undecided: it is not known for which sizes one of them holds.
     """
     if returns is None:
@@ -90,7 +91,7 @@ def _requirements_of_shape(
         returned = f"the function returns shape {shape_text(shape)}{which}"
         yield _violated(trace, f"{returned}, but the contract says {len(spec.axes)} axes.")
         return
-    sizes = sizes_of(trace)
+    sizes = sizes_of(SymbolicTrace(trace.domain))  # the run has ended: it forks no more
     for i, (axis, size) in enumerate(zip(axes, shape, strict=True)):
         if isinstance(axis, Formula):
             where = f"axis {i}{which}"

@@ -191,12 +191,11 @@ class _Comparing:
                 pending += [trace.domain.subtract(points), points]
                 continue
             except Undecided:
-                why = "it divides a product of sizes"
-                raise self._error(
-                    "it has too many cases" if divisor.constant is None else why
-                ) from None
-            if isinstance(result, OpaqueInt):
-                raise self._error("it divides a product of sizes")
+                result = None
+            if result is None or isinstance(result, OpaqueInt):
+                by_number = divisor.constant is not None
+                why = "it divides a product of sizes" if by_number else "it has too many cases"
+                raise self._error(why)
             yield polynomial_of(result, trace)
 
     def _refuse_zero(self, divisor: Polynomial) -> None:

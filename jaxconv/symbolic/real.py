@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import frame_of_user, is_of_user
+from jaxconv.source import formats_texts, frame_of_user, is_of_user
 from jaxconv.symbolic import lines
 from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
@@ -96,19 +96,30 @@ class Symbolic(HasTypeForCode):
 
     varies = False  # whether it differs from turn to turn of a loop
 
+    def __copy__(self) -> "Symbolic":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "Symbolic":  # as dataclasses.asdict makes
+        return self
+
     def __format__(self, spec: str) -> str:
         frame = frame_of_user()
-        shown = self.is_used_by(frame)
+        shown = self._is_shown_to(frame)
         return self._text(use_of_text(frame, is_part=False), spec) if shown else self.formula()
 
     def __str__(self) -> str:
         frame = frame_of_user()
-        shown = self.is_used_by(frame)
+        shown = self._is_shown_to(frame)
         return self._text(use_of_text(frame, is_part=False)) if shown else self.formula()
 
     def __repr__(self) -> str:  # of which the texts of containers are made
         frame = frame_of_user()
-        return self._text(use_of_repr(frame, self)) if self.is_used_by(frame) else self.formula()
+        shown = self._is_shown_to(frame)
+        return self._text(use_of_repr(frame, self)) if shown else self.formula()
+
+    def _is_shown_to(self, frame: FrameType) -> bool:
+        """Whether the code in a frame may pass a text on to the code that is traced."""
+        return self.is_used_by(frame) or (self.trace.searching and formats_texts(frame))
 
     def _text(self, use: Use, spec: str = "") -> str:
         """The text for code that may look at its digits."""
@@ -220,7 +231,7 @@ class Real(Symbolic):
         return self._to_int(math.ceil, _ceiling)
 
     def __trunc__(self) -> Any:
-        return self._to_int(math.trunc, _truncated)
+        return self._to_int(int, _truncated)  # as float32 has no __trunc__
 
     def __round__(self, digits: int | None = None) -> Any:
         if digits is None:
@@ -366,9 +377,7 @@ class Real(Symbolic):
         if self.function in INFIX and len(self.arguments) == 2:
             symbol = INFIX[self.function]
             return symbol.join(map(_operand_text, self.arguments))
-        name = (
-            "int" if self.function is math.trunc else getattr(self.function, "__name__", "number")
-        )
+        name = "int" if self.function is int else getattr(self.function, "__name__", "number")
         return f"{name}({', '.join(map(str, self.arguments))})"
 
 
@@ -422,6 +431,31 @@ class OpaqueInt(Real, SymbolicInt):
         return operator.index(self.number())
 
     __int__ = __index__
+
+    # Bits.
+
+    def __lshift__(self, other: Any) -> Any:
+        return self.number() << number_of(other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return other << self.number()
+
+    def __rshift__(self, other: Any) -> Any:
+        return self.number() >> number_of(other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return other >> self.number()
+
+    def __and__(self, other: Any) -> Any:
+        return self.number() & number_of(other)
+
+    def __or__(self, other: Any) -> Any:
+        return self.number() | number_of(other)
+
+    def __xor__(self, other: Any) -> Any:
+        return self.number() ^ number_of(other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __float__(self) -> float:
         return float(self.number())
@@ -635,7 +669,7 @@ def _rounded(value: Real, function: Callable[[Any], int], divide: Callable[[Rati
     recipe = _recipe(value) if sign and value.trace.searching else None
     if recipe is None or not 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
         return None
-    if function is math.trunc:
+    if function is int:
         function = math.floor if value >= 0 else math.ceil
     result = lines.rounded(recipe, ROUNDINGS[function])
     if result is None:
@@ -783,15 +817,15 @@ REFLECTED = {
 
 
 def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)
+    return int(number > 0) - int(number < 0)  # also for numbers of NumPy
 
 
 # How floats of a function change with one of its arguments: 1 where they grow, or stay the same,
 # -1 where they fall, 0 where neither is known; by the position of the argument, from the others.
 MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
-    **{(f, 0): lambda: 1 for f in (float, math.sqrt, math.log2, math.log10, math.exp)},
+    **{(f, 0): lambda: 1 for f in (float, np.float32, math.sqrt, math.log2, math.log10, math.exp)},
     **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
-    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, math.trunc, int.bit_length)},
+    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, int, int.bit_length)},
     (round, 0): lambda _=0: 1,
     (math.log, 0): lambda base=math.e: int(base > 1),
     (operator.neg, 0): lambda: -1,

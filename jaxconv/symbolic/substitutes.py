@@ -99,12 +99,14 @@ def _of_scalar_type(kind: type) -> type:
     namespace = {
         "builtin": kind,
         "symbolic": SymbolicInt if is_integer else Real,
-        "convert": _Int.convert if is_integer else _Float.convert,
+        "convert": CONVERSIONS.get(kind, _Int.convert if is_integer else _Float.convert),
         "dtype": np.dtype(kind),
     }
     return _NumberType(kind.__name__, (kind,), namespace)
 
 
+# A float32 has fewer bits than the numbers of Python.
+CONVERSIONS: dict[type, Any] = {np.float32: staticmethod(functools.partial(apply, np.float32))}
 SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
 BUILTINS: dict[Any, Any] = {
     builtins.int: _Int,

@@ -118,6 +118,8 @@ def _made_by(frame: Any, kind: Kind) -> Step:
         function, method = _callee(frame, instructions[index])
         if _shows(function, method):
             return Use.MESSAGE
+        if method == "index":  # of a list, whose error has the text of what it lacks
+            return _read_by_handlers(frame)
         if method in ("format", "join"):
             kind = Kind.JOINED
         elif function in (list, tuple):

@@ -30,3 +30,15 @@ def test_violations_of_returns():
 def test_an_unknown_name_in_returns_is_rejected():
     with pytest.raises(jc.SpecError, match="returns= names k, but the arguments have b, h"):
         jc.check(lambda x: x, "b h", returns="b k")
+
+
+def test_a_quotient_of_sizes_is_compared_case_by_case():
+    strided = lambda x: x[:, :: x.shape[0]]  # noqa: E731
+    where = "h <= w, w <= 6*h"
+    verdict = jc.check(strided, "h w", returns="h w//h", where=where)
+    assert verdict.untried.is_empty()
+    assert verdict.accepts == jc.SizeSet.parse(
+        "h w",
+        "h >= 1 and h <= w <= 6*h and (" + " or ".join(f"w = {n}*h" for n in range(1, 7)) + ")",
+    )
+    assert jc.check(strided, "h w", returns="h (w+h-1)//h", where=where).ok

@@ -6,11 +6,14 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 
 import collections
 import contextlib
+import copy
 import enum
 import functools
 import itertools
 import linecache
 import math
+import pprint
+import string
 
 import jax
 import jax.numpy as jnp
@@ -323,6 +326,7 @@ EXACT = {
     "a digit after the point": (lambda x: x[:, :3] if round(x.shape[1] / 7, 1) > 2.1 else x, ""),
     "a quotient by a decimal": (lambda x: jnp.zeros(int(x.shape[1] / 0.7 - 0.4)), ""),
     "a width": (lambda x: jnp.zeros(max(8, int(x.shape[1] * 0.35 + 4) // 8 * 8)), ""),
+    "a power of two above": (lambda x: jnp.zeros(1 << (x.shape[1] - 1).bit_length()), None),
     "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
     "a negative decimal": (lambda x: x[:, int(x.shape[1] * -0.29) - 1 :], ""),
     # Numbers whose value does not matter, or takes few values.
@@ -577,10 +581,20 @@ NEVER_WRONG = {
     "a padded text": (lambda x: x[:, :2] if str(x.shape[1]).zfill(3) == "014" else x, "b h"),
     "a percent sign": (lambda x: jnp.zeros(int(("%d,%d" % x.shape)[2:])), "b h"),  # noqa: UP031
     "a text in a text": (lambda x: x[:, :2] if str(x.shape[1]) in "7 14" else x, "b h"),
+    "a text of a template": (
+        lambda x: x[:, :2] if string.Template("h$h").substitute(h=x.shape[1]) == "h14" else x,
+        "b h",
+    ),
+    "a text that is printed nicely": (
+        lambda x: x[:, :2] if pprint.pformat(x.shape) == "(1, 14)" else x,
+        "b h",
+    ),
     "a message that is read": (read_from_an_error, "b h"),
+    "a copy": (lambda x: x[:, :2] if copy.deepcopy(x.shape) == x.shape else x, "b h"),
     "in a set of the shape": (lambda x: x[:, :2] if 14 in {*x.shape, 90} else x, "b h"),
     "a hash": (lambda x: x[:, :1] if hash(x.shape[1]) == hash(6) else x, "b h"),
     "a decimal factor": (lambda x: x[:, : int(x.shape[1] * 0.7) + 1], "b h"),
+    "a float of 32 bits": (lambda x: x[:, : int(np.float32(x.shape[1]) * 0.7) + 1], "b h"),
     "a whole root": (
         lambda x: x[:, 1:].reshape(x.shape[0], int((x.shape[1] - 1) ** 0.5), -1),
         "b h",
