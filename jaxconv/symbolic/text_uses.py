@@ -19,7 +19,14 @@ from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from jaxconv.source import expression_of, file_of, is_inside_library, is_inside_prover
+from jaxconv.source import (
+    expression_of,
+    file_of,
+    formats_texts,
+    is_inside_library,
+    is_inside_prover,
+    is_of_user,
+)
 from jaxconv.symbolic.lookups import value_of
 
 
@@ -385,26 +392,21 @@ def _handled(frame: Any, name: str) -> Use:
 
 
 def _return(place: _Place, instruction: dis.Instruction) -> Step:
+    is_item = instruction.opname == "YIELD_VALUE"
     if place.depth > 0:
-        return Use.UNKNOWN if instruction.opname != "YIELD_VALUE" else [place.after(place.depth)]
+        return [place.after(place.depth)] if is_item else Use.UNKNOWN
     back = place.frame.f_back
-    if back is None or is_inside_library(file_of(back)):
+    if back is None or place.kind is Kind.PASSED:
         return Use.UNKNOWN
-    if place.kind is Kind.PASSED:
+    if not (is_of_user(back) or formats_texts(back)):
         return Use.UNKNOWN
-    return _returned_to(back, place.kind, is_item=instruction.opname == "YIELD_VALUE")
-
-
-def _returned_to(frame: Any, kind: Kind, *, is_item: bool) -> Step:
-    """Where a text is after the function that made it, or a part of what it yields."""
-    instructions = _instructions(frame.f_code)
-    index = _index_at(frame.f_code, frame.f_lasti)
-    if instructions[index].opname == "PRECALL":
-        index += 1
-    name = instructions[index].opname
-    if is_item:
-        return _made_by(frame, kind)
-    return [_Place(frame, index + 1, 0, kind)] if name.startswith("CALL") else Use.UNKNOWN
+    at = _instructions(back.f_code)[_index_at(back.f_code, back.f_lasti)]
+    function, _ = _callee(back, at)
+    is_called = function is None or isinstance(function, types.FunctionType | types.MethodType)
+    if is_item or not (is_called and at.opname in ("PRECALL", "CALL", "CALL_KW")):
+        return _made_by(back, place.kind)  # by a function of Python's, such as join or str
+    index = _index_at(back.f_code, back.f_lasti) + (at.opname == "PRECALL")
+    return [_Place(back, index + 1, 0, place.kind)]
 
 
 def _append(place: _Place, instruction: dis.Instruction) -> Step:

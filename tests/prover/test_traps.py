@@ -7,6 +7,7 @@ To add one, write a line in ``EXACT`` with the condition on the sizes that it ac
 import collections
 import contextlib
 import copy
+import dataclasses
 import enum
 import functools
 import itertools
@@ -122,6 +123,23 @@ def listed_errors(x):
         errors.append(f"{x.shape[1]} of " + ", ".join(str(n) for n in x.shape))
     if errors:
         raise ValueError("; ".join(errors))
+    return x
+
+
+@dataclasses.dataclass
+class Grid:
+    size: int
+
+    def __str__(self):
+        return f"a grid of {self.size}, {self!r}"
+
+
+Point = collections.namedtuple("Point", "x")
+
+
+def described_in_an_error(x):
+    if x.shape[1] % 3:
+        raise ValueError(f"not for {Grid(x.shape[1])} or {Point(x.shape[1])}")
     return x
 
 
@@ -342,6 +360,7 @@ EXACT = {
     "two texts": (lambda x: x[:, :1] if str(x.shape[1]) == str(x.shape[0]) else x, ""),
     "the number of digits": (lambda x: x[:, 2 : 2 + len(str(x.shape[1]))], "3 <= h <= 99999999"),
     "a text of an element": (lambda x: x[:, :3] if repr(x.shape[1]) == "14" else x, ""),
+    "the text of an object in a message": (described_in_an_error, "h mod 3 = 0"),
     "texts in a message": (listed_errors, "h mod 3 = 0"),
     "a text in the error of an error": (chained_errors, "h mod 3 = 0"),
     "an int from a text": (lambda x: x[:, : int(str(x.shape[1])) // 2], "h >= 2"),
