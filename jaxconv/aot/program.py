@@ -20,6 +20,7 @@ from jaxconv.jaxpr.interpreter import (
     variables,
 )
 from jaxconv.jaxpr.primitives import record_of
+from jaxconv.kernels.lowering import is_cpu_primitive, schedule_of_equation
 
 Environment = dict[Var, Any]  # the values of variables
 # A result that is more times larger than its operands, such as a bias broadcast to a map, is
@@ -58,7 +59,10 @@ def retrace(closed: ClosedJaxpr, function: Callable[..., Any]) -> ClosedJaxpr:
 
 
 def inline_calls(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Replace all calls by the equations of their bodies. Names of values are dropped.
+    """Replace calls, and formulations that consist of others, by the equations of their bodies.
+
+    Names of values are dropped.
+
 
     Args:
         closed: a trace.
@@ -75,6 +79,9 @@ class _Inliner(Evaluator):
         del scope
         if record_of(eqn).names_value:
             return inputs
+        schedule = schedule_of_equation(eqn) if is_cpu_primitive(eqn.primitive) else None
+        if schedule and schedule.selected and schedule.selected.expands:
+            return [schedule.selected.apply(*inputs, **eqn.params)]
         return bind_equation(eqn, inputs)
 
     def constant(self, const: Any) -> Any:

@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxconv.kernels.lowering import is_static, with_cpu_primitives
 
+SERVED = (jnp.float32, jnp.bfloat16, jnp.float16)
 _SIGNATURE = inspect.signature(lax.conv_general_dilated)
 
 
@@ -20,11 +21,12 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     It has the same signature and can replace that function anywhere, as in
     ``flax.nnx.Conv(..., conv_general_dilated=jaxconv.conv_general_dilated)``.
 
-    On a CPU, 2-D convolutions in float32 with 3x3 kernels and stride 1, and all their derivatives,
-    use Winograd's algorithm where it is faster (:mod:`jaxconv.kernels.winograd_formulations` has
-    the conditions). All others, and all on other platforms, are `lax`'s own. So are all with
-    ``precision="highest"``, or under ``jax.default_matmul_precision("highest")``. With "high",
-    long sums over channels are split, for a smaller error (docs/performance.md).
+    On a CPU, convolutions in float32 and their derivatives use formulations that are faster where
+    one is known (docs/performance.md lists them), and those in 16 bits are computed in float32 and
+    rounded. All others are `lax`'s own, and all on other platforms, except that transposed
+    convolutions do not multiply zeros there. So are all with ``precision="highest"``, or under
+    ``jax.default_matmul_precision("highest")``. With "high", long sums over channels are split, for
+    a smaller error.
 
     A policy of ``jax.checkpoint`` that selects primitives, such as ``dots_saveable``, does not
     recognise it. Name the values to save with ``jax.ad_checkpoint.checkpoint_name`` instead.
@@ -45,6 +47,6 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
     options = _SIGNATURE.bind(*args, **kwargs).arguments
     lhs, rhs = options.pop("lhs"), options.pop("rhs")
     convolve = functools.partial(lax.conv_general_dilated, **options)
-    # Formulations are for float32. Other types are spared the inner trace.
-    is_served = all(v.dtype == jnp.float32 and is_static(v) for v in (lhs, rhs))
+    # Types without formulations are spared the inner trace.
+    is_served = all(v.dtype in SERVED and is_static(v) for v in (lhs, rhs))
     return with_cpu_primitives(convolve, lhs, rhs) if is_served else convolve(lhs, rhs)

@@ -1,8 +1,9 @@
 """CPU primitives: primitives of JAX with a lowering of their own for CPUs.
 
 A CPU primitive has the name, the parameters and the shapes of the original, so that whatever reads
-a trace knows it. On any other platform it is lowered as the original is. On a CPU it is computed by
-the formulation that :mod:`jaxconv.kernels.registry` chooses. Where it is differentiated, transposed
+a trace knows it. On a CPU it is computed by the formulation that :mod:`jaxconv.kernels.registry`
+chooses. On any other platform it is lowered as the original is, unless the formulation takes fewer
+operations on any platform. Where it is differentiated, transposed
 or batched, JAX applies the rule of the original, and the primitives in the result are replaced in
 turn. So derivatives of any order, forward and backward, are right by JAX's own rules, and fast
 where a formulation takes their operations.
@@ -29,7 +30,7 @@ from jaxconv.compat import (
     register_lowering,
 )
 from jaxconv.jaxpr.interpreter import rewrite
-from jaxconv.kernels.registry import Operation, Schedule, formulations, schedule_of
+from jaxconv.kernels.registry import Formulation, Operation, Schedule, formulations, schedule_of
 
 _ORIGINALS: dict[Primitive, Primitive] = {}  # by their CPU primitives
 
@@ -54,7 +55,7 @@ def cpu_primitive(original: Primitive) -> Primitive:
     primitive.def_abstract_eval(lambda *x, **params: original.abstract_eval(*x, **params)[0])
     primitive.def_impl(run_eagerly)
     lower = partial(lower_fun, multiple_results=False)
-    register_lowering(primitive, lower(original.bind))
+    register_lowering(primitive, lower(rules.compute_elsewhere))
     register_lowering(primitive, lower(rules.compute), platform="cpu")
     primitive_jvps[primitive] = rules.jvp
     primitive_transposes[primitive] = rules.transpose
@@ -144,11 +145,22 @@ class _Rules:
 
     def compute(self, *operands: jax.Array, **params: Any) -> jax.Array:
         """Compute by the formulation that takes the operation; by `lax` where none does."""
+        selected = self.selected(*operands, **params)
+        return (selected.apply if selected else self.original.bind)(*operands, **params)
+
+    def compute_elsewhere(self, *operands: jax.Array, **params: Any) -> jax.Array:
+        """Compute on other platforms than CPUs: by `lax`, except where it takes more operations."""
+        selected = self.selected(*operands, **params)
+        if selected is None or not selected.everywhere:
+            return self.original.bind(*operands, **params)
+        return selected.apply(*operands, **params)
+
+    def selected(self, *operands: jax.Array, **params: Any) -> Formulation | None:
+        """The formulation that takes the operation."""
         inputs = [jax.typeof(x) for x in operands]
         output, _ = self.original.abstract_eval(*inputs, **params)
         schedule = schedule_of(Operation(self.original, inputs, output, params))
-        selected = schedule.selected if schedule else None
-        return (selected.apply if selected else self.original.bind)(*operands, **params)
+        return schedule.selected if schedule else None
 
     def jvp(self, x: Any, tangents: Any, **params: Any) -> Any:
         """Differentiate forward, in the operands that have a tangent."""

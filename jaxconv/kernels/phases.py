@@ -248,6 +248,7 @@ register_formulation(
         matches=partial(matches, SEPARATE),
         apply=apply,
         reason=_REASON,
+        everywhere=True,
     )
 )
 register_formulation(
@@ -258,6 +259,7 @@ register_formulation(
         matches=partial(matches, TOGETHER),
         apply=apply_together,
         reason=_REASON,
+        everywhere=True,
         prepare=prepare_together,
         apply_prepared=apply_prepared_together,
     )

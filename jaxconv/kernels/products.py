@@ -246,5 +246,6 @@ for _name, _operation, _matches, _apply in (
             matches=_matches,
             apply=_apply,
             reason="matrix products reach a larger part of the peak than convolutions of `lax`",
+            everywhere=_operation == TRANSPOSED_GRADIENT,  # `lax` multiplies zeros
         )
     )

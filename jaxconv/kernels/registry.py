@@ -1,4 +1,4 @@
-"""The formulations that compute an operation on a CPU, and the choice among them.
+"""The formulations that compute an operation, most of them on a CPU, and the choice among them.
 
 A *formulation* is a way to compute what a primitive of JAX computes: convolution by Winograd's
 algorithm, for example. Each one says from static shapes alone whether it takes an operation, with
@@ -99,6 +99,9 @@ class Formulation:
             ``pool``, one of ``pool_sides`` or 1. Needed where ``prepare`` is given.
         pool_sides: sides of square, non-overlapping windows whose maximum ``apply_prepared`` can
             take before the epilogue.
+        everywhere: it takes fewer operations than `lax` on any platform, and is used on all.
+        expands: ``apply`` consists of operations that have formulations of their own, which
+            :func:`jaxconv.compile` therefore prepares and fuses.
         priority: formulations of higher priority are tried first. Those of the same priority
             should not take the same operation; they are tried in the order of their names.
     """
@@ -113,6 +116,8 @@ class Formulation:
     prepare: Callable[[jax.Array, Mapping[str, Any]], jax.Array] | None = None
     apply_prepared: Callable[..., jax.Array] | None = None
     pool_sides: frozenset[int] = frozenset()
+    everywhere: bool = False
+    expands: bool = False
     priority: int = 0
 
 

@@ -138,8 +138,6 @@ def test_on_a_cpu_nothing_is_left_of_lax_and_elsewhere_nothing_is_changed(name):
 
 LEFT = {
     "many places": (jnp.float32, (2, 10, 11, 1), (1, 5, 5, 1), (1, 3, 3, 1), ((0, 0),) * 4),
-    "bfloat16": (jnp.bfloat16, *WINDOWS["apart"]),
-    "float16": (jnp.float16, *WINDOWS["overlapping"]),
 }
 
 

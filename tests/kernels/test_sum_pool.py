@@ -81,7 +81,7 @@ def test_windows_that_do_not_overlap_are_left_to_lax(name):
     assert lowered(ours, x, g).count(SLOW) == lowered(others, x, g).count(SLOW)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
 def test_other_types_and_long_windows_are_left_to_lax(dtype):
     x = jnp.arange(40).reshape(1, 40, 1).astype(dtype)
     assert SLOW in lowered(lambda x: sum_windows(x, (1, 3, 1), (1, 1, 1), ((0, 0),) * 3), x)
