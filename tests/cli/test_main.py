@@ -11,6 +11,7 @@ from jaxconv.cli.command import commands
 from jaxconv.cli.main import main
 
 ARGUMENTS = {
+    "classify": [],
     "maps": ["--size", "600"],
     "neuron": ["--layer", "conv5_3", "--at", "3,3", "--channel", "1"],
     "explore": [],

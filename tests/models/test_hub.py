@@ -343,6 +343,27 @@ def test_a_file_that_the_hub_damaged_is_a_sentence_and_not_kept(served, tmp_path
     assert not [*(tmp_path / "hf").rglob(file)]
 
 
+def test_a_damaged_cache_is_a_sentence(served, tmp_path):
+    _, program = served
+    assert program(READ) == NET
+    (stored,) = (tmp_path / "hf").rglob("model.safetensors")
+    content = stored.read_bytes()
+    stored.resolve().write_bytes(content[:-1] + b"!")
+    said = program(READ, OFFLINE)
+    assert said.startswith(f"{stored.resolve()} is damaged or not the published file")
+    assert said.endswith("Fix: delete this file; it is then downloaded again.")
+
+
+def test_on_a_full_disk_a_download_is_a_sentence_and_not_kept(served, tmp_path):
+    _, program = served
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+    said = program(limit + READ)
+    assert said.startswith("you/net is unavailable: it is not in the cache, and could not be ")
+    assert "File too large" in said
+    left = [p for p in (tmp_path / "hf").rglob("*") if p.is_file() and p.stat().st_size > 1000]
+    assert not left
+
+
 def test_a_repository_without_weights_is_a_sentence(served):
     server, program = served
     del server.repositories["you/net"]["model.safetensors"]

