@@ -1,9 +1,10 @@
-"""How fast is VGG16 in jaxconv, and in other libraries on the same cores?
+"""How fast are common networks in jaxconv, and in other libraries on the same cores?
 
     python -m experiments.bench
 
 Writes ``experiments/results/bench.json`` and ``docs/pictures/bench.svg`` by default (``--help``).
-The whole benchmark takes about half an hour; ``--workloads vgg16-b1 --rounds 3`` takes one minute.
+The whole benchmark takes about an hour; ``--workloads vgg16-b1 --rounds 3`` takes one minute, and
+``--workloads "*-b1"`` times one image in each network.
 
 Expected on two cores of an AMD EPYC (Zen 5), for VGG16 at 224 pixels and batch 1: 75 to 82 ms with
 OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms in channels-first,
@@ -12,6 +13,7 @@ OpenVINO and ONNX Runtime, 90 ms with PyTorch in channels-last layout and 120 ms
 """
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
@@ -68,14 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.bench",
-        description="Time VGG16, its training and single layers in each library that is "
+        description="Time networks, their training and single layers in each library that is "
         "installed: with the same numbers, on the same cores, each in its own process, in turn "
         "call by call. The results are first compared with float64.",
         epilog="Exit status: 0 if all ran, 1 if a library failed or computed something else, "
         "2 if the benchmark could not start.",
     )
     parser.add_argument(
-        "--workloads", metavar="NAMES", help=f"default: all of {', '.join(WORKLOADS)}"
+        "--workloads",
+        metavar="NAMES",
+        help=f"such as vgg16-b1,resnet50-*; default: all of {', '.join(WORKLOADS)}",
     )
     parser.add_argument(
         "--peers",
@@ -256,10 +260,11 @@ def _cores(text: str | None) -> list[int]:
 
 
 def _chosen(option: str, text: str | None, known: Mapping[str, T], default: list[T]) -> list[T]:
-    """What the text of an option names, in that order, each once."""
+    """What the text of an option names, in that order, each once; "*" stands for any characters."""
     if text is None:
         return default
-    names = dict.fromkeys(name.strip() for name in text.split(","))
+    given = [name.strip() for name in text.split(",")]
+    names = dict.fromkeys(n for name in given for n in fnmatch.filter(known, name) or [name])
     for name in names:
         if name not in known:
             diagnostic = choice(option, name, known)

@@ -3,6 +3,13 @@
 from experiments.bench import __main__ as bench
 
 
+def test_patterns_name_workloads_in_their_order():
+    known = dict.fromkeys(bench.WORKLOADS, 0)
+    chosen = bench._chosen("--workloads", "unet-*,vgg16-b1,unet-b1", bench.WORKLOADS, [])
+    assert [w.name for w in chosen] == ["unet-b1", "unet-b8", "unet-train", "vgg16-b1"]
+    assert len(bench._chosen("--workloads", "*", known, [])) == len(known)
+
+
 def test_the_files_have_defaults(monkeypatch):
     given = []
     monkeypatch.setattr(bench, "run", lambda options: given.append(options) or 1)
