@@ -78,9 +78,13 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
 
 
 def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
-    """Find values that only scans use, row by row, and what scans stack that nothing else uses."""
+    """Find values that only scans use, row by row, and what scans stack for others alone.
+
+    What a scan stacks may also be concatenated, as in ``jnp.concatenate([first[None], stacked])``.
+    """
     may_be_empty: set[Var] = set()
     used: set[Var] = set()
+    concatenated: set[Var] = set()
     needed: set[Var] = {*variables(jaxpr.outvars)}
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
         flow, record, results = control_flow(eqn), record_of(eqn), {*variables(eqn.outvars)}
@@ -90,9 +94,11 @@ def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
         elif (
             (record.keeps_positions or record.builds_padding)
             and used.issuperset(results)
-            and needed.isdisjoint(results)
+            and (needed | concatenated).isdisjoint(results)
         ):
             may_be_empty |= results
+        elif record.concatenates:
+            concatenated.update(variables(eqn.invars))
         else:
             needed.update(variables(eqn.invars))
         used.update(variables(eqn.invars))
