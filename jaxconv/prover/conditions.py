@@ -78,25 +78,34 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
 
 
 def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
-    """Find values that only scans use, row by row, and what scans stack that nothing else uses."""
+    """Find values that nothing but scans uses, row by row, and what scans stack.
+
+    What a scan stacks may also be concatenated, as in ``jnp.concatenate([first[None], stacked])``.
+    """
     may_be_empty: set[Var] = set()
-    used: set[Var] = set()
+    concatenated: set[Var] = set()
     needed: set[Var] = {*variables(jaxpr.outvars)}
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
         flow, record, results = control_flow(eqn), record_of(eqn), {*variables(eqn.outvars)}
         if flow is not None and flow.length is not None:
             may_be_empty |= {*eqn.outvars[flow.carried :]} - needed
             needed.update(variables(eqn.invars[: flow.carry.stop]))
-        elif (
-            (record.keeps_positions or record.builds_padding)
-            and used.issuperset(results)
-            and needed.isdisjoint(results)
-        ):
-            may_be_empty |= results
+        elif (record.keeps_positions or record.builds_padding or _cuts_once(eqn)) and (
+            needed | concatenated
+        ).isdisjoint(results):
+            may_be_empty |= {*eqn.outvars}
+        elif record.concatenates:
+            concatenated.update(variables(eqn.invars))
         else:
             needed.update(variables(eqn.invars))
-        used.update(variables(eqn.invars))
     return may_be_empty
+
+
+def _cuts_once(eqn: JaxprEqn) -> bool:
+    """Whether an equation cuts one piece out of a map: a slice of symbolic sizes is a gather."""
+    at = eqn.params.get("dimension_numbers")
+    cut = getattr(at, "start_index_map", None) is not None and eqn.params.get("unique_indices")
+    return bool(cut) and len(shape_of(eqn.invars[1])) == 1
 
 
 def requirements_of_equation(

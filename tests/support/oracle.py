@@ -81,9 +81,7 @@ def empty_maps(jaxpr):
 
     def is_stacked(eqn, var):
         stacked = eqn.outvars[eqn.params["num_carry"] :] if eqn.primitive.name == "scan" else ()
-        read = any(var is one for other in jaxpr.eqns for one in other.invars)
-        unused = not read and not any(var is out for out in jaxpr.outvars)
-        return any(var is one for one in stacked) and (unused or is_free(var))
+        return any(var is one for one in stacked) and is_free(var)
 
     def is_free(var):
         readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
@@ -93,7 +91,7 @@ def empty_maps(jaxpr):
             if eqn.primitive.name != "concatenate" and not is_scanned(eqn, var)
         ]
         wasted = all(is_piece(eqn) and all(map(is_free, eqn.outvars)) for eqn in others)
-        return bool(readers) and wasted and not any(var is out for out in jaxpr.outvars)
+        return wasted and not any(var is out for out in jaxpr.outvars)
 
     for eqn in jaxpr.eqns:
         for var in eqn.outvars:
