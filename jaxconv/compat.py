@@ -233,7 +233,9 @@ def replaced(name: str, replacement: Callable[..., Any]) -> Iterator[None]:
         yield
         return
     before = vars(owner)[name_there]  # a static method of a class is wrapped there
-    setattr(owner, name_there, functools.partial(replacement, original))
+    taking_place: Any = functools.partial(replacement, original)
+    is_static = isinstance(before, staticmethod)
+    setattr(owner, name_there, staticmethod(taking_place) if is_static else taking_place)
     try:
         yield
     finally:

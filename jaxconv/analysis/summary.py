@@ -17,6 +17,7 @@ from jaxconv.analysis.confirm_counts import (
 )
 from jaxconv.analysis.contraction_order import Contraction, recorded_contractions
 from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers, product_of
+from jaxconv.analysis.memory_plan import MemoryModel
 from jaxconv.analysis.network import Layer, Layers, Network
 from jaxconv.analysis.receptive_field import FieldAnalysis, ReceptiveField
 from jaxconv.analysis.regions import NetworkAnalysis, analyze, if_known
@@ -205,7 +206,8 @@ def _formula_table(
         *_confirmation_notes(excluded, confirmations),
         *_normalisation_notes(network, fields),
     )
-    return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes)
+    model = MemoryModel(analysis.subject)
+    return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes, _model=model)
 
 
 def _confirmation_notes(excluded: SizeSet, confirmations: Iterable[Confirmation]) -> Iterator[str]:

@@ -2,13 +2,21 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxconv.analysis.memory_plan import (
+    OPTIMIZER_ARRAYS,
+    MemoryModel,
+    MemoryNeed,
+    bytes_of_text,
+    usual_sizes,
+)
 from jaxconv.analysis.receptive_field import ReceptiveField
 from jaxconv.analysis.text_table import text_table
 from jaxconv.display import Displayed, Note, Part, Table
+from jaxconv.errors import Diagnostic, public_api, raise_if, shown
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import NOWHERE, Origin
@@ -102,6 +110,86 @@ class Summary(Displayed):
     numbers: tuple[Row, ...] = ()
     totals: Totals | None = None
     notes: tuple[str, ...] = ()
+    _model: MemoryModel | None = field(default=None, repr=False, compare=False)
+
+    @public_api
+    def largest(
+        self,
+        memory: int | str,
+        *,
+        at: Mapping[str, int] | None = None,
+        train: bool = False,
+        remat: bool = False,
+        optimizer_arrays: int = OPTIMIZER_ARRAYS,
+    ) -> MemoryNeed:
+        """Find the largest batch, or the largest image, that fits into the memory of a device.
+
+        The model is traced for inputs of some sizes, and its operations are scheduled in the order
+        of the trace: each result is kept until its last use, and elementwise operations are
+        computed where they are used. A compiler may order operations otherwise, and needs room for
+        its own copies, so leave a part of the memory free.
+
+        Args:
+            memory: bytes, or a text such as ``"16GB"``.
+            at: a number for some sizes, such as ``{"b": 1}``; the others are made as large as fits,
+                all alike. Default: the first size is made as large as fits, and the others are
+                those of the table, or 224.
+            train: count gradients of the parameters, and what computing them keeps.
+            remat: of activations, keep the results of convolutions and products only, as
+                ``jax.checkpoint`` does with such a policy.
+            optimizer_arrays: that the optimizer keeps for each parameter; Adam keeps 2.
+
+        Returns:
+            The sizes, and the bytes that they need.
+
+        Raises:
+            ShapeError: not even the smallest sizes fit, or an argument is not as described.
+
+        Example:
+            >>> import jax, jaxconv as jc
+            >>> kernel = jax.numpy.ones((3, 3, 3, 64))
+            >>> table = jc.summary(jc.conv, "b h w 3", kernel)
+            >>> print(table.largest("1GB", at={"h": 224, "w": 224}))
+            b = 74: 997 MB (activations 951 MB, parameters 6.91 kB, inputs 44.6 MB)
+        """
+        limit = bytes_of_text(memory)
+        fixed = usual_sizes(self.sizes, self.at) if at is None else dict(at)
+        return self._memory_model().largest(
+            limit, self.sizes, fixed, train=train, remat=remat, optimizer_arrays=optimizer_arrays
+        )
+
+    @public_api
+    def memory(
+        self,
+        at: Mapping[str, int] | None = None,
+        *,
+        train: bool = False,
+        remat: bool = False,
+        optimizer_arrays: int = OPTIMIZER_ARRAYS,
+    ) -> MemoryNeed:
+        """Find the bytes that the model needs for inputs of some sizes.
+
+        Args:
+            at: a number for each size; default: those of the table.
+            train: as for :meth:`largest`.
+            remat: likewise.
+            optimizer_arrays: likewise.
+
+        Returns:
+            The bytes, in parts.
+
+        Raises:
+            ShapeError: these sizes are not accepted.
+        """
+        sizes = dict((self.at if at is None else at) or {})
+        raise_if(_not_accepted(sizes, self.sizes))
+        return self._memory_model().need(
+            sizes, train=train, remat=remat, optimizer_arrays=optimizer_arrays
+        )
+
+    def _memory_model(self) -> MemoryModel:
+        assert self._model is not None  # of every table that summary() returns
+        return self._model
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain data: formulas as text, and numbers for the sizes ``at``."""
@@ -204,6 +292,15 @@ class Summary(Displayed):
         padded = "counted" if self.padded_taps else "left out"
         yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
         yield f"A MAC is one multiply-accumulate; kernel elements on padding are {padded}."
+
+
+def _not_accepted(sizes: Mapping[str, Any], accepted: SizeSet) -> Iterator[Diagnostic]:
+    """Whether sizes are not among those of the table."""
+    numbers = all(type(size) is int for size in sizes.values())
+    if {*sizes} != {*accepted.names} or not numbers or not accepted.contains(**sizes):
+        wrong = f"at= is {shown(sizes)}, but the table is for {accepted}."
+        names = ", ".join(accepted.names)
+        yield Diagnostic(wrong, f"pass at= with a number for each of {names} that it accepts.")
 
 
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")

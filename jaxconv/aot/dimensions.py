@@ -34,11 +34,13 @@ class DecidedDimensions:
     Attributes:
         trace: the sizes; questions that differ within them are not answered.
         branches: sentences on comparisons of the user's code that differ within them.
+        is_users_code: whether code outside JAX that compares dimensions is the user's.
     """
 
     def __init__(self, sizes: SizeSet) -> None:
         self.trace = SymbolicTrace(sizes.points, searching=False)
         self.branches: list[str] = []
+        self.is_users_code = True
         self._sizes = sizes_of(self.trace)
         self._translated: dict[str, Size | int | None] = {}
         self._by_values: dict[tuple[int, ...], list[Any]] = {}  # dimensions that were met
@@ -103,6 +105,8 @@ class DecidedDimensions:
             points, exact = zeros(size.polynomial)
             if exact and (decided := self.trace.ring.decides(points)) is not None:
                 return decided
+        if not self.is_users_code:  # but a converter's, which takes it as JAX does
+            return False
         question = f"whether {difference} is 0 differs from size to size"
         line = origin(current_call_sites())
         self.branches.append(f"{question}, at {line}" if str(line) else question)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -123,18 +124,61 @@ def export_program(
         SpecError: a spec or a condition cannot be read.
     """
     chosen = _platforms(platforms)
+    with proven_program(fn, args, named, where) as program:
+        positional, keywords = program.types
+        jitted = jax.jit(program.run)
+        exported = jax.export.export(jitted, platforms=chosen)(*positional, **keywords)
+        program.returned.extend(exported.out_avals)
+    return ExportedProgram(exported, program.sizes)
+
+
+@dataclass
+class ProvenProgram:
+    """A program to be traced for all sizes of a set at once.
+
+    Attributes:
+        run: a function of arrays.
+        types: its arguments, positional and by keyword, with JAX's symbolic dimensions.
+        sizes: the sizes.
+        decided: what answers JAX's questions about sizes.
+        returned: filled with the types that the trace returns, which are compared with the proof.
+    """
+
+    run: "Program"
+    types: tuple[tuple[Any, ...], dict[str, Any]]
+    sizes: SizeSet
+    decided: DecidedDimensions
+    returned: list[Any] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def proven_program(
+    fn: Any, args: Sequence[Any], named: Mapping[str, Any], where: str | None
+) -> Iterator[ProvenProgram]:
+    """Prove which sizes a call accepts, and let JAX trace it for all of them.
+
+    Args:
+        fn: as for :func:`export`.
+        args: its positional arguments.
+        named: its keyword arguments.
+        where: as for :func:`export`.
+
+    Yields:
+        The program; within the context the proof's procedure decides what JAX asks about sizes.
+
+    Raises:
+        ValidationError: where :func:`export` raises a ShapeError.
+    """
     fn, args, named, where = _with_annotations(fn, args, named, where)
-    exploration = explore_sizes(fn, *args, where=where, **named)
-    region = _only_region(exploration)
+    region = _only_region(explore_sizes(fn, *args, where=where, **named))
     sizes = SizeSet(region.sizes)
-    program = Program(_read(fn, args, named, sizes))
+    run = Program(_read(fn, args, named, sizes))
     dimensions = _dimensions(sizes)
-    positional, keywords = program.types(dimensions)
     decided = DecidedDimensions(sizes)
+    program = ProvenProgram(run, run.types(dimensions), sizes, decided)
     with _exporting(fn, dimensions, decided):
-        exported = jax.export.export(jax.jit(program), platforms=chosen)(*positional, **keywords)
-    raise_if(_unproven(exported, region, decided))
-    return ExportedProgram(exported, sizes)
+        yield program
+    raise_if(_unproven(program.returned, region, decided))
 
 
 def _with_annotations(
@@ -322,15 +366,15 @@ def _exporting(
 
 
 def _unproven(
-    exported: jax.export.Exported, region: Region, decided: DecidedDimensions
+    returned: Sequence[Any], region: Region, decided: DecidedDimensions
 ) -> Iterator[Diagnostic]:
     """Compare the program with the proof: what JAX's trace compared, and what it returns."""
     fix = "pass where= with sizes for which the code does one thing."
     for branch in decided.branches[:1]:
         yield Diagnostic(f"the code branches on what is not proven: {branch}.", fix)
     expected = [one for one in jax.tree.leaves(region.shapes) if isinstance(one, int | Size)]
-    found = [side for aval in exported.out_avals for side in aval.shape]
+    found = [side for aval in returned for side in aval.shape]
     pairs = zip(found, expected, strict=False)
     if len(found) != len(expected) or not all(decided.is_same(*pair) for pair in pairs):
-        shapes = ", ".join(str(aval.shape) for aval in exported.out_avals)
+        shapes = ", ".join(str(aval.shape) for aval in returned)
         yield Diagnostic(f"the program returns {shapes}, which is not what is proven.", fix)

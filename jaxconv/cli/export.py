@@ -4,11 +4,18 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program
-from jaxconv.cli.arguments import CONDITION_HELP, OBJECT_HELP, check_writable, save
+from jaxconv.cli.arguments import (
+    CONDITION_HELP,
+    OBJECT_HELP,
+    UsageError,
+    check_writable,
+    save,
+)
 from jaxconv.cli.command import Command
 from jaxconv.cli.loader import resolve
 from jaxconv.cli.models import (
@@ -20,6 +27,8 @@ from jaxconv.cli.models import (
 )
 from jaxconv.cli.user_code import user_code
 from jaxconv.models.registry import registered_models
+
+SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 
 
 class ExportCommand(Command):
@@ -51,6 +60,12 @@ class ExportCommand(Command):
             help="what the program runs on, of cpu, cuda, rocm and tpu; default: cpu,cuda,tpu",
         )
         parser.add_argument(
+            "--format",
+            choices=SUFFIXES,
+            default="stablehlo",
+            help="of the file; onnx needs jax2onnx, and has no check of sizes; default: stablehlo",
+        )
+        parser.add_argument(
             "--without-parameters",
             action="store_true",
             help="do not write the parameters: they are the first argument of the program",
@@ -63,7 +78,7 @@ class ExportCommand(Command):
             "--out",
             type=Path,
             metavar="FILE",
-            help="the file to write; default: MODEL.stablehlo",
+            help="the file to write; default: MODEL.stablehlo or MODEL.onnx",
         )
 
     def run(self, options: argparse.Namespace) -> None:
@@ -73,8 +88,14 @@ class ExportCommand(Command):
             options: the arguments, by name.
         """
         stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
-        out = options.out or Path(f"{stem}.stablehlo")
-        check_writable(out, (".stablehlo",))
+        out = options.out or Path(f"{stem}{SUFFIXES[options.format]}")
+        check_writable(out, (SUFFIXES[options.format],))
+        if options.format == "onnx" and find_spec("jax2onnx") is None:
+            raise UsageError(
+                "the package jax2onnx is not installed. Fix: make an environment for it, as it "
+                "needs an older orbax-checkpoint: python3 -m venv onnx && onnx/bin/pip install "
+                "-e . jax2onnx==0.17.1"
+            )
         model, specs, named = _call(options)
         with user_code(f"exporting {options.model}"):
             exported, sizes = export_program(model, specs, named, options.where, options.platforms)

@@ -212,6 +212,10 @@ class Subject:
             self.keeps_state = False
             self._state.restore()
 
+    def restore(self) -> None:
+        """Give what the function refers to the state that it had, after a trace of one's own."""
+        self._state.restore()
+
     def _raise_unanswered(self, trace: SymbolicTrace) -> None:
         """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
         if isinstance(trace.stop, Restart) and trace.asks_for is not None:

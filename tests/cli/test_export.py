@@ -93,6 +93,15 @@ def test_bad_input_is_one_message_and_writes_nothing(arguments, said, folder, ca
     assert {path for path in folder.iterdir() if path.name != "__pycache__"} == before
 
 
+def test_without_jax2onnx_the_fix_is_named(folder, capsys, monkeypatch):
+    from jaxconv.cli import export
+
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    assert run("nets_to_export.py:halve", "--format", "onnx") == 2
+    assert "jax2onnx is not installed. Fix: make an environment" in capsys.readouterr().err
+    assert not (folder / "halve.onnx").exists()
+
+
 def test_a_fix_of_the_message_works(folder):
     assert run("nets_to_export.py:by_parity", "--where", "h % 2 == 0") == 0
     assert (folder / "by_parity.stablehlo").exists()

@@ -1,0 +1,93 @@
+"""ONNX through jax2onnx: a program that it can take, for symbolic sizes where it can."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv.aot.export import proven_program
+from jaxconv.compat import JaxprEqn
+from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error
+from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, Scope
+from jaxconv.symbolic.sets import SizeSet
+
+
+@raises_shape_error("export")
+def export_onnx(
+    fn: Any, args: Sequence[Any], named: Mapping[str, Any], where: str | None
+) -> tuple[bytes, SizeSet]:
+    """Export a function or a model as ONNX, for every size that it accepts.
+
+    Args:
+        fn: as for :func:`jaxconv.export`.
+        args: its positional arguments, likewise.
+        named: its keyword arguments, likewise.
+        where: the sizes to export for.
+
+    Returns:
+        The file, and the sizes. ONNX has no constraints: nothing refuses other sizes.
+
+    Raises:
+        ShapeError: as for :func:`jaxconv.export`, or jax2onnx cannot convert the program.
+        ModuleNotFoundError: jax2onnx is not installed.
+    """
+    import jax2onnx  # pyright: ignore[reportMissingImports] - in an environment of its own
+
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which warns of shapes of its own
+    with proven_program(fn, args, named, where) as program:
+        positional, keywords = program.types
+        if keywords:
+            wrong = "ONNX has no arguments by keyword."
+            raise ValidationError([Diagnostic(wrong, "pass these arguments by position.")])
+        # Traced here, without the functions that jax2onnx puts in the place of the libraries' own.
+        closed, shapes = jax.make_jaxpr(program.run, return_shape=True)(*positional)
+        program.returned.extend(closed.out_avals)
+        program.decided.is_users_code = False
+
+        def run(*values: Any) -> Any:
+            results = _Convertible().run(closed.jaxpr, closed.consts, values)
+            return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+        model = jax2onnx.to_onnx(run, jax.tree.leaves(positional), model_name=program.run.__name__)
+    return model.SerializeToString(), program.sizes
+
+
+class _Convertible(Evaluator):
+    """Computes a trace with operations that jax2onnx converts to what ONNX Runtime computes."""
+
+    enters = frozenset({FlowKind.CALL})
+
+    def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
+        if eqn.primitive.name == "reduce_window_max":
+            return [_max_pool(inputs[0], eqn.params)]
+        return super().equation(eqn, inputs, scope)
+
+
+def _max_pool(x: Any, params: Mapping[str, Any]) -> Any:
+    """A max pool one axis after the other, each in the middle of three axes.
+
+    jax2onnx makes every axis of a pool a spatial one; ONNX Runtime takes three of these at most.
+    """
+    for axis, size in enumerate(params["window_dimensions"]):
+        stride, pads = params["window_strides"][axis], params["padding"][axis]
+        dilations = (params["base_dilation"][axis], params["window_dilation"][axis])
+        if (size, stride, tuple(pads)) == (1, 1, (0, 0)):
+            continue
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
+        rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
+        pooled = lax.reduce_window(
+            rows,
+            -jnp.inf,
+            lax.max,
+            (1, size, 1),
+            (1, stride, 1),
+            ((0, 0), pads, (0, 0)),
+            base_dilation=(1, dilations[0], 1),
+            window_dilation=(1, dilations[1], 1),
+        )
+        x = pooled.reshape(*before, pooled.shape[1], *after)
+    return x

@@ -1,0 +1,84 @@
+"""ONNX Runtime computes what the model does. Skipped without jax2onnx.
+
+It needs an environment of its own:
+``python3 -m venv onnx && onnx/bin/pip install -e . jax2onnx==0.17.1 onnxruntime pytest``, then
+``PYTHONPATH=. onnx/bin/python -m pytest -n0 -c /dev/null --rootdir . tests/aot/test_onnx.py``.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxconv as jc
+from jaxconv.aot.onnx import export_onnx
+
+pytest.importorskip("jax2onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def random(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+KERNEL = random(3, 3, 3, 3)
+
+
+class Residual(nnx.Module):
+    """The stem of a ResNet, and a block of it."""
+
+    def __init__(self, rngs):
+        self.stem = nnx.Conv(3, 8, (7, 7), (2, 2), padding=3, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, use_running_average=True, rngs=rngs)
+        self.conv = nnx.Conv(8, 8, (3, 3), (2, 2), padding=1, rngs=rngs)
+        self.shortcut = nnx.Conv(8, 8, (1, 1), (2, 2), padding="VALID", rngs=rngs)
+
+    def __call__(self, x):
+        x = nnx.relu(self.norm(self.stem(x)))
+        x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        return nnx.relu(self.conv(x) + self.shortcut(x)).mean((1, 2))
+
+
+def levels(x):
+    """A U-Net of one level."""
+    small = jc.max_pool(jax.nn.relu(jc.conv(x, KERNEL)))
+    large = jc.conv_transpose(small, KERNEL[:2, :2], stride=2, padding="VALID")
+    return jc.conv(jnp.concatenate([x, large], -1), random(3, 3, 6, 2))
+
+
+def flat(x):
+    return jc.dense(jc.flatten(jc.max_pool(x, 32)), random(147, 5))
+
+
+MODELS = {
+    "VGG": (
+        jc.VGG([(4, 4), (4,), (8,)], head=None, rngs=nnx.Rngs(0)),
+        "b h w 3",
+        [(1, 8, 9), (2, 33, 20)],
+    ),
+    "residual": (Residual(nnx.Rngs(0)), "b h w 3", [(1, 1, 5), (2, 33, 34)]),
+    "U-Net": (levels, "b h w 3", [(1, 4, 6), (2, 16, 8)]),
+    "flatten": (flat, "b h w 3", [(1, 224, 255), (3, 230, 240)]),
+    "three axes": (lambda x: jc.max_pool(x, 2, padding="VALID"), "b h w 3", [(1, 5, 6)]),
+    "numbers": (lambda x: jc.conv(x, KERNEL, stride=2), "b 9 8 3", [(1, 9, 8), (4, 9, 8)]),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_runtime_computes_the_same(name):
+    fn, spec, sizes = MODELS[name]
+    content, _ = export_onnx(fn, (spec,), {}, None)
+    session = onnxruntime.InferenceSession(content)
+    (taken,) = session.get_inputs()
+    for size in sizes:
+        image = random(*size, 3)
+        (result,) = session.run(None, {taken.name: image})
+        expected = np.asarray(fn(image))
+        assert result.shape == expected.shape
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_that_depends_on_the_size_is_refused():
+    with pytest.raises(jc.ShapeError, match="'mod\\(- h, 2\\)' used in a context"):
+        export_onnx(lambda x: jc.conv(x, KERNEL, stride=2), ("b h w 3",), {}, None)
