@@ -235,3 +235,17 @@ def test_the_time_limit_holds_while_numbers_confirm_what_a_trace_shows():
     assert verdict.status == "tested"
     sets = [verdict.accepts, verdict.untried, *(failure.sizes for failure in verdict.failures)]
     assert all((a & b).is_empty() for a, b in itertools.combinations(sets, 2))
+
+
+def test_an_equality_that_saves_nothing_splits_no_sizes():
+    """Maps of h // 2 and (h + 1) // 2 rows are added: for no batch where they differ."""
+
+    def block(x):
+        pooled = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return pooled + x[:, ::2, ::2]
+
+    verdict = jc.check(block, "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse(
+        "b h w", "(h mod 2 = 0 or h = 3) and (w mod 2 = 0 or w = 3)"
+    )
+    assert verdict.runs < 55  # 61 if the sizes that fail are split by b = 1
