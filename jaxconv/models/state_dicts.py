@@ -44,6 +44,7 @@ def load_state_dict(
     *,
     flattened: Mapping[str, int] | None = None,
     transposed: Mapping[str, int] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Put the tensors of PyTorch into a model of Flax NNX: by shape, and equal shapes in order.
 
@@ -63,14 +64,17 @@ def load_state_dict(
             input is not an image.
         transposed: for each kernel of a transposed convolution that is not in a layer of Flax, as
             ``jc.conv_transpose`` takes it, by the name of its module, the number of groups.
+        names: for layers that are not to be matched in order, the names in PyTorch, by those in the
+            model, such as {"blocks.0.norm": "layer1.0.bn1"}.
 
     Returns:
         The name of the tensor that each variable of the model got. Look through it where several
         layers have the same shapes, and the two constructors may have another order.
 
     Raises:
-        WeightsError: layers of the model without tensors, tensors without a layer, or a linear
-            layer of which it is not known whether it takes a flattened image; all are listed.
+        WeightsError: layers of the model without tensors, tensors without a layer, norms whose
+            order is not clear, or a linear layer of which it is not known whether it takes a
+            flattened image; all are listed.
 
     Example:
         >>> import numpy as np
@@ -96,7 +100,7 @@ def load_state_dict(
         raise WeightsError(
             f"The model has no layer {', '.join(unknown)}. Fix: pass names of {known}."
         )
-    matches = _matches(layers, theirs, turned)
+    matches = _matches(layers, theirs, turned, names or {})
     left = {name: group for name, group in theirs.items() if name not in matches.values()}
     unmatched = [layer for layer in layers if layer.name not in matches]
     if left or unmatched:
@@ -170,23 +174,59 @@ def _matches(
     layers: list[_Layer],
     theirs: Mapping[str, Mapping[str, np.ndarray]],
     transposed: Mapping[str, int],
+    named: Mapping[str, str],
 ) -> dict[str, str]:
     """The module of PyTorch for each layer that has one, by the names of both."""
     fitting = {
         layer.name: [name for name, group in theirs.items() if _fits(layer, group, transposed)]
         for layer in layers
     }
-    matches: dict[str, str] = {}
+    for layer, module in named.items():
+        if module not in fitting.get(layer, ()):
+            wrong = (
+                f"names= has {layer!r}: {module!r}, but there are no such layers of equal shapes."
+            )
+            raise WeightsError(f"{wrong} Fix: pass a name of the model, and one of PyTorch's.")
+    known = dict(named)
     for names in {tuple(names) for names in fitting.values()}:
         same = {layer for layer, found in fitting.items() if tuple(found) == names}
         if same == {*names}:  # not numbers of other layers by chance
-            matches |= {name: name for name in names}
-    taken = {*matches.values()}
+            known = {name: name for name in names} | known
+    plain, by_neighbours = (
+        _in_order(layers, [*theirs], fitting, known, with_neighbours=flag) for flag in (False, True)
+    )
+    unsure = [name for name in plain if plain[name] != by_neighbours.get(name)]
+    if unsure:
+        example = f"{unsure[0]!r}: {plain[unsure[0]]!r}"
+        raise WeightsError(
+            f"{', '.join(unsure)} have equal shapes and another order than the tensors, so it is "
+            f"not known which is which. Fix: pass names={{{example}, ...}} with the right names."
+        )
+    return plain
+
+
+def _in_order(
+    layers: list[_Layer],
+    modules: list[str],
+    fitting: Mapping[str, list[str]],
+    known: Mapping[str, str],
+    *,
+    with_neighbours: bool,
+) -> dict[str, str]:
+    """Match layers to the first module that fits and is left.
+
+    A layer without a kernel, such as a norm, may be matched to the neighbour of the convolution
+    before it instead. Where constructors have the same order, both are the same.
+    """
+    matches, taken, before = dict(known), {*known.values()}, None
     for layer in layers:
         free = [name for name in fitting[layer.name] if name not in taken]
         if layer.name not in matches and free:
-            matches[layer.name] = free[0]
-            taken.add(free[0])
+            after = modules[modules.index(before) + 1 :][:1] if before else []
+            is_neighbour = with_neighbours and {*after} <= {*free} and after
+            matches[layer.name] = after[0] if is_neighbour else free[0]
+            taken.add(matches[layer.name])
+        before = matches.get(layer.name) if "kernel" in layer.variables else None
     return matches
 
 
@@ -271,7 +311,7 @@ def _assign(
     transposed: Mapping[str, int],
 ) -> dict[str, str]:
     """Put all tensors into the model, after all of them have been converted."""
-    values, names = [], {}
+    values, assigned = [], {}
     for layer in layers:
         module = matches[layer.name]
         for name, variable in layer.variables.items():
@@ -283,10 +323,10 @@ def _assign(
             if name == "kernel" and layer.name in flattened:
                 value = _channels_last(layer.name, value, flattened[layer.name])
             values.append((variable, jnp.asarray(value, variable.dtype)))
-            names[_joined(layer.name, name)] = _joined(module, kind)
+            assigned[_joined(layer.name, name)] = _joined(module, kind)
     for variable, value in values:
         variable[...] = value
-    return names
+    return assigned
 
 
 def _channels_last(name: str, kernel: np.ndarray, channels: int) -> np.ndarray:

@@ -208,6 +208,37 @@ def test_equal_shapes_are_matched_by_equal_names_or_else_in_order():
     assert half == {"first.kernel": "second.weight", "second.kernel": "third.weight"}
 
 
+class Shortcut(nnx.Module):
+    """Of a ResNet's block, with the shortcut made first, where PyTorch makes it last."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.down = nnx.Conv(4, 8, (1, 1), use_bias=False, rngs=rngs)
+        self.down_norm = nnx.BatchNorm(8, rngs=rngs)
+        self.conv = nnx.Conv(4, 8, (3, 3), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+
+
+def test_norms_of_another_order_are_not_guessed():
+    kinds = ("weight", "bias", "running_mean", "running_var")
+    norms = {name: {f"{name}.{kind}": noise(8) for kind in kinds} for name in ("bn1", "down.1")}
+    first, down = layers(("conv1", (8, 4, 3, 3))), layers(("down.0", (8, 4, 1, 1)))
+    in_order = down | norms["down.1"] | first | norms["bn1"]
+    names = load_state_dict(Shortcut(), in_order)
+    assert names["down_norm.scale"] == "down.1.weight"
+    other = first | norms["bn1"] | down | norms["down.1"]
+    with pytest.raises(WeightsError) as error:
+        load_state_dict(Shortcut(), other)
+    assert str(error.value) == (
+        "down_norm, norm have equal shapes and another order than the tensors, so it is not known "
+        "which is which. Fix: pass names={'down_norm': 'bn1', ...} with the right names."
+    )
+    assert load_state_dict(Shortcut(), other, names={"down_norm": "down.1"}) == names
+    for wrong in ({"down_norm": "conv1"}, {"x": "bn1"}, {"norm": "x"}):
+        with pytest.raises(WeightsError, match="there are no such layers of equal shapes"):
+            load_state_dict(Shortcut(), other, names=wrong)
+
+
 class Hidden(nnx.Module):
     def __init__(self):
         self.held = nnx.data({"a": (nnx.Param(jnp.ones(3)),)})
