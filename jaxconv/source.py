@@ -46,7 +46,8 @@ LIBRARIES = (
 STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
 PACKAGES = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep)
 OF_MESSAGES = tuple(
-    STANDARD_LIBRARY + name for name in ("logging", "warnings", "traceback", "unittest", "pdb")
+    STANDARD_LIBRARY + name
+    for name in ("enum", "logging", "warnings", "traceback", "unittest", "pdb")
 )
 
 
