@@ -97,6 +97,7 @@ class MemoryModel:
             if jnp.issubdtype(one.dtype, jnp.floating)
             and not [*(False for _ in constants), *inputs][number]
         ]
+        raise_if(_nothing_to_train(train, trained))
         run = functools.partial(_run, closed.jaxpr, len(constants))
         program = _gradient(run, trained, remat) if train else run
         jaxpr = jax.make_jaxpr(program)(*given).jaxpr
@@ -248,6 +249,12 @@ def _none_accepted(
     if line.is_empty():
         wrong = f"no sizes with {point_text(dict(fixed))} are accepted, all others alike."
         yield Diagnostic(wrong, f"pass at= with sizes of {accepted}.")
+
+
+def _nothing_to_train(train: bool, trained: Sequence[int]) -> Iterator[Diagnostic]:
+    if train and not trained:
+        wrong = "the function has no parameters to train."
+        yield Diagnostic(wrong, "pass them as arguments, or leave out train=True.")
 
 
 def _none_fits(least: MemoryNeed, limit: int) -> Iterator[Diagnostic]:

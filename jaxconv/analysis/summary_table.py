@@ -149,8 +149,8 @@ class Summary(Displayed):
             >>> import jax, jaxconv as jc
             >>> kernel = jax.numpy.ones((3, 3, 3, 64))
             >>> table = jc.summary(jc.conv, "b h w 3", kernel)
-            >>> print(table.largest("1GB", at={"h": 224, "w": 224}))
-            b = 74: 997 MB (activations 951 MB, parameters 6.91 kB, inputs 44.6 MB)
+            >>> table.largest("1GB").sizes
+            {'b': 74, 'h': 224, 'w': 224}
         """
         limit = bytes_of_text(memory)
         fixed = usual_sizes(self.sizes, self.at) if at is None else dict(at)
