@@ -20,6 +20,7 @@ ARGUMENTS = {
     "draw": ["vgg16"],
     "check": ["slow:f", "b"],
     "lsp": [],
+    "export": ["vgg16", "b h w 3", "--out", "vgg16.stablehlo"],
 }
 # A job in the background of a shell ignores SIGINT, and so would what is started here.
 HEED = ["env", "--default-signal=INT", sys.executable]
