@@ -186,8 +186,7 @@ def _gradient(
     run: Callable[..., list[Any]], trained: Sequence[int], remat: bool
 ) -> Callable[..., Any]:
     """The gradient of a loss of the results, by some of the arguments."""
-    saved = {"conv_general_dilated", "dot_general"}
-    policy = lambda primitive, *_, **__: primitive.name in saved  # noqa: E731
+    policy = jax.checkpoint_policies.dots_saveable  # also the results of convolutions
     forward = jax.checkpoint(run, policy=policy) if remat else run  # type: ignore[arg-type]
 
     def loss(weights: Sequence[Any], given: Sequence[Any]) -> Any:

@@ -80,7 +80,7 @@ def export(
         >>> halve = lambda x: jc.max_pool(x, 2)
         >>> exported = jc.export(halve, "b h w 3", where="h % 2 == 0")
         >>> exported.out_avals
-        (ShapedArray(float32[b,floordiv(h, 2),floordiv(w, 2),3]),)
+        (ShapedArray(float32[b,floordiv(h - 2, 2) + 1,floordiv(w - 2, 2) + 1,3]),)
         >>> exported.call(jax.numpy.ones((1, 8, 9, 3))).shape
         (1, 4, 4, 3)
     """

@@ -13,6 +13,8 @@ from jaxconv.aot.export import proven_program
 from jaxconv.compat import JaxprEqn
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error
 from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, Scope
+from jaxconv.jaxpr.primitives import record_of
+from jaxconv.jaxpr.primitives.reduce_window import MAX_POOLING
 from jaxconv.symbolic.sets import SizeSet
 
 
@@ -62,7 +64,7 @@ class _Convertible(Evaluator):
     enters = frozenset({FlowKind.CALL})
 
     def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
-        if eqn.primitive.name == "reduce_window_max":
+        if record_of(eqn).pooling == MAX_POOLING:
             return [_max_pool(inputs[0], eqn.params)]
         return super().equation(eqn, inputs, scope)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxconv.compat import Jaxpr, JaxprEqn, Literal
-from jaxconv.jaxpr.interpreter import FlowKind, control_flow
+from jaxconv.jaxpr.interpreter import FlowKind, control_flow, equations
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.primitives.registry import DEFAULT
 
@@ -79,7 +79,7 @@ def flattened(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> Program:
         def read(atom: Any) -> int | None:
             return None if isinstance(atom, Literal) else numbers[atom]
 
-        for eqn in inner.eqns:
+        for eqn in equations(inner, recursive=False):
             flow = control_flow(eqn)
             taken = [read(atom) for atom in eqn.invars]
             if flow is not None and flow.kind is FlowKind.CALL:

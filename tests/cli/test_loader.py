@@ -89,7 +89,8 @@ BAD = {
     ),
     "nets 'b -> b'": (
         "nets does not name a function or a model.\n"
-        "  Fix: write module:name, such as models:Net, or one of vgg11, vgg13, vgg16, vgg19."
+        "  Fix: write module:name, such as models:Net, or one of vgg11, vgg13, vgg16, vgg19, "
+        "vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn."
     ),
     "lazy:other b": (
         "reading other of lazy failed.\n"

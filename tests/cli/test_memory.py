@@ -57,12 +57,12 @@ def test_ulimit_sets_a_limit():
     from jaxconv.cli.memory import available_memory
     jax.devices()
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, resource.RLIM_INFINITY))
     print(available_memory())"""
     if not sys.platform.startswith("linux"):
         pytest.skip("the size of a process is read as Linux tells it")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 0 < float(done.stdout) <= 50_000_000
+    assert 0 < float(done.stdout) <= 500_000_000
 
 
 def test_the_memory_of_a_device_sets_a_limit(monkeypatch):

@@ -92,7 +92,7 @@ def test_a_bare_jaxconv_prints_help():
     assert listed == [*commands()]
     order = ["maps", "neuron", "explore", "shape", "summary", "draw", "check"]
     assert [name for name in listed if name in order] == order
-    assert "  vgg16  VGG of 13 convolutions\n" in done.stdout
+    assert "  vgg16     VGG of 13 convolutions\n" in done.stdout
 
 
 def test_the_version_is_that_of_the_installed_package():
