@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program
+from jaxconv.aot.onnx import export_onnx
 from jaxconv.cli.arguments import (
     CONDITION_HELP,
     OBJECT_HELP,
@@ -96,12 +97,16 @@ class ExportCommand(Command):
                 "needs an older orbax-checkpoint: python3 -m venv onnx && onnx/bin/pip install "
                 "-e . jax2onnx==0.17.1"
             )
-        model, specs, named = _call(options)
+        call = _call(options)
         with user_code(f"exporting {options.model}"):
-            exported, sizes = export_program(model, specs, named, options.where, options.platforms)
-            content = bytes(exported.serialize())
+            if options.format == "onnx":
+                content, sizes = export_onnx(*call, options.where)
+                place = "where ONNX runs; it does not refuse other sizes"
+            else:
+                exported, sizes = export_program(*call, options.where, options.platforms)
+                content, place = bytes(exported.serialize()), f"on {', '.join(exported.platforms)}"
         save(content, out)
-        print(f"for {sizes}, on {', '.join(exported.platforms)}")
+        print(f"for {sizes}, {place}")
 
 
 def _platforms(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from flax import nnx
 
 import jaxconv as jc
 from jaxconv.aot.onnx import export_onnx
+from jaxconv.cli.main import main
 
 pytest.importorskip("jax2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -82,3 +83,16 @@ def test_onnx_runtime_computes_the_same(name):
 def test_padding_that_depends_on_the_size_is_refused():
     with pytest.raises(jc.ShapeError, match="'mod\\(- h, 2\\)' used in a context"):
         export_onnx(lambda x: jc.conv(x, KERNEL, stride=2), ("b h w 3",), {}, None)
+
+
+def test_the_command_writes_a_model_that_onnx_runtime_reads(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "import jaxconv as jc\n\ndef halve(x):\n    return jc.max_pool(x)\n"
+    )
+    out = tmp_path / "halve.onnx"
+    given = [f"{tmp_path / 'nets.py'}:halve", "b h w 3", "--format", "onnx", "--out", str(out)]
+    assert main(["export", *given]) == 0
+    session = onnxruntime.InferenceSession(out)
+    image = random(1, 6, 8, 3)
+    (result,) = session.run(None, {session.get_inputs()[0].name: image})
+    np.testing.assert_array_equal(result, jc.max_pool(image))

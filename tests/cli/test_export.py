@@ -102,6 +102,21 @@ def test_without_jax2onnx_the_fix_is_named(folder, capsys, monkeypatch):
     assert not (folder / "halve.onnx").exists()
 
 
+def test_the_format_onnx_writes_what_jax2onnx_makes(folder, capsys, monkeypatch):
+    from jaxconv.cli import export
+
+    def made(model, specs, named, where):
+        return f"{model.__name__} {specs} {named} {where}".encode(), jc.SizeSet.parse(
+            "b h", "h >= 2"
+        )
+
+    monkeypatch.setattr(export, "find_spec", lambda name: name)
+    monkeypatch.setattr(export, "export_onnx", made)
+    assert run("nets_to_export.py:halve", "b h 6 3", "--where", "h < 9", "--format", "onnx") == 0
+    assert (folder / "halve.onnx").read_text() == "halve ['b h 6 3'] {} h < 9"
+    assert "for h >= 2, where ONNX runs" in capsys.readouterr().out
+
+
 def test_a_fix_of_the_message_works(folder):
     assert run("nets_to_export.py:by_parity", "--where", "h % 2 == 0") == 0
     assert (folder / "by_parity.stablehlo").exists()
