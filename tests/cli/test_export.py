@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxconv as jc
 from jaxconv.cli.main import main
 
 MODELS = """
