@@ -72,6 +72,17 @@ def layer_name(text: str) -> str | int:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
+def file_of_model(model: str, suffix: str) -> Path:
+    """Name a file like a model: ``Net.svg`` for ``pkg.models:Net(classes=10)``.
+
+    Args:
+        model: as the user writes it.
+        suffix: of the file.
+    """
+    stem = re.sub(r"\W", "_", model.partition("(")[0].rpartition(":")[2])
+    return Path(f"{stem}{suffix}")
+
+
 def check_writable(out: Path, suffixes: Sequence[str], photo: Path | None = None) -> None:
     """Reject a file that cannot be written, before any work is done for it.
 

@@ -10,6 +10,7 @@ from jaxconv.cli.arguments import (
     OBJECT_HELP,
     UsageError,
     check_writable,
+    file_of_model,
     parse_point,
     save,
 )
@@ -67,9 +68,7 @@ class DrawCommand(Command):
         Args:
             options: the arguments, by name.
         """
-        # The file's name is that of the model: ``Net`` of ``pkg.models:Net(classes=10)``.
-        stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
-        out = options.out or Path(f"{stem}.svg")
+        out = options.out or file_of_model(options.model, ".svg")
         check_writable(out, (".svg", ".png"))
         at = None if options.at is None else parse_point(options.at)
         model = resolve(options.model)

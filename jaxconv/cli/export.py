@@ -15,6 +15,7 @@ from jaxconv.cli.arguments import (
     OBJECT_HELP,
     UsageError,
     check_writable,
+    file_of_model,
     save,
 )
 from jaxconv.cli.command import Command
@@ -88,8 +89,7 @@ class ExportCommand(Command):
         Args:
             options: the arguments, by name.
         """
-        stem = re.sub(r"\W", "_", options.model.partition("(")[0].rpartition(":")[2])
-        out = options.out or Path(f"{stem}{SUFFIXES[options.format]}")
+        out = options.out or file_of_model(options.model, SUFFIXES[options.format])
         check_writable(out, (SUFFIXES[options.format],))
         if options.format == "onnx" and find_spec("jax2onnx") is None:
             raise UsageError(
