@@ -16,7 +16,6 @@ written to ``--out``.
 
 import argparse
 import collections
-import contextlib
 import itertools
 import json
 import multiprocessing
@@ -40,7 +39,7 @@ from typing import Any
 import jaxconv as jc
 from tests.support.networks import Network
 from tests.support.networks import network as random_network
-from tests.support.oracle import TooLong, at_most, disagreement, is_considered, names_of
+from tests.support.oracle import disagreements_within, is_considered, names_of
 from tests.support.size_programs import program as random_program
 
 BATCH = 100  # networks of one process; a new one has empty caches
@@ -185,8 +184,8 @@ def _compared(network: Network, verdict: jc.Verdict, sizes: Sequence[Point]) -> 
     """Describe a verdict, and the sizes at which tracing disagrees."""
     results = []
     for point in sizes:
-        with contextlib.suppress(MemoryError, TooLong), at_most(POINT_SECONDS):
-            results.append((point, disagreement(network, verdict, point)))
+        found = disagreements_within(POINT_SECONDS, network, verdict, point)
+        results += [(point, text) for text in found]
     wrong = [[point, text] for point, text in results if text]
     undecided = not verdict.untried.is_empty()
     return {

@@ -1,6 +1,5 @@
 """Measure one model: its proof, its parameters, and the sizes at which tracing agrees."""
 
-import contextlib
 import time
 import traceback
 import warnings
@@ -10,7 +9,7 @@ import jaxconv as jc
 from experiments import soundness
 from experiments.zoo.record import Model, Subject
 from tests.support.networks import Network
-from tests.support.oracle import TooLong, at_most, disagreement
+from tests.support.oracle import disagreements_within
 
 SIZES = 6  # that are compared with tracing
 COMPARING_SECONDS = 20.0  # after which no further size is traced
@@ -88,8 +87,8 @@ def _compared(model: Model, subject: Subject, verdict: jc.Verdict) -> Row:
         left = until - time.monotonic()
         if left <= 0 or verdict.untried.contains(**point):
             continue
-        with contextlib.suppress(MemoryError, TooLong), at_most(min(POINT_SECONDS, left)):
-            results.append((point, disagreement(network, verdict, point)))
+        found = disagreements_within(min(POINT_SECONDS, left), network, verdict, point)
+        results += [(point, text) for text in found]
     wrong = [[point, text] for point, text in results if text]
     return {"compared": len(results), "wrong": len(wrong), "disagreements": wrong}
 

@@ -46,7 +46,10 @@ def at_most(seconds):
         yield
         return
 
+    fired = []
+
     def stop(*_):
+        fired.append(True)
         raise TooLong
 
     before = signal.signal(signal.SIGALRM, stop)
@@ -57,6 +60,8 @@ def at_most(seconds):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if fired:  # and something made another error of it
+        raise TooLong
 
 
 def subjaxprs(eqn):
@@ -164,6 +169,15 @@ def disagreement(network, verdict, point):
         return None if blamed == 1 else f"{blamed} failures blame these sizes, which must be one"
     found = claimed(verdict, point)
     return None if found == want else f"its formulas give {found}, but tracing gives {want}"
+
+
+def disagreements_within(seconds, network, verdict, point):
+    """One disagreement, or None where there is none, in a list; no entry if it takes too much."""
+    with contextlib.suppress(MemoryError, TooLong):
+        with at_most(seconds):
+            found = disagreement(network, verdict, point)
+        return [found]
+    return []
 
 
 def grid(names, about=200):
