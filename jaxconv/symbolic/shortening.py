@@ -86,7 +86,9 @@ def _guesses(values: dict[int, int], name: str, slope: Fraction) -> Iterator[str
     numbers = set(values.values())
     if len(numbers) == 1:
         yield str(numbers.pop())
-    elif slope == 0:
+    elif slope == 0:  # of each piece: all may lie on one line nevertheless
+        (first, low), (last, high) = min(values.items()), max(values.items())
+        yield from _floors(values, name, Fraction(high - low, last - first), "", "")
         yield from _remainders(values, name)
     else:
         rest = next(iter(values.values()))

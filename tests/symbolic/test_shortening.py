@@ -40,6 +40,16 @@ def test_cases_by_remainder_become_one_formula(k):
     assert str(unite(parts)) == f"{k}*((h + 7)//8)"
 
 
+@pytest.mark.parametrize(("values", "text"), [((1, 2, 3, 4), "h"), ((5, 7, 9), "2*h + 3")])
+def test_values_on_one_line_become_one_formula(values, text):
+    parts = []
+    for h, value in enumerate(values, 1):
+        some = jc.SizeSet.parse("h", f"h = {h}").points
+        trace = SymbolicTrace(some)
+        parts.append(SizePart(some, Size(trace, trace.ring.number(value))))
+    assert str(unite(parts)) == text
+
+
 def test_what_has_no_short_form_or_takes_too_long_stays(monkeypatch):
     domain = jc.SizeSet.parse("h").points
     ring = SymbolicTrace(domain).ring
