@@ -103,6 +103,17 @@ class VGGLayer(nnx.Module):
         return y if self.norm is None else self.norm(y)
 
 
+class Architecture(TypedDict, total=False):
+    """Options of :class:`VGG`."""
+
+    head: Head
+    classes: int
+    channels: int
+    batch_norm: bool
+    dropout: float
+    dtype: Any
+
+
 class VGG(nnx.Module):
     """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 max pool, then a head.
 
@@ -266,7 +277,7 @@ class VGG(nnx.Module):
         source: str | Path,
         *,
         rngs: nnx.Rngs | None = None,
-        **options: Unpack["Architecture"],
+        **options: Unpack[Architecture],
     ) -> Self:
         """Read a model that :meth:`save_pretrained` or :meth:`push_to_hub` wrote, or one of timm.
 
@@ -392,17 +403,6 @@ def head_shapes(head: Head, channels: int, classes: int) -> dict[str, tuple[int,
     if head == "conv":
         return {n: (side, side, *widths[n]) for n, side in sides.items()}
     return {n: (side * side * widths[n][0], widths[n][1]) for n, side in sides.items()}
-
-
-class Architecture(TypedDict, total=False):
-    """Options of :class:`VGG`."""
-
-    head: Head
-    classes: int
-    channels: int
-    batch_norm: bool
-    dropout: float
-    dtype: Any
 
 
 class Options(Architecture, total=False):
