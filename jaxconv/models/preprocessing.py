@@ -1,6 +1,7 @@
 """How the images of a training were prepared."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,11 @@ class Preprocessing:
     """
 
     scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     @raises_shape_error("preprocessing")
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: Any) -> np.ndarray:
         """Convert pixels to the inputs that the network was trained on.
 
         Args:

@@ -16,7 +16,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +98,7 @@ class _Unpickler(pickle.Unpickler):
         dtypes: of the blocks of numbers that the pickle names, by their keys.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BytesIO | io.BufferedReader) -> None:
         super().__init__(file, encoding="utf-8")
         self.dtypes: dict[str, str] = {}
 
@@ -196,7 +196,7 @@ def _numbers(data: bytes, dtype: str, *, is_big: bool) -> np.ndarray:
     return np.frombuffer(data, stored.newbyteorder(">")).astype(stored)
 
 
-def _unpickle(file: IO[bytes]) -> tuple[Any, dict[str, str]]:
+def _unpickle(file: io.BytesIO | io.BufferedReader) -> tuple[Any, dict[str, str]]:
     """Read one pickle: its value, and the dtypes of the blocks that it names.
 
     Its opcodes are read first: none may ask for more memory than it has.

@@ -11,7 +11,7 @@ import enum
 import functools
 from collections.abc import Iterable, Mapping, Set
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -200,7 +200,25 @@ CONSTANT_LOOKUP = ("LOAD_CONST", "CONTAINS_OP")
 UNKNOWN = object()  # the value of an expression that may have side effects
 
 
-def value_of(tree: ast.expr, frame: FrameType) -> Any:
+class FutureFrame(NamedTuple):
+    """A function that will be called, with the attributes of its frame that are known before.
+
+    Attributes:
+        f_code: its code.
+        f_globals: its globals.
+        f_back: where it is called.
+        f_locals: its variables, which have no values yet.
+        f_lasti: the instruction that runs; of the caller, the call.
+    """
+
+    f_code: CodeType
+    f_globals: dict[str, Any]
+    f_back: Any
+    f_locals: dict[str, Any]
+    f_lasti: int
+
+
+def value_of(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
     """Compute the value of an expression without side effects, in code that is running.
 
     Args:
@@ -223,7 +241,7 @@ def value_of(tree: ast.expr, frame: FrameType) -> Any:
         return UNKNOWN
 
 
-def _makes_numbers(node: ast.AST, frame: FrameType) -> bool:
+def _makes_numbers(node: ast.AST, frame: FrameType | FutureFrame) -> bool:
     """Whether an expression is ``frozenset(range(8))`` or the like, which makes the same again."""
     match node:
         case ast.Call(func=ast.Name() as function, args=[_], keywords=[]):

@@ -27,7 +27,7 @@ from jaxconv.source import (
     is_inside_prover,
     is_of_user,
 )
-from jaxconv.symbolic.lookups import value_of
+from jaxconv.symbolic.lookups import FutureFrame, value_of
 
 
 class Use(enum.IntEnum):
@@ -45,24 +45,6 @@ class Kind(enum.Enum):
     JOINED = enum.auto()  # it is a text that it was joined to
     ELEMENT = enum.auto()  # it is a container of the text
     PASSED = enum.auto()  # it is what a function made of the text, such as an error
-
-
-class _Scope(NamedTuple):
-    """A function that will be called, with the attributes of its frame that are known before.
-
-    Attributes:
-        f_code: its code.
-        f_globals: its globals.
-        f_back: where it is called.
-        f_locals: its variables, which have no values yet.
-        f_lasti: the instruction that runs; of the caller, the call.
-    """
-
-    f_code: CodeType
-    f_globals: dict[str, Any]
-    f_back: Any
-    f_locals: dict[str, Any]
-    f_lasti: int
 
 
 class _Place(NamedTuple):
@@ -245,8 +227,10 @@ def _argument(
     is_named = instruction.opname != "CALL" or any(i.opname == "KW_NAMES" for i in before)
     if is_named or position >= len(names) or names[position] in code.co_cellvars:
         return [place.after(0, Kind.PASSED)]
-    caller = _Scope(frame.f_code, frame.f_globals, frame.f_back, frame.f_locals, instruction.offset)
-    called = _Scope(code, names_of_module, caller, {}, 0)
+    caller = FutureFrame(
+        frame.f_code, frame.f_globals, frame.f_back, frame.f_locals, instruction.offset
+    )
+    called = FutureFrame(code, names_of_module, caller, {}, 0)
     return _loads(called, names[position], place.kind)
 
 

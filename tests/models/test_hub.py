@@ -17,6 +17,7 @@ from jaxconv.models.preprocessing import TORCHVISION, Preprocessing
 from tests.support import torch_files
 from tests.support.hub import serving
 from tests.support.processes import forked
+from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
 OWN = Preprocessing(0.5, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
 
@@ -158,6 +159,7 @@ DAMAGE = {
 }  # fmt: skip
 
 
+@WITHOUT_TYPE_CHECKS
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_damaged_folder_is_a_sentence(tmp_path, case):
     damage, message = DAMAGE[case]

@@ -4,6 +4,5 @@ import os
 
 import pytest
 
-WITHOUT_TYPE_CHECKS = pytest.mark.skipif(
-    "JAXCONV_CHECK_TYPES" in os.environ, reason="the type checks refuse the argument"
-)
+TYPE_CHECKS = "JAXCONV_CHECK_TYPES" in os.environ
+WITHOUT_TYPE_CHECKS = pytest.mark.skipif(TYPE_CHECKS, reason="the type checks refuse the argument")
