@@ -362,8 +362,10 @@ def test_on_a_full_disk_a_download_is_a_sentence_and_not_kept(served, tmp_path):
     said = program(limit + READ)
     assert said.startswith("you/net is unavailable: it is not in the cache, and could not be ")
     assert "File too large" in said
-    left = [p for p in (tmp_path / "hf").rglob("*") if p.is_file() and p.stat().st_size > 1000]
-    assert not left
+    files = (tmp_path / "hf").rglob("*")
+    left = [path for path in files if path.is_file() and path.stat().st_size > 1000]
+    # Older clients keep these, and continue them when the file is downloaded again.
+    assert all(path.suffix == ".incomplete" for path in left)
 
 
 def test_a_repository_without_weights_is_a_sentence(served):
