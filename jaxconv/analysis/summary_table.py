@@ -126,9 +126,9 @@ class Summary(Displayed):
 
         The model is traced for inputs of some sizes, and its operations are scheduled in the order
         of the trace: each result is kept until its last use, and elementwise operations are
-        computed where they are used. A compiler may order operations otherwise, and needs room for
-        its own copies: XLA took up to 2.3 times the activations for inference, and up to 1.5 times
-        for training (docs/performance.md), so leave a part of the memory free.
+        computed where they are used. A compiler may order operations otherwise, and needs memory
+        for its own copies: XLA took up to 2.3 times the activations for inference, and up to 1.5
+        times for training (docs/performance.md), so leave a part of the memory free.
 
         Args:
             memory: bytes, or a text such as ``"16GB"``.

@@ -53,16 +53,20 @@ def test_a_control_group_sets_a_limit(monkeypatch, tmp_path, case):
 
 def test_ulimit_sets_a_limit():
     code = """if True:
-    import resource, jax
+    import resource, time, jax
     from jaxconv.cli.memory import available_memory
     jax.devices()
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, resource.RLIM_INFINITY))
+    used, before = 1, 0
+    while used != before:  # until JAX's threads have started
+        time.sleep(0.3)
+        pages = int(open("/proc/self/statm").read().split()[0])
+        used, before = pages * resource.getpagesize(), used
+    resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, resource.RLIM_INFINITY))
     print(available_memory())"""
     if not sys.platform.startswith("linux"):
         pytest.skip("the size of a process is read as Linux tells it")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 0 < float(done.stdout) <= 500_000_000
+    assert 0 < float(done.stdout) <= 50_000_000
 
 
 def test_the_memory_of_a_device_sets_a_limit(monkeypatch):

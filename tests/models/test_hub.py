@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -364,8 +365,9 @@ def test_on_a_full_disk_a_download_is_a_sentence_and_not_kept(served, tmp_path):
     assert "File too large" in said
     files = (tmp_path / "hf").rglob("*")
     left = [path for path in files if path.is_file() and path.stat().st_size > 1000]
-    # Older clients keep these, and continue them when the file is downloaded again.
-    assert all(path.suffix == ".incomplete" for path in left)
+    if version("huggingface_hub").startswith("1."):  # it keeps these, and continues them later
+        left = [path for path in left if path.suffix != ".incomplete"]
+    assert not left
 
 
 def test_a_repository_without_weights_is_a_sentence(served):
