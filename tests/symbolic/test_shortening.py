@@ -40,14 +40,14 @@ def test_cases_by_remainder_become_one_formula(k):
     assert str(unite(parts)) == f"{k}*((h + 7)//8)"
 
 
-@pytest.mark.parametrize(("values", "text"), [((1, 2, 3, 4), "h"), ((5, 7, 9), "2*h + 3")])
-def test_values_on_one_line_become_one_formula(values, text):
-    parts = []
-    for h, value in enumerate(values, 1):
-        some = jc.SizeSet.parse("h", f"h = {h}").points
-        trace = SymbolicTrace(some)
-        parts.append(SizePart(some, Size(trace, trace.ring.number(value))))
-    assert str(unite(parts)) == text
+def test_values_on_one_line_print_as_one_formula():
+    """Also of sizes that are traced one by one, and whose formulas are numbers."""
+
+    def cut(x):
+        return x[:, : x.shape[1]] if hash(str(x.shape[1])) != 7 else x
+
+    verdict = jc.check(cut, "b h", where="h <= 8")
+    assert str(verdict.outputs) == "(b, h)"
 
 
 def test_what_has_no_short_form_or_takes_too_long_stays(monkeypatch):
