@@ -149,7 +149,8 @@ def stored_bytes(model: nnx.Module) -> bytes:
     tensors = {name: np.asarray(value[...]) for name, value in variables_of(model).items()}
     preprocessing = getattr(model, "preprocessing", None)
     metadata = {"preprocessing": asdict(preprocessing)} if preprocessing else {}
-    return save(tensors, {"format": "jax", "jaxconv": json.dumps(metadata)})
+    # One key only: safetensors writes several in an order that differs from call to call.
+    return save(tensors, {"jaxconv": json.dumps(metadata)})
 
 
 def fill(model: nnx.Module, stored: StoredWeights) -> None:

@@ -156,6 +156,11 @@ def test_what_is_written_is_read(tmp_path, batch_norm):
     assert weights.read_weights(path).preprocessing == weights.TORCHVISION
 
 
+def test_a_model_is_written_as_the_same_bytes_each_time():
+    model = small(batch_norm=True)
+    assert len({weights.stored_bytes(model) for _ in range(30)}) == 1
+
+
 def test_the_two_preprocessings_never_mix():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
     want = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
