@@ -109,7 +109,11 @@ def read_call(
     """
     model, method = bound_model(fn)
     adapter = adapter_of(model)
-    positional, keywords = _parsed(fn, tuple(args), dict(named))
+    flags = {name for name, value in named.items() if _is_flag(fn, name, value)}
+    keywords = {
+        name: Static(value) if name in flags else _parse(value) for name, value in named.items()
+    }
+    positional = tuple(map(_parse, args))
     if adapter is None:
         return _of_arrays(fn, positional, keywords)
     if adapter.is_incomplete(model) and adapter.complete is not None:
@@ -150,18 +154,9 @@ def _not_callable(model: Any, *args: Any, **named: Any) -> Any:
     return model(*args, **named)
 
 
-def _parsed(
-    fn: Any, args: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Parse the specs among the arguments; the texts of a model are its own."""
-    flags = {name for name, value in named.items() if _is_flag(fn, name, value)}
-    keywords = {
-        name: Static(value) if name in flags else _parse(value) for name, value in named.items()
-    }
-    return tuple(map(_parse, args)), keywords
-
-
 def _parse(tree: Any) -> Any:
+    """Parse the specs in an argument; the texts of a model are its own."""
+
     def parse(leaf: Any) -> Any:
         if adapter_of(leaf) is not None:
             return leaf if is_tree(leaf) else Static(leaf)
@@ -185,12 +180,12 @@ def _is_flag(fn: Any, name: str, value: Any) -> bool:
         parameter = inspect.signature(fn).parameters.get(name)
         if parameter is not None and isinstance(parameter.default, str):
             return True
-    return not all(" " in text.strip() and _can_be_parsed(text) for text in texts)
-
-
-def _can_be_parsed(text: str) -> bool:
-    with contextlib.suppress(SpecError):
-        parse_spec(text)
+    if any(" " not in text.strip() for text in texts):
+        return True
+    try:
+        for text in texts:
+            parse_spec(text)
+    except SpecError:
         return True
     return False
 

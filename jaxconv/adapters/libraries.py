@@ -240,24 +240,25 @@ EXAMPLE_SIZES = (224, 64, 32, 8)  # of all names in the specs of the inputs
 
 
 @contextlib.contextmanager
-def _trace_equinox() -> Iterator[None]:
-    """Let adaptive pools take symbolic sizes at once, not one remainder after the other."""
-    module: Any = sys.modules.get("equinox.nn._pool")
-    original = getattr(module, "_adaptive_pool1d", None)
+def _replaced(module: str, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Replace a function of a library, where it is loaded, by one that takes the original first."""
+    owner = sys.modules.get(module)
+    original = getattr(owner, name, None)
     if original is None:
         yield
         return
-    module._adaptive_pool1d = functools.partial(_adaptive_pool, original)
+    setattr(owner, name, functools.partial(function, original))
     try:
         yield
     finally:
-        module._adaptive_pool1d = original
+        setattr(owner, name, original)
 
 
 def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
     """Pool a row of symbolic length to some number of elements, each from windows of one width.
 
-    The windows that Equinox makes are as wide or narrower by one.
+    The windows that Equinox makes are as wide or narrower by one; it takes symbolic lengths one
+    remainder after the other.
     """
     length = x.shape[0]
     if not isinstance(length, Size) or not isinstance(count, int) or length < count:
@@ -275,7 +276,9 @@ EQUINOX = Adapter(
     is_model=_is_equinox,
     pure=_pure_equinox,
     layout=lambda _: "NCHW",
-    during_traces=_trace_equinox,
+    during_traces=functools.partial(
+        _replaced, "equinox.nn._pool", "_adaptive_pool1d", _adaptive_pool
+    ),
     batched=_batch_equinox,
 )
 
@@ -315,17 +318,13 @@ def _keras_arrays(model: Any) -> ModelArrays:
         for number, variable in enumerate(variables):
             path = variable.path.removeprefix(f"{model.name}/")
             layer, _, name = path.rpartition("/")
-            group = arrays.setdefault(layer, {})
-            group[f"{number:06} {name}"] = _keras_value(variable)
+            value = getattr(variable, "_value", None)
+            if value is None:  # of a variable that was made without one
+                value = jax.ShapeDtypeStruct(variable.shape, variable.dtype)
+            arrays.setdefault(layer, {})[f"{number:06} {name}"] = value
         return arrays
 
     return ModelArrays(*map(tree, _keras_variables(model)))
-
-
-def _keras_value(variable: Any) -> Any:
-    """The array of a variable; its shape where it was made without one."""
-    value = getattr(variable, "_value", None)
-    return jax.ShapeDtypeStruct(variable.shape, variable.dtype) if value is None else value
 
 
 def _pure_keras(model: Any, method: Method) -> PureCall:
@@ -379,7 +378,9 @@ def _trace_keras() -> Iterator[None]:
     if not hasattr(keras, "StatelessScope") or keras.backend.backend() != "jax":
         yield  # it is being imported, or serves another library
         return
-    with keras.StatelessScope(), _unwrapped_errors(), _exact_input_checks():
+    module, name = "keras.src.layers.input_spec", "assert_input_compatibility"
+    exact_checks = _replaced(module, name, _check_exactly)
+    with keras.StatelessScope(), _unwrapped_errors(), exact_checks:
         yield
 
 
@@ -396,31 +397,19 @@ def _unwrapped_errors() -> Iterator[None]:
             config.enable_traceback_filtering()
 
 
-@contextlib.contextmanager
-def _exact_input_checks() -> Iterator[None]:
-    """Let layers compare the sizes of their inputs with those they are made for.
+def _check_exactly(
+    original: Callable[..., Any], input_spec: Any, inputs: Any, *args: Any, **named: Any
+) -> Any:
+    """Compare the sizes of a layer's inputs with those that it is made for.
 
     Keras takes a symbolic size for one that fits.
     """
-    module: Any = sys.modules.get("keras.src.layers.input_spec")
-    original = getattr(module, "assert_input_compatibility", None)
-    if original is None:
-        yield
-        return
-
-    def exact(input_spec: Any, inputs: Any, *args: Any, **named: Any) -> Any:
-        specs = jax.tree.leaves(input_spec)
-        leaves, tree = jax.tree.flatten(inputs)
-        if len(specs) == len(leaves):
-            pairs = zip(specs, leaves, strict=True)
-            inputs = jax.tree.unflatten(tree, [_as_expected(*pair) for pair in pairs])
-        return original(input_spec, inputs, *args, **named)
-
-    module.assert_input_compatibility = exact
-    try:
-        yield
-    finally:
-        module.assert_input_compatibility = original
+    specs = jax.tree.leaves(input_spec)
+    leaves, tree = jax.tree.flatten(inputs)
+    if len(specs) == len(leaves):
+        pairs = zip(specs, leaves, strict=True)
+        inputs = jax.tree.unflatten(tree, [_as_expected(*pair) for pair in pairs])
+    return original(input_spec, inputs, *args, **named)
 
 
 def _as_expected(spec: Any, array: Any) -> Any:
