@@ -39,12 +39,6 @@ def argument_roles(template: Any) -> Iterator[tuple[str, ...] | None]:
     Yields:
         The path of a parameter, an empty path for state, or None for an input.
     """
-    for _, role in _classified(template):
-        yield role
-
-
-def _classified(template: Any) -> Iterator[tuple[Any, tuple[str, ...] | None]]:
-    """The arrays and specs among the arguments, each with its role."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(template, is_leaf=_is_whole)
     has_specs = any(isinstance(leaf, Spec) for _, leaf in leaves)
     is_module = isinstance(template[0], nnx.State | ModelArrays) if template else False
@@ -56,8 +50,7 @@ def _classified(template: Any) -> Iterator[tuple[Any, tuple[str, ...] | None]]:
         argument, *steps = map(_key, path)
         is_input = isinstance(leaf, Spec) or argument == images or (is_module and argument != "0")
         role = None if is_input else _role(kinds[argument], argument, steps, leaf)
-        for array in _arrays(leaf):
-            yield array, role
+        yield from [role] * len(_arrays(leaf))
 
 
 def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, ...]:
@@ -71,20 +64,15 @@ def _role(kind: str, argument: str, steps: list[str], leaf: Any) -> tuple[str, .
         return tuple(steps[1:]) if steps[0] == "params" else ()
     if kind in ("nnx", "state") or _is_state(leaf):
         return ()
-    if kind == "equinox":
-        return _attribute_path(steps)
-    return tuple(step.replace("/", ".") for step in steps) or (argument,)
-
-
-def _attribute_path(steps: list[str]) -> tuple[str, ...]:
-    """The path of an attribute as Python writes it: ``layers[3]``, ``conv1``, ``weight``."""
-    path = [""]
+    if kind != "equinox":
+        return tuple(step.replace("/", ".") for step in steps) or (argument,)
+    attributes = [""]  # as Python writes them: layers[3], conv1, weight
     for step in steps:
         if step.isdigit():
-            path[-1] += f"[{step}]"
+            attributes[-1] += f"[{step}]"
         else:
-            path.append(step)
-    return tuple(filter(None, path))
+            attributes.append(step)
+    return tuple(filter(None, attributes))
 
 
 def _kind(argument: Any) -> str:

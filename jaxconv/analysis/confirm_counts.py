@@ -51,8 +51,10 @@ def layers_at(subject: Subject, point: Point) -> Network | None:
     Returns:
         Its network; None where the trace fails.
     """
+    condition = " and ".join(f"{name} = {size}" for name, size in point.items())
     try:
-        traced = subject.trace(SymbolicTrace(_only(point).points))
+        only = SizeSet.parse([*point], condition)
+        traced = subject.trace(SymbolicTrace(only.points))
     except (Exception, Fork):
         return None
     return read_network(traced.closed, subject.arguments, subject.fn)
@@ -236,8 +238,3 @@ def same_layer(one: Layer, other: Layer) -> bool:
 def number(size: Any) -> Any:
     """Rewrite a size of a trace with numbers as an int; other values stay."""
     return int(size) if isinstance(size, np.integer) else size
-
-
-def _only(point: Point) -> SizeSet:
-    """The set that has one element."""
-    return SizeSet.parse([*point], " and ".join(f"{name} = {n}" for name, n in point.items()))

@@ -143,23 +143,19 @@ class _Reader(MergingInterpreter[Value]):
         if id(const) not in self.constants:
             shape, dtype = jnp.shape(const), jnp.result_type(const)
             _, role = self.roles.get(id(const), (const, None))
-            role = self._role_of_copy(const) if role is None else role
+            if role is None and not isinstance(const, Tracer):
+                same = (  # an array of NumPy, of which a trace has a copy
+                    one
+                    for array, one in self.roles.values()
+                    if isinstance(array, np.ndarray)
+                    and (array.shape, array.dtype) == (shape, dtype)
+                    and np.array_equal(array, const)
+                )
+                role = next(same, None)
             is_state = role is not None and not role
             path = role or ()  # empty where no model says which of its arrays this is
             self.constants[id(const)] = None if is_state else _parameter(path, dtype, shape)
         return _value(self.constants[id(const)])
-
-    def _role_of_copy(self, const: Any) -> tuple[str, ...] | None:
-        """The role of an array of NumPy, of which a trace has a copy."""
-        copies = (
-            role
-            for array, role in self.roles.values()
-            if isinstance(array, np.ndarray)
-            and (array.shape, array.dtype) == (jnp.shape(const), jnp.result_type(const))
-            and not isinstance(const, Tracer)
-            and np.array_equal(array, const)
-        )
-        return next(copies, None)
 
     def literal(self, literal: Literal) -> Value:
         del literal

@@ -3,7 +3,7 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxconv.adapters.call import is_spec, library_contexts, shape_of_spec
 from jaxconv.compat import eval_jaxpr
-from jaxconv.errors import Diagnostic, ValidationError, raise_if, shown
+from jaxconv.errors import Diagnostic, ValidationError, shown
 from jaxconv.jaxpr.liveness import compiled_peak
 from jaxconv.jaxpr.resources import bytes_of
 from jaxconv.prover.subject import Subject
@@ -97,11 +97,14 @@ class MemoryModel:
             if jnp.issubdtype(one.dtype, jnp.floating)
             and not [*(False for _ in constants), *inputs][number]
         ]
-        raise_if(_nothing_to_train(train, trained))
+        if train and not trained:
+            wrong = "the function has no parameters to train."
+            fix = "pass them as arguments, or leave out train=True."
+            raise ValidationError([Diagnostic(wrong, fix)])
         run = functools.partial(_run, closed.jaxpr, len(constants))
         program = _gradient(run, trained, remat) if train else run
         jaxpr = jax.make_jaxpr(program)(*given).jaxpr
-        all_bytes = [_bytes(one) for one in given]
+        all_bytes = [math.prod(one.shape) * one.dtype.itemsize for one in given]
         taken = sum(n for n, one in zip(all_bytes[len(constants) :], inputs, strict=True) if one)
         gradients = sum(all_bytes[number] for number in trained) * train
         return MemoryNeed(
@@ -128,11 +131,7 @@ class MemoryModel:
             ValidationError: none fits.
         """
         free = [name for name in accepted.names if name not in fixed]
-        raise_if(_nothing_free(accepted, fixed, free))
-        equal = [f"{name} = {free[0]}" for name in free[1:]]
-        equal += [f"{name} = {number}" for name, number in fixed.items()]
-        line = accepted & SizeSet.parse(accepted.names, " and ".join(equal))
-        raise_if(_none_accepted(accepted, fixed, line))
+        line = _alike(accepted, fixed, free)
 
         def below(size: int) -> dict[str, int]:
             """The largest accepted sizes that are not above one."""
@@ -142,7 +141,10 @@ class MemoryModel:
             return self.need(sizes, **options)
 
         best = need(line.smallest())
-        raise_if(_none_fits(best, limit))
+        if best.total > limit:
+            wrong = f"the memory is {_text(limit)}, but the smallest sizes need more: {best}."
+            fix = "pass more memory, or other sizes in at=."
+            raise ValidationError([Diagnostic(wrong, fix)])
         above, rounds = LARGEST + 1, 0
         tried = [best]
         while True:
@@ -202,10 +204,6 @@ def _gradient(
     return gradient
 
 
-def _bytes(one: Any) -> int:
-    return math.prod(one.shape) * one.dtype.itemsize
-
-
 def bytes_of_text(memory: Any) -> int:
     """Read an amount of memory.
 
@@ -230,36 +228,27 @@ def _text(count: int) -> str:
     return f"{count / UNITS[unit]:.3g} {unit}" if unit else f"{count} bytes"
 
 
-def _nothing_free(
-    accepted: SizeSet, fixed: Mapping[str, int], free: Sequence[str]
-) -> Iterator[Diagnostic]:
+def _alike(accepted: SizeSet, fixed: Mapping[str, int], free: Sequence[str]) -> SizeSet:
+    """The accepted sizes with some given numbers, whose others are all alike.
+
+    Raises:
+        ValidationError: there are none, or all sizes are given.
+    """
     names = ", ".join(accepted.names) or "no name"
     unknown = [name for name in fixed if name not in accepted.names]
     if unknown or not all(type(n) is int and n >= 1 for n in fixed.values()):
         wrong = f"at= is {shown(dict(fixed))}, but the sizes are {names}, each at least 1."
-        yield Diagnostic(wrong, "pass numbers for some of them.")
-    elif not free:
-        yield Diagnostic(f"at= gives all sizes, {names}.", "leave out those to be found.")
-
-
-def _none_accepted(
-    accepted: SizeSet, fixed: Mapping[str, int], line: SizeSet
-) -> Iterator[Diagnostic]:
+        raise ValidationError([Diagnostic(wrong, "pass numbers for some of them.")])
+    if not free:
+        wrong = f"at= gives all sizes, {names}."
+        raise ValidationError([Diagnostic(wrong, "leave out those to be found.")])
+    equal = [f"{name} = {free[0]}" for name in free[1:]]
+    equal += [f"{name} = {number}" for name, number in fixed.items()]
+    line = accepted & SizeSet.parse(accepted.names, " and ".join(equal))
     if line.is_empty():
         wrong = f"no sizes with {point_text(dict(fixed))} are accepted, all others alike."
-        yield Diagnostic(wrong, f"pass at= with sizes of {accepted}.")
-
-
-def _nothing_to_train(train: bool, trained: Sequence[int]) -> Iterator[Diagnostic]:
-    if train and not trained:
-        wrong = "the function has no parameters to train."
-        yield Diagnostic(wrong, "pass them as arguments, or leave out train=True.")
-
-
-def _none_fits(least: MemoryNeed, limit: int) -> Iterator[Diagnostic]:
-    if least.total > limit:
-        wrong = f"the memory is {_text(limit)}, but the smallest sizes need more: {least}."
-        yield Diagnostic(wrong, "pass more memory, or other sizes in at=.")
+        raise ValidationError([Diagnostic(wrong, f"pass at= with sizes of {accepted}.")])
+    return line
 
 
 def usual_sizes(accepted: SizeSet, at: Mapping[str, int] | None) -> dict[str, int]:

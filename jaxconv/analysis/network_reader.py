@@ -303,16 +303,6 @@ def _module_of(parameters: Iterable[Parameter]) -> str:
     return module if re.search(r"[^\W\d]", module) else ""
 
 
-def _with_actions(cores: Sequence[Core]) -> dict[Core, str]:
-    """Names of layers: one that has the name of a block around others is called by its action."""
-    blocks = {
-        core.name[: match.start()] for core in cores for match in re.finditer(r"[.\[]", core.name)
-    }
-    return {
-        core: f"{core.name}.{core.action}" if core.name in blocks else core.name for core in cores
-    }
-
-
 def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     """Make a layer of each core, with its final name, parameters and map."""
     layers = {
@@ -322,11 +312,15 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     parameters: dict[Core, list[Parameter]] = {}
     for parameter, owner in grouping.owners.items():
         parameters.setdefault(grouping.root(owner), []).append(parameter)
-    taken, known = {*grouping.named_values}, _with_actions(grouping.cores)
+    names = [core.name for core in grouping.cores]
+    blocks = {n[: match.start()] for n in names for match in re.finditer(r"[.\[]", n)}
+    taken = {*grouping.named_values}
     for core in grouping.cores:
         operation, end = core.operation, grouping.ends[core]
         assert operation is not None
-        name = grouping.names.get(core) or known[core]
+        # A layer that has the name of a block around others is called by its action.
+        found = f"{core.name}.{core.action}" if core.name in blocks else core.name
+        name = grouping.names.get(core) or found
         if core not in grouping.names and core not in grouping.merged:
             name = fresh(name, taken)
             taken.add(name)

@@ -145,10 +145,8 @@ class ReceptiveField(Displayed):
             return f"{seen}, the same for each neuron"
         if None in self.stride:
             return f"{seen}; box() tells which"
-        stride, offset = (
-            " x ".join(map(str, self.stride)),
-            ", ".join(map(_pixels_text, self.offset)),
-        )
+        stride = " x ".join(map(str, self.stride))
+        offset = ", ".join("?" if n is None else str(n) for n in self.offset)
         return f"{seen}, stride {stride}, from {offset}"
 
     def display_parts(self) -> Iterator[Part]:
@@ -441,7 +439,3 @@ def _position_diagnostics(
     yield Diagnostic(
         wrong, f"pass {len(sizes)} whole number{'s' * (len(sizes) > 1)}, each {ranges}."
     )
-
-
-def _pixels_text(number: Pixels) -> str:
-    return "?" if number is None else str(number)

@@ -15,7 +15,7 @@ from jaxconv.analysis.confirm_counts import (
     number,
     same_layer,
 )
-from jaxconv.analysis.contraction_order import Contraction, recorded_contractions
+from jaxconv.analysis.contraction_order import recorded_contractions
 from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers, product_of
 from jaxconv.analysis.memory_plan import MemoryModel
 from jaxconv.analysis.network import Layer, Layers, Network
@@ -138,15 +138,18 @@ def read_summary(
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
     harmless: set[str] = set()
-    confirmations = [
-        confirm_counts(
-            analysis.subject, region, _of_region(contractions, region), padded_taps, harmless
+    confirmations = []
+    for region in regions:
+        trace = region.analysis.region.trace
+        einsums = [one for one in contractions if one.trace is trace]
+        confirmations.append(
+            confirm_counts(analysis.subject, region, einsums, padded_taps, harmless)
         )
-        for region in regions
-    ]
     table = _formula_table(analysis, regions, confirmations, fields, padded_taps)
     if point is None:
-        raise_if(_no_formula(table))
+        if table.sizes.is_empty():
+            wrong = "the layers differ from size to size."
+            raise ValidationError([Diagnostic(wrong, "pass numbers as sizes.")])
         return table
     network = layers_at(analysis.subject, point)
     raise_if(_other_layers(point, regions[0], network))
@@ -162,11 +165,6 @@ def _read_point(at: Any) -> dict[str, int]:
         return {**at} if all(isinstance(name, str) for name in at) else _read_point([*at])
     wrong = f"at= is {shown(at)}, but must be a dict from the name of each size to its number."
     raise ValidationError([Diagnostic(wrong, 'pass at={"b": 1, "h": 224, "w": 224}.')])
-
-
-def _of_region(contractions: Iterable[Contraction], region: RegionCounts) -> list[Contraction]:
-    trace = region.analysis.region.trace
-    return [one for one in contractions if one.trace is trace]
 
 
 def _formula_table(
@@ -202,16 +200,15 @@ def _formula_table(
         inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
     excluded = functools.reduce(operator.or_, (one.excluded for one in confirmations))
     sizes = analysis.verdict.accepts - excluded
-    notes = (
-        *_confirmation_notes(excluded, confirmations),
-        *_normalisation_notes(network, fields),
-    )
+    notes = tuple(_notes(excluded, confirmations, network, fields))
     model = MemoryModel(analysis.subject)
     return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes, _model=model)
 
 
-def _confirmation_notes(excluded: SizeSet, confirmations: Iterable[Confirmation]) -> Iterator[str]:
-    """Say for which sizes the formulas do not hold."""
+def _notes(
+    excluded: SizeSet, confirmations: Iterable[Confirmation], network: Network, fields: FieldsByName
+) -> Iterator[str]:
+    """Say for which sizes the formulas do not hold, and why layers see the whole image."""
     if not excluded.is_empty():
         yield f"For {excluded} the layers or their counts differ; pass numbers to see them."
     example = next((one.examples[0] for one in confirmations if one.examples), None)
@@ -220,10 +217,6 @@ def _confirmation_notes(excluded: SizeSet, confirmations: Iterable[Confirmation]
             f'Where it says "differs by size", no formula holds for all sizes: for '
             f"{point_text(example)} JAX computes it in another way; pass numbers to see it."
         )
-
-
-def _normalisation_notes(network: Network, fields: FieldsByName) -> Iterator[str]:
-    """Say once why all layers from one on see the whole image."""
     seeing = (name for name in network.rows if name in fields and fields[name].covers_image())
     first = next(seeing, None)
     if first in network.normalised:
@@ -231,12 +224,6 @@ def _normalisation_notes(network: Network, fields: FieldsByName) -> Iterator[str
             f"From {first} on, each neuron sees the whole image, because the map is normalised by "
             "its own statistics, as batch norm does in training."
         )
-
-
-def _no_formula(table: Summary) -> Iterator[Diagnostic]:
-    if table.sizes.is_empty():
-        wrong = "the layers differ from size to size."
-        yield Diagnostic(wrong, "pass numbers as sizes.")
 
 
 def _other_layers(

@@ -16,7 +16,7 @@ from jaxconv.analysis.memory_plan import (
 from jaxconv.analysis.receptive_field import ReceptiveField
 from jaxconv.analysis.text_table import text_table
 from jaxconv.display import Displayed, Note, Part, Table
-from jaxconv.errors import Diagnostic, public_api, raise_if, shown
+from jaxconv.errors import Diagnostic, ValidationError, public_api, shown
 from jaxconv.prover.conditions import shape_text
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import NOWHERE, Origin
@@ -183,7 +183,12 @@ class Summary(Displayed):
             ShapeError: these sizes are not accepted.
         """
         sizes = dict((self.at if at is None else at) or {})
-        raise_if(_not_accepted(sizes, self.sizes))
+        numbers = all(type(size) is int for size in sizes.values())
+        names = self.sizes.names
+        if {*sizes} != {*names} or not numbers or not self.sizes.contains(**sizes):
+            wrong = f"at= is {shown(sizes)}, but the table is for {self.sizes}."
+            fix = f"pass at= with a number for each of {', '.join(names)} that it accepts."
+            raise ValidationError([Diagnostic(wrong, fix)])
         return self._memory_model().need(
             sizes, train=train, remat=remat, optimizer_arrays=optimizer_arrays
         )
@@ -293,15 +298,6 @@ class Summary(Displayed):
         padded = "counted" if self.padded_taps else "left out"
         yield "field: pixels of the image that a neuron sees / pixels from it to the next neuron"
         yield f"A MAC is one multiply-accumulate; kernel elements on padding are {padded}."
-
-
-def _not_accepted(sizes: Mapping[str, Any], accepted: SizeSet) -> Iterator[Diagnostic]:
-    """Whether sizes are not among those of the table."""
-    numbers = all(type(size) is int for size in sizes.values())
-    if {*sizes} != {*accepted.names} or not numbers or not accepted.contains(**sizes):
-        wrong = f"at= is {shown(sizes)}, but the table is for {accepted}."
-        names = ", ".join(accepted.names)
-        yield Diagnostic(wrong, f"pass at= with a number for each of {names} that it accepts.")
 
 
 HEADINGS = ("#", "layer", "from", "output", "parameters", "weights", "field", "MACs", "bytes")
