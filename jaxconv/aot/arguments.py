@@ -1,6 +1,6 @@
 """The function and the arguments that ``jaxconv.compile`` is given."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,20 +28,19 @@ def call_to_compile(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> C
         ValidationError: a spec has sizes that are not numbers.
     """
     call = read_call(fn, args, named, closes_over=True)
-    raise_if(_not_numbers(call.specs()))
+    raise_if(
+        Diagnostic(
+            f'the spec "{spec.text}" has sizes that are not numbers.',
+            'pass numbers, such as "1 224 224 3": a program is compiled for one shape.',
+        )
+        for spec in call.specs()
+        if spec.names() or any(isinstance(axis, str) for axis in spec.axes)
+    )
     if call.complete is not None:  # a model of Keras that was not built
         call.complete({})  # builds it
         call = read_call(fn, args, named, closes_over=True)
     arguments, given = jax.tree.map(abstract_argument, (call.arguments, call.given))
     return Call(call.fn, arguments, given)
-
-
-def _not_numbers(specs: Sequence[Spec]) -> Iterator[Diagnostic]:
-    for spec in specs:
-        if spec.names() or any(isinstance(axis, str) for axis in spec.axes):
-            wrong = f'the spec "{spec.text}" has sizes that are not numbers.'
-            fix = 'pass numbers, such as "1 224 224 3": a program is compiled for one shape.'
-            yield Diagnostic(wrong, fix)
 
 
 def trace_function(fn: Callable[..., Any], call: Call) -> tuple[ClosedJaxpr, Any]:
@@ -122,7 +121,8 @@ class Pattern:
         Args:
             inputs: types, positional and by keyword, with None for fixed values.
         """
-        return cls(*jax.tree.map(_none_is_fixed, inputs, is_leaf=lambda leaf: leaf is None))
+        leaves, tree = jax.tree.flatten(inputs, is_leaf=lambda leaf: leaf is None)
+        return cls(*tree.unflatten(Static(None) if leaf is None else leaf for leaf in leaves))
 
     def inputs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The types of the arrays, positional and by keyword, with None for fixed values."""
@@ -168,10 +168,6 @@ class Pattern:
             if not _is_same(value, fixed)
         )
         return [leaf for leaf, one in pairs if not isinstance(one, Static)]
-
-
-def _none_is_fixed(leaf: Any) -> Any:
-    return Static(None) if leaf is None else leaf
 
 
 def _is_fixed(tree: Any) -> bool:

@@ -65,7 +65,9 @@ class DecidedDimensions:
             return values[0]
         alike = self._by_values.setdefault(values, [])
         for known in alike:
-            if self._is_equal(known, dimension):
+            size = self.size_of(dimension)
+            is_known = str(known) == str(dimension)
+            if is_known or (size is not None and self.is_same(known, size)):
                 return known
         alike.append(dimension)
         return dimension
@@ -144,10 +146,6 @@ class DecidedDimensions:
         difference = polynomial_of(ours, self.trace) - polynomial_of(size, self.trace)
         points, exact = zeros(difference)
         return exact and self.trace.domain.is_subset(points)
-
-    def _is_equal(self, dimension: Any, other: Any) -> bool:
-        size = self.size_of(other)
-        return str(dimension) == str(other) or (size is not None and self.is_same(dimension, size))
 
     def _holds(self, difference: Polynomial, symbol: str) -> bool:
         points = where_ordered(difference, symbol)

@@ -144,7 +144,7 @@ class ProvenProgram:
         returned: filled with the types that the trace returns, which are compared with the proof.
     """
 
-    run: "Program"
+    run: "ArrayFunction"
     types: tuple[tuple[Any, ...], dict[str, Any]]
     sizes: SizeSet
     decided: DecidedDimensions
@@ -169,29 +169,22 @@ def proven_program(
     Raises:
         ValidationError: where :func:`export` raises a ShapeError.
     """
-    fn, args, named, where = _with_annotations(fn, args, named, where)
+    cases = [] if args else proofs_of(fn, named)  # of its contract or its annotations
+    if len(cases) > 1:
+        wrong = "the annotations of the function stand for several calls."
+        raise ValidationError([Diagnostic(wrong, "pass specs for its arguments.")])
+    if cases:
+        fn, args, named = cases[0].fn, cases[0].args, {}
+        where = joined_conditions(cases[0].where, where)
     region = _only_region(explore_sizes(fn, *args, where=where, **named))
     sizes = SizeSet(region.sizes)
-    run = Program(_read(fn, args, named, sizes))
+    run = ArrayFunction(_read(fn, args, named, sizes))
     dimensions = _dimensions(sizes)
     decided = DecidedDimensions(sizes)
     program = ProvenProgram(run, run.types(dimensions), sizes, decided)
     with _exporting(fn, dimensions, decided):
         yield program
     raise_if(_unproven(program.returned, region, decided))
-
-
-def _with_annotations(
-    fn: Any, args: Sequence[Any], named: Mapping[str, Any], where: str | None
-) -> tuple[Any, Sequence[Any], Mapping[str, Any], str | None]:
-    """A call without arguments as its contract or its annotations describe it."""
-    cases = [] if args else proofs_of(fn, named)
-    if not cases:
-        return fn, args, named, where
-    if len(cases) > 1:
-        wrong = "the annotations of the function stand for several calls."
-        raise ValidationError([Diagnostic(wrong, "pass specs for its arguments.")])
-    return cases[0].fn, cases[0].args, {}, joined_conditions(cases[0].where, where)
 
 
 def _platforms(platforms: Any) -> tuple[str, ...]:
@@ -249,7 +242,7 @@ def _read(fn: Any, args: Sequence[Any], named: Mapping[str, Any], sizes: SizeSet
     return read_call(fn, args, named) if is_abstract else call
 
 
-class Program:
+class ArrayFunction:
     """A call as a function of its arrays alone, in containers that JAX can store."""
 
     def __init__(self, call: Call) -> None:
@@ -277,7 +270,13 @@ class Program:
 
         def of_tree(tree: Any) -> Any:
             leaves = jax.tree.leaves(tree, is_leaf=is_spec)
-            arrays = [_type(one, dimensions) for one in leaves if not isinstance(one, Static)]
+            arrays = [
+                jax.ShapeDtypeStruct(one.shape(dimensions), dtype_of(one))
+                if is_spec(one)
+                else shape_type(array_type(one))
+                for one in leaves
+                if not isinstance(one, Static)
+            ]
             if not (_is_plain(tree) and arrays):
                 return arrays
             remaining = iter(arrays)
@@ -294,12 +293,6 @@ class Program:
             tuple(tree for tree in passed if jax.tree.leaves(tree)),
             {name: tree for name, tree in keywords.items() if jax.tree.leaves(tree)},
         )
-
-
-def _type(leaf: Any, dimensions: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
-    if is_spec(leaf):
-        return jax.ShapeDtypeStruct(leaf.shape(dimensions), dtype_of(leaf))
-    return shape_type(array_type(leaf))
 
 
 def _is_plain(tree: Any) -> bool:
