@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple
 
 CallSite = tuple[CodeType, int]  # a function and the instruction in it
@@ -146,6 +146,16 @@ def is_inside_library(file: str) -> bool:
     if file.startswith(TYPED):
         return False
     return file.startswith(LIBRARIES) or "site-packages" in file
+
+
+def file_of_user(module: ModuleType | None) -> str | None:
+    """Return the file of a module of the user's, None for one of a library.
+
+    Args:
+        module: any module; None has no file.
+    """
+    path = getattr(module, "__file__", None)
+    return path if path and path.endswith(".py") and not is_inside_library(path) else None
 
 
 def is_of_user(frame: FrameType) -> bool:

@@ -19,7 +19,7 @@ from jaxconv.cli.reports import Report
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
-from jaxconv.source import is_inside_library
+from jaxconv.source import file_of_user
 
 # What a check imports beside the user's code. A process that has imported it is forked for each
 # check, where the system can; libraries that are not installed are passed over.
@@ -113,6 +113,5 @@ def _run(request: Request, folder: Path, sender: Connection) -> None:
         sender.send(NothingChecked(str(error), not isinstance(error, NoShapesError)))
     except BrokenPipeError:
         return  # nobody listens any more
-    files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
-    own = (path for path in files if path and path.endswith(".py") and not is_inside_library(path))
-    sender.send(Files(frozenset(own)))
+    files = map(file_of_user, [*sys.modules.values()])
+    sender.send(Files(frozenset(filter(None, files))))

@@ -89,7 +89,7 @@ class ClassifyCommand(Command):
             except ValueError:
                 wrong = f"{options.model} returns NaN or infinity for {path}."
                 raise UsageError(f"{wrong} Fix: check its weights.") from None
-        print(as_json(found) if options.json else as_text(found))
+        print(shares_as_json(found) if options.json else shares_as_text(found))
 
 
 def read_names(path: Path) -> list[str]:
@@ -135,7 +135,7 @@ def check_outputs(call: PhotoCall, name: str, names: Sequence[str] | None) -> No
         )
 
 
-def as_text(found: dict[str, list[ClassShare]]) -> str:
+def shares_as_text(found: dict[str, list[ClassShare]]) -> str:
     """Write classes for a reader.
 
     Args:
@@ -148,7 +148,7 @@ def as_text(found: dict[str, list[ClassShare]]) -> str:
     return "\n\n".join(blocks)
 
 
-def as_json(found: dict[str, list[ClassShare]]) -> str:
+def shares_as_json(found: dict[str, list[ClassShare]]) -> str:
     """Write classes for a program.
 
     Args:

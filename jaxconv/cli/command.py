@@ -92,8 +92,12 @@ def message_with_flags(error: Exception | str, options: argparse.Namespace) -> s
     if "Traceback (most recent call last)" in text:  # which quotes the user's code
         return text
     known = {f"{name}=": f"--{name.replace('_', '-')}" for name in vars(options)}
-    if "at" in options:
-        text = re.sub(r"\bpass at={(.*?)}", lambda match: f"pass --at {_as_point(match[1])}", text)
+    if "at" in options:  # the entries of a dict as --at takes them: b=1,h=224
+        text = re.sub(
+            r"\bpass at={(.*?)}",
+            lambda match: "pass --at " + re.sub(r'[\s"]', "", match[1]).replace(":", "="),
+            text,
+        )
     if "given" in options:  # keyword arguments of the user's function
         text = re.sub(r"\bpass (\w+)= to \w+", r"pass --with \1=VALUE", text)
         text = text.replace("or a value for each.", "or --with NAME=VALUE, for each.")
@@ -101,8 +105,3 @@ def message_with_flags(error: Exception | str, options: argparse.Namespace) -> s
         text = re.sub(r'\bpass where="(.*?)"', r'pass --where "\1"', text)
     text = re.sub(r"\b\w+=(?=[\s.,;:]|$)", lambda match: known.get(match[0], match[0]), text)
     return text if "quote the spec" in text else text + quoting_hint(options)
-
-
-def _as_point(entries: str) -> str:
-    """The entries of a dict as ``--at`` takes them: ``b=1,h=224``."""
-    return re.sub(r'[\s"]', "", entries).replace(":", "=")

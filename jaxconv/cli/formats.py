@@ -51,7 +51,7 @@ def github(report: Report) -> str:
     return "\n".join(map(command, report.findings))
 
 
-def as_json(reports: Sequence[Report]) -> str:
+def reports_as_json(reports: Sequence[Report]) -> str:
     """Write reports as a JSON list of verdicts.
 
     Args:
@@ -112,7 +112,7 @@ def markdown(reports: Sequence[Report]) -> str:
 
 # Lines are printed as soon as a proof ends; a document when all have ended.
 LINES: dict[str, Callable[[Report], str]] = {"text": text, "github": github}
-DOCUMENTS: dict[str, Callable[[Sequence[Report]], str]] = {"json": as_json, "sarif": sarif}
+DOCUMENTS: dict[str, Callable[[Sequence[Report]], str]] = {"json": reports_as_json, "sarif": sarif}
 
 
 def _shown_path(path: str) -> str:

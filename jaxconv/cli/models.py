@@ -3,7 +3,6 @@
 import argparse
 import ast
 import inspect
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -127,7 +126,10 @@ def require_quotes(model: Any, name: str, specs: Sequence[str]) -> None:
     Raises:
         UsageError: the spec is not in quotes.
     """
-    most = _most_arguments(model)
+    parameters = _parameters(model)
+    if not parameters or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return  # how many arguments it takes is not known
+    most = sum(p.kind in POSITIONAL for p in parameters)
     if len(specs) > most and (spec := unquoted_spec(specs)):
         takes = f"{name} takes {most} argument{'s' * (most != 1)}"
         raise UsageError(
@@ -173,8 +175,12 @@ def in_evaluation(model: Any, name: str, count: int, given: Mapping[str, Any]) -
         All keyword arguments.
     """
     named = dict(given)
+    parameters = _parameters(model)
+    lacking = [p for p in parameters if p.kind in POSITIONAL][count:]
+    lacking += [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    required = {p.name for p in lacking if p.default is p.empty}
     for flag, value in EVALUATION.items():
-        if flag in _required(model, count) and flag not in named:
+        if flag in required and flag not in named:
             named[flag] = static(value)
             opposite = f"--with {flag}={not value}"
             note = f"{name} is called with {flag}={value}; for training add {opposite}."
@@ -210,22 +216,6 @@ def mapped_over_batch(
     return adapter.batched(model, examples, values)
 
 
-def _required(model: Any, count: int) -> set[str]:
-    """Names of the parameters that a call with some positional arguments lacks."""
-    parameters = _parameters(model)
-    open_ones = [p for p in parameters if p.kind in POSITIONAL][count:]
-    open_ones += [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name for p in open_ones if p.default is inspect.Parameter.empty}
-
-
-def _most_arguments(model: Any) -> float:
-    """How many positional arguments a model takes; infinite where that is not known."""
-    parameters = _parameters(model)
-    if not parameters or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return math.inf
-    return sum(p.kind in POSITIONAL for p in parameters)
-
-
 def _parameters(model: Any) -> list[inspect.Parameter]:
     """The parameters of a call; none where they are not known."""
     fn: Any = getattr(model, "init", model) if isinstance(model, tuple) else model  # of Haiku
@@ -248,8 +238,11 @@ def made_by(function: Any, name: str, make: Callable[[], Any]) -> Any:
     Returns:
         The model, after a note on standard error; or the function itself.
     """
-    if not _may_make_a_model(function):
+    if not inspect.isfunction(function) or contract_of(function) is not None:
         return function
+    parameters = inspect.signature(function).parameters.values()
+    if not all(p.default is not p.empty or p.kind is p.VAR_KEYWORD for p in parameters):
+        return function  # which takes arguments
     try:
         made = make()
     except Exception:  # then it is checked as it is, and says more
@@ -258,14 +251,3 @@ def made_by(function: Any, name: str, make: Callable[[], Any]) -> Any:
         return function
     print(f"{name} is a function that makes a model: {name}() is used.", file=sys.stderr)
     return made
-
-
-def _may_make_a_model(function: Any) -> bool:
-    """Whether it is a function that can be called without arguments, and takes no others."""
-    if not inspect.isfunction(function) or contract_of(function) is not None:
-        return False
-    parameters = inspect.signature(function).parameters.values()
-    return not any(
-        p.kind is p.VAR_POSITIONAL or (p.default is p.empty and p.kind is not p.VAR_KEYWORD)
-        for p in parameters
-    )

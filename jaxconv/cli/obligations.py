@@ -31,7 +31,13 @@ from jaxconv.prover.signatures import Annotations, read_type
 from jaxconv.prover.terms import ProofCase
 from jaxconv.prover.verdict import Verdict
 from jaxconv.source import Origin, definition
-from jaxconv.symbolic.specs import Spec, parse_condition, parse_contract, parse_inputs
+from jaxconv.symbolic.specs import (
+    Spec,
+    joined_conditions,
+    parse_condition,
+    parse_contract,
+    parse_inputs,
+)
 
 
 @dataclass(frozen=True)
@@ -129,20 +135,14 @@ class Obligation:
 
     def _calls(self, fn: Any, named: Mapping[str, Any], settings: Settings) -> list[ProofCase]:
         """The calls that its contract or annotations ask to prove."""
-        return [
-            call._replace(where=", ".join(filter(None, (call.where, settings.where))))
-            if _has_names(settings.where, call)
-            else call
-            for call in proofs_of(fn, named, self.owner)
-        ]
-
-
-def _has_names(condition: str, call: ProofCase) -> bool:
-    """Whether all names of a condition are sizes of a call."""
-    if not condition:
-        return False
-    names = {name for spec in call.args if isinstance(spec, Spec) for name in spec.names()}
-    return all(names.issuperset(part.names()) for part in parse_condition(condition))
+        calls = []
+        for call in proofs_of(fn, named, self.owner):
+            names = {name for spec in call.args if isinstance(spec, Spec) for name in spec.names()}
+            parts = parse_condition(settings.where) if settings.where else []
+            is_of_call = all(names.issuperset(part.names()) for part in parts)
+            where = joined_conditions(call.where, settings.where if is_of_call else None)
+            calls.append(call._replace(where=where))
+        return calls
 
 
 def obligation(
@@ -329,17 +329,16 @@ def _modules(module: ModuleType) -> Iterator[ModuleType]:
             yield from _modules(import_module(info.name))
 
 
-def _members(module: ModuleType) -> Iterator[tuple[type | None, str, Any]]:
-    """What a module defines, and what its classes define, with the class."""
-    for name, value in vars(module).items():
-        yield None, name, value
-        if isinstance(value, type) and value.__module__ == module.__name__:
-            yield from _members_of_class(value)
-
-
-def _members_of_class(owner: type) -> Iterator[tuple[type, str, Any]]:
-    """What a class defines, and what the classes within it define."""
-    for name, value in vars(owner).items():
+def _members(of: ModuleType | type) -> Iterator[tuple[type | None, str, Any]]:
+    """What a module or a class defines, and what the classes within it define, with the class."""
+    owner = of if isinstance(of, type) else None
+    for name, value in vars(of).items():
         yield owner, name, value
-        if isinstance(value, type) and value.__qualname__ == f"{owner.__qualname__}.{name}":
-            yield from _members_of_class(value)
+        if not isinstance(value, type):
+            continue
+        if owner is None:
+            is_defined_here = value.__module__ == of.__name__
+        else:
+            is_defined_here = value.__qualname__ == f"{owner.__qualname__}.{name}"
+        if is_defined_here:
+            yield from _members(value)

@@ -109,15 +109,14 @@ class PhotoModel:
         return PhotoCall(fn, spec)
 
     def _callable(self, spec: jax.ShapeDtypeStruct) -> Model:
-        """The model as a function of an image in its layout."""
-        named = {name: getattr(value, "value", value) for name, value in self._named.items()}
-        if self._lacks_values():
-            return self._initialised(spec, named)
-        fn: Any = mapped_over_batch(self._model, [spec], named)
-        return (lambda x: fn(x, **named)) if named else fn
+        """The model as a function of an image in its layout.
 
-    def _initialised(self, spec: jax.ShapeDtypeStruct, named: dict[str, Any]) -> Model:
-        """The model with random parameters, which are made again where their shapes change."""
+        One without values gets random ones, which are made again where their shapes change.
+        """
+        named = {name: getattr(value, "value", value) for name, value in self._named.items()}
+        if not self._lacks_values():
+            fn: Any = mapped_over_batch(self._model, [spec], named)
+            return (lambda x: fn(x, **named)) if named else fn
         model, method = bound_model(self._model)
         assert self._adapter is not None
         assert self._adapter.complete is not None

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from jaxconv.cli.reports import Finding, LayerLine, Report
-from jaxconv.source import is_inside_library
+from jaxconv.source import file_of_user
 
 FOLDER = ".jaxconv_cache"
 # A folder with this file is left out of backups, and one with these lines out of git.
@@ -112,7 +111,7 @@ def files_of(module: str) -> set[str]:
     names, seen = [module], set[str]()
     while names:
         name = names.pop()
-        if name in seen or (path := _own_file(sys.modules.get(name))) is None:
+        if name in seen or (path := file_of_user(sys.modules.get(name))) is None:
             continue
         seen.add(name)
         files.add(path)
@@ -128,12 +127,6 @@ def _packages(name: str) -> list[str]:
     """The packages around a module: importing it runs their code."""
     parts = name.split(".")
     return [".".join(parts[:i]) for i in range(1, len(parts))]
-
-
-def _own_file(module: ModuleType | None) -> str | None:
-    """The file of a module of the user's; None for one of a library."""
-    path = getattr(module, "__file__", None)
-    return path if path and path.endswith(".py") and not is_inside_library(path) else None
 
 
 def _imports(source: bytes, module: str, package: str) -> Iterator[str]:

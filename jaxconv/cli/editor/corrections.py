@@ -43,7 +43,9 @@ def correction(source: str, line: int, axis: str, expected: str, returned: str) 
     functions = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and _first_line(node) <= line < (node.end_lineno or 0)
+        if isinstance(node, ast.FunctionDef)
+        and any(one.lineno - 1 <= line for one in (node, *node.decorator_list))
+        and line < (node.end_lineno or 0)
     ]
     if not functions:
         return None
@@ -65,10 +67,6 @@ def correction(source: str, line: int, axis: str, expected: str, returned: str) 
             if line_of_node[begin:end] == expected.encode():  # not so after r" or an escape
                 return Edit(node.lineno - 1, begin, end, returned.replace(" ", ""))
     return None
-
-
-def _first_line(node: ast.FunctionDef) -> int:
-    return min([node.lineno, *(one.lineno for one in node.decorator_list)]) - 1
 
 
 def _result_specs(function: ast.FunctionDef) -> Iterator[tuple[ast.expr, str, int, str]]:

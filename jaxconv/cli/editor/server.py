@@ -177,9 +177,18 @@ def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHi
     uri = params.text_document.uri
     if uri not in ls.files:
         return []
-    hints = _hints(ls.files[uri], ls.lines(uri))
-    first, last = params.range.start.line, params.range.end.line
-    return [hint for hint in hints if first <= hint.position.line <= last]
+    file, lines = ls.files[uri], ls.lines(uri)
+    shapes: dict[int, dict[str, None]] = {}
+    for layer in file.layers():
+        shapes.setdefault(layer.line - 1, {})[layer.output] = None
+    hints = []
+    for line, outputs in shapes.items():
+        is_visible = params.range.start.line <= line <= params.range.end.line
+        if is_visible and line < len(lines) and lines[line] in file.lines[line : line + 1]:
+            shown = [*outputs][:MOST_HINTS] + ["..."] * (len(outputs) > MOST_HINTS)
+            end = lsp.Position(line, len(lines[line].rstrip()))
+            hints.append(lsp.InlayHint(end, f"  {', '.join(shown)}", padding_left=True))
+    return hints
 
 
 def hover(ls: ShapeServer, params: lsp.HoverParams) -> lsp.Hover | None:
@@ -243,18 +252,6 @@ def _diagnostic(
     return lsp.Diagnostic(place, message, level, rule, source="jaxconv", data=data)
 
 
-def _hints(file: CheckedFile, lines: Sequence[str]) -> Iterator[lsp.InlayHint]:
-    """The shapes of layers, at the ends of their lines; none where a line has changed since."""
-    shapes: dict[int, dict[str, None]] = {}
-    for layer in file.layers():
-        shapes.setdefault(layer.line - 1, {})[layer.output] = None
-    for line, outputs in shapes.items():
-        if line < len(lines) and lines[line : line + 1] == file.lines[line : line + 1]:
-            shown = [*outputs][:MOST_HINTS] + ["..."] * (len(outputs) > MOST_HINTS)
-            end = lsp.Position(line, len(lines[line].rstrip()))
-            yield lsp.InlayHint(end, f"  {', '.join(shown)}", padding_left=True)
-
-
 def _hover_texts(file: CheckedFile, lines: Sequence[str], line: int) -> Iterator[str]:
     """What is known about a line: of the function that is defined there, or of its layers."""
     if lines[line : line + 1] != file.lines[line : line + 1]:
@@ -285,8 +282,11 @@ def _actions(uri: str, source: str, diagnostic: lsp.Diagnostic) -> Iterator[lsp.
         axis, expected, returned = data["correction"]
         found = correction(source, line, axis, expected, returned)
         if found is not None:
-            text = source.splitlines()[found.line]
-            start, end = (lsp.Position(found.line, _utf16(text, at)) for at in found[1:3])
+            # Python counts columns in bytes, and the protocol in UTF-16 units.
+            line_of_edit = source.splitlines()[found.line].encode()
+            before = (line_of_edit[:at].decode(errors="ignore") for at in (found.start, found.end))
+            units = (len(text.encode("utf-16-le")) // 2 for text in before)
+            start, end = (lsp.Position(found.line, unit) for unit in units)
             edit = lsp.TextEdit(lsp.Range(start, end), found.text)
             yield action(f"Write {found.text} in place of {expected}", edit, True)
     if diagnostic.code in SEVERITIES and diagnostic.code != "note":
@@ -295,8 +295,3 @@ def _actions(uri: str, source: str, diagnostic: lsp.Diagnostic) -> Iterator[lsp.
         comment = f"  # jaxconv: ignore[{diagnostic.code}]"
         edit = lsp.TextEdit(lsp.Range(end, end), comment)
         yield action(f"Ignore that this is {diagnostic.code}", edit, False)
-
-
-def _utf16(text: str, column: int) -> int:
-    """A column in bytes, as Python counts, as one in UTF-16 units, as the protocol does."""
-    return len(text.encode()[:column].decode(errors="ignore").encode("utf-16-le")) // 2
