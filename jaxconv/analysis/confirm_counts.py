@@ -11,7 +11,7 @@ import islpy as isl
 import numpy as np
 
 from jaxconv.analysis.contraction_order import Contraction, sizes_of_other_orders
-from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers, product_of
+from jaxconv.analysis.layer_counts import Counts, RegionCounts, count_layers
 from jaxconv.analysis.network import Layer, Network
 from jaxconv.analysis.network_reader import read_network
 from jaxconv.prover.subject import Subject
@@ -75,7 +75,7 @@ def confirm_counts(
     Args:
         subject: the function.
         region: the sizes and the formulas.
-        contractions: the einsums of its trace.
+        contractions: the einsums of all traces.
         padded_taps: whether kernel elements on padding count.
         harmless: equalities that changed nothing in other regions, to which those of this one are
             added.
@@ -94,7 +94,8 @@ def confirm_counts(
     without = sizes
     for condition in equalities:
         without = without.subtract(condition)
-    others = sizes_of_other_orders([*contractions], SizeSet(sizes))
+    einsums = [one for one in contractions if one.trace is trace]
+    others = sizes_of_other_orders(einsums, SizeSet(sizes))
     differences: dict[str, frozenset[str]] = {}
     examples = []
     points = [*_plain_points(SizeSet(without))]
@@ -195,22 +196,10 @@ class _Comparison:
                 yield name, everything
                 continue
             values = formula[1].mapped(lambda size: size if size is None else value_at(size, point))
-            different = {*_different_counts(values, exact[1])}
+            different = values.differing(exact[1])
             if formula[0].output.dtype != exact[0].output.dtype:
                 different.add("output")
             yield name, frozenset(different)
-
-
-def _different_counts(values: Counts, exact: Counts) -> Iterator[str]:
-    """Names of the counts that differ; those without a formula do not."""
-    for name, value, want in zip(Counts._fields, values, exact, strict=True):
-        if name == "output":
-            differs = value != want
-        else:
-            computed = product_of(value)
-            differs = computed is not None and computed != product_of(want)
-        if differs:
-            yield name
 
 
 def same_layer(one: Layer, other: Layer) -> bool:

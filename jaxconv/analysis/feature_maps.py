@@ -1,7 +1,7 @@
 """Feature maps of any function: its named values, and its layers without a name."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -207,7 +207,15 @@ def trace_call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> TracedCall:
     call = read_call(fn, args, kwargs)
     if call.complete is not None:  # with values, as those without were rejected
         call = call.complete({})
-    raise_if(_not_arrays(call.arguments))
+    wrong = []
+    for leaf in jax.tree.leaves(call.arguments):
+        try:
+            jax.typeof(leaf)
+        except Exception:  # what may have been passed is any object
+            what = "a spec" if isinstance(leaf, Spec) else f"of type {type(leaf).__name__}"
+            fix = "pass an array of numbers."
+            wrong.append(Diagnostic(f"an argument is {what}, but must be an array.", fix))
+    raise_if(wrong)
     with library_contexts():
         closed = jax.make_jaxpr(call.fn)(*call.arguments)
     network = read_network(closed, call.arguments, call.fn)
@@ -227,17 +235,6 @@ def require_values(leaves: Iterable[Any]) -> None:
         wrong = "parameters are shapes without values."
         fix = "pass arrays; for a module of Linen or Haiku, pass its apply and the parameters."
         raise ValidationError([Diagnostic(wrong, fix)])
-
-
-def _not_arrays(tree: Any) -> Iterator[Diagnostic]:
-    """The arguments that JAX cannot trace."""
-    for leaf in jax.tree.leaves(tree):
-        try:
-            jax.typeof(leaf)
-        except Exception:  # what may have been passed is any object
-            what = "a spec" if isinstance(leaf, Spec) else f"of type {type(leaf).__name__}"
-            wrong = f"an argument is {what}, but must be an array."
-            yield Diagnostic(wrong, "pass an array of numbers.")
 
 
 def values_at(

@@ -83,6 +83,22 @@ class Counts(NamedTuple):
             unknown["macs"] = None
         return self._replace(**unknown)
 
+    def differing(self, exact: "Counts") -> set[str]:
+        """Find the counts that differ from others; those without a formula do not.
+
+        Args:
+            exact: the counts of the same layer, as numbers.
+
+        Returns:
+            Their names, as they are fields here.
+        """
+        found = {"output"} if self.output != exact.output else set[str]()
+        for name in ("times", "macs", "weights"):
+            computed = product_of(getattr(self, name))
+            if computed is not None and computed != product_of(getattr(exact, name)):
+                found.add(name)
+        return found
+
 
 class RegionCounts(NamedTuple):
     """What one region of the sizes shows.

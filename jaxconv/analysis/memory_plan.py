@@ -91,12 +91,9 @@ class MemoryModel:
             self._subject.restore()
         constants = [jax.ShapeDtypeStruct(jnp.shape(c), jnp.result_type(c)) for c in closed.consts]
         given = [*constants, *closed.in_avals]
-        trained = [
-            number
-            for number, one in enumerate(given)
-            if jnp.issubdtype(one.dtype, jnp.floating)
-            and not [*(False for _ in constants), *inputs][number]
-        ]
+        is_input = [*(False for _ in constants), *inputs]
+        floats = (n for n, one in enumerate(given) if jnp.issubdtype(one.dtype, jnp.floating))
+        trained = [number for number in floats if not is_input[number]]
         if train and not trained:
             wrong = "the function has no parameters to train."
             fix = "pass them as arguments, or leave out train=True."

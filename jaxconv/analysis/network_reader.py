@@ -9,7 +9,7 @@ was taken of is not a layer.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -196,8 +196,11 @@ class _Grouping:
         origins = [*map(origin_of_equation, eqns)]
         layer = next((origin.layer for origin in origins if origin.layer), "")
         action = called_by(operation.eqn) or _action(operation.eqn)
-        module, frame = _module_of(parameters), frame_of_equation(operation.eqn)
-        if module:
+        steps = zip(*(parameter.path[:-1] for parameter in parameters), strict=False)
+        shared = takewhile(lambda step: len({*step}) == 1, steps)
+        module = ".".join(step[0] for step in shared)
+        frame = frame_of_equation(operation.eqn)
+        if re.search(r"[^\W\d]", module):  # of a list of parameters only the number is known
             if frame.called and f".{module}".endswith(f".{frame.called}"):
                 block = module.removesuffix(frame.called).removesuffix(".")
                 self.blocks[frame.function] = (block, frame.instruction)
@@ -289,18 +292,6 @@ def _is_squeeze(eqn: JaxprEqn) -> bool:
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(groups)))
-
-
-def _module_of(parameters: Iterable[Parameter]) -> str:
-    """The module that the paths of all parameters begin with; empty where none is known."""
-    shared: tuple[str, ...] = ()
-    for steps in zip(*(parameter.path[:-1] for parameter in parameters), strict=False):
-        if len(set(steps)) > 1:
-            break
-        shared += steps[:1]
-    module = ".".join(shared)
-    # Of a list of parameters only the number is known.
-    return module if re.search(r"[^\W\d]", module) else ""
 
 
 def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:

@@ -138,13 +138,10 @@ def read_summary(
     raise_if([] if point is None else _point_diagnostics(point, analysis.verdict))
     fields = _row_fields(analysis, layout)
     harmless: set[str] = set()
-    confirmations = []
-    for region in regions:
-        trace = region.analysis.region.trace
-        einsums = [one for one in contractions if one.trace is trace]
-        confirmations.append(
-            confirm_counts(analysis.subject, region, einsums, padded_taps, harmless)
-        )
+    confirmations = [
+        confirm_counts(analysis.subject, region, contractions, padded_taps, harmless)
+        for region in regions
+    ]
     table = _formula_table(analysis, regions, confirmations, fields, padded_taps)
     if point is None:
         if table.sizes.is_empty():
@@ -152,8 +149,10 @@ def read_summary(
             raise ValidationError([Diagnostic(wrong, "pass numbers as sizes.")])
         return table
     network = layers_at(analysis.subject, point)
-    raise_if(_other_layers(point, regions[0], network))
-    assert network is not None
+    layers, known = [] if network is None else [*network.rows.values()], [*regions[0].counts]
+    if network is None or len(layers) != len(known) or not all(map(same_layer, layers, known)):
+        wrong = f"for {point_text(point)} the layers are not those of other sizes."
+        raise ValidationError([Diagnostic(wrong, "pass numbers as sizes, without at=.")])
     # At this point the layers are the same, so that they may stand beside the formulas.
     numbers, sums = _row_table(network, count_layers(network, number, padded_taps), fields)
     return replace(table, at=point, numbers=numbers, totals=sums)
@@ -224,17 +223,6 @@ def _notes(
             f"From {first} on, each neuron sees the whole image, because the map is normalised by "
             "its own statistics, as batch norm does in training."
         )
-
-
-def _other_layers(
-    point: dict[str, int], region: RegionCounts, network: Network | None
-) -> Iterator[Diagnostic]:
-    """Whether the layers for one size are not those of the formulas."""
-    layers = [] if network is None else [*network.rows.values()]
-    known = [*region.counts]
-    if len(layers) != len(known) or not all(map(same_layer, layers, known)):
-        wrong = f"for {point_text(point)} the layers are not those of other sizes."
-        yield Diagnostic(wrong, "pass numbers as sizes, without at=.")
 
 
 def _row_fields(analysis: NetworkAnalysis, layout: str | None) -> FieldsByName:
