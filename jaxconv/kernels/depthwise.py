@@ -148,31 +148,11 @@ def kernel_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         params["window_strides"],
         [low for low, _ in params["padding"]],
     )
-    sums = _sums(*_cut(x, g, sliding))
+    sums = _sums(x, g, sliding)
     ones = np.ones((1, sums[0].size // x.shape[-1]), np.float32)
     y = jnp.concatenate([ones @ part.reshape(-1, x.shape[-1]) for part in barrier(sums)])
     y = jnp.swapaxes(y.reshape(*window, groups * outputs, inputs), -1, -2)
     return kernel_of(y, params)
-
-
-def _cut(x: jax.Array, g: jax.Array, sliding: Sliding) -> tuple[jax.Array, jax.Array, Sliding]:
-    """Cut few images into strips along their first axis, so that there are enough pieces.
-
-    Returns:
-        The strips as images, each with the pixels that its windows see; and how windows slide.
-    """
-    count = min(ceil(PIECES / x.shape[0]), g.shape[1])
-    if count == 1:
-        return x, g, sliding
-    rows, stride = ceil(g.shape[1] / count), sliding.stride[0]
-    starts = [i * rows * stride for i in range(count)]
-    length = (rows - 1) * stride + (sliding.window[0] - 1) * sliding.dilation[0] + 1
-    low = sliding.pads[0]
-    x = _pad_axis(x, 1, low, starts[-1] + length - low - x.shape[1])
-    x = jnp.stack([lax.slice_in_dim(x, i, i + length, axis=1) for i in starts], 1)
-    g = _pad_axis(g, 1, 0, rows * count - g.shape[1])
-    sliding = replace(sliding, map=(rows, *sliding.map[1:]), pads=(0, *sliding.pads[1:]))
-    return barrier(x.reshape(-1, *x.shape[2:])), g.reshape(-1, rows, *g.shape[2:]), sliding
 
 
 def _pad_axis(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
@@ -182,7 +162,22 @@ def _pad_axis(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
 
 
 def _sums(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
-    """Sum the products of images and maps over all images: (*map, channels) per element."""
+    """Sum the products of images and maps over all images: (*map, channels) per element.
+
+    Few images are cut into strips along their first axis, so that there are enough pieces; each
+    strip has the pixels that its windows see.
+    """
+    count = min(ceil(PIECES / x.shape[0]), g.shape[1])
+    if count > 1:
+        rows, stride = ceil(g.shape[1] / count), sliding.stride[0]
+        starts = [i * rows * stride for i in range(count)]
+        length = (rows - 1) * stride + (sliding.window[0] - 1) * sliding.dilation[0] + 1
+        low = sliding.pads[0]
+        x = _pad_axis(x, 1, low, starts[-1] + length - low - x.shape[1])
+        x = jnp.stack([lax.slice_in_dim(x, i, i + length, axis=1) for i in starts], 1)
+        g = _pad_axis(g, 1, 0, rows * count - g.shape[1])
+        sliding = replace(sliding, map=(rows, *sliding.map[1:]), pads=(0, *sliding.pads[1:]))
+        x, g = barrier(x.reshape(-1, *x.shape[2:])), g.reshape(-1, rows, *g.shape[2:])
     if x.shape[0] <= PIECES:
         return _sum_images(x, g, sliding)
     missing = -x.shape[0] % PIECES

@@ -132,7 +132,15 @@ def pointwise_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Arr
     """
     x, g = swapped_last(lhs, rhs, params)
     x = _pixels(x, g.shape[1:-1], params["rhs_dilation"], params["padding"])
-    y = _sum_of_products(x, g)
+    channels, filters = x.shape[-1], g.shape[-1]
+    least = channels * filters * FLOAT_BYTES
+    fits = (n for n in range(2, BATCH + 1) if len(x) % n == 0 and n * least <= BATCH_BYTES)
+    parts = max(fits, default=1)
+    pixels, maps = (a.reshape(parts, -1, a.shape[-1]) for a in (x, g))
+    if channels <= filters:  # the smaller side comes first
+        y = jnp.einsum("bpc,bpk->bck", pixels, maps).sum(0)
+    else:
+        y = jnp.einsum("bpk,bpc->bkc", maps, pixels).sum(0).T
     return kernel_of(y.reshape(*[1] * (x.ndim - 2), *y.shape), params)
 
 
@@ -143,18 +151,6 @@ def _pixels(x: jax.Array, size: Any, strides: Any, padding: Any) -> jax.Array:
     sliding = Sliding([1] * len(size), size, strides, [1] * len(size), [low for low, _ in padding])
     (pixels,) = elements(x, sliding)
     return pixels
-
-
-def _sum_of_products(x: jax.Array, g: jax.Array) -> jax.Array:
-    """The product of channels and filters, summed over pixels: (channels, filters)."""
-    channels, filters = x.shape[-1], g.shape[-1]
-    least = channels * filters * FLOAT_BYTES
-    fits = (n for n in range(2, BATCH + 1) if len(x) % n == 0 and n * least <= BATCH_BYTES)
-    parts = max(fits, default=1)
-    x, g = (a.reshape(parts, -1, a.shape[-1]) for a in (x, g))
-    if channels <= filters:  # the smaller side comes first
-        return jnp.einsum("bpc,bpk->bck", x, g).sum(0)
-    return jnp.einsum("bpk,bpc->bkc", g, x).sum(0).T
 
 
 def strided_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

@@ -48,7 +48,16 @@ def elements(x: jax.Array, sliding: Sliding) -> list[jax.Array]:
     ]
     seen = sorted({tuple(r for _, r in at) for at in product(*places)})
     sizes = tuple(n + max(q for q, _ in at) for n, at in zip(sliding.map, places, strict=True))
-    phases = dict(zip(seen, _phases(x, sliding, seen, sizes), strict=True))
+    reach = [n * s for n, s in zip(sizes, sliding.stride, strict=True)]
+    amounts = [
+        (low, n - size - low, 0)
+        for low, n, size in zip(sliding.pads, reach, x.shape[1:-1], strict=True)
+    ]
+    padded = lax.pad(x, np.float32(0), [(0, 0, 0), *amounts, (0, 0, 0)])
+    strides = (1, *sliding.stride, 1)
+    parts = [lax.slice(padded, (0, *start, 0), padded.shape, strides) for start in seen]
+    # In memory: many slices read the pixels of each remainder.
+    phases = dict(zip(seen, lax.optimization_barrier(parts), strict=True))
     return [
         lax.slice(
             phases[tuple(r for _, r in at)],
@@ -57,19 +66,3 @@ def elements(x: jax.Array, sliding: Sliding) -> list[jax.Array]:
         )
         for at in product(*places)
     ]
-
-
-def _phases(
-    x: jax.Array, sliding: Sliding, remainders: Sequence[tuple[int, ...]], sizes: Sequence[int]
-) -> Sequence[jax.Array]:
-    """The pixels of each remainder, in memory: many slices read them."""
-    reach = [n * s for n, s in zip(sizes, sliding.stride, strict=True)]
-    amounts = [
-        (low, n - size - low, 0)
-        for low, n, size in zip(sliding.pads, reach, x.shape[1:-1], strict=True)
-    ]
-    x = lax.pad(x, np.float32(0), [(0, 0, 0), *amounts, (0, 0, 0)])
-    strides = (1, *sliding.stride, 1)
-    return lax.optimization_barrier(
-        [lax.slice(x, (0, *start, 0), x.shape, strides) for start in remainders]
-    )
