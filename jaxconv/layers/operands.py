@@ -1,5 +1,6 @@
 """The array arguments of the layers: what they may be, and the checks that all layers share."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -87,7 +88,15 @@ def as_operands(x: Any, kernel: Any, bias: Any, preferred: Any) -> list[jax.Arra
     Raises:
         ValidationError: not arrays, several dtypes, or a result that cannot hold the sums.
     """
-    wanted = None if preferred is None else _as_dtype("preferred_element_type", preferred)
+    wanted = None
+    if preferred is not None:
+        # NumPy reads a text as code, and asks other objects for their attributes.
+        with contextlib.suppress(Exception):
+            wanted = None if isinstance(preferred, jax.Array | np.ndarray) else jnp.dtype(preferred)
+        if wanted is None or not jnp.issubdtype(wanted, jnp.number):
+            name = "preferred_element_type"
+            wrong = f"{name} is {short_repr(preferred)}, but must be a dtype of numbers."
+            raise ValidationError([Diagnostic(wrong, f"pass {name}=jnp.float32 or jnp.int32.")])
     arrays = as_arrays(wanted, x=x, kernel=kernel, bias=bias)
     raise_if(_sum_diagnostics(arrays[0].dtype, wanted))
     return arrays
@@ -113,17 +122,6 @@ def as_precision(precision: Any) -> Any:
         fix = "set precision= to None, 'default', 'high', 'highest', or a jax.lax.Precision."
         raise ValidationError([Diagnostic(wrong, fix)]) from None
     return precision
-
-
-def _as_dtype(name: str, value: Any) -> np.dtype[Any]:
-    try:
-        dtype = None if isinstance(value, jax.Array | np.ndarray) else jnp.dtype(value)
-    except Exception:  # NumPy reads a text as code, and asks other objects for their attributes
-        dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.number):
-        wrong = f"{name} is {short_repr(value)}, but must be a dtype of numbers."
-        raise ValidationError([Diagnostic(wrong, f"pass {name}=jnp.float32 or jnp.int32.")])
-    return dtype
 
 
 def _sum_diagnostics(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> list[Diagnostic]:
