@@ -1,6 +1,6 @@
 """A ``state_dict`` of PyTorch put into any model of Flax NNX, by shape and order."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,10 +104,11 @@ def load_state_dict(
     left = {name: group for name, group in theirs.items() if name not in matches.values()}
     unmatched = [layer for layer in layers if layer.name not in matches]
     if left or unmatched:
+        ours = _listed((one.name or "the model itself", one.variables) for one in unmatched)
+        others = _listed((name or "the module itself", group) for name, group in left.items())
         raise WeightsError(
-            f"The tensors do not fit the model. Layers without tensors: "
-            f"{_listed(_described(layer) for layer in unmatched)}. Tensors without a layer: "
-            f"{_listed(_described_group(name, group) for name, group in left.items())}. "
+            f"The tensors do not fit the model. Layers without tensors: {ours}. "
+            f"Tensors without a layer: {others}. "
             "Fix: make the model with the same layers, or leave out tensors that it does not need."
         )
     questions = _open_questions(layers, matches, [*theirs], flat)
@@ -149,7 +150,13 @@ def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterat
         return
     seen.add(id(module))
     prefix = f"{path}." if path else ""
-    children = _children(module)
+    children: list[tuple[str, Any]] = []
+    if isinstance(module, Mapping):
+        children = [(str(name), child) for name, child in module.items()]
+    elif isinstance(module, list | tuple | nnx.List):
+        children = [(str(number), child) for number, child in enumerate(module)]
+    elif isinstance(module, nnx.Module):
+        children = [*vars(module).items()]
     kinds = (nnx.Param, nnx.BatchStat)
     own = {name: v for name, v in children if isinstance(v, kinds) and id(v) not in seen}
     seen.update(map(id, own.values()))
@@ -158,16 +165,6 @@ def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterat
     for name, child in children:
         if not isinstance(child, nnx.Variable):
             yield from _layers(child, f"{prefix}{name}", seen)
-
-
-def _children(module: Any) -> list[tuple[str, Any]]:
-    if isinstance(module, Mapping):
-        return [(str(name), child) for name, child in module.items()]
-    if isinstance(module, list | tuple | nnx.List):
-        return [(str(number), child) for number, child in enumerate(module)]
-    if isinstance(module, nnx.Module):
-        return [*vars(module).items()]
-    return []
 
 
 def _matches(
@@ -342,15 +339,10 @@ def _joined(module: str, name: str) -> str:
     return f"{module}.{name}" if module else name
 
 
-def _listed(descriptions: Iterator[str]) -> str:
-    return "; ".join(descriptions) or "none"
-
-
-def _described(layer: _Layer) -> str:
-    shapes = (f"{name} {tuple(v.shape)}" for name, v in layer.variables.items())
-    return f"{layer.name or 'the model itself'}: {', '.join(shapes)}"
-
-
-def _described_group(name: str, group: Mapping[str, np.ndarray]) -> str:
-    shapes = (f"{kind} {tensor.shape}" for kind, tensor in group.items())
-    return f"{name or 'the module itself'}: {', '.join(shapes)}"
+def _listed(modules: Iterable[tuple[str, Mapping[str, nnx.Variable | np.ndarray]]]) -> str:
+    """Modules with the shapes of their variables or tensors."""
+    texts = []
+    for module, arrays in modules:
+        shapes = [f"{name} {tuple(array.shape)}" for name, array in arrays.items()]
+        texts.append(f"{module}: {', '.join(shapes)}")
+    return "; ".join(texts) or "none"

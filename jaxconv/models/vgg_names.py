@@ -5,7 +5,7 @@ The head's first layer is a kernel over the last map, (7, 7, 512, 4096).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -87,8 +87,11 @@ def from_keras(tensors: Tensors) -> dict[str, np.ndarray]:
     Returns:
         Tensors by our names; those that are not of a VGG keep their path.
     """
-    numbered = [match[0] for path in tensors if (match := re.search(r"\bconv2d(_\d+)?\b", path))]
-    names = _numbered_layers(sorted(set(numbered), key=_number))
+    found = (re.search(r"\bconv2d(?:_(\d+))?\b", path) for path in tensors)
+    numbers = {match[0]: int(match[1] or 0) for match in found if match}
+    counts = COUNTS.get(len(numbers), ())  # none for another number than a VGG has
+    layers = [f"conv{s}_{i}" for s, count in enumerate(counts, 1) for i in range(1, count + 1)]
+    names = dict(zip(sorted(numbers, key=numbers.__getitem__), layers, strict=False))
     for head in KERAS_HEADS:
         names |= dict(zip(head, HEAD_LAYERS, strict=True))
     ours = {}
@@ -136,15 +139,3 @@ def _unflattened(tensor: np.ndarray, channels: int) -> np.ndarray:
     if tensor.ndim != 2 or side * side * channels != tensor.shape[-1]:
         return tensor
     return tensor.reshape(-1, channels, side, side)
-
-
-def _number(name: str) -> int:
-    """That of a layer of Keras: conv2d, conv2d_1, conv2d_2."""
-    return int(name.rpartition("_")[2]) if name[-1].isdigit() and "_" in name else 0
-
-
-def _numbered_layers(layers: Sequence[str]) -> dict[str, str]:
-    """Our names for convolutions that are only numbered; none for another number than a VGG has."""
-    counts = COUNTS.get(len(layers), ())
-    ours = [f"conv{s}_{i}" for s, count in enumerate(counts, 1) for i in range(1, count + 1)]
-    return dict(zip(layers, ours, strict=False))

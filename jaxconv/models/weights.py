@@ -245,29 +245,28 @@ def _few(names: list[str]) -> str:
 
 def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     """The tensors of a file by their own names, what made it, and what it says about itself."""
-    tensors, form, metadata = _parse_form(path)
-    if not tensors:
-        raise ValueError("it has no tensors")
-    return tensors, form, metadata
-
-
-def _parse_form(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
+    form: Form = "tensors"
+    metadata = ""
     with path.open("rb") as file:
         start = file.read(len(hdf5_files.MAGIC))
     if path.suffix == ".onnx":
         import onnx
 
-        graph = onnx.load(path).graph
-        return {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}, "onnx", ""
-    if start == hdf5_files.MAGIC or path.suffix == ".h5":
-        return read_hdf5(path), "keras", ""
-    if is_pytorch_file(path, start):
-        return read_pytorch(path), "tensors", ""
-    import safetensors
+        initializers = onnx.load(path).graph.initializer
+        form, tensors = "onnx", {i.name: onnx.numpy_helper.to_array(i) for i in initializers}
+    elif start == hdf5_files.MAGIC or path.suffix == ".h5":
+        form, tensors = "keras", read_hdf5(path)
+    elif is_pytorch_file(path, start):
+        tensors = read_pytorch(path)
+    else:
+        import safetensors
 
-    with safetensors.safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, "tensors", (file.metadata() or {}).get("jaxconv", "")
+        with safetensors.safe_open(path, "numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = (file.metadata() or {}).get("jaxconv", "")
+    if not tensors:
+        raise ValueError("it has no tensors")
+    return tensors, form, metadata
 
 
 def _converted(
