@@ -332,10 +332,18 @@ def pack_layer(layer: LayerView, source: LayerView | None, weights_of: int = 24)
         {name: int(getattr(window, name)) for name in window_fields} for window in layer.windows
     ]
     arrays: dict[str, PackedArray] = {}
+    planes = np.moveaxis(values, -1, 0)
+    if planes.size > packing.MAX_EXACT and source and layer.is_max_pool_of(source):
+        # The page computes them. Rounding keeps the order of numbers, so that the maximum of
+        # rounded ones is the rounded maximum.
+        coding = {"coding": "largest", "shape": planes.shape}
+    else:
+        arrays["maps"] = pack_maps(planes)
+        coding = arrays["maps"].header
     data = {
         "name": layer.name,
         "kind": layer.kind,
-        "maps": _maps_data(layer, source, arrays),
+        "maps": coding,
         "means": [float(f"{mean:.6g}") for mean in values.mean((0, 1), dtype=np.float64)],
         "order": order.tolist(),
         "top": float(top),
@@ -355,19 +363,6 @@ def pack_layer(layer: LayerView, source: LayerView | None, weights_of: int = 24)
 
 def _pixel_count(number: Pixels) -> str:
     return "?" if number is None else str(number if isinstance(number, int) else float(number))
-
-
-def _maps_data(layer: LayerView, source: LayerView | None, arrays: dict[str, PackedArray]) -> Json:
-    """How the maps of a layer are coded; those that the page can compute by pooling have no block.
-
-    Rounding keeps the order of numbers, so that the maximum of rounded ones is the rounded maximum.
-    """
-    maps = np.moveaxis(layer.finite(), -1, 0)
-    is_large = maps.size > packing.MAX_EXACT
-    if is_large and source and layer.is_max_pool_of(source):
-        return {"coding": "largest", "shape": maps.shape}
-    arrays["maps"] = packed = pack_maps(maps)
-    return packed.header
 
 
 def _filters_data(

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, TypedDict, TypeVar
@@ -145,7 +145,18 @@ def reduced_views(
         if name in fields and not around(ref.calls) and len(shape_of(ref.var)) in DEFAULT_AXES
     }
     chosen = [network.name(layer, "layers") for layer in (refs if layers is None else layers)]
-    raise_if(_diagnostics(chosen, refs))
+    if not chosen:
+        wrong = "there is no layer to show: none has maps, or their receptive fields are unknown."
+        fix = "name a function with a convolution that takes images (b, h, w, c)."
+        raise ValidationError([Diagnostic(wrong, fix)])
+    raise_if(
+        Diagnostic(
+            f"{name!r} cannot be shown: it is in a loop, or what it sees is not known.",
+            f"pass some of {', '.join(map(repr, refs))}.",
+        )
+        for name in chosen
+        if name not in refs
+    )
     filters = {name: LayerFilter.of(network, name) for name in refs}
     read = [filter_.inputs for name in chosen if (filter_ := filters[name])]
     refs = {name: ref for name, ref in refs.items() if name in {*chosen, *chain(*read)}}
@@ -200,23 +211,21 @@ class _ViewsInTurn(Generic[R]):
         self._values[ref] = np.asarray(value)
         for name, missing in [*self._waiting.items()]:
             missing.discard(ref)
-            if not missing:
-                del self._waiting[name]
-                self._complete(name)
-
-    def _complete(self, name: str) -> None:
-        ref, filter_ = self._refs[name], self._filters[name]
-        view = _view_without_filter(self._network, name, self._values[ref], self._fields[name])
-        if filter_:
-            view = replace(view, **filter_.read(self._values, self._views))
-        self.sources[name] = view.source
-        self.kept[name] = self._reduce(view, self._views.get(view.source or ""))
-        if self._readers[name]:
-            self._views[name] = view
-        self._uses.subtract({ref, *(filter_.refs() if filter_ else ())})
-        self._readers.subtract(filter_.inputs if filter_ else ())
-        self._values = {one: value for one, value in self._values.items() if self._uses[one] > 0}
-        self._views = {one: view for one, view in self._views.items() if self._readers[one] > 0}
+            if missing:
+                continue
+            del self._waiting[name]
+            main, filter_ = self._refs[name], self._filters[name]
+            view = _view_without_filter(self._network, name, self._values[main], self._fields[name])
+            if filter_:
+                view = replace(view, **filter_.read(self._values, self._views))
+            self.sources[name] = view.source
+            self.kept[name] = self._reduce(view, self._views.get(view.source or ""))
+            if self._readers[name]:
+                self._views[name] = view
+            self._uses.subtract({main, *(filter_.refs() if filter_ else ())})
+            self._readers.subtract(filter_.inputs if filter_ else ())
+            self._values = {one: some for one, some in self._values.items() if self._uses[one] > 0}
+            self._views = {one: some for one, some in self._views.items() if self._readers[one] > 0}
 
 
 @raises_shape_error("explore")
@@ -236,18 +245,6 @@ def bytes_to_view(fn: Callable[..., Any], *args: Any) -> int:
     # Two maps are kept at a time. To pack one of them takes some copies, and the page up to a byte
     # for each number of all maps, in some copies too.
     return traced.peak_bytes(maps.values()) + 5 * max(sizes, default=0) + sum(sizes) // 2
-
-
-def _diagnostics(chosen: Collection[str], available: Collection[str]) -> Iterator[Diagnostic]:
-    """What is wrong with a choice of layers."""
-    if not chosen:
-        wrong = "there is no layer to show: none has maps, or their receptive fields are unknown."
-        fix = "name a function with a convolution that takes images (b, h, w, c)."
-        yield Diagnostic(wrong, fix)
-    for name in chosen:
-        if name not in available:
-            wrong = f"{name!r} cannot be shown: it is in a loop, or what it sees is not known."
-            yield Diagnostic(wrong, f"pass some of {', '.join(map(repr, available))}.")
 
 
 def _view_without_filter(

@@ -64,19 +64,12 @@ def pack_maps(values: np.ndarray) -> PackedArray:
 
 
 def _differences(codes: np.ndarray) -> np.ndarray:
-    return codes - _predicted(codes)
-
-
-def _predicted(codes: np.ndarray) -> np.ndarray:
-    """The median of three neighbours, modulo 256: their plane where it lies between the others."""
+    """Codes less a prediction, modulo 256: their plane where it lies between the neighbours."""
     padded = np.pad(codes, ((1, 0), (1, 0)))
     left, up, upper_left = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
     smaller, larger = np.minimum(left, up), np.maximum(left, up)
-    return np.where(
-        upper_left >= larger,
-        smaller,
-        np.where(upper_left <= smaller, larger, left + up - upper_left),
-    )
+    plane = np.where(upper_left <= smaller, larger, left + up - upper_left)
+    return codes - np.where(upper_left >= larger, smaller, plane)
 
 
 def pack_exact(values: np.ndarray) -> PackedArray:

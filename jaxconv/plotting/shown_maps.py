@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.display import Displayed, Note, Part, Picture, Pictures, Title
-from jaxconv.errors import Diagnostic, ValidationError, public_api, raise_if, shown, whole
+from jaxconv.errors import Diagnostic, ValidationError, public_api, shown, whole
 from jaxconv.plotting.figures import CMAP, by_strength, map_norm, shrunk_maps
 from jaxconv.plotting.photos import real_array
 
@@ -60,6 +60,11 @@ class ShownLayer:
             norm, colours = TwoSlopeNorm(0, -largest, largest), colormaps[SIGNED_CMAP]
         palette = (colours(np.arange(256))[:, :3] * 255).round().astype(np.uint8)
         captions = [*map(str, self.channels)] if self.channels else [""]
+        rows, columns = self.maps.shape[:2]
+        width, height = STRIP_PIXELS, int(np.clip(rows * 4, 20, STRIP_PIXELS))  # on the screen
+        if self.channels:
+            width, most = MAP_PIXELS, MAX_HEIGHT * MAP_PIXELS
+            height = int(np.clip(MAP_PIXELS * rows / columns, 8, most))
         for number, caption in enumerate(captions):
             levels = np.asarray(norm(self.maps[..., number]), np.float32)
             indices = (np.nan_to_num(levels).clip(0, 1) * 255).round().astype(np.uint8)
@@ -67,14 +72,7 @@ class ShownLayer:
             image.putpalette(palette.tobytes())
             png = io.BytesIO()
             image.save(png, "png")
-            yield Picture(png.getvalue(), caption, *self._screen_size())
-
-    def _screen_size(self) -> tuple[int, int]:
-        """Width and height of a picture, in pixels of the screen."""
-        rows, columns = self.maps.shape[:2]
-        if self.channels:
-            return MAP_PIXELS, int(np.clip(MAP_PIXELS * rows / columns, 8, MAX_HEIGHT * MAP_PIXELS))
-        return STRIP_PIXELS, int(np.clip(rows * 4, 20, STRIP_PIXELS))
+            yield Picture(png.getvalue(), caption, width, height)
 
 
 @dataclass(frozen=True)
@@ -139,22 +137,15 @@ def show(
         pool1: the 3 strongest of 8 maps of 16 x 16, 0 to 0, shown: 0, 1, 2
     """
     count, image = whole("count", count), whole("image", image, 0)
-    raise_if(_layout_diagnostics(layout))
+    is_text = isinstance(layout, str) and layout.isalpha() and layout.isupper()
+    if layout is not None and not (is_text and "C" in layout and len({*layout}) == len(layout)):
+        wrong = f"layout is {shown(layout)}, but must have a letter for each axis, C among them."
+        raise ValidationError([Diagnostic(wrong, 'pass layout="NCHW" or layout="NHWC".')])
     if not isinstance(maps, Mapping):
         wrong = f"maps is {shown(maps)}, but must be a dict from names to arrays."
         raise ValidationError([Diagnostic(wrong, "pass what jc.feature_maps(fn)(x) returns.")])
     layers = (_shown_layer(str(name), maps[name], count, image, layout) for name in maps)
     return ShownMaps(tuple(layers))
-
-
-def _layout_diagnostics(layout: Any) -> Iterator[Diagnostic]:
-    """What is wrong with a layout."""
-    if layout is None:
-        return
-    is_text = isinstance(layout, str) and layout.isalpha() and layout.isupper()
-    if not is_text or "C" not in layout or len({*layout}) < len(layout):
-        wrong = f"layout is {shown(layout)}, but must have a letter for each axis, C among them."
-        yield Diagnostic(wrong, 'pass layout="NCHW" or layout="NHWC".')
 
 
 def _shown_layer(name: str, array: Any, count: int, image: int, layout: str | None) -> ShownLayer:

@@ -13,7 +13,7 @@ from jaxconv.display import Displayed, Part, Vector
 from jaxconv.plotting.graph_layout import Path, Point
 
 if TYPE_CHECKING:
-    from matplotlib.patches import Patch
+    from matplotlib.axes import Axes
 
 FONTS = ("DejaVu Sans", "Verdana", "Helvetica", "Arial", "sans-serif")
 INK, PAPER, EDGE = "#1f2328", "#ffffff", "#6e7781"
@@ -56,6 +56,24 @@ class Polygon:
         attributes |= {"fill": self.fill, "stroke": self.stroke, "stroke-width": "0.8"}
         ElementTree.SubElement(parent, "polygon", attributes)
 
+    def draw(self, axes: "Axes") -> None:
+        """Draw it with matplotlib.
+
+        Args:
+            axes: what gets it.
+        """
+        from matplotlib import patches
+
+        patch = patches.Polygon(
+            self.points,
+            closed=True,
+            linewidth=0.8,
+            facecolor=self.fill,
+            edgecolor=self.stroke,
+            joinstyle="round",
+        )
+        axes.add_patch(patch)
+
 
 @dataclass(frozen=True)
 class Arrow:
@@ -86,6 +104,21 @@ class Arrow:
         line = {"d": data, "fill": "none", "stroke": EDGE, "stroke-width": "1.2"}
         ElementTree.SubElement(group, "path", line)
         ElementTree.SubElement(group, "polygon", {"points": _svg_points(self.head), "fill": EDGE})
+
+    def draw(self, axes: "Axes") -> None:
+        """Draw it with matplotlib.
+
+        Args:
+            axes: what gets it.
+        """
+        from matplotlib import patches
+        from matplotlib.path import Path as PatchPath
+
+        points = [self.path.start, *(point for step in self.path.steps for point in step)]
+        codes = [PATH_CODES[len(step)] for step in self.path.steps for _ in step]
+        curve = PatchPath(points, [MOVE_TO, *codes])
+        axes.add_patch(patches.PathPatch(curve, facecolor="none", edgecolor=EDGE, linewidth=1.2))
+        axes.add_patch(patches.Polygon(self.head, closed=True, color=EDGE, linewidth=0))
 
 
 @dataclass(frozen=True)
@@ -131,6 +164,23 @@ class Text:
         attributes |= {"font-weight": "bold"} if self.bold else {}
         attributes |= {"text-anchor": "middle"} if self.middle else {}
         ElementTree.SubElement(parent, "text", attributes).text = printable(self.text)
+
+    def draw(self, axes: "Axes") -> None:
+        """Draw it with matplotlib.
+
+        Args:
+            axes: what gets it.
+        """
+        axes.text(
+            self.x,
+            self.y,
+            printable(self.text),
+            color=INK,
+            ha="center" if self.middle else "left",
+            fontsize=self.size,
+            weight="bold" if self.bold else "normal",
+            parse_math=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -236,46 +286,13 @@ class Drawing(Displayed):
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
-        for patch in self._patches():
-            axes.add_patch(patch)
-        for text in self.texts:
-            axes.text(
-                text.x,
-                text.y,
-                printable(text.text),
-                color=INK,
-                ha="center" if text.middle else "left",
-                fontsize=text.size,
-                weight="bold" if text.bold else "normal",
-                parse_math=False,
-            )
+        for part in (*self.polygons, *self.arrows, *self.texts):
+            part.draw(axes)
         content = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             figure.savefig(content, format="png")
         return content.getvalue()
-
-    def _patches(self) -> Iterator["Patch"]:
-        """The polygons and arrows as matplotlib draws them."""
-        from matplotlib import patches
-        from matplotlib.path import Path as PatchPath
-
-        for polygon in self.polygons:
-            yield patches.Polygon(
-                polygon.points,
-                closed=True,
-                linewidth=0.8,
-                facecolor=polygon.fill,
-                edgecolor=polygon.stroke,
-                joinstyle="round",
-            )
-        for arrow in self.arrows:
-            steps = arrow.path.steps
-            points = [arrow.path.start, *(point for step in steps for point in step)]
-            codes = [PATH_CODES[len(step)] for step in steps for _ in step]
-            curve = PatchPath(points, [MOVE_TO, *codes])
-            yield patches.PathPatch(curve, facecolor="none", edgecolor=EDGE, linewidth=1.2)
-            yield patches.Polygon(arrow.head, closed=True, color=EDGE, linewidth=0)
 
 
 def printable(text: str) -> str:
