@@ -196,7 +196,12 @@ def compile(  # noqa: A001
         closed = inline_calls(replace_primitives(closed))
         chosen = map(convolution_schedule, equations(closed.jaxpr, recursive=False))
         schedules = [schedule for schedule in chosen if schedule]
-        folded = _prepared(closed)
+        scaled = fold_batch_norms(closed)
+        folded = fold_constants(_fused(scaled))
+        # A factor that is not finite, or that makes filters too large, is applied to results only.
+        is_finite = all(np.isfinite(np.asarray(constant)).all() for constant in _floats(folded))
+        if scaled is not closed and not is_finite:
+            folded = fold_constants(_fused(closed))
     else:
         folded = fold_constants(closed)
     tree = jax.tree.structure(outputs)
@@ -208,15 +213,6 @@ def compile(  # noqa: A001
     inputs, outputs = jax.tree.map(storage.shape_type, (pattern.inputs(), outputs))
     program = storage.Program(run, folded.constants, inputs, outputs)
     return Inference(program, donate, schedules, pattern)
-
-
-def _prepared(closed: ClosedJaxpr) -> FoldedProgram:
-    """Fold batch normalisation into kernels, and compute what depends on parameters alone."""
-    scaled = fold_batch_norms(closed)
-    folded = fold_constants(_fused(scaled))
-    # A factor that is not finite, or that makes filters too large, is applied to results only.
-    is_finite = all(np.isfinite(np.asarray(constant)).all() for constant in _floats(folded))
-    return folded if scaled is closed or is_finite else fold_constants(_fused(closed))
 
 
 def _floats(folded: FoldedProgram) -> Iterator[jax.Array]:

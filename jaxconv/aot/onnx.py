@@ -64,32 +64,27 @@ class _Convertible(Evaluator):
     enters = frozenset({FlowKind.CALL})
 
     def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
-        if record_of(eqn).pooling == MAX_POOLING:
-            return [_max_pool(inputs[0], eqn.params)]
-        return super().equation(eqn, inputs, scope)
-
-
-def _max_pool(x: Any, params: Mapping[str, Any]) -> Any:
-    """A max pool one axis after the other, each in the middle of three axes.
-
-    jax2onnx makes every axis of a pool a spatial one; ONNX Runtime takes three of these at most.
-    """
-    for axis, size in enumerate(params["window_dimensions"]):
-        stride, pads = params["window_strides"][axis], params["padding"][axis]
-        dilations = (params["base_dilation"][axis], params["window_dilation"][axis])
-        if (size, stride, tuple(pads)) == (1, 1, (0, 0)):
-            continue
-        before, after = x.shape[:axis], x.shape[axis + 1 :]
-        rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
-        pooled = lax.reduce_window(
-            rows,
-            -jnp.inf,
-            lax.max,
-            (1, size, 1),
-            (1, stride, 1),
-            ((0, 0), pads, (0, 0)),
-            base_dilation=(1, dilations[0], 1),
-            window_dilation=(1, dilations[1], 1),
-        )
-        x = pooled.reshape(*before, pooled.shape[1], *after)
-    return x
+        if record_of(eqn).pooling != MAX_POOLING:
+            return super().equation(eqn, inputs, scope)
+        # One axis after the other, each in the middle of three axes: jax2onnx makes every axis of a
+        # pool a spatial one, and ONNX Runtime takes three of these at most.
+        x, params = inputs[0], eqn.params
+        for axis, size in enumerate(params["window_dimensions"]):
+            stride, pads = params["window_strides"][axis], params["padding"][axis]
+            dilations = (params["base_dilation"][axis], params["window_dilation"][axis])
+            if (size, stride, tuple(pads)) == (1, 1, (0, 0)):
+                continue
+            before, after = x.shape[:axis], x.shape[axis + 1 :]
+            rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
+            pooled = lax.reduce_window(
+                rows,
+                -jnp.inf,
+                lax.max,
+                (1, size, 1),
+                (1, stride, 1),
+                ((0, 0), pads, (0, 0)),
+                base_dilation=(1, dilations[0], 1),
+                window_dilation=(1, dilations[1], 1),
+            )
+            x = pooled.reshape(*before, pooled.shape[1], *after)
+        return [x]

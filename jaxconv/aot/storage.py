@@ -54,14 +54,26 @@ def write_program(program: Program, path: Path) -> None:
     Raises:
         ProgramError: a program that JAX cannot export, or a file that cannot be written.
     """
-    platforms, exported = _export(program)
+    if any(jnp.issubdtype(constant.dtype, jax.dtypes.prng_key) for constant in program.constants):
+        raise ProgramError(
+            "the program cannot be saved: it contains a random key. "
+            "Fix: pass the key as an argument."
+        )
+    try:
+        exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
+        content = exported.serialize()
+    except (ValueError, NotImplementedError) as error:  # as jax.export says what it cannot write
+        raise ProgramError(
+            f"the program cannot be saved: {error} Fix: compile a function that takes and returns "
+            "tuples and dicts of arrays, and calls no Python while it runs."
+        ) from error
     kinds = [[str(c.dtype), c.shape] for c in program.constants]
-    about = {"format": FORMAT, "platforms": platforms, "constants": kinds}
+    about = {"format": FORMAT, "platforms": exported.platforms, "constants": kinds}
     partial = path.parent / f".{path.name}.part"
     try:
         with zipfile.ZipFile(partial, "w") as archive:
             archive.writestr(ABOUT, json.dumps(about))
-            archive.writestr(PROGRAM, exported)
+            archive.writestr(PROGRAM, content)
             for number, constant in enumerate(program.constants):
                 with archive.open(f"{number}", "w", force_zip64=True) as member:
                     member.write(np.asarray(constant).tobytes())
@@ -72,22 +84,6 @@ def write_program(program: Program, path: Path) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _export(program: Program) -> tuple[Sequence[str], bytearray]:
-    if any(jnp.issubdtype(constant.dtype, jax.dtypes.prng_key) for constant in program.constants):
-        raise ProgramError(
-            "the program cannot be saved: it contains a random key. "
-            "Fix: pass the key as an argument."
-        )
-    try:
-        exported = export.export(jax.jit(program.run))(program.constants, program.inputs)
-        return exported.platforms, exported.serialize()
-    except (ValueError, NotImplementedError) as error:  # as jax.export says what it cannot write
-        raise ProgramError(
-            f"the program cannot be saved: {error} Fix: compile a function that takes and returns "
-            "tuples and dicts of arrays, and calls no Python while it runs."
-        ) from error
 
 
 def read_program(path: Path) -> Program:
