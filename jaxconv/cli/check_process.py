@@ -1,6 +1,5 @@
 """Checks in a process of their own, which imports the user's code afresh and can be stopped."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -64,8 +63,14 @@ class CheckProcess:
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(PRELOADED)
-            with _ignored_interrupts():
+            is_main = threading.current_thread() is threading.main_thread()  # not in an editor
+            # The new process inherits that Ctrl-C is ignored: this one stops it.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+            try:
                 forkserver.ensure_running()
+            finally:
+                if is_main:
+                    signal.signal(signal.SIGINT, before)
         self._receiver, sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(request, folder, sender), daemon=True)
         self._process.start()
@@ -87,19 +92,6 @@ class CheckProcess:
         """Stop the run at once."""
         self._is_stopped.set()
         self._process.kill()
-
-
-@contextlib.contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    """Let a process that is started ignore Ctrl-C: the one that starts it stops it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # in an editor, where there is no terminal
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process inherits
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _run(request: Request, folder: Path, sender: Connection) -> None:

@@ -303,7 +303,14 @@ def _make_model(make: Callable[[], Any], abstract: bool, source: Any) -> Any:
             first, as a model that is made the way of another library may get all its weights.
     """
     if abstract:
-        packages = _packages_of(source)
+        # The packages of a class and its bases, or of what the module of a function refers to.
+        classes = source.__mro__ if isinstance(source, type) else (source,)
+        modules = [getattr(one, "__module__", None) for one in classes]
+        if not isinstance(source, type):
+            values = getattr(inspect.unwrap(source), "__globals__", {}).values()
+            modules += [getattr(value, "__module__", None) for value in values]
+            modules += [value.__name__ for value in values if isinstance(value, ModuleType)]
+        packages = {name.partition(".")[0] for name in modules if isinstance(name, str)}
         for adapter in sorted(loaded(), key=lambda adapter: adapter.package not in packages):
             if adapter.abstract is not None:
                 with contextlib.suppress(Exception):
@@ -311,17 +318,6 @@ def _make_model(make: Callable[[], Any], abstract: bool, source: Any) -> Any:
                     if adapter.is_model(model):
                         return model
     return make()
-
-
-def _packages_of(source: Any) -> set[str]:
-    """The packages of a class and its bases, or of what the module of a function refers to."""
-    classes = source.__mro__ if isinstance(source, type) else (source,)
-    modules = [getattr(one, "__module__", None) for one in classes]
-    if not isinstance(source, type):
-        values = getattr(inspect.unwrap(source), "__globals__", {}).values()
-        modules += [getattr(value, "__module__", None) for value in values]
-        modules += [value.__name__ for value in values if isinstance(value, ModuleType)]
-    return {name.partition(".")[0] for name in modules if isinstance(name, str)}
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:

@@ -120,7 +120,7 @@ class Obligation:
                 calls = self._calls(fn, self._named(fn, given or {}), settings)
                 if not calls:
                     return ()
-                conditions = ", ".join(filter(None, (calls[0].where, where)))
+                conditions = joined_conditions(calls[0].where, where)
                 return summary(calls[0].fn, *calls[0].args, where=conditions or None).rows
         except (ShapeError, TargetError):
             return ()

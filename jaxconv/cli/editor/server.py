@@ -204,7 +204,19 @@ def hover(ls: ShapeServer, params: lsp.HoverParams) -> lsp.Hover | None:
     uri = params.text_document.uri
     if uri not in ls.files:
         return None
-    texts = _hover_texts(ls.files[uri], ls.lines(uri), params.position.line)
+    file, lines, line = ls.files[uri], ls.lines(uri), params.position.line
+    if lines[line : line + 1] != file.lines[line : line + 1]:
+        return None
+    texts = []
+    for report in file.reports():
+        body = next((i for i in range(report.line - 1, len(lines)) if "def " in lines[i]), -1)
+        if report.path == file.path and report.line - 1 <= line <= body:
+            texts.append(f"**{report.status}** ({report.name})\n```text\n{report.text}\n```")
+            fields = [one.field for one in report.layers[-1:] if one.field]
+            texts += [f"receptive field of {field}" for field in fields]
+    for layer in dict.fromkeys(one for one in file.layers() if one.line - 1 == line):
+        texts.append(f"`{layer.name}` returns `{layer.output}`")
+        texts += [f"receptive field of {layer.field}"] if layer.field else []
     text = "\n\n".join(texts)
     return lsp.Hover(lsp.MarkupContent(lsp.MarkupKind.Markdown, text)) if text else None
 
@@ -250,22 +262,6 @@ def _diagnostic(
     rule, words = (finding.rule, list(finding.correction)) if finding else (None, [])
     data = {"correction": words}
     return lsp.Diagnostic(place, message, level, rule, source="jaxconv", data=data)
-
-
-def _hover_texts(file: CheckedFile, lines: Sequence[str], line: int) -> Iterator[str]:
-    """What is known about a line: of the function that is defined there, or of its layers."""
-    if lines[line : line + 1] != file.lines[line : line + 1]:
-        return
-    for report in file.reports():
-        body = next((i for i in range(report.line - 1, len(lines)) if "def " in lines[i]), -1)
-        if report.path == file.path and report.line - 1 <= line <= body:
-            yield f"**{report.status}** ({report.name})\n```text\n{report.text}\n```"
-            if report.layers and report.layers[-1].field:
-                yield f"receptive field of {report.layers[-1].field}"
-    for layer in dict.fromkeys(one for one in file.layers() if one.line - 1 == line):
-        yield f"`{layer.name}` returns `{layer.output}`"
-        if layer.field:
-            yield f"receptive field of {layer.field}"
 
 
 def _actions(uri: str, source: str, diagnostic: lsp.Diagnostic) -> Iterator[lsp.CodeAction]:
