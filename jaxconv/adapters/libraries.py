@@ -336,21 +336,16 @@ def _pure_keras(model: Any, method: Method) -> PureCall:
         for some, tree in zip(variables, (arrays.parameters, arrays.state), strict=True):
             by_number = {name: value for group in tree.values() for name, value in group.items()}
             mapping += zip(some, (by_number[name] for name in sorted(by_number)), strict=True)
-        with _keras().StatelessScope(state_mapping=mapping), _root_scope(model):
-            return method(model, *args, **named)
+        with _keras().StatelessScope(state_mapping=mapping):
+            # The model's own name is left out of the names of its layers, which begin with it.
+            scope: Any = contextlib.nullcontext()
+            module: Any = sys.modules.get("keras.src.backend.common.name_scope")
+            with contextlib.suppress(AttributeError, ValueError):
+                scope = module.name_scope(model.name, caller=model)
+            with scope:
+                return method(model, *args, **named)
 
     return PureCall(call, _keras_arrays(model))
-
-
-@contextlib.contextmanager
-def _root_scope(model: Any) -> Iterator[None]:
-    """Leave the model's own name out of the names of its layers, all of which it would begin."""
-    scope: Any = contextlib.nullcontext()
-    module: Any = sys.modules.get("keras.src.backend.common.name_scope")
-    with contextlib.suppress(AttributeError, ValueError):
-        scope = module.name_scope(model.name, caller=model)
-    with scope:
-        yield
 
 
 def _complete_keras(
