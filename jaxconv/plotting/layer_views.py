@@ -16,7 +16,7 @@ from jaxconv.analysis.index_path import PathStep, addition_of_bias, follow
 from jaxconv.analysis.network import Network
 from jaxconv.analysis.patches import around, reader
 from jaxconv.analysis.receptive_field import Pixels, ReceptiveField, analyze_fields
-from jaxconv.errors import Diagnostic, raise_if, raises_shape_error
+from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import MapAxes, PatchReader
 from jaxconv.jaxpr.resources import bytes_of
