@@ -149,23 +149,22 @@ def closed_over_roles(fn: Callable[..., Any]) -> list[ClosedOver]:
     values = [
         adapter.arrays(value) if adapter and adapter.arrays else value for value, adapter in models
     ]
-    return [
-        {id(array): (array, role) for array, role in _classified_model(value)}
-        for value in values
-        if _is_state(value) or _kind(value)
-    ]
-
-
-def _classified_model(value: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    try:  # a module may have been updated in a trace that is over
-        leaves, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_whole)
-        arrays = [(path, leaf, _arrays(leaf)) for path, leaf in leaves]
-    except ValueError:
-        return
-    kind = _kind(value)
-    for path, leaf, parts in arrays:
-        role = _role(kind, "", [*map(_key, path)] or [""], leaf)
-        yield from ((array, role) for array in parts if hasattr(array, "dtype"))
+    classified: list[ClosedOver] = []
+    for value in values:
+        kind = _kind(value)
+        if not kind and not _is_state(value):
+            continue
+        roles: dict[int, tuple[Any, tuple[str, ...]]] = {}
+        try:  # a module may have been updated in a trace that is over
+            leaves, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_whole)
+            arrays = [(path, leaf, _arrays(leaf)) for path, leaf in leaves]
+        except ValueError:
+            arrays = []
+        for path, leaf, parts in arrays:
+            role = _role(kind, "", [*map(_key, path)] or [""], leaf)
+            roles |= {id(array): (array, role) for array in parts if hasattr(array, "dtype")}
+        classified.append(roles)
+    return classified
 
 
 def _closed_over(value: Any, seen: set[int]) -> Iterator[Any]:

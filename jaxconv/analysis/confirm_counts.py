@@ -135,6 +135,7 @@ def _excluded(
 ) -> isl.Set:
     """The sizes for which an equality holds, and more differs than is known to."""
     excluded, left = isl.Set.empty(sizes.space), equalities
+    others = [sizes.subtract(one) for one in reversed(equalities)]  # where each does not hold
     for group in range(GROUPS + 1):
         if not left:
             break
@@ -146,7 +147,11 @@ def _excluded(
         left = [one for one in left if not best.is_subset(one)]
         if not compare.differs(SizeSet(best).smallest(), known):
             continue
-        guilty = [one for one in holding if compare.differs(_alone(sizes, one, equalities), known)]
+        guilty = []
+        for one in holding:
+            alone, _ = intersect_most(sizes.intersect(one), others)
+            if compare.differs(SizeSet(alone).smallest(), known):
+                guilty.append(one)
         excluded = _union(excluded, guilty or [best])
     return excluded.intersect(sizes)
 
@@ -155,15 +160,6 @@ def _union(first: isl.Set, others: Iterable[isl.Set]) -> isl.Set:
     for other in others:
         first = first.union(other)
     return first
-
-
-def _alone(sizes: isl.Set, equality: isl.Set, equalities: Iterable[isl.Set]) -> Point:
-    """The smallest sizes for which an equality holds and as many others as possible do not."""
-    points = sizes.intersect(equality)
-    for other in equalities:
-        if not (rest := points.subtract(other)).is_empty():
-            points = rest
-    return SizeSet(points).smallest()
 
 
 class _Comparison:
