@@ -65,6 +65,42 @@ class LayerView:
     weights: np.ndarray | None = None
     bias: np.ndarray | None = None
 
+    @classmethod
+    def of(
+        cls, network: Network, name: str, values: np.ndarray, field: ReceptiveField
+    ) -> "LayerView":
+        """Make the view of a layer, without its filter.
+
+        Args:
+            network: it is a layer of this network.
+            name: of the layer, or of a named value.
+            values: its maps, with the axes of the network.
+            field: what its neurons see.
+
+        Returns:
+            The view of the maps of the first image.
+        """
+        layer, axes = network.layer(name), DEFAULT_AXES[values.ndim]
+        reading = layer and reader(layer)
+        if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
+            axes = reading.axes
+        elif values.ndim == 4 and len(pixels := field.map_axes()) == 2:
+            channels = tuple(axis for axis in (1, 2, 3) if axis not in pixels)
+            axes = MapAxes((0,), pixels, channels) if len(channels) == 1 else axes
+        sides = axes.sizes(values.shape)
+        ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
+        maps = ordered.reshape(-1, *(sides.pixels or (1, 1)), sides.channels)[0]  # (h, w, c)
+        return cls(
+            name,
+            layer.kind if layer else "named value",
+            maps.astype(np.float32, copy=False),
+            _ranges(field, 0, maps.shape[0]),
+            _ranges(field, 1, maps.shape[1]),
+            field.size,
+            field.stride,
+            field.exact,
+        )
+
     def finite(self) -> np.ndarray:
         """The maps with 0 for each number that is not finite."""
         values = self.values.astype(np.float32, copy=False)
@@ -215,7 +251,7 @@ class _ViewsInTurn(Generic[R]):
                 continue
             del self._waiting[name]
             main, filter_ = self._refs[name], self._filters[name]
-            view = _view_without_filter(self._network, name, self._values[main], self._fields[name])
+            view = LayerView.of(self._network, name, self._values[main], self._fields[name])
             if filter_:
                 view = replace(view, **filter_.read(self._values, self._views))
             self.sources[name] = view.source
@@ -245,32 +281,6 @@ def bytes_to_view(fn: Callable[..., Any], *args: Any) -> int:
     # Two maps are kept at a time. To pack one of them takes some copies, and the page up to a byte
     # for each number of all maps, in some copies too.
     return traced.peak_bytes(maps.values()) + 5 * max(sizes, default=0) + sum(sizes) // 2
-
-
-def _view_without_filter(
-    network: Network, name: str, values: np.ndarray, field: ReceptiveField
-) -> LayerView:
-    layer, axes = network.layer(name), DEFAULT_AXES[values.ndim]
-    reading = layer and reader(layer)
-    if reading and shape_of(reading.eqn.outvars[0]) == values.shape:
-        axes = reading.axes
-    elif values.ndim == 4 and len(pixels := field.map_axes()) == 2:
-        channels = tuple(axis for axis in (1, 2, 3) if axis not in pixels)
-        axes = MapAxes((0,), pixels, channels) if len(channels) == 1 else axes
-    # The maps of the first image, as (h, w, c).
-    sides = axes.sizes(values.shape)
-    ordered = np.transpose(values, [*axes.images, *axes.pixels, *axes.channels])
-    maps = ordered.reshape(-1, *(sides.pixels or (1, 1)), sides.channels)[0]
-    return LayerView(
-        name,
-        layer.kind if layer else "named value",
-        maps.astype(np.float32, copy=False),
-        _ranges(field, 0, maps.shape[0]),
-        _ranges(field, 1, maps.shape[1]),
-        field.size,
-        field.stride,
-        field.exact,
-    )
 
 
 def _ranges(field: ReceptiveField, axis: int, count: int) -> np.ndarray:

@@ -43,6 +43,41 @@ class ShownLayer:
     high: float
     unknown: int
 
+    @classmethod
+    def of(cls, name: str, array: Any, count: int, image: int, layout: str | None) -> "ShownLayer":
+        """Choose what is shown of a layer.
+
+        Args:
+            name: of the layer.
+            array: its maps.
+            count: how many maps to show.
+            image: as for :func:`show`.
+            layout: likewise.
+
+        Returns:
+            The maps that are shown.
+
+        Raises:
+            ValidationError: it is not an array that can be shown.
+        """
+        values = _places_and_channels(name, array, image, layout)
+        finite = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+        facts = (float(finite.min()), float(finite.max()), int((~np.isfinite(values)).sum()))
+        *places, channels = finite.shape
+        if len(places) < 2:
+            description = f"{channels} maps of {places[0]}" if places else f"{channels} numbers"
+            rows = finite.T if places else finite[None]
+            return cls(name, description, shrunk_maps(rows[..., None], STRIP_PIXELS), (), *facts)
+        description = f"{channels} maps of {' x '.join(map(str, places))}"
+        while finite.ndim > 3:
+            description += f", slice {len(finite) // 2} of {len(finite)}"
+            finite = finite[len(finite) // 2]
+        chosen = by_strength(finite)[:count]
+        if len(chosen) < channels:
+            description = f"the {len(chosen)} strongest of {description}"
+        drawn = shrunk_maps(finite[..., chosen], MAX_SIDE)
+        return cls(name, description, drawn, tuple(chosen.tolist()), *facts)
+
     def __str__(self) -> str:
         which = f", shown: {', '.join(map(str, self.channels))}" if self.channels else ""
         unknown = f", {self.unknown:,} not finite" if self.unknown else ""
@@ -144,29 +179,8 @@ def show(
     if not isinstance(maps, Mapping):
         wrong = f"maps is {shown(maps)}, but must be a dict from names to arrays."
         raise ValidationError([Diagnostic(wrong, "pass what jc.feature_maps(fn)(x) returns.")])
-    layers = (_shown_layer(str(name), maps[name], count, image, layout) for name in maps)
+    layers = (ShownLayer.of(str(name), maps[name], count, image, layout) for name in maps)
     return ShownMaps(tuple(layers))
-
-
-def _shown_layer(name: str, array: Any, count: int, image: int, layout: str | None) -> ShownLayer:
-    """Choose what is shown of a layer."""
-    values = _places_and_channels(name, array, image, layout)
-    finite = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
-    facts = (float(finite.min()), float(finite.max()), int((~np.isfinite(values)).sum()))
-    *places, channels = finite.shape
-    if len(places) < 2:
-        description = f"{channels} maps of {places[0]}" if places else f"{channels} numbers"
-        rows = finite.T if places else finite[None]
-        return ShownLayer(name, description, shrunk_maps(rows[..., None], STRIP_PIXELS), (), *facts)
-    description = f"{channels} maps of {' x '.join(map(str, places))}"
-    while finite.ndim > 3:
-        description += f", slice {len(finite) // 2} of {len(finite)}"
-        finite = finite[len(finite) // 2]
-    chosen = by_strength(finite)[:count]
-    if len(chosen) < channels:
-        description = f"the {len(chosen)} strongest of {description}"
-    drawn = shrunk_maps(finite[..., chosen], MAX_SIDE)
-    return ShownLayer(name, description, drawn, tuple(chosen.tolist()), *facts)
 
 
 def _places_and_channels(name: str, array: Any, image: int, layout: str | None) -> np.ndarray:
