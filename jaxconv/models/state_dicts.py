@@ -96,10 +96,8 @@ def load_state_dict(
     flat, turned = dict(flattened or {}), dict(transposed or {})
     unknown = sorted({*flat, *turned} - {layer.name for layer in layers})
     if unknown:
-        known = ", ".join(layer.name for layer in layers)
-        raise WeightsError(
-            f"The model has no layer {', '.join(unknown)}. Fix: pass names of {known}."
-        )
+        fix = f"Fix: pass names of {', '.join(layer.name for layer in layers)}."
+        raise WeightsError(f"The model has no layer {', '.join(unknown)}. {fix}")
     matches = _matches(layers, theirs, turned, names or {})
     left = {name: group for name, group in theirs.items() if name not in matches.values()}
     unmatched = [layer for layer in layers if layer.name not in matches]
@@ -108,8 +106,8 @@ def load_state_dict(
         others = _listed((name or "the module itself", group) for name, group in left.items())
         raise WeightsError(
             f"The tensors do not fit the model. Layers without tensors: {ours}. "
-            f"Tensors without a layer: {others}. "
-            "Fix: make the model with the same layers, or leave out tensors that it does not need."
+            f"Tensors without a layer: {others}. Fix: make the model with the same layers, or leave "
+            "out tensors that it does not need."
         )
     questions = _open_questions(layers, matches, [*theirs], flat)
     if questions:
