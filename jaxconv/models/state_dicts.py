@@ -106,8 +106,8 @@ def load_state_dict(
         others = _listed((name or "the module itself", group) for name, group in left.items())
         raise WeightsError(
             f"The tensors do not fit the model. Layers without tensors: {ours}. "
-            f"Tensors without a layer: {others}. Fix: make the model with the same layers, or leave "
-            "out tensors that it does not need."
+            f"Tensors without a layer: {others}. Fix: make the model with the same layers, or "
+            "leave out tensors that it does not need."
         )
     questions = _open_questions(layers, matches, [*theirs], flat)
     if questions:
