@@ -44,11 +44,11 @@ def keeps_key(frame: FrameType) -> tuple[bool, Any]:
         case ast.Compare():
             return False, None
         case ast.Subscript(value=tree):
-            container = value_of(tree, frame)
+            container = safe_value(tree, frame)
             is_stored = dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
             return is_stored or hasattr(container, "__missing__"), container
         case ast.Call(func=ast.Attribute(value=tree, attr=name)):
-            container = value_of(tree, frame)
+            container = safe_value(tree, frame)
             is_container = isinstance(container, Mapping | Set | list | tuple)
             return not (is_container and name in ASKING), container if is_container else None
     return True, None
@@ -68,12 +68,11 @@ def keys_of_code(frame: FrameType) -> set[int]:
     while around is not None and not is_inside_prover(file_of(around)):
         if is_of_user(around):
             keys |= _constants(around.f_code)
-            values = (*around.f_locals.values(), *_globals_of(around))
-            for value in values:
-                if (
-                    isinstance(value, (dict, set, frozenset, list, tuple))
-                    and len(value) < MOST_KEYS
-                ):
+            names = around.f_globals
+            of_module = (names[name] for name in around.f_code.co_names if name in names)
+            for value in (*around.f_locals.values(), *of_module):
+                is_container = isinstance(value, (dict, set, frozenset, list, tuple))
+                if is_container and len(value) < MOST_KEYS:
                     _collect(value, keys)
         around = around.f_back
     return keys
@@ -95,11 +94,6 @@ def _constants(code: CodeType) -> set[int]:
     return keys
 
 
-def _globals_of(frame: FrameType) -> Iterable[Any]:
-    names = frame.f_globals
-    return (names[name] for name in frame.f_code.co_names if name in names)
-
-
 def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     """List the ints with which a size is compared by the lookup that is running.
 
@@ -117,20 +111,20 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     if constant is not None and _collect(constant, keys):
         return tuple(sorted(keys))
     match expression_of(frame.f_code, frame.f_lasti):
-        case ast.Call(func=function) if _has_cache(value_of(function, frame)):
+        case ast.Call(func=function) if hasattr(safe_value(function, frame), "cache_info"):
             return CACHE
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
             containers = [container]
         case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
             containers = [container]
-        case ast.Call(func=function, args=containers) if value_of(function, frame) in COLLECTIONS:
+        case ast.Call(func=function, args=containers) if safe_value(function, frame) in COLLECTIONS:
             pass
         case ast.Set(elts=containers) | ast.Dict(keys=containers):
             pass
         case _:
             return None
     for container in containers:
-        if container is None or not _collect(value_of(container, frame), keys):
+        if container is None or not _collect(safe_value(container, frame), keys):
             return None
     return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
 
@@ -143,7 +137,7 @@ def is_formatting(frame: FrameType) -> bool:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.BinOp(left=left, op=ast.Mod()):
-            return isinstance(value_of(left, frame), str)
+            return isinstance(safe_value(left, frame), str)
     return False
 
 
@@ -158,7 +152,7 @@ def length_of_indexed(frame: FrameType) -> int | None:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Subscript(value=sequence, slice=index) if not isinstance(index, ast.Slice):
-            value = value_of(sequence, frame)
+            value = safe_value(sequence, frame)
             if isinstance(value, list | tuple | str | range) and len(value) <= MOST_KEYS:
                 return len(value)
     return None
@@ -174,7 +168,7 @@ def is_unequal_anyway(frame: FrameType) -> bool:
     """
     match expression_of(frame.f_code, frame.f_lasti):
         case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
-            one, other = value_of(left, frame), value_of(right, frame)
+            one, other = safe_value(left, frame), safe_value(right, frame)
             if type(one) is not tuple or type(other) is not tuple:
                 return False
             pairs = zip(one, other, strict=False)
@@ -218,7 +212,7 @@ class FutureFrame(NamedTuple):
     f_lasti: int
 
 
-def value_of(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
+def safe_value(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
     """Compute the value of an expression without side effects, in code that is running.
 
     Args:
@@ -229,9 +223,9 @@ def value_of(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
         The value; UNKNOWN where the expression may have side effects.
     """
     if isinstance(tree, ast.Set | ast.List | ast.Tuple):  # a set would be another lookup
-        return tuple(value_of(element, frame) for element in tree.elts)
+        return tuple(safe_value(element, frame) for element in tree.elts)
     if isinstance(tree, ast.Dict):
-        return tuple(UNKNOWN if key is None else value_of(key, frame) for key in tree.keys)
+        return tuple(UNKNOWN if key is None else safe_value(key, frame) for key in tree.keys)
     if not all(isinstance(node, SAFE) or _makes_numbers(node, frame) for node in ast.walk(tree)):
         return UNKNOWN
     try:
@@ -245,14 +239,10 @@ def _makes_numbers(node: ast.AST, frame: FrameType | FutureFrame) -> bool:
     """Whether an expression is ``frozenset(range(8))`` or the like, which makes the same again."""
     match node:
         case ast.Call(func=ast.Name() as function, args=[_], keywords=[]):
-            return value_of(function, frame) in (set, frozenset, range)
+            return safe_value(function, frame) in (set, frozenset, range)
         case ast.Call(func=ast.Name() as function, args=[_, _] | [_, _, _], keywords=[]):
-            return value_of(function, frame) is range
+            return safe_value(function, frame) is range
     return False
-
-
-def _has_cache(function: Any) -> bool:
-    return hasattr(function, "cache_info")
 
 
 def _collect(value: Any, keys: set[int]) -> bool:

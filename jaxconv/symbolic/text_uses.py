@@ -27,7 +27,7 @@ from jaxconv.source import (
     is_inside_prover,
     is_of_user,
 )
-from jaxconv.symbolic.lookups import FutureFrame, value_of
+from jaxconv.symbolic.lookups import FutureFrame, safe_value
 
 
 class Use(enum.IntEnum):
@@ -91,8 +91,8 @@ def use_of_repr(frame: FrameType, number: Any) -> Use:
     """
     tree = expression_of(frame.f_code, frame.f_lasti)
     match tree:
-        case ast.Call(func=function, args=[one]) if value_of(function, frame) is repr:
-            return use_of_text(frame, is_part=value_of(one, frame) is not number)
+        case ast.Call(func=function, args=[one]) if safe_value(function, frame) is repr:
+            return use_of_text(frame, is_part=safe_value(one, frame) is not number)
     return use_of_text(frame, is_part=True)
 
 
@@ -148,13 +148,15 @@ def _step(place: _Place) -> Step:
         return Use.UNKNOWN
     instruction = instructions[place.next]
     name, depth = instruction.opname, place.depth
-    rule = next((rule for names, rule in RULES if name.startswith(names)), None)
-    if rule is not None:
+    operands, rule = next(
+        ((count, rule) for names, count, rule in RULES if name.startswith(names)), (None, None)
+    )
+    if rule is not None and (operands is None or depth < operands):
         return rule(place, instruction)
     if instruction.opcode in (*dis.hasjrel, *dis.hasjabs):
         return _jump(place, instruction)
     effect = dis.stack_effect(instruction.opcode, instruction.arg)
-    if effect <= 0 and depth <= -effect:
+    if rule is None and effect <= 0 and depth <= -effect:
         return Use.UNKNOWN
     return [place.after(depth + effect)]
 
@@ -163,7 +165,7 @@ def _jump(place: _Place, instruction: dis.Instruction) -> Step:
     """Go to where an instruction jumps, and to the next one if it may not jump."""
     name, target = instruction.opname, _index_at(place.frame.f_code, instruction.argval)
     if "IF" in name and place.depth == 0:
-        return Use.ASKED if place.kind is Kind.WHOLE else _if(place)
+        return _test(place, instruction)
     if "IF" not in name and name != "FOR_ITER" and "JUMP" not in name:
         return Use.UNKNOWN
     ways = []
@@ -174,11 +176,6 @@ def _jump(place: _Place, instruction: dis.Instruction) -> Step:
         elif "IF" in name or name == "FOR_ITER":
             ways.append(place.after(place.depth + effect))
     return ways
-
-
-def _if(place: _Place) -> Use:
-    """A text with digits in it is true, and so is a container of it."""
-    return Use.UNKNOWN if place.kind is Kind.PASSED else Use.MESSAGE
 
 
 def _call(place: _Place, instruction: dis.Instruction) -> Step:
@@ -238,14 +235,12 @@ def _appended(place: _Place, instruction: dis.Instruction) -> Step:
     """Follow a list, to which a text is appended, to all places where it is read."""
     match expression_of(place.frame.f_code, instruction.offset):
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name))):
-            if type(place.frame.f_locals.get(name)) is list and name in _local_names(place.frame):
+            code = place.frame.f_code
+            # Only this function reads the variable.
+            is_own = name in code.co_varnames and name not in code.co_cellvars
+            if is_own and type(place.frame.f_locals.get(name)) is list:
                 return _loads(place.frame, name, Kind.ELEMENT)
     return Use.UNKNOWN
-
-
-def _local_names(frame: Any) -> set[str]:
-    """The variables that only one function reads."""
-    return {*frame.f_code.co_varnames} - {*frame.f_code.co_cellvars}
 
 
 def _build(place: _Place, instruction: dis.Instruction) -> Step:
@@ -267,8 +262,6 @@ def _format(place: _Place, instruction: dis.Instruction) -> Step:
 
 
 def _binary(place: _Place, instruction: dis.Instruction) -> Step:
-    if place.depth >= 2:
-        return [place.after(place.depth - 1)]
     operator = instruction.argrepr.rstrip("=")
     if place.kind is Kind.WHOLE or (place.kind is Kind.ELEMENT and operator == "%"):
         return Use.ASKED
@@ -276,64 +269,48 @@ def _binary(place: _Place, instruction: dis.Instruction) -> Step:
 
 
 def _compare(place: _Place, instruction: dis.Instruction) -> Step:
-    if place.depth >= 2:
-        return [place.after(place.depth - 1)]
     if instruction.opname == "IS_OP" or place.kind not in (Kind.WHOLE, Kind.ELEMENT):
         return Use.UNKNOWN
     is_looked_up = instruction.opname == "CONTAINS_OP" and place.depth == 1
-    if is_looked_up and place.kind is Kind.WHOLE:
-        before = _instructions(place.frame.f_code)[place.next - 1]
-        made = before.opname.startswith("BUILD") and before.opname != "BUILD_STRING"
-        constant = before.opname == "LOAD_CONST" and not isinstance(before.argval, str)
-        return Use.ASKED if made or constant else _looked_up(place.frame, instruction)
-    return Use.ASKED
-
-
-def _looked_up(frame: Any, instruction: dis.Instruction) -> Use:
-    """How a text is used that is looked up: a container asks it, another text does not."""
-    tree = expression_of(frame.f_code, instruction.offset)
+    if not is_looked_up or place.kind is not Kind.WHOLE:
+        return Use.ASKED
+    # A container asks the text that is looked up in it, another text does not.
+    before = _instructions(place.frame.f_code)[place.next - 1]
+    is_built = before.opname.startswith("BUILD") and before.opname != "BUILD_STRING"
+    if is_built or (before.opname == "LOAD_CONST" and not isinstance(before.argval, str)):
+        return Use.ASKED
+    tree = expression_of(place.frame.f_code, instruction.offset)
     containers = getattr(tree, "comparators", None)
-    container = value_of(containers[-1], frame) if containers else None
-    is_known = isinstance(container, dict | list | tuple | set | frozenset)
-    return Use.ASKED if is_known else Use.UNKNOWN
+    container = safe_value(containers[-1], place.frame) if containers else None
+    is_container = isinstance(container, dict | list | tuple | set | frozenset)
+    return Use.ASKED if is_container else Use.UNKNOWN
 
 
 def _subscript(place: _Place, instruction: dis.Instruction) -> Step:
-    popped = 2 if instruction.opname == "BINARY_SUBSCR" else 3
-    if place.depth >= popped:
-        return [place.after(place.depth + dis.stack_effect(instruction.opcode, None))]
     is_key = place.depth == 0 and place.kind in (Kind.WHOLE, Kind.ELEMENT)
-    is_indexed = popped == 2 and place.depth == 1 and place.kind is Kind.WHOLE
+    is_read = instruction.opname == "BINARY_SUBSCR"
+    is_indexed = is_read and place.depth == 1 and place.kind is Kind.WHOLE
     return Use.ASKED if is_key or is_indexed else Use.UNKNOWN
 
 
-def _iterate(place: _Place, instruction: dis.Instruction) -> Step:
-    if place.depth == 0:
-        return Use.ASKED if place.kind is Kind.WHOLE else Use.UNKNOWN
-    return [place.after(place.depth + dis.stack_effect(instruction.opcode, instruction.arg))]
+def _ask(place: _Place, _: dis.Instruction) -> Step:
+    return Use.ASKED if place.kind is Kind.WHOLE else Use.UNKNOWN
 
 
 def _attribute(place: _Place, instruction: dis.Instruction) -> Step:
-    if place.depth > 0:
-        effect = dis.stack_effect(instruction.opcode, instruction.arg)
-        return [place.after(place.depth + effect)]
     if place.is_caught and place.kind is Kind.PASSED and instruction.argval not in TEXTS_OF_ERRORS:
         return Use.MESSAGE
     if place.kind is Kind.ELEMENT and instruction.argval == "append":
         return Use.MESSAGE
-    return Use.ASKED if place.kind is Kind.WHOLE else Use.UNKNOWN
+    return _ask(place, instruction)
 
 
 def _discard(place: _Place, _: dis.Instruction) -> Step:
-    if place.depth > 0:
-        return [place.after(place.depth - 1)]
     return Use.UNKNOWN if place.kind is Kind.PASSED else Use.MESSAGE
 
 
 def _store(place: _Place, instruction: dis.Instruction) -> Step:
     """Follow a variable of a function to all places where it is read."""
-    if place.depth > 0:
-        return [place.after(place.depth - 1)]
     return _loads(place.frame, instruction.argval, place.kind)
 
 
@@ -363,16 +340,13 @@ def _read_by_handlers(frame: Any) -> Use:
         if not is_inside_library(file_of(frame)):
             code = _instructions(frame.f_code)
             errors = {i.argval for i in code if i.opname.startswith("DELETE_FAST")}
-            for name in errors:
-                use = max(use, _handled(frame, name))
+            for name in errors:  # of the handlers: how does each use the error that it has caught?
+                step = _loads(frame, name, Kind.PASSED)
+                if not isinstance(step, Use):
+                    step = [place._replace(is_caught=True) for place in step]
+                use = max(use, _use(step))
         frame = frame.f_back
     return use
-
-
-def _handled(frame: Any, name: str) -> Use:
-    """How a handler uses the error that it has caught."""
-    step = _loads(frame, name, Kind.PASSED)
-    return step if isinstance(step, Use) else _use([p._replace(is_caught=True) for p in step])
 
 
 def _return(place: _Place, instruction: dis.Instruction) -> Step:
@@ -394,17 +368,13 @@ def _return(place: _Place, instruction: dis.Instruction) -> Step:
 
 
 def _append(place: _Place, instruction: dis.Instruction) -> Step:
-    if place.depth > 0:
-        return [place.after(place.depth - 1)]
-    kind = Kind.ELEMENT if place.kind is Kind.WHOLE else Kind.PASSED
-    kind = Kind.ELEMENT if place.kind is Kind.JOINED else kind
+    kind = Kind.ELEMENT if place.kind in (Kind.WHOLE, Kind.JOINED) else Kind.PASSED
     return [place.after((instruction.arg or 1) - 1, kind)]
 
 
-def _test(place: _Place, _: dis.Instruction) -> Step:
-    if place.depth > 0:
-        return [place.after(place.depth)]
-    return Use.ASKED if place.kind is Kind.WHOLE else _if(place)
+def _test(place: _Place, instruction: dis.Instruction) -> Step:
+    """A text with digits in it is true, and so is a container of it."""
+    return Use.ASKED if place.kind is Kind.WHOLE else _discard(place, instruction)
 
 
 def _copy(place: _Place, instruction: dis.Instruction) -> Step:
@@ -424,28 +394,34 @@ def _skip(place: _Place, _: dis.Instruction) -> Step:
 
 
 # How instructions use an object on the stack, by the beginnings of their names; the first counts.
-RULES: tuple[tuple[tuple[str, ...], Callable[[_Place, dis.Instruction], Step]], ...] = (
-    (("NOP", "RESUME", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE"), _skip),
-    (("LIST_TO_TUPLE",), _skip),
-    (("CALL_INTRINSIC",), lambda place, _: Use.UNKNOWN if place.depth < 2 else _skip(place, _)),
-    (("CALL",), _call),
-    (("BUILD",), _build),
-    (("FORMAT", "CONVERT_VALUE"), _format),
-    (("BINARY_OP",), _binary),
-    (("COMPARE_OP", "CONTAINS_OP", "IS_OP"), _compare),
-    (("BINARY_SUBSCR", "STORE_SUBSCR"), _subscript),
-    (("GET_ITER", "UNPACK"), _iterate),
-    (("LOAD_ATTR", "LOAD_METHOD"), _attribute),
-    (("POP_TOP",), _discard),
-    (("STORE_FAST_",), lambda _, __: Use.UNKNOWN),
-    (("STORE_FAST",), _store),
-    (("RAISE",), _raise),
-    (("RETURN_VALUE", "YIELD_VALUE"), _return),
-    (("LIST_APPEND",), _append),
-    (("UNARY_NOT", "TO_BOOL"), _test),
-    (("COPY_FREE_VARS",), _skip),
-    (("COPY",), _copy),
-    (("SWAP",), _swap),
+# An instruction of so many operands does not use what is below them; None: its rule counts them.
+RULES: tuple[tuple[tuple[str, ...], int | None, Callable[[_Place, dis.Instruction], Step]], ...] = (
+    (("NOP", "RESUME", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE"), None, _skip),
+    (("LIST_TO_TUPLE",), None, _skip),
+    (
+        ("CALL_INTRINSIC",),
+        None,
+        lambda place, _: Use.UNKNOWN if place.depth < 2 else _skip(place, _),
+    ),
+    (("CALL",), None, _call),
+    (("BUILD",), None, _build),
+    (("FORMAT", "CONVERT_VALUE"), None, _format),
+    (("BINARY_OP",), 2, _binary),
+    (("COMPARE_OP", "CONTAINS_OP", "IS_OP"), 2, _compare),
+    (("BINARY_SUBSCR",), 2, _subscript),
+    (("STORE_SUBSCR",), 3, _subscript),
+    (("GET_ITER", "UNPACK"), 1, _ask),
+    (("LOAD_ATTR", "LOAD_METHOD"), 1, _attribute),
+    (("POP_TOP",), 1, _discard),
+    (("STORE_FAST_",), None, lambda _, __: Use.UNKNOWN),
+    (("STORE_FAST",), 1, _store),
+    (("RAISE",), None, _raise),
+    (("RETURN_VALUE", "YIELD_VALUE"), None, _return),
+    (("LIST_APPEND",), 1, _append),
+    (("UNARY_NOT", "TO_BOOL"), 1, _test),
+    (("COPY_FREE_VARS",), None, _skip),
+    (("COPY",), None, _copy),
+    (("SWAP",), None, _swap),
 )
 TEXTS_OF_ERRORS = ("args", "__str__", "__repr__", "message", "msg")
 # Functions that ask a text of this package, rather than reading its characters.
@@ -474,7 +450,7 @@ def _callee(frame: Any, instruction: dis.Instruction) -> tuple[Any, str | None]:
     function = getattr(tree, "func", None)
     if function is None:
         return None, None
-    called = value_of(function, frame)
+    called = safe_value(function, frame)
     is_of_text = isinstance(getattr(called, "__self__", None), str)
     return called, called.__name__ if is_of_text else getattr(function, "attr", None)
 
@@ -486,9 +462,4 @@ def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
 
 def _index_at(code: CodeType, offset: int) -> int:
     """The index of an instruction: a call of Python's function has gone past its own offset."""
-    return bisect.bisect_right(_offsets(code), offset) - 1
-
-
-@functools.lru_cache(maxsize=256)
-def _offsets(code: CodeType) -> tuple[int, ...]:
-    return tuple(one.offset for one in _instructions(code))
+    return bisect.bisect_right(_instructions(code), offset, key=lambda one: one.offset) - 1
