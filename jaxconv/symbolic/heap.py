@@ -108,21 +108,17 @@ class _Description:
             self.tokens.append(repr(value))
         elif isinstance(value, set | frozenset):
             self.tokens.append(sorted(map(repr, value)))
+        elif isinstance(value, Real):
+            self.tokens.append(getattr(value.function, "__name__", id(value.function)))
+            yield from value.arguments
+        elif isinstance(value, Symbolic):
+            self.tokens.append(value.formula())
+        elif isinstance(value, compat.Tracer):
+            self.tokens.append((str(value.dtype), value.weak_type, value.ndim))
+            yield from value.shape
         else:
-            rule = next((rule for kind, rule in self.RULES if isinstance(value, kind)), None)
-            yield from (_Description._object if rule is None else rule)(self, value)
-
-    def _real(self, number: Real) -> Iterator[Any]:
-        self.tokens.append(getattr(number.function, "__name__", id(number.function)))
-        yield from number.arguments
-
-    def _symbolic(self, size: Symbolic) -> Iterator[Any]:
-        self.tokens.append(size.formula())
-        yield from ()
-
-    def _tracer(self, array: Any) -> Iterator[Any]:
-        self.tokens.append((str(array.dtype), array.weak_type, array.ndim))
-        yield from array.shape
+            rule = next(rule for kind, rule in self.RULES if isinstance(value, kind))
+            yield from rule(self, value)
 
     def _class(self, kind: type) -> Iterator[Any]:
         self.tokens.append(id(kind))
@@ -174,9 +170,6 @@ class _Description:
             yield from attributes
 
     RULES = (
-        (Real, _real),
-        (Symbolic, _symbolic),
-        (compat.Tracer, _tracer),
         (np.ndarray, _array),
         (type, _class),
         (types.FunctionType, _function),
@@ -190,6 +183,7 @@ class _Description:
         (property, lambda _, p: iter((p.fget, p.fset))),
         (staticmethod | classmethod, lambda _, method: iter((method.__func__,))),
         ((dict, *SEQUENCES), _container),
+        (object, _object),
     )
 
 
