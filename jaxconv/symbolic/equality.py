@@ -7,7 +7,7 @@ where their factors are equal, once these are paired so that one side dominates 
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import islpy as isl
 
@@ -21,9 +21,9 @@ from jaxconv.symbolic.formulas import formula_text
 from jaxconv.symbolic.polynomials import (
     LARGEST,
     Factor,
-    Monomials,
     Polynomial,
     PolynomialRing,
+    computed_once,
     positive_divisors,
 )
 from jaxconv.symbolic.sets import bounds, integer
@@ -31,6 +31,7 @@ from jaxconv.symbolic.sets import bounds, integer
 MOST_VALUES = 64  # of a product that are tried one by one
 
 
+@computed_once
 def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     """Find where a polynomial is 0.
 
@@ -41,10 +42,6 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
         The sizes for which it is 0, and whether these are all of them: where not, the set is only
         a part.
     """
-    return difference.ring.once(("zeros", difference.key()), lambda: _zeros(difference))
-
-
-def _zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     ring = difference.ring
     if difference.constant is not None:
         return (ring.domain if difference.constant == 0 else ring.nowhere), True
@@ -54,18 +51,15 @@ def _zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     if low > 0 or high < 0:
         return ring.nowhere, True
     points, exact = _zeros_of_products(difference)
-    return (points, True) if exact else _zeros_in_finest_factors(difference, points)
-
-
-def _zeros_in_finest_factors(difference: Polynomial, part: isl.Set) -> tuple[isl.Set, bool]:
-    """Where a polynomial is 0, of which a part is known."""
-    ring, finest = difference.ring, in_finest_factors(difference)
+    if exact:
+        return points, True
+    finest = in_finest_factors(difference)
     low, high = affine_bounds(finest)
     if not finest.products or low > 0 or high < 0:
         return finest.affine.eq_set(ring.formula(0)) if not finest.products else ring.nowhere, True
-    points, exact = _zeros_of_products(finest)
+    others, exact = _zeros_of_products(finest)
     cases = None if exact else _few_values(finest)
-    return (part.union(points), exact) if cases is None else (cases, True)
+    return (points.union(others), exact) if cases is None else (cases, True)
 
 
 def _few_values(difference: Polynomial) -> isl.Set | None:
@@ -160,7 +154,9 @@ def _divisors(
                 yield (number, *others), where.intersect(points)
 
 
-def _products_equal(ring: PolynomialRing, monomials: Monomials) -> tuple[isl.Set, bool]:
+def _products_equal(
+    ring: PolynomialRing, monomials: Mapping[tuple[Factor, ...], int]
+) -> tuple[isl.Set, bool]:
     """Where ``k*f*g == l*u*v``, for factors of 0 or more that dominate one another in pairs.
 
     Common factors cancel. If the others can be paired so that, everywhere, each of one side is at

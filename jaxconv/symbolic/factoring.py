@@ -5,7 +5,7 @@ import itertools
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -68,12 +68,14 @@ def as_product(polynomial: Polynomial) -> Product | None:
         The product: ``h*(w + 1) - 9`` for ``h*w + h - 9``, ``(h - 4)*(w - 4) - 16`` for
         ``h*w - 4*h - 4*w``. None where it has no such form that is found.
     """
-    ring, monomials = polynomial.ring, polynomial.monomials()
+    ring, monomials = polynomial.ring, dict(polynomial.monomials())
     constant = monomials.pop((), 0)
     if len(monomials) == 1:
         ((factors, coefficient),) = monomials.items()
         return Product(coefficient, factors, constant)
-    for constant in dict.fromkeys((0, _constant_part(polynomial.affine))):
+    constants = [aff.get_constant_val() for _, aff in polynomial.affine.get_pieces()]
+    is_whole = len(constants) == 1 and constants[0].is_int()
+    for constant in dict.fromkeys((0, constants[0].to_python() if is_whole else 0)):
         factors, rest = common_factors(polynomial - ring.number(constant))
         monomials = rest.monomials()
         if len(monomials) == 1 and (factors or rest.products):
@@ -150,7 +152,9 @@ def _units(ring: PolynomialRing, factors: list[Factor]) -> dict[Factor, _InUnits
 
 
 def _in_units(
-    ring: PolynomialRing, products: Monomials, scaled: dict[Factor, _InUnits]
+    ring: PolynomialRing,
+    products: Mapping[tuple[Factor, ...], int],
+    scaled: dict[Factor, _InUnits],
 ) -> Polynomial:
     """Multiply out products whose factors are written with others."""
     monomials: Monomials = {}
@@ -204,12 +208,6 @@ def _value(factor: Factor, point: dict[str, int]) -> int:
     least, _ = bounds(SizeSet.parse(list(point), conditions).points, factor.affine)
     assert least is not None  # the value at one point
     return least
-
-
-def _constant_part(affine: isl.PwAff) -> int:
-    pieces = affine.get_pieces()
-    values = [aff.get_constant_val() for _, aff in pieces]
-    return values[0].to_python() if len(values) == 1 and values[0].is_int() else 0
 
 
 def _completed(polynomial: Polynomial) -> Product | None:

@@ -12,13 +12,14 @@ import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import affine_bounds, as_product, common_factors
-from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing
+from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing, computed_once
 from jaxconv.symbolic.sets import RELATIONS, bounds
 
 CASES = 256  # of one condition, after which it is not decided
 FLIPPED = {"<": ">", "<=": ">=", "==": "==", ">=": "<=", ">": "<"}
 
 
+@computed_once
 def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
     """Find where a polynomial is less than 0, or at least 0, and so on.
 
@@ -29,38 +30,35 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
     Returns:
         The sizes of the ring's domain for which it holds; None where they are not known.
     """
-    question = ("ordered", symbol, difference.key())
-    return difference.ring.once(question, lambda: _where_ordered(difference, symbol))
-
-
-def _where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
-    ring, relation = difference.ring, RELATIONS[symbol]
+    ring = difference.ring
     if not difference.products:
+        relation = RELATIONS[symbol]
         return relation.on_formulas(difference.affine, ring.formula(0)).intersect(ring.domain)
-    answers = {relation.on_ints(bound, 0) for bound in difference.bounds()}
-    if len(answers) == 1 and symbol != "==":
-        return ring.domain if answers.pop() else ring.nowhere
     if symbol == "==":
         points, exact = zeros(difference)
         return points.intersect(ring.domain) if exact else None
-    return _where_product_ordered(difference, symbol)
-
-
-def _where_product_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
-    product, relation = as_product(difference), RELATIONS[symbol]
+    decided = _by_bounds(ring, symbol, difference.bounds())
+    if decided is not None:
+        return decided
+    product = as_product(difference)
     if product is not None:
         coefficient, factors, constant = product
         limit = -constant - (symbol in ("<", ">="))
         with contextlib.suppress(_TooManyCasesError):
-            cases = _Cases(difference.ring)
+            cases = _Cases(ring)
             return cases.where(coefficient, factors, limit, above=symbol in (">", ">="))
     common, rest = common_factors(difference)
     if common and rest.constant is None:
-        return _of_signs(difference.ring, [factor.affine for factor in common], rest, symbol)
-    answers = {relation.on_ints(bound, 0) for bound in affine_bounds(difference)}
-    if len(answers) == 1:
-        return difference.ring.domain if answers.pop() else difference.ring.nowhere
-    return None
+        return _of_signs(ring, [factor.affine for factor in common], rest, symbol)
+    return _by_bounds(ring, symbol, affine_bounds(difference))
+
+
+def _by_bounds(ring: PolynomialRing, symbol: str, ends: tuple[float, float]) -> isl.Set | None:
+    """The whole domain or nowhere, where both bounds are in the same order to 0; else None."""
+    answers = {RELATIONS[symbol].on_ints(bound, 0) for bound in ends}
+    if len(answers) > 1:
+        return None
+    return ring.domain if answers.pop() else ring.nowhere
 
 
 def _of_signs(
@@ -106,10 +104,15 @@ class _Cases:
         if len(factors) == 1:
             relation = isl.PwAff.gt_set if above else isl.PwAff.le_set
             return relation(factors[0].affine, ring.formula(limit)).intersect(ring.domain)
-        first, *rest = sorted(factors, key=self._number_of_values)
+        ranges = {factor: bounds(ring.domain, factor.affine) for factor in factors}
+        numbers_of_values = {
+            factor: math.inf if low is None or high is None else high - low
+            for factor, (low, high) in ranges.items()
+        }
+        first, *rest = sorted(factors, key=numbers_of_values.__getitem__)
         others = ring.sum_of({tuple(rest): 1}).bounds()
         holds = ring.nowhere
-        for low, high, value in _runs(*bounds(ring.domain, first.affine), limit, others):
+        for low, high, value in _runs(*ranges[first], limit, others):
             self.count += 1
             if self.count > CASES:
                 raise _TooManyCasesError
@@ -120,10 +123,6 @@ class _Cases:
                 inside = self.where(value, tuple(rest), limit, above=above)
                 holds = holds.union(case.intersect(inside))
         return holds
-
-    def _number_of_values(self, factor: Factor) -> float:
-        low, high = bounds(self.ring.domain, factor.affine)
-        return math.inf if low is None or high is None else high - low
 
 
 def _runs(

@@ -6,7 +6,7 @@ therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
 
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -198,15 +198,22 @@ class PolynomialRing:
         return Polynomial(self, other.affine, products)
 
 
-def _once(method: Callable[..., Result]) -> Callable[..., Result]:
-    """Let a method of a polynomial, and of another one of its ring, compute each result once."""
+def computed_once(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a function of a polynomial, and of others of its ring, compute each result once.
 
-    @functools.wraps(method)
-    def remembering(self: "Polynomial", *others: Any) -> Result:
-        if any(isinstance(other, Polynomial) and other.ring is not self.ring for other in others):
-            return method(self, *others)
+    Args:
+        function: takes a polynomial, and other polynomials or values that can be hashed.
+
+    Returns:
+        The function, which keeps its results in the ring.
+    """
+
+    @functools.wraps(function)
+    def remembering(one: "Polynomial", *others: Any) -> Result:
+        if any(isinstance(other, Polynomial) and other.ring is not one.ring for other in others):
+            return function(one, *others)
         keys = (other.key() if isinstance(other, Polynomial) else other for other in others)
-        return self.ring.once((method, self.key(), *keys), lambda: method(self, *others))
+        return one.ring.once((function, one.key(), *keys), lambda: function(one, *others))
 
     return remembering
 
@@ -230,7 +237,7 @@ class Polynomial:
         """The number that it is everywhere; None where it is not constant."""
         return None if self.products else constant_of(self.affine)
 
-    @_once
+    @computed_once
     def __add__(self, other: "Polynomial") -> "Polynomial":
         products = dict(self.products)
         for factors, k in other.products.items():
@@ -240,12 +247,12 @@ class Polynomial:
     def __neg__(self) -> "Polynomial":
         return self.scaled(-1)
 
-    @_once
+    @computed_once
     def __sub__(self, other: "Polynomial") -> "Polynomial":
         negated = {factors: -k for factors, k in other.products.items()}
         return self + Polynomial(self.ring, other.affine.neg(), negated)
 
-    @_once
+    @computed_once
     def __mul__(self, other: "Polynomial") -> "Polynomial":
         for one, another in ((self, other), (other, self)):
             if one.constant is not None:
@@ -257,7 +264,7 @@ class Polynomial:
                 product[factors] = product.get(factors, 0) + i * j
         return self.ring.sum_of(product)
 
-    @_once
+    @computed_once
     def scaled(self, k: int) -> "Polynomial":
         """Multiply by a number.
 
@@ -270,12 +277,9 @@ class Polynomial:
         products = {factors: k * c for factors, c in self.products.items()}
         return self.ring.simplify(self.affine.scale_val(integer(k)), products)
 
-    def monomials(self) -> Monomials:
+    @computed_once
+    def monomials(self) -> Mapping[tuple[Factor, ...], int]:
         """The summands as products of any number of factors, coefficients taken out."""
-        return dict(self._monomials())
-
-    @_once
-    def _monomials(self) -> Monomials:
         monomials = dict(self.products)
         constant = constant_of(self.affine)
         if constant is None:
@@ -288,7 +292,7 @@ class Polynomial:
             monomials[()] = constant
         return monomials
 
-    @_once
+    @computed_once
     def divide(self, by: int) -> "tuple[Polynomial, Polynomial] | None":
         """Divide by a number, rounding down as Python does.
 
@@ -331,8 +335,16 @@ class Polynomial:
             cancels. None where some summand of the dividend lacks a factor of the divisor.
         """
         dividend, divisor = self.monomials(), other.monomials()
-        if len(divisor) != 1:
-            return self._ratio(dividend, divisor)
+        if len(divisor) != 1:  # the dividend may be a rational multiple of a sum
+            if not divisor or dividend.keys() != divisor.keys():
+                return None
+            first = next(iter(divisor))
+            shared = math.gcd(dividend[first], divisor[first])
+            i, j = dividend[first] // shared, divisor[first] // shared
+            if any(j * dividend[factors] != i * divisor[factors] for factors in divisor):
+                return None
+            common = self.ring.sum_of({factors: k // j for factors, k in divisor.items()})
+            return self.ring.number(i), j, common
         ((by, coefficient),) = divisor.items()
         reduced: Monomials = {}
         for factors, k in dividend.items():
@@ -344,21 +356,7 @@ class Polynomial:
             reduced[tuple(rest)] = k
         return self.ring.sum_of(reduced), coefficient, self.ring.sum_of({by: 1})
 
-    def _ratio(
-        self, dividend: Monomials, divisor: Monomials
-    ) -> "tuple[Polynomial, int, Polynomial] | None":
-        """Cancel a sum of which the dividend is a rational multiple."""
-        if not divisor or dividend.keys() != divisor.keys():
-            return None
-        first = next(iter(divisor))
-        shared = math.gcd(dividend[first], divisor[first])
-        i, j = dividend[first] // shared, divisor[first] // shared
-        if any(j * dividend[factors] != i * divisor[factors] for factors in divisor):
-            return None
-        common = self.ring.sum_of({factors: k // j for factors, k in divisor.items()})
-        return self.ring.number(i), j, common
-
-    @_once
+    @computed_once
     def bounds(self) -> tuple[float, float]:
         """Bounds over the domain by interval arithmetic: ints, or infinite where there is none."""
         intervals = []
@@ -461,7 +459,9 @@ def _sum(ends: Iterable[int | None]) -> int | None:
     return total
 
 
-def _multiples(ring: PolynomialRing, monomials: Monomials, by: int) -> Monomials | None:
+def _multiples(
+    ring: PolynomialRing, monomials: Mapping[tuple[Factor, ...], int], by: int
+) -> Monomials | None:
     """Write products as multiples of a number, and summands of fewer factors; None: they are not.
 
     A factor f that has one remainder r by d is d*f' + r.
