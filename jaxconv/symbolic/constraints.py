@@ -45,7 +45,7 @@ WHERE = Language(lambda top, d: f"{bracket(top)}//{d}", lambda top, d: f"{bracke
 EXPORT = Language(lambda top, d: f"floordiv({top}, {d})", lambda top, d: f"mod({top}, {d})")
 
 
-class Comparison(NamedTuple):
+class AffineConstraint(NamedTuple):
     """That a sum is 0, or at least 0.
 
     Attributes:
@@ -65,8 +65,8 @@ class Conditions(NamedTuple):
         cases: comparisons that hold together; empty where there is one case only.
     """
 
-    common: list[Comparison]
-    cases: list[list[Comparison]]
+    common: list[AffineConstraint]
+    cases: list[list[AffineConstraint]]
 
 
 def where_text(sizes: SizeSet) -> str:
@@ -102,8 +102,17 @@ def export_constraints(sizes: SizeSet) -> list[str]:
         InexpressibleError: it has too many cases.
     """
     common, cases = conditions_of_set(sizes)
+    texts: list[str] = []
     taken: set[str] = set()
-    texts = [text for one in common for text in _constraints(one, taken)]
+    for one in common:
+        left, right, _, is_term = _sides(one.difference, EXPORT)
+        if not one.is_equality or _residue(one.difference) is not None:
+            texts.append(_comparison(one, EXPORT))
+        elif is_term and left not in taken:
+            taken.add(left)
+            texts.append(f"{left} == {right}")
+        else:  # as jax.export needs one summand on the left of an equality, another each time
+            texts += [f"{left} >= {right}", f"{left} <= {right}"]
     if cases:
         either = [_joined("min", [*_not_negative(case)]) for case in cases]
         texts.append(f"{_joined('max', either)} >= 0")
@@ -129,7 +138,9 @@ def conditions_of_set(sizes: SizeSet) -> Conditions:
     try:
         with bounded(OPERATIONS):
             hull = isl.Set.from_basic_set(points.simple_hull())
-            common = [*_comparisons(hull, every)]
+            # The hull is described by "and" alone; what holds of all sizes is left out.
+            parts = hull.gist(every).compute_divs().get_basic_sets()
+            common = [one for part in parts for one in _of_part(part)]
             if hull.is_equal(points):
                 return Conditions(common, [])
             rest = points.gist(hull.intersect(every)).coalesce().compute_divs()
@@ -141,15 +152,9 @@ def conditions_of_set(sizes: SizeSet) -> Conditions:
     return Conditions(common, cases)
 
 
-def _comparisons(points: isl.Set, every: isl.Set) -> Iterator[Comparison]:
-    """The comparisons of a set that is described by "and" alone, beside what holds of all sizes."""
-    for part in points.gist(every).compute_divs().get_basic_sets():
-        yield from _of_part(part)
-
-
-def _of_part(part: isl.BasicSet) -> Iterator[Comparison]:
+def _of_part(part: isl.BasicSet) -> Iterator[AffineConstraint]:
     for constraint in reversed(conditions_that_matter(part.remove_redundancies())):
-        yield Comparison(Sum.of(constraint.get_aff()), constraint.is_equality())
+        yield AffineConstraint(Sum.of(constraint.get_aff()), constraint.is_equality())
 
 
 Term = tuple[int, str]
@@ -173,20 +178,16 @@ def _terms(one: Sum, language: Language) -> tuple[list[Term], int]:
 
 def _text(terms: Sequence[Term], constant: int) -> str:
     """The text of a sum; the first summand is positive where one is."""
-    texts = [
-        (k, name if abs(k) == 1 else f"{abs(k)}*{_as_factor(name)}")
-        for k, name in sorted(terms, key=lambda term: term[0] < 0)
-    ]
+    texts = []
+    for k, name in sorted(terms, key=lambda term: term[0] < 0):
+        is_call = name[-1] == ")" and name[0] != "("
+        # A floor or a remainder of Python, such as h//2, is in brackets where it is a factor.
+        factor = name if name.isidentifier() or is_call else f"({name})"
+        texts.append((k, name if abs(k) == 1 else f"{abs(k)}*{factor}"))
     if constant or not texts:
         texts.append((constant, str(abs(constant))))
     first = f"-{texts[0][1]}" if texts[0][0] < 0 else texts[0][1]
     return first + "".join(f" {'-' if k < 0 else '+'} {text}" for k, text in texts[1:])
-
-
-def _as_factor(term: str) -> str:
-    """A summand in brackets where it is a floor or a remainder of Python."""
-    is_call = term[-1] == ")" and term[0] != "("
-    return term if term.isidentifier() or is_call else f"({term})"
 
 
 class Sides(NamedTuple):
@@ -223,7 +224,7 @@ def _sides(one: Sum, language: Language) -> Sides:
     )
 
 
-def _comparison(one: Comparison, language: Language) -> str:
+def _comparison(one: AffineConstraint, language: Language) -> str:
     if one.is_equality and (residue := _residue(one.difference)) is not None:
         top, divisor, rest = residue
         return f"{language.remainder(_text(*_terms(top, language)), divisor)} == {rest}"
@@ -254,19 +255,7 @@ def _residue(one: Sum) -> tuple[Sum, int, int] | None:
     return Sum(top.names, (), 0), divisor, -top.constant % divisor
 
 
-def _constraints(one: Comparison, taken: set[str]) -> Iterator[str]:
-    """One comparison; an equality of sums as two, as jax.export needs one summand on the left."""
-    left, right, _, is_term = _sides(one.difference, EXPORT)
-    if not one.is_equality or _residue(one.difference) is not None:
-        yield _comparison(one, EXPORT)
-    elif left not in taken and is_term:
-        taken.add(left)
-        yield f"{left} == {right}"
-    else:
-        yield from (f"{left} >= {right}", f"{left} <= {right}")
-
-
-def _not_negative(case: Sequence[Comparison]) -> Iterator[str]:
+def _not_negative(case: Sequence[AffineConstraint]) -> Iterator[str]:
     """Texts of sums that are all at least 0 where the comparisons hold."""
     for difference, is_equality in case:
         terms, constant = _terms(difference, EXPORT)
