@@ -222,10 +222,24 @@ class Size(SymbolicInt):
 
     def __and__(self, other: Any) -> Any:
         if not isinstance(other, Size) and isinstance(other, int | np.integer):
-            mask = int(other)
-            return self - (self & ~mask) if mask < 0 else _masked(self, mask)
+            mask, selected = int(other), 0
+            if mask < 0:
+                return self - (self & ~mask)
+            while mask:  # each run of ones at once
+                low = (mask & -mask).bit_length() - 1
+                high = low + ((~(mask >> low)) & ((mask >> low) + 1)).bit_length() - 1
+                selected = selected + self % 2**high - self % 2**low
+                mask &= -(2**high)
+            return selected
         if isinstance(other, Size) and not self.polynomial.products and self - other in (1, -1):
-            return _and_with_neighbour(self, other)
+            # n & (n - 1) is 0 where n is a power of two, or 0.
+            ring = self.trace.ring
+            affine = (self if self - other == 1 else other).polynomial.affine
+            powers = (affine.eq_set(ring.formula(2**bit)) for bit in range(LARGEST_BIT + 1))
+            zero = affine.eq_set(ring.formula(0))
+            if self.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
+                return 0
+            return apply(operator.and_, self, other).with_sign(1)
         return self._by_value(operator.and_, other)
 
     __rand__ = __and__
@@ -342,16 +356,6 @@ class Size(SymbolicInt):
                 return value
         raise self._no_number()
 
-    def _index_of(self, length: int) -> int:
-        """The number as an index of so many elements; else a number that is the index of none."""
-        for value in range(-length, length):
-            points, exact = zeros(self.polynomial - self.trace.ring.number(value))
-            if not exact:
-                raise self._no_number()
-            if self.trace.settle(points):
-                return value
-        return length
-
     def largest_examined(self) -> int:
         """The largest number, for sizes that are examined; -1 where it is a product of sizes."""
         trace = self.trace
@@ -378,9 +382,9 @@ class Size(SymbolicInt):
             points = points.union(part.intersect(rest) if last > first else part)
         return self.trace.settle(points.coalesce())
 
-    def _is_one(self) -> bool:
-        """Decide whether the size is 1, as a branch of the code."""
-        points, exact = zeros(self.polynomial - self.trace.ring.number(1))
+    def _is(self, number: int) -> bool:
+        """Decide whether the size is a number, as a branch of the code."""
+        points, exact = zeros(self.polynomial - self.trace.ring.number(number))
         if not exact:
             raise self._no_number()
         return self.trace.settle(points)
@@ -395,15 +399,15 @@ class Size(SymbolicInt):
             self.trace.raise_symbolic()
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):
-                return 1 if self._is_one() else 2  # any other number; JAX asks for no more
+                return 1 if self._is(1) else 2  # any other number; JAX asks for no more
             self.trace.raise_symbolic()
         if is_formatting(frame) and (
             not is_of_user(frame) or use_of_text(frame, is_part=True) is Use.MESSAGE
         ):
             return self.bounds()[0] or 0  # which number a message shows does not matter
         length = length_of_indexed(frame)
-        if length is not None:
-            return self._index_of(length)
+        if length is not None:  # any other number is the index of no element either
+            return next((i for i in range(-length, length) if self._is(i)), length)
         self.trace.ask_for_substitutes()
         return self._one_of_few() if is_inside_jax(file_of(caller())) else self.number()
 
@@ -423,8 +427,16 @@ class Size(SymbolicInt):
     def dimension_as_value(self) -> Any:
         """What JAX computes with where a size is used as a number: any, unknown while tracing."""
         value = placeholder(self, 1)
-        _remember_overflow(self)
-        return value
+        if not self.trace.checks_overflow:
+            self.trace.ring.once(("overflow", self.polynomial.key()), lambda: _note_overflow(self))
+            return value
+        # Numbers have shown that one which is too large is an error: the run forks on it.
+        large, safe = _overflow_of(self)
+        if self.trace.settle(safe):
+            return value
+        if _is_monomial(self.polynomial) and self.trace.settle(large):
+            raise OverflowError(f"{self} does not fit in the 32 bits of JAX's numbers")
+        raise self.trace.undecided(f"whether {self} fits in the 32 bits of JAX's numbers")
 
     __jax_array__ = dimension_as_value
 
@@ -649,7 +661,12 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
         raise ZeroDivisionError("a size is divided by zero.")
     canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
     if canceled is not None:
-        return _divide_canceled(b, canceled)
+        reduced, coefficient, factors = canceled
+        quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
+        remainder = part * Size(b.trace, factors)
+        if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
+            remainder = remainder.with_sign(1 if b > 0 else -1)
+        return quotient, remainder
     if b < 0:
         quotient, remainder = divide(-a, -b, cases)
         return quotient, -remainder
@@ -659,16 +676,19 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
 def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     """Divide by a positive size that takes few values, or whose quotient does."""
     low, high = b.bounds()
-    divisor = _one_of(b, low, high, cases)
-    if divisor is not None:
-        return _divide_by(a, divisor)
+    if low is not None and high is not None and high - low < cases:
+        return _divide_by(a, _largest_where(low, high, lambda n: b >= n))
     number = a.polynomial.constant
     # A number has few quotients; two sizes may have few, too: (h + 4)//h.
     if number is not None and 0 <= number <= LARGEST_DIVIDEND:
-        quotients = sorted({number // n for n in range(1, number + 1)} | {0})
-    else:
-        quotients = _likely_quotients(a, b)
-    for quotient in quotients:
+        quotients = {0, *(number // n for n in range(1, number + 1))}
+    else:  # those of some sizes, small ones and large ones
+        domain = SizeSet(a.trace.domain)
+        wished = ({n: size + i for i, n in enumerate(domain.names)} for size in (1, 5, 50, 9999))
+        points = [domain.nearest(point) for point in wished]
+        values = ((a.at(**point), b.at(**point)) for point in points)
+        quotients = {i // j for i, j in values if j > 0 and abs(i // j) <= LARGEST_LIKELY}
+    for quotient in sorted(quotients):
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
     if (quotient := _bounded_quotient(a, b, cases)) is not None:
@@ -677,13 +697,11 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
-def _one_of(size: Size, low: int | None, high: int | None, cases: int) -> int | None:
-    """The value of a size, if it takes few; forks the run between them."""
-    if low is None or high is None or high - low >= cases:
-        return None
+def _largest_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The largest number for which a condition holds; forks the run where that takes several."""
     while low < high:
         middle = (low + high + 1) // 2
-        if size >= middle:
+        if holds(middle):
             low = middle
         else:
             high = middle - 1
@@ -697,25 +715,7 @@ def _bounded_quotient(a: Size, b: Size, cases: int) -> int | None:
         return None
     at_largest = [-(n < 0) if large is None else n // large for n in (least, most)]
     low, high = min(least // small, at_largest[0]), max(most // small, at_largest[1])
-    if high - low >= cases:
-        return None
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a >= middle * b:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _divide_canceled(b: Size, canceled: tuple[Polynomial, int, Polynomial]) -> tuple[Any, Any]:
-    """Quotient and remainder by a divisor of which a number and common factors are known."""
-    reduced, coefficient, factors = canceled
-    quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
-    remainder = part * Size(b.trace, factors)
-    if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
-        remainder = remainder.with_sign(1 if b > 0 else -1)
-    return quotient, remainder
+    return None if high - low >= cases else _largest_where(low, high, lambda n: a >= n * b)
 
 
 def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
@@ -747,15 +747,6 @@ def _fork_on_few_values(trace: SymbolicTrace, polynomial: Polynomial) -> None:
         if low is not None and high is not None and high - low < FEW_VALUES:
             for value in range(low, high):
                 trace.settle(factor.affine.eq_set(trace.ring.formula(value)))
-
-
-def _likely_quotients(a: Size, b: Size) -> list[int]:
-    """The quotients of some sizes of the domain, small ones and large ones."""
-    domain = SizeSet(a.trace.domain)
-    wished = [{name: size + i for i, name in enumerate(domain.names)} for size in (1, 5, 50, 9999)]
-    points = [domain.nearest(point) for point in wished]
-    values = ((a.at(**point), b.at(**point)) for point in points)
-    return sorted({i // j for i, j in values if j > 0 and abs(i // j) <= LARGEST_LIKELY})
 
 
 def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
@@ -791,52 +782,6 @@ def _remainder(a: Size, b: Size) -> Any:
             if points is not None and a.trace.settle(points):
                 return rest if number > 0 else rest + number
     raise a.trace.undecided(f"the remainder of {a} by {b}")
-
-
-def _masked(size: Size, mask: int) -> Any:
-    """The bits of a size that a mask of 0 or more selects, each run of ones at once."""
-    selected: Any = 0
-    while mask:
-        low = (mask & -mask).bit_length() - 1
-        high = low + ((~(mask >> low)) & ((mask >> low) + 1)).bit_length() - 1
-        selected = selected + size % 2**high - size % 2**low
-        mask &= -(2**high)
-    return selected
-
-
-def _and_with_neighbour(a: Size, b: Size) -> Any:
-    """``n & (n - 1)``, which is 0 where n is a power of two, or 0."""
-    larger = a if a - b == 1 else b
-    ring, affine = a.trace.ring, larger.polynomial.affine
-    zero = affine.eq_set(ring.formula(0))
-    powers = (affine.eq_set(ring.formula(2**bit)) for bit in range(LARGEST_BIT + 1))
-    if a.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
-        return 0
-    return apply(operator.and_, a, b).with_sign(1)
-
-
-def _remember_overflow(size: Size) -> None:
-    """Note for which sizes a number does not fit JAX's default integer type.
-
-    Once numbers have shown that this is an error, the run forks on it instead.
-
-    Raises:
-        OverflowError: it fits for no size of the domain, and the run checks that.
-    """
-    if size.trace.checks_overflow:
-        _settle_overflow(size)
-    else:
-        size.trace.ring.once(("overflow", size.polynomial.key()), lambda: _note_overflow(size))
-
-
-def _settle_overflow(size: Size) -> None:
-    """Fork on whether a number fits JAX's default integer type."""
-    large, safe = _overflow_of(size)
-    if size.trace.settle(safe):
-        return
-    if _is_monomial(size.polynomial) and size.trace.settle(large):
-        raise OverflowError(f"{size} does not fit in the 32 bits of JAX's numbers")
-    raise size.trace.undecided(f"whether {size} fits in the 32 bits of JAX's numbers")
 
 
 def _note_overflow(size: Size) -> None:
