@@ -55,6 +55,11 @@ class Ratio(NamedTuple):
     denominator: Any
     level: int
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is one for all sizes, as its denominator is 1."""
+        return isinstance(self.denominator, int) and self.denominator == 1
+
 
 def _type_for_code(number: Any) -> type:
     """The type by which code other than that of libraries tells numbers apart in a trace.
@@ -146,11 +151,18 @@ class Symbolic(HasTypeForCode):
         if method != "__call__" or named:
             raise self.trace.undecided(f"the code needs {self} as a number, for {ufunc.__name__}")
         if any(array.size > FEW_ELEMENTS and array.dtype != object for array in arrays):
-            return _on_data(ufunc, inputs)
+            from jax import numpy
+
+            # The values of an array of numbers do not matter for shapes.
+            values = (x.__jax_array__() if isinstance(x, Symbolic) else x for x in inputs)
+            return getattr(numpy, ufunc.__name__)(*values)
         function = UFUNCS.get(ufunc, functools.partial(apply, ufunc))
         if not arrays:  # the operators of NumPy's own numbers would come here again
             return function(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
-        boxed = [x if isinstance(x, np.ndarray) else _boxed(x) for x in inputs]
+        boxed = [x if isinstance(x, np.ndarray) else np.empty((), object) for x in inputs]
+        for box, value in zip(boxed, inputs, strict=True):
+            if box is not value:
+                box[()] = value
         result = np.frompyfunc(function, len(inputs), ufunc.nout)(*boxed)
         return np.asarray(result, dtype=bool) if ufunc in COMPARISONS else result
 
@@ -160,20 +172,6 @@ class SymbolicInt(Symbolic):
 
     __slots__ = ()
     stands_for = int
-
-
-def _boxed(value: Any) -> np.ndarray:
-    box = np.empty((), object)
-    box[()] = value
-    return box
-
-
-def _on_data(ufunc: np.ufunc, inputs: Sequence[Any]) -> Any:
-    """Compute with an array of numbers, whose values do not matter for shapes."""
-    from jax import numpy
-
-    values = (x.__jax_array__() if isinstance(x, Symbolic) else x for x in inputs)
-    return getattr(numpy, ufunc.__name__)(*values)
 
 
 class Real(Symbolic):
@@ -375,8 +373,11 @@ class Real(Symbolic):
         if self.ratio is not None:
             return f"({self.ratio.numerator})/({self.ratio.denominator})"
         if self.function in INFIX and len(self.arguments) == 2:
-            symbol = INFIX[self.function]
-            return symbol.join(map(_operand_text, self.arguments))
+            operands = []
+            for text in map(str, self.arguments):
+                has_operator = re.search(r"[-+*/% ]", text[1:]) and not text.endswith(")")
+                operands.append(f"({text})" if has_operator else text)
+            return INFIX[self.function].join(operands)
         name = "int" if self.function is int else getattr(self.function, "__name__", "number")
         return f"{name}({', '.join(map(str, self.arguments))})"
 
@@ -391,12 +392,6 @@ INFIX: dict[Any, str] = {
     operator.mod: " % ",
     operator.pow: "**",
 }
-
-
-def _operand_text(value: Any) -> str:
-    """The text of a number, in brackets where it has an operator."""
-    text = str(value)
-    return f"({text})" if re.search(r"[-+*/% ]", text[1:]) and not text.endswith(")") else text
 
 
 class OpaqueInt(Real, SymbolicInt):
@@ -613,7 +608,13 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
     if isinstance(a, Real) and a.sign and not isinstance(b, Symbolic) and a.sign * b <= 0:
         return bool(relation(a.sign, 0))
     left, right = ratio_of(a), ratio_of(b)
-    if left is None or right is None or not _comparable(left, right):
+    # Floats compare as their fractions do; one that is only near its fraction needs an int.
+    if (
+        left is None
+        or right is None
+        or (left.level == NEAR and not right.is_integer)
+        or (right.level == NEAR and not left.is_integer)
+    ):
         return _compare_values(relation, a, b)
     one = left.numerator * right.denominator
     other = right.numerator * left.denominator
@@ -717,12 +718,6 @@ def _truncated(r: Ratio) -> Any:
     return numerator // denominator if numerator >= 0 else -(-numerator // denominator)
 
 
-def _comparable(a: Ratio, b: Ratio) -> bool:
-    """Whether floats compare as their fractions do: a float that is only near needs an int."""
-    integral = [isinstance(r.denominator, int) and r.denominator == 1 for r in (a, b)]
-    return (a.level != NEAR or integral[1]) and (b.level != NEAR or integral[0])
-
-
 def _nearest(r: Ratio) -> Any:
     """Round a fraction to the nearest integer, to the even one of two."""
     numerator, denominator = r.numerator, r.denominator
@@ -741,7 +736,7 @@ def _sum(a: Ratio, b: Ratio) -> Ratio | None:
     if a.level == b.level == EXACT:
         return Ratio(numerator, a.denominator * b.denominator, EXACT)
     for one, other in ((a, b), (b, a)):
-        if other.level == EXACT and isinstance(other.denominator, int) and other.denominator == 1:
+        if other.level == EXACT and other.is_integer:
             return Ratio(numerator, one.denominator, NEAR)
     return None
 

@@ -29,13 +29,16 @@ def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
         A formula of one floor, one remainder or none; the one given where none is found.
     """
     with contextlib.suppress(isl.Error), bounded(OPERATIONS):
-        pieces = affine.get_pieces()
-        names = _names(affine)
-        if len(names) != 1 or (len(pieces) == 1 and _is_short(Sum.of(pieces[0][1]))):
+        pieces, names = affine.get_pieces(), _names(affine)
+        if len(names) != 1:
+            return affine
+        first = Sum.of(pieces[0][1])
+        is_floor = len(first.floors) == 1 and not first.names and not first.floors[0][1].floors
+        if len(pieces) == 1 and (is_floor or not first.floors):
             return affine
         values = _samples(affine, domain, names[0])
         if len(values) > 2:
-            for text in _guesses(values, names[0], _slope(pieces[0][1])):
+            for text in _guesses(values, names[0], _slope(first)):
                 guess = parse_affine(names_of(domain), text)
                 if domain.is_subset(guess.eq_set(affine)):
                     return guess
@@ -45,13 +48,6 @@ def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
 def _names(affine: isl.PwAff) -> list[str]:
     used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
     return [str(affine.get_dim_name(PARAM, i)) for i in used]
-
-
-def _is_short(one: Sum) -> bool:
-    """Whether a formula has one floor of one name, or none."""
-    return not one.floors or (
-        len(one.floors) == 1 and not one.names and not one.floors[0][1].floors
-    )
 
 
 def _samples(affine: isl.PwAff, domain: isl.Set, name: str) -> dict[int, int]:
@@ -71,14 +67,10 @@ def _samples(affine: isl.PwAff, domain: isl.Set, name: str) -> dict[int, int]:
     return values
 
 
-def _slope(aff: isl.Aff) -> Fraction:
+def _slope(one: Sum) -> Fraction:
     """The growth of a formula of one name, in the mean."""
-
-    def of(one: Sum) -> Fraction:
-        floors = sum((k * of(top) / divisor for k, top, divisor in one.floors), Fraction(0))
-        return floors + sum(one.names.values())
-
-    return of(Sum.of(aff))
+    floors = sum((k * _slope(top) / divisor for k, top, divisor in one.floors), Fraction(0))
+    return floors + sum(one.names.values())
 
 
 def _guesses(values: dict[int, int], name: str, slope: Fraction) -> Iterator[str]:

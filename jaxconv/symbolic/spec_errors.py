@@ -29,7 +29,10 @@ def spec_error(wrong: str, text: str, column: int, fix: str) -> SpecError:
     first = max(column - WIDEST // 2, 0) if len(line) > WIDEST else 0
     start = CUT if first else ""
     end = CUT if len(line) > first + WIDEST else ""
-    indent = " " * (len(start) + sum(map(_columns, line[first:column])))
+    # In a terminal, an accent takes no column of its own, and a wide character two.
+    before = [one for one in line[first:column] if not unicodedata.combining(one)]
+    wide = sum(unicodedata.east_asian_width(one) in "WF" for one in before)
+    indent = " " * (len(start) + len(before) + wide)
     shown = f"{start}{line[first : first + WIDEST]}{end}"
     return SpecError(f"{wrong}\n  {shown}\n  {indent}^\n  Fix: {fix}")
 
@@ -45,10 +48,3 @@ def word_error(wrong: str, text: str, word: str, fix: str) -> SpecError:
     """
     found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)
     return spec_error(wrong, text, found.start() if found else 0, fix)
-
-
-def _columns(character: str) -> int:
-    """How many columns of a terminal a character takes."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

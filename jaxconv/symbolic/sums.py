@@ -149,14 +149,14 @@ def conditions_that_matter(part: isl.BasicSet) -> list[isl.Constraint]:
         The constraints.
     """
     every = isl.BasicSet.universe(part.space)
-    return [one for one in part.get_constraints() if not _always(one, every)]
-
-
-def _always(constraint: isl.Constraint, every: isl.BasicSet) -> bool:
-    aff = constraint.get_aff()
-    holds = aff.eq_basic_set if constraint.is_equality() else aff.ge_basic_set
-    zero = aff.sub(aff)
-    return every.is_subset(holds(zero))
+    constraints = []
+    for constraint in part.get_constraints():
+        aff = constraint.get_aff()
+        holds = aff.eq_basic_set if constraint.is_equality() else aff.ge_basic_set
+        zero = aff.sub(aff)
+        if not every.is_subset(holds(zero)):
+            constraints.append(constraint)
+    return constraints
 
 
 def _range(name: str, low: int | None, high: int | None) -> str:

@@ -96,23 +96,16 @@ class NumberText(str):
         return float(self.digits())
 
 
-def _of_digits(name: str) -> Callable[..., Any]:
+def _method_of_str(name: str) -> Callable[..., Any]:
     def method(text: NumberText, *arguments: Any, **named: Any) -> Any:
-        return getattr(text.digits(), name)(*arguments, **named)
-
-    return method
-
-
-def _joining(name: str) -> Callable[..., Any]:
-    def method(text: NumberText, *arguments: Any) -> Any:
-        is_message = use_of_text(frame_of_user(), is_part=True) is Use.MESSAGE
+        joins = name in JOINING
+        is_message = joins and use_of_text(frame_of_user(), is_part=True) is Use.MESSAGE
         shown = str.__str__(text) if is_message else text.digits()
-        return getattr(shown, name)(*arguments)
+        return getattr(shown, name)(*arguments, **named)
 
     return method
 
 
-for _name in (*(f"__{name}__" for name in OPERATORS), *(n for n in dir(str) if n[0] != "_")):
-    setattr(NumberText, _name, _of_digits(_name))
-for _name in JOINING:
-    setattr(NumberText, _name, _joining(_name))
+_OPERATORS = (f"__{name}__" for name in OPERATORS)
+for _name in (*JOINING, *_OPERATORS, *(name for name in dir(str) if name[0] != "_")):
+    setattr(NumberText, _name, _method_of_str(_name))
