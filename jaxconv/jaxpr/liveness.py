@@ -26,7 +26,7 @@ RENAMED = frozenset(("reshape", "squeeze", "expand_dims", "copy", "name", "stop_
 SCATTER_COPIES = 8
 
 
-class Operation(NamedTuple):
+class FlatEquation(NamedTuple):
     """One equation of a jaxpr whose calls are inlined.
 
     Attributes:
@@ -41,40 +41,40 @@ class Operation(NamedTuple):
 
 
 @dataclass
-class Program:
-    """A jaxpr as a list of operations.
+class FlatJaxpr:
+    """A jaxpr as a list of equations, without calls.
 
     Attributes:
-        operations: in the order of the jaxpr.
+        equations: in the order of the jaxpr.
         sizes: bytes of each value, by its number.
         given: the numbers of arguments and constants, which have buffers of their own.
         returned: the numbers of the results.
     """
 
-    operations: list[Operation]
+    equations: list[FlatEquation]
     sizes: list[int]
     given: set[int]
     returned: list[int]
 
 
-def flattened(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> Program:
-    """List the operations of a jaxpr, with those of its calls in their places.
+def flattened(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> FlatJaxpr:
+    """List the equations of a jaxpr, with those of its calls in their places.
 
     Args:
         jaxpr: the jaxpr.
         bytes_of: the bytes of a variable.
     """
-    program = Program([], [], set(), [])
+    flat = FlatJaxpr([], [], set(), [])
 
     def new(variable: Any) -> int:
-        program.sizes.append(bytes_of(variable))
-        return len(program.sizes) - 1
+        flat.sizes.append(bytes_of(variable))
+        return len(flat.sizes) - 1
 
     def walk(inner: Jaxpr, values: Sequence[int | None]) -> list[int | None]:
         numbers = dict(zip(inner.invars, values, strict=True))
         for const in inner.constvars:
             numbers[const] = new(const)
-            program.given.add(numbers[const])  # type: ignore[arg-type]
+            flat.given.add(numbers[const])  # type: ignore[arg-type]
 
         def read(atom: Any) -> int | None:
             return None if isinstance(atom, Literal) else numbers[atom]
@@ -88,14 +88,14 @@ def flattened(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> Program:
             else:
                 results = [new(variable) for variable in eqn.outvars]
                 inputs = tuple(one for one in taken if one is not None)
-                program.operations.append(Operation(eqn, inputs, tuple(results)))
+                flat.equations.append(FlatEquation(eqn, inputs, tuple(results)))
             numbers.update(zip(eqn.outvars, results, strict=True))
         return [read(atom) for atom in inner.outvars]
 
     arguments = [new(variable) for variable in jaxpr.invars]
-    program.given.update(arguments)
-    program.returned = [one for one in walk(jaxpr, arguments) if one is not None]
-    return program
+    flat.given.update(arguments)
+    flat.returned = [one for one in walk(jaxpr, arguments) if one is not None]
+    return flat
 
 
 def is_fused(eqn: JaxprEqn) -> bool:
@@ -118,13 +118,13 @@ def compiled_peak(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> int:
         jaxpr: of the program.
         bytes_of: the bytes of a variable, by which sizes may be formulas.
     """
-    return Schedule(flattened(jaxpr, bytes_of), bytes_of).peak()
+    return BufferLiveness(flattened(jaxpr, bytes_of), bytes_of).peak()
 
 
 class Step(NamedTuple):
-    """An operation, and the buffers that it reads and writes."""
+    """An equation, and the buffers that it reads and writes."""
 
-    operation: Operation
+    equation: FlatEquation
     reads: frozenset[int]
     writes: list[int]
 
@@ -195,62 +195,57 @@ class Buffers:
         return ending
 
 
-class Schedule:
+class BufferLiveness:
     """Which values have buffers, and from when to when."""
 
-    def __init__(self, program: Program, bytes_of: Callable[[Any], int]) -> None:
-        self.program, self.bytes_of = program, bytes_of
-        operations = program.operations
+    def __init__(self, flat: FlatJaxpr, bytes_of: Callable[[Any], int]) -> None:
+        self.flat, self.bytes_of = flat, bytes_of
         self.alias: dict[int, int] = {}
-        for one in operations:
+        for one in flat.equations:
             if one.eqn.primitive.name in RENAMED and one.inputs:
                 self.alias[one.outputs[0]] = self.alias.get(one.inputs[0], one.inputs[0])
-        self.used = used = self._used()
-        self.written = {self.named(value) for value in program.returned}
-        for one in operations:
-            if not (used & set(one.outputs)) or is_fused(one.eqn):
+        self.used = set(flat.returned)
+        for one in reversed(flat.equations):
+            if self.used & set(one.outputs):
+                self.used.update(one.inputs)
+        self.written = {self.named(value) for value in flat.returned}
+        for one in flat.equations:
+            if not (self.used & set(one.outputs)) or is_fused(one.eqn):
                 continue
             self.written.update(one.outputs)
             if not reads_elementwise(one.eqn):
                 self.written.update(map(self.named, one.inputs))
-        self.written -= program.given
+        self.written -= flat.given
 
     def named(self, value: int) -> int:
         """The value whose buffer a value has."""
         return self.alias.get(value, value)
 
-    def _used(self) -> set[int]:
-        used = set(self.program.returned)
-        for one in reversed(self.program.operations):
-            if used & set(one.outputs):
-                used.update(one.inputs)
-        return used
-
     def peak(self) -> int:
         """Bytes of the buffers that exist at once, at most."""
         steps = self._steps()
         last = {value: at for at, step in enumerate(steps) for value in step.reads}
-        returned = {*map(self.named, self.program.returned)} - self.program.given
+        returned = {*map(self.named, self.flat.returned)} - self.flat.given
         written_at = {v: at for at, step in enumerate(steps) for v in step.writes}
-        buffers = Buffers(self.program.sizes, {v: written_at[v] for v in returned})
+        buffers = Buffers(self.flat.sizes, {v: written_at[v] for v in returned})
         peak = buffers.alive
         for at, step in enumerate(steps):
             ending = [v for v in step.reads if last[v] == at]
             new = [v for v in step.writes if v not in returned]
-            if is_fused(step.operation.eqn):  # it may overwrite an operand of its size
+            if is_fused(step.equation.eqn):  # it may overwrite an operand of its size
                 ending = buffers.without_overwritten(ending, new)
             for value in new:
                 buffers.add(value, last.get(value, at))
-            peak = max(peak, buffers.alive + self.scratch(step.operation))
+            peak = max(peak, buffers.alive + self.scratch(step.equation))
             for value in (*ending, *(v for v in new if v not in last)):
                 buffers.remove(value)
         return peak
 
     def _steps(self) -> list["Step"]:
         """The operations that write a buffer, or only read some, in order."""
-        roots: dict[int, frozenset[int]] = dict.fromkeys(self.program.given, frozenset())
+        roots: dict[int, frozenset[int]] = dict.fromkeys(self.flat.given, frozenset())
         steps = []
-        for one in self.program.operations:
+        for one in self.flat.equations:
             reads = frozenset[int]().union(*(roots[self.named(v)] for v in one.inputs))
             writes = [value for value in one.outputs if value in self.written]
             for value in one.outputs:
@@ -259,12 +254,12 @@ class Schedule:
                 steps.append(Step(one, reads, writes))
         return steps
 
-    def scratch(self, one: Operation) -> int:
+    def scratch(self, one: FlatEquation) -> int:
         """Bytes that an operation needs beside its operands and results."""
         flow = control_flow(one.eqn)
         if flow is None:
             is_spread = one.eqn.primitive.name.startswith("select_and_scatter")
-            return SCATTER_COPIES * self.program.sizes[one.outputs[0]] if is_spread else 0
+            return SCATTER_COPIES * self.flat.sizes[one.outputs[0]] if is_spread else 0
         return max((compiled_peak(body.jaxpr, self.bytes_of) for body in flow.bodies), default=0)
 
 
