@@ -36,6 +36,29 @@ class IndexLine:
     first: Any
     step: Any
 
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> "IndexLine | None":
+        """Find the line that an array of numbers follows.
+
+        Args:
+            numbers: the array.
+
+        Returns:
+            The line; None where they do not count evenly, or are not whole.
+        """
+        if numbers.dtype.kind not in "bi" or not numbers.size:
+            return None
+        numbers = numbers.astype(int)
+        first = int(numbers.flat[0])
+        if (numbers == first).all():
+            return cls(None, first, 0)
+        for axis, size in enumerate(numbers.shape):
+            step = int(numbers.take(1, axis).flat[0]) - first if size > 1 else 0
+            shape = [1] * axis + [size] + [1] * (numbers.ndim - axis - 1)
+            if (numbers == (first + step * np.arange(size)).reshape(shape)).all():
+                return cls(axis, first, step)
+        return None
+
     def along(self, axis: int) -> "IndexLine":
         """The same numbers along another axis.
 
@@ -214,7 +237,7 @@ class EquationContext:
         if not isinstance(atom, Literal) and atom in self.counting:
             return self.counting[atom]
         compute = self.constant(atom)
-        return None if compute is None else _fitted(np.asarray(compute()))
+        return None if compute is None else IndexLine.of(np.asarray(compute()))
 
     def has_no_zero(self, atom: Var | Literal) -> bool:
         """Whether an operand is weights, which count as any numbers, or a constant without zeros.
@@ -226,19 +249,3 @@ class EquationContext:
         if compute is None:
             return not self.is_constant(atom)
         return bool(np.all(np.asarray(compute()) != 0))
-
-
-def _fitted(numbers: np.ndarray) -> IndexLine | None:
-    """The line that an array of numbers follows."""
-    if numbers.dtype.kind not in "bi" or not numbers.size:
-        return None
-    numbers = numbers.astype(int)
-    first = int(numbers.flat[0])
-    if (numbers == first).all():
-        return IndexLine(None, first, 0)
-    for axis, size in enumerate(numbers.shape):
-        step = int(numbers.take(1, axis).flat[0]) - first if size > 1 else 0
-        shape = [1] * axis + [size] + [1] * (numbers.ndim - axis - 1)
-        if (numbers == (first + step * np.arange(size)).reshape(shape)).all():
-            return IndexLine(axis, first, step)
-    return None

@@ -155,25 +155,16 @@ def _multiplied_field(context: EquationContext) -> Field:
         def change(axis_field: AxisField, axis: int) -> AxisField:
             if axis in into_result:
                 return axis_field.move(into_result[axis])
-            nonzero = _constant_matrix(context, 1 - index) if len(axes.contracted) == 1 else None
-            if nonzero is None:
+            # An image is resized by a product with a constant matrix, of which many numbers are 0.
+            compute = context.constant(context.eqn.invars[1 - index])
+            is_matrix = len(context.shapes[1 - index]) == 2 and len(other.free) == 1
+            if compute is None or not is_matrix or len(axes.contracted) != 1:
                 return axis_field.collapse(context.shapes[index][axis], exact=has_no_zero)
-            return axis_field.read_rows(nonzero).move(other.free_in_result[0])
+            nonzero = np.asarray(compute()) != 0
+            rows = nonzero if other.free[0] == 0 else nonzero.T  # (free, contracted)
+            return axis_field.read_rows(rows).move(other.free_in_result[0])
 
         return context.change_operand(index, change)
 
     fields = [operand_field(index) for index in context.operands_with_field()]
     return join_fields(fields, context.result_shape())
-
-
-def _constant_matrix(context: EquationContext, index: int) -> np.ndarray | None:
-    """Which numbers of a constant matrix are not 0: bool (free, contracted). None if it is not one.
-
-    An image is resized by such a product.
-    """
-    compute = context.constant(context.eqn.invars[index])
-    free = OperandAxes.of(context.eqn, index).free
-    if compute is None or len(context.shapes[index]) != 2 or len(free) != 1:
-        return None
-    matrix = np.asarray(compute()) != 0
-    return matrix if free[0] == 0 else matrix.T

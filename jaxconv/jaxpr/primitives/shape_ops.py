@@ -9,6 +9,7 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.index_line import broadcast_lines, iota_line, reshaped_line, reversed_line
 from jaxconv.jaxpr.interpreter import shape_of
+from jaxconv.jaxpr.primitives.reductions import removed_axes
 from jaxconv.jaxpr.primitives.registry import PrimitiveRecord, register, register_rule
 
 # They keep each number once, or cut and repeat; padding with a map's own numbers is made of both.
@@ -16,7 +17,7 @@ MOVES = PrimitiveRecord(only_moves=True, builds_padding=True)
 CUTS = PrimitiveRecord(builds_padding=True)
 
 
-@register_rule(
+register(
     replace(
         MOVES,
         index_map=lambda index, eqn: (
@@ -24,18 +25,10 @@ CUTS = PrimitiveRecord(builds_padding=True)
         ),
         keeps_feature_map=True,
         counting=reshaped_line,
+        receptive_field=removed_axes("dimensions"),
     ),
     "squeeze",
 )
-def _squeezed(context: EquationContext) -> Field:
-    gone, shape = set(context.axes("dimensions")), context.shapes[0]
-
-    def change(axis_field: AxisField, axis: int) -> AxisField:
-        if axis in gone:
-            return axis_field.collapse(shape[axis])
-        return axis_field.move(axis - sum(other < axis for other in gone))
-
-    return context.change(change)
 
 
 @register_rule(
