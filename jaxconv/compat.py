@@ -474,14 +474,8 @@ def require_dimensions() -> None:
 
 def _dimension_differences() -> Iterator[str]:
     """The unexpected: missing attributes, and dimensions that are made or compared elsewhere."""
-    module = _dimensions_module()
-    missing_ones = []
-    for path in DIMENSION_ATTRIBUTES:
-        owner, _, name = path.rpartition(".")
-        if not hasattr(getattr(module, owner, None) if owner else module, name):
-            missing_ones.append(f"{DIMENSIONS}.{path} is missing")
-    if missing_ones:
-        yield from missing_ones
+    if lacking := [*_missing_attributes(_dimensions_module(), DIMENSION_ATTRIBUTES)]:
+        yield from (f"{DIMENSIONS}.{path} is missing" for path in lacking)
         return  # what follows needs them
     (size,) = jax.export.symbolic_shape("size")
     asked = _RecordedQuestions()
@@ -511,6 +505,21 @@ class _RecordedQuestions:
 
     def is_branch_equal(self, difference: Any) -> bool:
         return difference is None
+
+
+@contextlib.contextmanager
+def whole_tracebacks() -> Iterator[None]:
+    """Let JAX keep the tracebacks of errors.
+
+    Where it leaves its own frames out, what the others say of the instruction that failed is wrong
+    once an ``except`` of another type has passed the error on.
+    """
+    before = jax.config.jax_traceback_filtering  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
 
 
 @contextlib.contextmanager
@@ -625,7 +634,7 @@ def _differences() -> Iterator[str]:
         return  # what follows needs them
     answers = False
     (eqn,) = jax.make_jaxpr(lambda x: x + x)(np.float32(0)).eqns
-    yield from (f"JaxprEqn.{path} is missing" for path in _missing_attributes(eqn))
+    yield from (f"JaxprEqn.{path} is missing" for path in _missing_attributes(eqn, ATTRIBUTES))
     with symbolic_dimensions(), contextlib.suppress(Exception):
         if is_symbolic_dim(_RecordingSize({})) and not is_symbolic_dim(1):  # type: ignore[arg-type]
             answers = True
@@ -655,10 +664,10 @@ ATTRIBUTES = (
 )
 
 
-def _missing_attributes(eqn: Any) -> Iterator[str]:
-    """The attributes that an equation of a trace lacks, as dotted paths."""
-    for path in ATTRIBUTES:
-        value = eqn
+def _missing_attributes(owner: Any, paths: Iterable[str]) -> Iterator[str]:
+    """Those of some attributes that an object lacks, as dotted paths."""
+    for path in paths:
+        value = owner
         for name in path.split("."):
             if not hasattr(value, name):
                 yield path

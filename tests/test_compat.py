@@ -149,7 +149,7 @@ def test_an_equation_without_an_attribute_is_noticed(path):
             place = place.setdefault(parent, {})
         if other != path:
             place.setdefault(name, {})
-    assert [*compat._missing_attributes(as_object(tree))] == [path]
+    assert [*compat._missing_attributes(as_object(tree), compat.ATTRIBUTES)] == [path]
 
 
 def as_object(tree):

@@ -23,6 +23,7 @@ from jaxconv.compat import (
     release,
     remembered_signatures,
     symbolic_dimensions,
+    whole_tracebacks,
 )
 from jaxconv.prover.results import merge_results, split_results
 from jaxconv.prover.returns import dtype_of
@@ -174,7 +175,7 @@ class Subject:
                 stack.enter_context(bounded(TRACE_OPERATIONS))
                 stack.enter_context(seldom_collected())
                 stack.enter_context(remembered_signatures())
-                stack.enter_context(_whole_tracebacks())
+                stack.enter_context(whole_tracebacks())
                 stack.enter_context(library_contexts())
                 if trace.until_empty:
                     stack.enter_context(observed_windows(run.end_if_empty))
@@ -296,18 +297,3 @@ def seldom_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-@contextlib.contextmanager
-def _whole_tracebacks() -> Iterator[None]:
-    """Let JAX keep the tracebacks of errors.
-
-    Where it leaves its own frames out, what the others say of the instruction that failed is wrong
-    once an ``except`` of another type has passed the error on.
-    """
-    before = jax.config.jax_traceback_filtering  # pyright: ignore[reportAttributeAccessIssue]
-    jax.config.update("jax_traceback_filtering", "off")
-    try:
-        yield
-    finally:
-        jax.config.update("jax_traceback_filtering", before)
