@@ -113,6 +113,22 @@ class Names:
             self._made_up[what] = name
         return self._made_up[what]
 
+    def fit_axes(self, word: "Word", count: int) -> bool:
+        """Tell whether a word may stand for a number of axes, with those that it has had.
+
+        Args:
+            word: one that stands for several axes; it has a name.
+            count: the number, which is noted.
+        """
+        key = word.key(self)
+        known, is_fixed = self.axes.get(key, count), key in self.fixed
+        if word.may_be_one:
+            self.axes[key] = max(known, count)
+            return not (is_fixed and count > known)
+        self.axes[key] = count
+        self.fixed.add(key)
+        return known == count if is_fixed else known <= count
+
 
 class Choices:
     """The choices of one case of a proof; :func:`cases` goes through all of them.
@@ -221,6 +237,23 @@ class Word:
     is_several: bool = False
     may_be_one: bool = False
     is_of_leaf: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> "Word":
+        """Read a word: ``b``, ``3``, ``dim=3``, ``h//2``, ``*batch``, ``#n``, ``_``.
+
+        Args:
+            text: as written.
+        """
+        modifiers = re.match(r"[*#?]*", text)
+        marks = modifiers[0] if modifiers else ""
+        name = text[len(marks) :]
+        name = name.partition("=")[2] or name
+        if name == "...":
+            return cls("", is_several=True)
+        is_anonymous = name.startswith("_")
+        may_be_one, is_of_leaf = (mark in marks and not is_anonymous for mark in "#?")
+        return cls("" if is_anonymous else name, "*" in marks, may_be_one, is_of_leaf)
 
     def formula(self, names: Names, position: int = 0) -> Formula:
         """The size, as a formula of names.
@@ -354,22 +387,10 @@ class ArrayType(AnnotatedType):
             if not word.is_several:
                 axes.append(_axis(word, names))
                 continue
-            if several < 0 or (word.text and not _has_axes(word, several, names)):
+            if several < 0 or (word.text and not names.fit_axes(word, several)):
                 return None
             axes += [_axis(word, names, i) if word.text else ANY for i in range(several, 0, -1)]
         return axes if len(axes) == rank else None
-
-
-def _has_axes(word: Word, several: int, names: Names) -> bool:
-    """Whether a name may stand for a number of axes, with those that it has had; note this one."""
-    key = word.key(names)
-    known, is_fixed = names.axes.get(key, several), key in names.fixed
-    if word.may_be_one:
-        names.axes[key] = max(known, several)
-        return not (is_fixed and several > known)
-    names.axes[key] = several
-    names.fixed.add(key)
-    return known == several if is_fixed else known <= several
 
 
 def _other(value: Any, label: str, expected: str) -> Found:

@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -152,36 +152,31 @@ def proofs_of(fn: Any, given: Mapping[str, Any], owner: type | None = None) -> l
         function, instance = unbound(fn)
         terms = annotations_of(fn, owner)
         if terms.says_shapes():
-            _require_own_annotations(fn)
-            _require_parameters(instance)
+            _require_provable(fn, instance)
         cases = terms.proofs(function, {**instance, **given}) if terms.says_shapes() else iter(())
     return [case._replace(where=where) for case in itertools.islice(cases, MOST_CASES + 1)]
 
 
-def _require_own_annotations(fn: Any) -> None:
-    """Refuse functions that transformations made: the annotations are those of what they wrap."""
+def _require_provable(fn: Any, instance: Mapping[str, Any]) -> None:
+    """Refuse what the annotations alone do not describe.
+
+    A function that a transformation made has the annotations of what it wraps. A model may get its
+    parameters from its library, outside its class, for the inputs that it is given.
+    """
     name = getattr(inspect.unwrap(fn), "__name__", "the function")
     while fn is not None:
+        # A transformation shows in the type of a wrapper, in its code, or in that of what it calls.
+        called = (cell.cell_contents for cell in getattr(fn, "__closure__", None) or ())
+        codes = (getattr(part, "__code__", None) for part in itertools.chain([fn], called))
+        names_of_codes = (getattr(code, "co_qualname", "") for code in codes)
+        names = itertools.chain([type(fn).__name__], names_of_codes)
         module = getattr(fn, "__globals__", {}).get("__name__") or type(fn).__module__
-        changes = any(map(CHANGES_SHAPES.search, _names_of_wrapper(fn)))
-        if changes and module.partition(".")[0] in TRANSFORMING:
+        if any(map(CHANGES_SHAPES.search, names)) and module.partition(".")[0] in TRANSFORMING:
             raise AnnotationError(
                 f"the annotations are those of {name}, not of what a transformation such as "
                 f"jax.vmap makes of it.\n  Fix: check {name} itself, or pass specs."
             )
         fn = getattr(fn, "__wrapped__", None)
-
-
-def _names_of_wrapper(fn: Any) -> Iterator[str]:
-    """The names of what a wrapper is: its type, its code, and that of the functions it calls."""
-    yield type(fn).__name__
-    for cell in (None, *(getattr(fn, "__closure__", None) or ())):
-        code = getattr(fn if cell is None else cell.cell_contents, "__code__", None)
-        yield getattr(code, "co_qualname", "")
-
-
-def _require_parameters(instance: Mapping[str, Any]) -> None:
-    """Refuse a model whose library makes its parameters for given inputs, outside its class."""
     for model in instance.values():
         adapter = adapter_of(model)
         if adapter is not None and adapter.is_incomplete(model) and not adapter.adds_values:

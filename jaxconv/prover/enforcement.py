@@ -97,16 +97,23 @@ def _bind_sizes(
 ) -> dict[str, Any]:
     """The sizes that the names have; raise ShapeError for arrays that do not fit."""
     sizes: dict[str, Any] = {}
-    diagnostics = [
-        Diagnostic(f"{_misfit(array)}, but the contract says {array.expected}.", FIX_CALL)
-        for array in arrays
-        if array.spec is None
-    ]
+    diagnostics = []
+    for array in arrays:
+        if array.spec is None:
+            axes = "" if array.shape is None else f" has {len(array.shape)} axes"
+            wrong = f"{array.label}{axes}, but the contract says {array.expected}."
+            diagnostics.append(Diagnostic(wrong, FIX_CALL))
     if not diagnostics:
         bind_names(arrays, sizes)
         diagnostics = [one for array in arrays for one in _misfits(array, sizes)]
     if not diagnostics:
-        diagnostics = [*_unmet_conditions(conditions, where, sizes)]
+        for condition in conditions:
+            if not condition.holds(sizes):
+                names = [name for name in condition.names() if str(sizes[name]) != name]
+                known = "".join(f"{name} = {sizes[name]}, " for name in names)
+                known = f"{known}but " if known else ""
+                wrong = f"{known}the contract is for {where} only."
+                diagnostics.append(Diagnostic(wrong, FIX_CALL))
     if diagnostics:
         operand_shapes = [
             OperandShape(array.label, array.shape, f"the contract says {array.expected}")
@@ -115,10 +122,6 @@ def _bind_sizes(
         ]
         raise ShapeError(message(function, diagnostics, operand_shapes))
     return sizes
-
-
-def _misfit(array: Found) -> str:
-    return array.label if array.shape is None else f"{array.label} has {len(array.shape)} axes"
 
 
 def _misfits(array: Found, sizes: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -160,18 +163,6 @@ def _dtypes(array: Found) -> str:
     """The dtypes of a contract: one that it names, or else its annotation."""
     dtypes = array.spec.dtypes if array.spec else ()
     return dtypes[0] if len(dtypes) == 1 else array.expected
-
-
-def _unmet_conditions(
-    conditions: Sequence[Condition], where: str, sizes: Mapping[str, Any]
-) -> Iterator[Diagnostic]:
-    """Say which conditions of a contract the sizes do not meet."""
-    for condition in conditions:
-        if not condition.holds(sizes):
-            names = [name for name in condition.names() if str(sizes[name]) != name]
-            known = ", ".join(f"{name} = {sizes[name]}" for name in names)
-            known = f"{known}, but " if known else ""
-            yield Diagnostic(f"{known}the contract is for {where} only.", FIX_CALL)
 
 
 class ContractViolationError(ShapeError):

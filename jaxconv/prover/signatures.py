@@ -115,7 +115,8 @@ def _with_fields(
     if any(getattr(kind, f"__abstract{what}__", ()) for what in ("methods", "vars", "classvars")):
         return None
     types_of = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
-    hints = {name: _filled(part, types_of) for name, part in field_hints(kind).items()}
+    # Of Box[X], the fields of Box have X in the place of its variable.
+    hints = {name: _with_arguments(part, types_of) for name, part in field_hints(kind).items()}
     read = {name: read_type(part, (*within, kind)) for name, part in hints.items()}
     if not any(part.has_shapes() for part in read.values()):
         return None
@@ -129,16 +130,6 @@ def _with_fields(
         parts = [(f.name, _field(read.get(f.name, ANYTHING), f)) for f in fields]
         return _record(text, kind, parts, functools.partial(_instance, kind, parts))
     return None
-
-
-def _filled(hint: Any, types_of: Mapping[Any, Any]) -> Any:
-    """An annotation with types for its type variables: of ``Box[X]``, those of a field of Box."""
-    if isinstance(hint, typing.TypeVar):
-        return types_of.get(hint, hint)
-    parameters = getattr(hint, "__parameters__", ())
-    if types_of and isinstance(parameters, tuple) and parameters and typing.get_args(hint):
-        return hint[tuple(types_of.get(one, one) for one in parameters)]
-    return hint
 
 
 def _field(kind: AnnotatedType, field: "dataclasses.Field[Any]") -> AnnotatedType:
@@ -179,7 +170,7 @@ def _text(hint: Any) -> str:
 def _array(hint: Any) -> AnnotatedType:
     """The type of ``Float[Array, "b h w 3"]``."""
     text = f'{hint.dtype.__name__}[{_text(hint.array_type)}, "{hint.dim_str}"]'
-    words = tuple(_word(word) for word in hint.dim_str.split())
+    words = tuple(Word.of(word) for word in hint.dim_str.split())
     dtypes, may_be_key = _dtypes(hint.dtype)
     if may_be_key and not dtypes:
         return KeyType() if not words else ValueType(text)
@@ -195,19 +186,6 @@ def _dtypes(kind: Any) -> tuple[tuple[str, ...], bool]:
 
     names = tuple(name for name in DTYPES if is_allowed(np.dtype(jax.numpy.dtype(name))))
     return names, is_allowed(jax.eval_shape(jax.random.key, 0).dtype)
-
-
-def _word(word: str) -> Word:
-    """Read one word of the axes: ``b``, ``3``, ``dim=3``, ``h//2``, ``*batch``, ``#n``, ``_``."""
-    modifiers = re.match(r"[*#?]*", word)
-    marks = modifiers[0] if modifiers else ""
-    name = word[len(marks) :]
-    name = name.partition("=")[2] or name
-    if name == "...":
-        return Word("", is_several=True)
-    is_anonymous = name.startswith("_")
-    may_be_one, is_of_leaf = (mark in marks and not is_anonymous for mark in "#?")
-    return Word("" if is_anonymous else name, "*" in marks, may_be_one, is_of_leaf)
 
 
 def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
@@ -317,19 +295,13 @@ def field_hints(kind: type) -> dict[str, Any]:
         module = sys.modules.get(base.__module__)
         scope = {**vars(module or types), **vars(base), base.__name__: base}
         hints |= evaluated(inspect.get_annotations(base), scope)
-    known = _type_arguments(kind)
-    return {name: _with_arguments(hint, known) for name, hint in hints.items()}
-
-
-def _type_arguments(kind: type) -> dict[Any, Any]:
-    """What the variables of the generic bases of a class are: X in ``class Sub(Box[X])``."""
-    known: dict[Any, Any] = {}
+    known: dict[Any, Any] = {}  # what the variables of generic bases are: X in class Sub(Box[X])
     for base in kind.__mro__:
         for generic in vars(base).get("__orig_bases__", ()):
             variables = getattr(typing.get_origin(generic), "__parameters__", ())
             arguments = (_with_arguments(one, known) for one in typing.get_args(generic))
             known |= dict(zip(variables, arguments, strict=False))
-    return known
+    return {name: _with_arguments(hint, known) for name, hint in hints.items()}
 
 
 def _with_arguments(hint: Any, known: Mapping[Any, Any]) -> Any:
@@ -450,7 +422,16 @@ class Annotations(Terms):
 
     def proofs(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> Iterator[ProofCase]:
         """Make a call for each choice that the annotations leave."""
-        self._require_result(fn)
+        code = inspect.unwrap(fn)
+        if (
+            inspect.iscoroutinefunction(code)
+            or inspect.isgeneratorfunction(code)
+            or inspect.isasyncgenfunction(code)
+        ):  # a call runs nothing, so that a trace would show nothing
+            raise AnnotationError(
+                f"{code.__qualname__} is a generator or async, and what it gives later is not "
+                "decided.\n  Fix: move the shapes into a plain function, and check that."
+            )
         ready = {name: made(value) for name, value in given.items()}
         values = {n: one.value if isinstance(one, Static) else one for n, one in ready.items()}
         parameters = inspect.signature(fn).parameters.values()
@@ -461,35 +442,16 @@ class Annotations(Terms):
                 f"  Fix: pass some of {', '.join(p.name for p in parameters)}."
             )
         self._require_names({**defaults, **values})
-        names = self._given_names({**defaults, **values}, values)
+        known: dict[str, int] = {}  # the sizes of arrays that are given are numbers
+        names = Names({**defaults, **values}, self._taken, known)
+        bind_names([one for one in self._arrays(values, names) if one.spec is not None], known)
+        names.sizes = {}
         enforcing = enforced(fn, self)
 
         def make(choices: Choices) -> ProofCase:
             return self._proof(enforcing, values, choices)
 
         yield from cases(make, names.copy)
-
-    def _require_result(self, fn: Callable[..., Any]) -> None:
-        """Refuse functions whose calls run nothing, so that a trace shows nothing of them."""
-        code = inspect.unwrap(fn)
-        kinds = (
-            inspect.iscoroutinefunction,
-            inspect.isgeneratorfunction,
-            inspect.isasyncgenfunction,
-        )
-        if any(is_kind(code) for is_kind in kinds):
-            raise AnnotationError(
-                f"{code.__qualname__} is a generator or async, and what it gives later is not "
-                "decided.\n  Fix: move the shapes into a plain function, and check that."
-            )
-
-    def _given_names(self, values: Mapping[str, Any], given: Mapping[str, Any]) -> Names:
-        """The names of a proof: the sizes of arrays that are given are numbers."""
-        known: dict[str, int] = {}
-        names = Names(values, self._taken, known)
-        bind_names([one for one in self._arrays(given, names) if one.spec is not None], known)
-        names.sizes = {}
-        return names
 
     def _proof(
         self, fn: Callable[..., Any], values: Mapping[str, Any], choices: Choices
@@ -542,13 +504,10 @@ class Annotations(Terms):
             return None
         if not has_arrays and parameter.default is not parameter.empty:
             return Made((), lambda _: parameter.default)
-        self._require_readable(name)
-        return kind.make(name, choices)
-
-    def _require_readable(self, name: str) -> None:
         if name in self.unreadable:
             hint = self.unreadable[name]
             raise AnnotationError(
                 f"the annotation of {name}, {hint.text}, cannot be read: {hint.reason}.\n"
                 "  Fix: import what it names at the top level of the module."
             )
+        return kind.make(name, choices)
