@@ -1,7 +1,8 @@
 """Prove for all sizes at once what a function accepts and returns."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import islpy as isl
@@ -209,26 +210,19 @@ def completed_call(
     Returns:
         The call, with parameters if some could be made.
     """
-    calls = _completed_calls(complete, domain)
-    point, first = next(calls, (None, None))
-    if first is None or point is None:
+    points = [SizeSet(point).smallest() for point in sample_points(domain)]
+    made: list[tuple[dict[str, int], Call]] = []  # for two sizes, those of ordinary images first
+    for point in sorted(points, key=lambda p: -max((n for n in p.values() if n <= 224), default=0)):
+        with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
+            made.append((point, complete(point)))
+        if len(made) == 2:
+            break
+    if not made:
         return call
-    _, other = next(calls, (None, None))
-    if other is not None and _parameter_shapes(first) != _parameter_shapes(other):
+    point, first = made[0]
+    if any(_parameter_shapes(other) != _parameter_shapes(first) for _, other in made[1:]):
         notes.append(f"the parameters are made for {point_text(point)}")
     return first
-
-
-def _completed_calls(
-    complete: Callable[[dict[str, int]], Call], domain: isl.Set
-) -> Iterator[tuple[dict[str, int], Call]]:
-    """Calls with parameters made for different sizes, those of ordinary images first."""
-    points = [SizeSet(point).smallest() for point in sample_points(domain)]
-    for point in sorted(points, key=lambda p: -max((n for n in p.values() if n <= 224), default=0)):
-        try:
-            yield point, complete(point)
-        except Exception:  # of the user's code: it may take other sizes
-            continue
 
 
 def _parameter_shapes(call: Call) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,23 +102,16 @@ def _tried_note(exploration: Exploration) -> str:
     if len(structures) > 1:
         return works
     columns = zip(*map(jax.tree.leaves, shapes), strict=True)
-    sides = [_common_side(points, sizes) for sizes in columns]
-    if None in sides:
-        return works
+    sides = []
+    for sizes in columns:  # each is a number, or a name that it is at every point
+        alike = (n for n in points[0] if all(p[n] == s for p, s in zip(points, sizes, strict=True)))
+        side = sizes[0] if len(set(sizes)) == 1 else next(alike, None)
+        if side is None:
+            return works
+        sides.append(str(side))
     fitted = jax.tree.unflatten(jax.tree.structure(shapes[0]), sides)
     verb = "which returns" if len(tried) == 1 else "all return"
     return f"{works}, {verb} {str(fitted).replace(chr(39), '')}"
-
-
-def _common_side(points: Sequence[Mapping[str, int]], sizes: Sequence[int | str]) -> str | None:
-    """A number or a name that one side is at every point; None where it is neither.
-
-    What a result has beside arrays is a text here.
-    """
-    if len(set(sizes)) == 1:
-        return str(sizes[0])
-    names = (n for n in points[0] if all(p[n] == s for p, s in zip(points, sizes, strict=True)))
-    return next(names, None)
 
 
 def _union(domain: isl.Set, sets: Iterable[isl.Set]) -> SizeSet:

@@ -87,10 +87,14 @@ def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
     needed: set[Var] = {*variables(jaxpr.outvars)}
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
         flow, record, results = control_flow(eqn), record_of(eqn), {*variables(eqn.outvars)}
+        # A slice of symbolic sizes is a gather, which cuts one piece out of a map.
+        at = eqn.params.get("dimension_numbers")
+        is_gather = getattr(at, "start_index_map", None) is not None
+        cuts = is_gather and eqn.params.get("unique_indices") and len(shape_of(eqn.invars[1])) == 1
         if flow is not None and flow.length is not None:
             may_be_empty |= {*eqn.outvars[flow.carried :]} - needed
             needed.update(variables(eqn.invars[: flow.carry.stop]))
-        elif (record.keeps_positions or record.builds_padding or _cuts_once(eqn)) and (
+        elif (record.keeps_positions or record.builds_padding or cuts) and (
             needed | concatenated
         ).isdisjoint(results):
             may_be_empty |= {*eqn.outvars}
@@ -99,13 +103,6 @@ def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
         else:
             needed.update(variables(eqn.invars))
     return may_be_empty
-
-
-def _cuts_once(eqn: JaxprEqn) -> bool:
-    """Whether an equation cuts one piece out of a map: a slice of symbolic sizes is a gather."""
-    at = eqn.params.get("dimension_numbers")
-    cut = getattr(at, "start_index_map", None) is not None and eqn.params.get("unique_indices")
-    return bool(cut) and len(shape_of(eqn.invars[1])) == 1
 
 
 def requirements_of_equation(

@@ -283,7 +283,13 @@ def is_unmet(
         Whether it fails at every point tried.
     """
     whole = SizeSet(sizes)
-    smallest, border = whole.smallest(), _border(whole)
+    larger = [  # than 1, and not alike: sizes without a border
+        f"{name} >= {7 + 2 * i}"
+        for i, name in enumerate(whole.names)
+        if bounds(whole.points, parse_affine((name,), name))[1] is None
+    ]
+    large = whole & SizeSet.parse(whole.names, " and ".join(larger))
+    smallest, border = whole.smallest(), (whole if large.is_empty() else large).at_border()
     largest = LARGEST_OF_NUMBERS if trace.uses_numbers else LARGEST_BORDER
     if max(border.values(), default=0) > largest:
         border = smallest
@@ -291,18 +297,6 @@ def is_unmet(
         return False
     tried = [border, smallest] if at_smallest and smallest != border else [border]
     return _fails_at(subject, [_exactly(point).points for point in tried], None)
-
-
-def _border(sizes: SizeSet) -> dict[str, int]:
-    """The sizes at the upper border of a set; those without one are larger than 1, not alike."""
-    ranges = {n: bounds(sizes.points, parse_affine((n,), n)) for n in sizes.names}
-    larger = (
-        f"{name} >= {7 + 2 * i}"
-        for i, (name, (_, most)) in enumerate(ranges.items())
-        if most is None
-    )
-    large = sizes & SizeSet.parse(sizes.names, " and ".join(larger))
-    return (sizes if large.is_empty() else large).at_border()
 
 
 def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception | None) -> bool:

@@ -123,7 +123,6 @@ class Exploration:
     is_limited: bool = False
     proven_regions: int = 0
     proven_refusals: int = 0
-    _is_in_order: bool = False
     _messages: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -134,21 +133,35 @@ class Exploration:
     @seldom_collected()
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
+        start = time.monotonic()
+        deadline = self.subject.deadline = start + self.timeout
         try:
-            self._run()
+            self._prove(start)
+            self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
+            parts = [part.sizes for part in self.open_regions]
+            for point in sample_points(functools.reduce(isl.Set.union, parts)) if parts else ():
+                if time.monotonic() > deadline:
+                    return
+                undecided = len(self.open_regions)
+                self._decide(self._attempt(point, deadline))
+                if len(self.open_regions) == undecided:
+                    self.sampled.append(point)
         finally:
             self.subject.deadline = math.inf
 
-    def _run(self) -> None:
+    def _prove(self, start: float) -> None:
+        """Work through domains until each is accepted, rejected, or open."""
         work: list[isl.Set | Attempt] = [self.domain]
-        start = time.monotonic()
-        self.subject.deadline = start + self.timeout
+        is_in_order = False
         names = names_of(self.domain)
         small = " and ".join(f"{name} <= {LARGEST}" for name in names)
         examined = SizeSet.parse(names, small).points
         until = start + self.timeout * SHARE_OF_PROOF
         while work:
-            item = work.pop(self._next(work))
+            if self.subject.traces >= MANY_TRACES and not is_in_order:
+                work.sort(key=_smallest, reverse=True)  # the smallest sizes come next
+                is_in_order = True
+            item = work.pop()
             domain = item.trace.domain if isinstance(item, Attempt) else item.coalesce()
             if domain.is_empty():
                 continue
@@ -169,24 +182,6 @@ class Exploration:
             except isl.Error as error:
                 self._take_back(*decided)
                 self._leave_open(domain, [str(error).partition("\n")[0]])
-        self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
-        if not self.open_regions:
-            return
-        not_decided = functools.reduce(isl.Set.union, (part.sizes for part in self.open_regions))
-        for point in sample_points(not_decided):
-            if time.monotonic() > start + self.timeout:
-                return
-            undecided = len(self.open_regions)
-            self._decide(self._attempt(point, start + self.timeout))
-            if len(self.open_regions) == undecided:
-                self.sampled.append(point)
-
-    def _next(self, work: list[isl.Set | Attempt]) -> int:
-        """Choose what to decide next, the last first."""
-        if self.subject.traces >= MANY_TRACES and not self._is_in_order:
-            work.sort(key=_smallest, reverse=True)
-            self._is_in_order = True
-        return len(work) - 1
 
     def _attempt(self, domain: isl.Set, deadline: float) -> Attempt:
         """Trace once."""
@@ -299,7 +294,10 @@ class Exploration:
             ]
         if not conditions:
             return [*self._refuse(trace, domain, error)]
-        retry = self._retry_widely(trace, error, conditions)
+        # Two maps may be added where their sides are equal; JAX asks also whether one of the sides
+        # is 1, and whether the batch is. These few sizes need no trace of their own.
+        wide = _wide(domain, conditions)
+        retry = self._saved(trace, error, wide) if 0 < len(wide) < len(conditions) else None
         if retry is None:
             best, others = intersect_most(domain, conditions)
             retry = self._attempt(best.coalesce(), trace.deadline)
@@ -315,22 +313,6 @@ class Exploration:
             parts.append(left.intersect(condition))
             left = left.subtract(condition)
         return [*again, *parts, retry]
-
-    def _retry_widely(
-        self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]
-    ) -> Attempt | None:
-        """Retry an operation where all of its equalities but those of few sizes hold.
-
-        Two maps may be added where their sides are equal; JAX asks also whether one of the sides is
-        1, and whether the batch is. The sizes for which that holds, too, need no trace apart.
-
-        Returns:
-            The attempt; None where there are no such equalities, or where the others are needed.
-        """
-        wide = _wide(trace.domain, conditions)
-        if not 0 < len(wide) < len(conditions):
-            return None
-        return self._saved(trace, error, wide)
 
     def _without_needless(
         self, trace: SymbolicTrace, error: Exception, conditions: Sequence[isl.Set]

@@ -85,11 +85,8 @@ def same_shapes(one: Any, other: Any) -> bool:
     if structure_key(one) != structure_key(other):
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(_same_leaf(*pair) for pair in pairs)
-
-
-def _same_leaf(one: Any, other: Any) -> bool:
-    """Whether two leaves are alike: a function or another object is made anew in each call."""
-    if isinstance(one, int | str) or isinstance(other, int | str):
-        return one == other
-    return type(one) is type(other)
+    return all(
+        # A function or another object is made anew in each call.
+        a == b if isinstance(a, int | str) or isinstance(b, int | str) else type(a) is type(b)
+        for a, b in pairs
+    )

@@ -44,11 +44,13 @@ class State:
                 continue
             self._seen[id(value)] = value
             self._record_hidden(value)
-            if _is_being_made(value):
-                continue
+            if any(adapter.adds_values and adapter.is_incomplete(value) for adapter in loaded()):
+                continue  # a call completes the model, which then keeps what it got
             if isinstance(value, types.FunctionType):
                 self._cells += [(cell, content(cell)) for cell in value.__closure__ or ()]
-                self._record_globals(value)
+                module = value.__globals__
+                for name in _assigned_globals(value.__code__):
+                    self._globals[id(module), name] = module, module.get(name, ABSENT)
             is_container = isinstance(value, dict | list | set | collections.deque)
             container = value if is_container else _attributes(value)
             if container is not None:
@@ -61,11 +63,6 @@ class State:
             self._hidden += [(owner, name, getattr(owner, name)) for owner, name in before]
             if before and adapter.open is not None:
                 self._opened.append((adapter.open, value))
-
-    def _record_globals(self, function: types.FunctionType) -> None:
-        module = function.__globals__
-        for name in _assigned_globals(function.__code__):
-            self._globals[id(module), name] = module, module.get(name, ABSENT)
 
     def _record_classes(self, kind: type) -> Iterator[Any]:
         """Record the attributes of the user's classes; what methods refer to follows.
@@ -135,11 +132,6 @@ STATELESS = (
     "islpy",
     "keras",
 )
-
-
-def _is_being_made(value: Any) -> bool:
-    """Whether a call completes a model, which then keeps what it got."""
-    return any(adapter.adds_values and adapter.is_incomplete(value) for adapter in loaded())
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:
