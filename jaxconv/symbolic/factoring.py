@@ -19,7 +19,7 @@ from jaxconv.symbolic.polynomials import (
     constant_of,
     in_order,
 )
-from jaxconv.symbolic.sets import SizeSet, bounds, integer
+from jaxconv.symbolic.sets import SizeSet, bounds, integer, known_remainder
 from jaxconv.symbolic.sums import DIV, PARAM
 
 
@@ -138,8 +138,8 @@ def _units(ring: PolynomialRing, factors: list[Factor]) -> dict[Factor, _InUnits
         first = left.pop(0)
         related = {f: relation for f in left if (relation := _relation(ring, first, f)) is not None}
         step = math.lcm(*(slope.denominator for slope, _ in related.values()))
-        rest, most = bounds(ring.domain, first.affine.mod_val(integer(step)))
-        if rest is None or rest != most:
+        rest = known_remainder(ring.domain, first.affine, step)
+        if rest is None:
             step, rest = 1, 0
         unit = ring.factor(first.affine.scale_down_val(integer(step)).floor())
         scaled[first] = _InUnits(unit, step, rest)

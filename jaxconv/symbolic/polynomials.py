@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import islpy as isl
 
 from jaxconv.symbolic.formulas import factor_text, formula_text
-from jaxconv.symbolic.sets import bounds, integer, names_of, parse_affine
+from jaxconv.symbolic.sets import bounds, integer, known_remainder, names_of, parse_affine
 from jaxconv.symbolic.shortening import shorter
 from jaxconv.symbolic.sums import DIV, PARAM
 
@@ -475,8 +475,10 @@ def _multiples(
             done[factors] = done.get(factors, 0) + k
             continue
         for i, factor in enumerate(factors):
-            if residue := _known_residue(ring, factor, missing):
-                step, rest = residue
+            steps = reversed(positive_divisors(missing)[1:])
+            rests = ((step, known_remainder(ring.domain, factor.affine, step)) for step in steps)
+            step, rest = next((one for one in rests if one[1] is not None), (1, None))
+            if rest is not None:
                 others = factors[:i] + factors[i + 1 :]
                 quotient = factor.affine.scale_down_val(integer(step)).floor()
                 quotient = ring.simplify(quotient, {})
@@ -489,15 +491,6 @@ def _multiples(
         else:
             return None
     return done
-
-
-def _known_residue(ring: PolynomialRing, factor: Factor, number: int) -> tuple[int, int] | None:
-    """The largest divisor of a number by which a factor has one remainder, and this remainder."""
-    for step in reversed(positive_divisors(number)[1:]):
-        least, most = bounds(ring.domain, factor.affine.mod_val(integer(step)))
-        if least is not None and least == most:
-            return step, least
-    return None
 
 
 LARGEST = 2**44  # number whose divisors are listed

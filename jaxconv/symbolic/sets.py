@@ -306,6 +306,21 @@ def bounds(points: isl.Set, formula: isl.PwAff) -> tuple[int | None, int | None]
     )
 
 
+def known_remainder(points: isl.Set, formula: isl.PwAff, number: int) -> int | None:
+    """Find the remainder of a formula by a number, where it is the same over a set.
+
+    Args:
+        points: the set.
+        formula: the formula.
+        number: the number, at least 1.
+
+    Returns:
+        The remainder; None where there are several, or the set is empty.
+    """
+    least, most = bounds(points, formula.mod_val(integer(number)))
+    return least if least == most else None
+
+
 TEXT_OPERATIONS = 2_000_000  # of isl for the text of a set: about a second
 EXAMPLE_OPERATIONS = 2_000_000  # for an example, where its text takes more
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 
 import jaxconv as jc
-from jaxconv.symbolic.sets import SizeSet, _complicated, bounded
+from jaxconv.symbolic.sets import (
+    SizeSet,
+    _complicated,
+    bounded,
+    known_remainder,
+    parse_affine,
+)
 from tests.support.conditions import POINTS, conditions, decided
 
 
@@ -193,3 +199,18 @@ def test_threads_leave_no_bound():
     for thread in threads:
         thread.join()
     assert isl.DEFAULT_CONTEXT.get_max_operations() == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "divisor", "remainder"),
+    [
+        ("h mod 6 = 5", 3, 2),
+        ("h mod 6 = 5", 4, None),
+        ("h = 7", 4, 3),
+        ("h >= 1", 1, 0),
+        ("h >= 2 and h <= 1", 2, None),
+    ],
+)
+def test_a_remainder_is_known_where_it_is_the_same_over_a_set(condition, divisor, remainder):
+    points = SizeSet.parse(("h",), condition).points
+    assert known_remainder(points, parse_affine(("h",), "h"), divisor) == remainder
