@@ -156,7 +156,7 @@ class Symbolic(HasTypeForCode):
             # The values of an array of numbers do not matter for shapes.
             values = (x.__jax_array__() if isinstance(x, Symbolic) else x for x in inputs)
             return getattr(numpy, ufunc.__name__)(*values)
-        function = UFUNCS.get(ufunc, functools.partial(apply, ufunc))
+        function = UFUNCS.get(ufunc, functools.partial(apply_function, ufunc))
         if not arrays:  # the operators of NumPy's own numbers would come here again
             return function(*(x.item() if isinstance(x, np.generic) else x for x in inputs))
         boxed = [x if isinstance(x, np.ndarray) else np.empty((), object) for x in inputs]
@@ -234,7 +234,7 @@ class Real(Symbolic):
     def __round__(self, digits: int | None = None) -> Any:
         if digits is None:
             return self._to_int(round, _nearest)
-        return apply(np.rint, self) if digits == 0 else apply(round, self, digits)
+        return apply_function(np.rint, self) if digits == 0 else apply_function(round, self, digits)
 
     def at(self, size: int) -> Any:
         """Compute the number for one size.
@@ -268,19 +268,19 @@ class Real(Symbolic):
     # The names under which NumPy looks for its functions in an array of objects.
     def floor(self) -> Any:
         """Round down, to a float as NumPy does."""
-        return apply(np.floor, self)
+        return apply_function(np.floor, self)
 
     def ceil(self) -> Any:
         """Round up, to a float as NumPy does."""
-        return apply(np.ceil, self)
+        return apply_function(np.ceil, self)
 
     def rint(self) -> Any:
         """Round to the nearest integer, to a float as NumPy does."""
-        return apply(np.rint, self)
+        return apply_function(np.rint, self)
 
     def sqrt(self) -> Any:
         """The square root."""
-        return apply(np.sqrt, self)
+        return apply_function(np.sqrt, self)
 
     # Arithmetic.
 
@@ -288,46 +288,46 @@ class Real(Symbolic):
         return self
 
     def __neg__(self) -> Any:
-        return apply(operator.neg, self)
+        return apply_function(operator.neg, self)
 
     def __abs__(self) -> Any:
         return self if self >= 0 else -self
 
     def __add__(self, other: Any) -> Any:
-        return apply(operator.add, self, other)
+        return apply_function(operator.add, self, other)
 
     def __radd__(self, other: Any) -> Any:
-        return apply(operator.add, other, self)
+        return apply_function(operator.add, other, self)
 
     def __sub__(self, other: Any) -> Any:
-        return apply(operator.sub, self, other)
+        return apply_function(operator.sub, self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        return apply(operator.sub, other, self)
+        return apply_function(operator.sub, other, self)
 
     def __mul__(self, other: Any) -> Any:
-        return apply(operator.mul, self, other)
+        return apply_function(operator.mul, self, other)
 
     def __rmul__(self, other: Any) -> Any:
-        return apply(operator.mul, other, self)
+        return apply_function(operator.mul, other, self)
 
     def __truediv__(self, other: Any) -> Any:
-        return apply(operator.truediv, self, other)
+        return apply_function(operator.truediv, self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return apply(operator.truediv, other, self)
+        return apply_function(operator.truediv, other, self)
 
     def __floordiv__(self, other: Any) -> Any:
-        return apply(operator.floordiv, self, other)
+        return apply_function(operator.floordiv, self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return apply(operator.floordiv, other, self)
+        return apply_function(operator.floordiv, other, self)
 
     def __mod__(self, other: Any) -> Any:
-        return apply(operator.mod, self, other)
+        return apply_function(operator.mod, self, other)
 
     def __rmod__(self, other: Any) -> Any:
-        return apply(operator.mod, other, self)
+        return apply_function(operator.mod, other, self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -336,10 +336,10 @@ class Real(Symbolic):
         return other // self, other % self
 
     def __pow__(self, other: Any) -> Any:
-        return apply(operator.pow, self, other)
+        return apply_function(operator.pow, self, other)
 
     def __rpow__(self, other: Any) -> Any:
-        return apply(operator.pow, other, self)
+        return apply_function(operator.pow, other, self)
 
     # Comparisons.
 
@@ -565,7 +565,7 @@ def _constant(value: float) -> Ratio | None:
     return Ratio(simple.numerator, simple.denominator, EXACT if simple == exact else ROUNDED)
 
 
-def apply(function: Callable[..., Any], *arguments: Any) -> Any:
+def apply_function(function: Callable[..., Any], *arguments: Any) -> Any:
     """Compute a real number from numbers of which one at least is symbolic.
 
     Args:

@@ -45,7 +45,7 @@ from jaxconv.symbolic.real import (
     OpaqueInt,
     Real,
     SymbolicInt,
-    apply,
+    apply_function,
     compare,
     is_number,
     number_of,
@@ -97,7 +97,11 @@ def _arithmetic(
             result = on_sizes(self, other)
             if result is not NotImplemented or isinstance(other, Real):
                 return result  # a Real has operators of its own
-            return apply(on_numbers, other, self) if reflected else apply(on_numbers, self, other)
+            return (
+                apply_function(on_numbers, other, self)
+                if reflected
+                else apply_function(on_numbers, self, other)
+            )
 
         return operation
 
@@ -239,7 +243,7 @@ class Size(SymbolicInt):
             zero = affine.eq_set(ring.formula(0))
             if self.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
                 return 0
-            return apply(operator.and_, self, other).with_sign(1)
+            return apply_function(operator.and_, self, other).with_sign(1)
         return self._by_value(operator.and_, other)
 
     __rand__ = __and__
@@ -270,7 +274,7 @@ class Size(SymbolicInt):
         return other << self.number()
 
     def __round__(self, digits: int = 0) -> Any:
-        return self if digits >= 0 else apply(round, self, digits)
+        return self if digits >= 0 else apply_function(round, self, digits)
 
     __floor__ = __ceil__ = __trunc__ = __round__
 
@@ -441,22 +445,22 @@ class Size(SymbolicInt):
     __jax_array__ = dimension_as_value
 
     def __truediv__(self, other: Any) -> Any:
-        return apply(operator.truediv, self, other)
+        return apply_function(operator.truediv, self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return apply(operator.truediv, other, self)
+        return apply_function(operator.truediv, other, self)
 
     def __pow__(self, other: Any) -> Any:
         if isinstance(other, int) and 0 <= other <= LARGEST_POWER:
             return math.prod([self] * other)
         if isinstance(other, Size):
             return self._by_value(operator.pow, other)
-        return apply(operator.pow, self, other)
+        return apply_function(operator.pow, self, other)
 
     def __rpow__(self, other: Any) -> Any:
         if isinstance(other, int):
             return other ** self.number()
-        return apply(operator.pow, other, self)
+        return apply_function(operator.pow, other, self)
 
     def is_integer(self) -> bool:
         """Whether the number is whole, as for an int."""
@@ -464,7 +468,7 @@ class Size(SymbolicInt):
 
     def bit_length(self) -> Any:
         """The number of bits of the number, as for an int."""
-        return apply(int.bit_length, self)
+        return apply_function(int.bit_length, self)
 
     def first_digit(self) -> int:
         """Find the first decimal digit of the number, which is positive.
@@ -488,7 +492,7 @@ class Size(SymbolicInt):
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
         """The square root."""
-        return apply(np.sqrt, self)
+        return apply_function(np.sqrt, self)
 
     floor = ceil = rint = __round__
 

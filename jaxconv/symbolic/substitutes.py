@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.symbolic.loops import SizeRange
-from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply, number_of
+from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply_function, number_of
 from jaxconv.symbolic.texts import NumberText
 
 MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
@@ -81,7 +81,7 @@ class _Int(int, metaclass=_NumberType):
 
 
 class _Float(float, metaclass=_NumberType):
-    builtin, symbolic, convert = float, Real, staticmethod(functools.partial(apply, float))
+    builtin, symbolic, convert = float, Real, staticmethod(functools.partial(apply_function, float))
     dtype = np.dtype(float)
 
 
@@ -106,7 +106,9 @@ def _of_scalar_type(kind: type) -> type:
 
 
 # A float32 has fewer bits than the numbers of Python.
-CONVERSIONS: dict[type, Any] = {np.float32: staticmethod(functools.partial(apply, np.float32))}
+CONVERSIONS: dict[type, Any] = {
+    np.float32: staticmethod(functools.partial(apply_function, np.float32))
+}
 SCALAR_TYPES = (np.int32, np.int64, np.float32, np.float64)
 BUILTINS: dict[Any, Any] = {
     builtins.int: _Int,
@@ -136,13 +138,13 @@ def _lcm(a: Any, b: Any) -> Any:
 
 
 def _isqrt(size: Any) -> Any:
-    return math.floor(apply(math.sqrt, size))
+    return math.floor(apply_function(math.sqrt, size))
 
 
 def _isclose(a: Any, b: Any) -> Any:
     """Whether two numbers are close; different integers are not, below a thousand million."""
     whole = all(isinstance(n, int | SymbolicInt) for n in (a, b))
-    return a == b if whole else apply(math.isclose, a, b)
+    return a == b if whole else apply_function(math.isclose, a, b)
 
 
 # What a function of math is for sizes, where Python's own asks for a number.
@@ -152,7 +154,7 @@ OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.isclose: _isclose,
     math.isqrt: _isqrt,
     math.fabs: abs,
-    math.pow: lambda a, b: apply(math.pow, a, b),
+    math.pow: lambda a, b: apply_function(math.pow, a, b),
 }
 # Where a function of math raises ValueError.
 FORBIDDEN: dict[Callable[..., Any], Callable[[Any], bool]] = {
@@ -176,7 +178,7 @@ def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:
         if any(isinstance(x, Symbolic) for x in arguments) and not named:
             if function in FORBIDDEN and FORBIDDEN[function](arguments[0]):
                 raise ValueError("math domain error")
-            return OF_SIZES.get(function, functools.partial(apply, function))(*arguments)
+            return OF_SIZES.get(function, functools.partial(apply_function, function))(*arguments)
         return function(*arguments, **named)
 
     return substitute

@@ -287,9 +287,10 @@ def _compare(place: _Place, instruction: dis.Instruction) -> Step:
 
 
 def _subscript(place: _Place, instruction: dis.Instruction) -> Step:
-    is_key = place.depth == 0 and place.kind in (Kind.WHOLE, Kind.ELEMENT)
-    is_read = instruction.opname == "BINARY_SUBSCR"
-    is_indexed = is_read and place.depth == 1 and place.kind is Kind.WHOLE
+    is_slice = instruction.opname == "BINARY_SLICE"  # of Python 3.12 and later
+    is_key = place.depth == 0 and place.kind in (Kind.WHOLE, Kind.ELEMENT) and not is_slice
+    container = {"BINARY_SUBSCR": 1, "BINARY_SLICE": 2}.get(instruction.opname)
+    is_indexed = place.depth == container and place.kind is Kind.WHOLE
     return Use.ASKED if is_key or is_indexed else Use.UNKNOWN
 
 
@@ -409,7 +410,7 @@ RULES: tuple[tuple[tuple[str, ...], int | None, Callable[[_Place, dis.Instructio
     (("BINARY_OP",), 2, _binary),
     (("COMPARE_OP", "CONTAINS_OP", "IS_OP"), 2, _compare),
     (("BINARY_SUBSCR",), 2, _subscript),
-    (("STORE_SUBSCR",), 3, _subscript),
+    (("BINARY_SLICE", "STORE_SUBSCR"), 3, _subscript),
     (("GET_ITER", "UNPACK"), 1, _ask),
     (("LOAD_ATTR", "LOAD_METHOD"), 1, _attribute),
     (("POP_TOP",), 1, _discard),
