@@ -10,7 +10,8 @@ from experiments.bench.backends import BACKENDS, installed
 from experiments.bench.networks import IMAGE, Builder, layers_of
 from experiments.bench.tables import ACTIVATIONS, OPS, STATISTICS, Workload, result_shapes
 from experiments.bench.timing import time_in_turn
-from experiments.bench.workloads import WORKLOADS, macs
+from experiments.bench.workloads import WORKLOADS, macs, product
+from tests.support.local_workers import local_workers
 
 # Learnt parameters in torchvision; R3D-18 there has 400 classes.
 PARAMETERS = {
@@ -62,27 +63,6 @@ def all_layers(net: Builder) -> None:
     net.dense(net.add("flatten", x, channels=32 * 64), 7)
 
 
-GRAPH = layers_of(all_layers, 3)
-QUICK = [one for one in installed(BACKENDS.values()) if not (one.may_fail or one.chains_only)]
-
-
-def test_the_small_network_has_every_layer():
-    assert {layer.op for layer in GRAPH} == {*OPS}
-    assert {layer.activation for layer in GRAPH} == {*ACTIVATIONS, ""}
-
-
-@pytest.mark.parametrize("kind", ["inference", "training"])
-def test_all_backends_compute_all_layers(tmp_path, kind):
-    work = Workload("small", "all layers", kind, (4, 32, 32, 3), GRAPH)
-    cores = sorted(os.sched_getaffinity(0))
-    able = [backend for backend in QUICK if backend.can_run(work)]
-    timings = time_in_turn(
-        work, able, folder=tmp_path, cores=cores, rounds=1, progress=lambda _: None
-    )
-    assert timings.failures == []
-    assert [timing.backend for timing in timings.rows] == [backend.name for backend in able]
-
-
 def volumes(net: Builder) -> None:
     """Strided, padded and projected volumes."""
     x = net.unit(IMAGE, 16, 3, 5, 5, stride=(1, 2, 2), activation="relu")
@@ -94,11 +74,32 @@ def sequences(net: Builder) -> None:
     networks.wavenet(net, width=8, layers=2)
 
 
-@pytest.mark.parametrize(("build", "x"), [(volumes, (2, 4, 16, 16, 3)), (sequences, (2, 64, 1))])
-def test_volumes_and_sequences_are_the_same_in_all_libraries(tmp_path, build, x):
-    work = Workload("small", "other ranks", "inference", x, layers_of(build, x[-1]))
+GRAPH = layers_of(all_layers, 3)
+QUICK = [one for one in installed(BACKENDS.values()) if not (one.may_fail or one.chains_only)]
+
+
+def test_the_small_network_has_every_layer():
+    assert {layer.op for layer in GRAPH} == {*OPS}
+    assert {layer.activation for layer in GRAPH} == {*ACTIVATIONS, ""}
+
+
+WORKLOADS_OF_ALL = {
+    "all layers": Workload("small", "all layers", "inference", (4, 32, 32, 3), GRAPH),
+    "training of all layers": Workload("small", "all layers", "training", (4, 32, 32, 3), GRAPH),
+    "volumes": Workload("small", "volumes", "inference", (2, 4, 16, 16, 3), layers_of(volumes, 3)),
+    "sequences": Workload("small", "sequences", "inference", (2, 64, 1), layers_of(sequences, 1)),
+    "a product of matrices": product(32),
+}
+
+
+@pytest.mark.parametrize("name", WORKLOADS_OF_ALL)
+def test_all_backends_compute_the_same(tmp_path, name):
+    work = WORKLOADS_OF_ALL[name]
     cores = sorted(os.sched_getaffinity(0))
-    timings = time_in_turn(
-        work, QUICK, folder=tmp_path, cores=cores, rounds=1, progress=lambda _: None
-    )
+    able = [backend for backend in QUICK if backend.can_run(work)]
+    with local_workers():  # ``test_timing.py`` has processes
+        timings = time_in_turn(
+            work, able, folder=tmp_path, cores=cores, rounds=1, progress=lambda _: None
+        )
     assert timings.failures == []
+    assert [timing.backend for timing in timings.rows] == [backend.name for backend in able]
