@@ -98,7 +98,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills",
         type=int,
-        default=2,
+        default=1,
         help="times that a training run is killed before its end is compared with another's",
     )
 

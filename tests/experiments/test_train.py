@@ -1,6 +1,7 @@
 """Runs of real pictures: they learn, survive, go on bit for bit, on all devices alike."""
 
 import contextlib
+import ctypes
 import io
 import itertools
 import json
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from matplotlib.figure import Figure
 
 import jaxconv as jc
 from experiments import train
@@ -77,12 +79,19 @@ def whole(tmp_path_factory):
     """The folder of a run that nothing interrupted."""
     chex.clear_trace_counter()
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert train.train(Run(TINY, out, save_every=20)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", touch)
+        assert train.train(Run(TINY, out, save_every=20)) == 0
     return out
 
 
+def touch(figure, path, **options):
+    """What ``Figure.savefig`` does, but for the drawing, which takes longer than the steps."""
+    path.touch()
+
+
 def finished(run):
-    """The status of a run whose report has no pictures, which take longer than the steps."""
+    """The status of a run whose report has numbers only."""
 
     def write_numbers(folder, result):
         (folder / "summary.json").write_text(json.dumps(result.summary()))
@@ -370,10 +379,34 @@ def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port,
 WIDE = replace(PLAIN, model=Model(((8,), (16,), (128,))), schedule=Schedule(epochs=40 * 32 / 1438))
 
 
-def on_a_small_disk(disk, elsewhere):
-    """What a process does whose disk is full again and again; the exit statuses."""
+NEW_USER_AND_MOUNTS = 0x10000000 | 0x00020000  # the flags of Linux for unshare
+UNMOUNTED = 77  # the exit status where a disk cannot be mounted
+
+
+def mount_small(disk):
+    """Mount a small disk that this process alone sees, as root of a namespace; whether it can."""
+    ids = {"uid_map": f"0 {os.geteuid()} 1", "setgroups": "deny", "gid_map": f"0 {os.getegid()} 1"}
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]
+    unshare = getattr(ctypes.CDLL(None), "unshare", None)
+    if not unshare or unshare(NEW_USER_AND_MOUNTS):
+        return False
+    try:
+        for name, content in ids.items():
+            Path(f"/proc/self/{name}").write_text(content)
+        return subprocess.run(mounted, check=False, capture_output=True).returncode == 0
+    except OSError:  # Ubuntu forbids the ids; or there is no program of this name
+        return False
+
+
+def on_a_small_disk(folder):
+    """What a process does whose disk is full again and again: it writes down the exit statuses."""
+    disk, elsewhere = folder / "disk", folder / "elsewhere"
     out, filler = disk / "run", disk / "filler"
-    RECIPES["digits"] = WIDE
+    for number in (1, 2):
+        os.dup2(os.open(folder / f"{number}.txt", os.O_WRONLY | os.O_CREAT), number)
+    if not mount_small(disk):
+        sys.exit(UNMOUNTED)
+    RECIPES["digits"], Figure.savefig = WIDE, touch
     out.mkdir()
     (out / "tensorboard").symlink_to(elsewhere)  # so that metrics.jsonl is what does not fit
 
@@ -407,27 +440,24 @@ def on_a_small_disk(disk, elsewhere):
     statuses.append(run("--resume"))
     assert len(numbers(out)) == 40
     assert (out / "report.md").exists()
-    return statuses
+    print(statuses)
 
 
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_path):
-    (disk := tmp_path / "disk").mkdir()
-    (elsewhere := tmp_path / "elsewhere").mkdir()
-    mounted = ["unshare", "-rm", "sh", "-ec", 'mount -t tmpfs -o size=400k tmpfs "$0"; "$@"', disk]
-    if not shutil.which("unshare") or subprocess.run([*mounted, "true"], check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here: it needs unshare and user namespaces")
-    code = (
-        "from pathlib import Path; from tests.experiments import test_train as t; "
-        f"print(t.on_a_small_disk(Path({str(disk)!r}), Path({str(elsewhere)!r})))"
-    )
-    found = subprocess.run(
-        [*mounted, sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    disk = tmp_path / "disk"
+    for folder in (disk, tmp_path / "elsewhere"):
+        folder.mkdir()
+    process = forkserver().Process(target=on_a_small_disk, args=[tmp_path])
+    process.start()
+    process.join(timeout=300)
+    if process.exitcode == UNMOUNTED:
+        pytest.skip("a small disk cannot be mounted here: it needs user namespaces")
+    printed, errors = ((tmp_path / f"{number}.txt").read_text() for number in (1, 2))
+    assert process.exitcode == 0, errors
     fix = "Fix: free some space, then continue with --resume."
-    full = f"train: The disk of {disk / 'run'} is full. {fix}\n"
-    assert found.stderr == 4 * full
-    assert found.stdout.endswith("\n[2, 2, 2, 2, 0]\n")
-    assert "damaged" not in found.stdout
+    assert errors == 4 * f"train: The disk of {disk / 'run'} is full. {fix}\n"
+    assert printed.endswith("\n[2, 2, 2, 2, 0]\n")
+    assert "damaged" not in printed
 
 
 @pytest.mark.parametrize("fn", [smoothed, augment])
