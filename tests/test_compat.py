@@ -41,6 +41,7 @@ RENAMED = """
 import contextlib, importlib, sys
 import jax, jax.numpy as jnp, numpy as np
 
+sys.dont_write_bytecode, sys.pycache_prefix = False, sys.argv[1]  # all is imported again and again
 x = np.random.default_rng(0).normal(size=(2, 9, 9, 16)).astype(np.float32)
 kernel = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
 order = ("NHWC", "HWIO", "NHWC")
@@ -88,8 +89,8 @@ for name in INTERNALS:
 """
 
 
-def test_without_an_internal_proofs_stop_and_layers_and_models_go_on():
-    done = forked("-c", RENAMED, cwd=ROOT)
+def test_without_an_internal_proofs_stop_and_layers_and_models_go_on(tmp_path):
+    done = forked("-c", RENAMED, tmp_path, cwd=ROOT)
     assert done.stderr == ""
     assert done.stdout.split() == [*compat.INTERNALS]
 
