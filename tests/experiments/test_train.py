@@ -142,7 +142,7 @@ def last_saved(out):
     return max([int(name) for name in names if name.isdigit()], default=0)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(whole, tmp_path, request):
+def test_a_run_that_is_killed_ends_with_the_same_bytes(whole, tmp_path, request):
     """Each time after a new checkpoint, so that something is there to go on from."""
     out, moments = tmp_path / "run", random.Random(0)
     kills = 0
