@@ -1,5 +1,7 @@
 """Parameters are what each library counts, however a model is passed."""
 
+import functools
+
 import equinox as eqx
 import flax.linen as nn
 import haiku as hk
@@ -10,6 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
+from tests.support.cnns import with_any_numbers, with_drawn_kernels
 
 
 def size(tree):
@@ -57,7 +60,8 @@ def test_haiku(training):
         return jax.nn.relu(x)
 
     made = hk.without_apply_rng(hk.transform_with_state(network))
-    params, state = made.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)), True)
+    make = functools.partial(made.init, training=True)
+    params, state = with_any_numbers(make, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     assert size(params) == 240
     passed = lambda params, state, x: made.apply(params, state, x, training)  # noqa: E731
     closed = lambda x: made.apply(params, state, x, training)[0]  # noqa: E731
@@ -71,7 +75,7 @@ def test_parameters_of_haiku_that_are_not_used():
         return hk.Conv2D(8, 3)(x)
 
     made = hk.without_apply_rng(hk.transform(network))
-    params = made.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    params = with_any_numbers(made.init, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     smaller = hk.without_apply_rng(hk.transform(lambda x: jax.nn.relu(hk.Conv2D(8, 3)(x))))
     table = jc.summary(lambda x: smaller.apply(params, x), "b h w 3")
     assert size(params) == 224 + 21
@@ -93,7 +97,7 @@ class LinenNet(nn.Module):
 @pytest.mark.parametrize("training", [True, False])
 def test_linen(training):
     net = LinenNet(training)
-    variables = net.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    variables = with_any_numbers(net.init, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     want = size(variables["params"])
 
     def apart(params, statistics, x):
@@ -123,7 +127,7 @@ class NnxNet(nnx.Module):
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_nnx(mode):
-    model = NnxNet(nnx.Rngs(0))
+    model = with_drawn_kernels(lambda: NnxNet(nnx.Rngs(0)))
     getattr(model, mode)()
     want = size(nnx.state(model, nnx.Param))
     graph, state = nnx.split(model)

@@ -1,5 +1,7 @@
 """feature_maps: every name, under the transformations, from a pure function."""
 
+from collections import OrderedDict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,19 +10,21 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
+from tests.support.cnns import with_drawn_kernels
 
 
 def noise(*shape):
     return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
-    return jc.VGG([(4, 5), (6,)], head=None, batch_norm=True, rngs=nnx.Rngs(0))
+    make = lambda: jc.VGG([(4, 5), (6,)], head=None, batch_norm=True, rngs=nnx.Rngs(0))  # noqa: E731
+    return with_drawn_kernels(make)
 
 
 def by_hand(model, x):
-    maps = {}
+    maps = OrderedDict()  # as jit keeps it
     for layer in ("conv1_1", "conv1_2"):
         x = maps[layer] = jax.nn.relu(getattr(model, layer)(x))
     x = maps["pool1"] = jc.max_pool(x)
@@ -37,7 +41,7 @@ def same(got, want, names=None):
 
 def test_every_map_in_the_order_of_computation(model):
     x = noise(2, 8, 12, 3)
-    same(jc.feature_maps(model)(x), by_hand(model, x))
+    same(jc.feature_maps(model)(x), jax.jit(by_hand)(model, x))
 
 
 def test_only_the_requested_maps_in_the_requested_order(model):
@@ -56,8 +60,9 @@ def test_under_jit_only_the_requested_maps_are_computed(model):
 
 def test_under_jit_vmap_and_with_the_model_as_argument(model):
     x = noise(3, 2, 8, 12, 3)
-    each = [by_hand(model, image) for image in x]
-    want = {name: jnp.stack([maps[name] for maps in each]) for name in each[0]}
+    run = jax.jit(by_hand)
+    each = [run(model, image) for image in x]
+    want = {name: np.stack([maps[name] for maps in each]) for name in each[0]}
     same(jax.jit(jax.vmap(jc.feature_maps(model)))(x), want)
     maps = nnx.jit(jc.feature_maps(lambda model, x: model(x)))(model, x[0])
     same(maps, each[0])
@@ -65,8 +70,8 @@ def test_under_jit_vmap_and_with_the_model_as_argument(model):
 
 def test_the_gradient_of_a_map_is_that_of_the_function(model):
     x = noise(1, 8, 12, 3)
-    got = jax.grad(lambda x: (jc.feature_maps(model)(x)["conv2_1"] ** 2).sum())(x)
-    want = jax.grad(lambda x: (by_hand(model, x)["conv2_1"] ** 2).sum())(x)
+    got = jax.jit(jax.grad(lambda x: (jc.feature_maps(model)(x)["conv2_1"] ** 2).sum()))(x)
+    want = jax.jit(jax.grad(lambda x: (by_hand(model, x)["conv2_1"] ** 2).sum()))(x)
     np.testing.assert_allclose(got, want, atol=1e-4)
     assert np.abs(want).max() > 1e-3
 
@@ -136,10 +141,11 @@ def test_maps_of_a_scan_are_stacked():
         return {"block": jnp.stack(each), "last": jc.conv(x, kernels[0])}
 
     x = noise(1, 5, 6, 2)
-    same(jc.feature_maps(scanned)(x), looped(x))
+    same(jc.feature_maps(scanned)(x), jax.jit(looped)(x))
     first = lambda maps: (maps["block"][0] * maps["last"]).sum()  # noqa: E731
     got = jax.jit(jax.grad(lambda x: first(jc.feature_maps(scanned)(x))))(x)
-    np.testing.assert_allclose(got, jax.grad(lambda x: first(looped(x)))(x), atol=1e-4)
+    want = jax.jit(jax.grad(lambda x: first(looped(x))))(x)
+    np.testing.assert_allclose(got, want, atol=1e-4)
 
 
 def test_maps_inside_a_scan_inside_a_scan_that_runs_backwards():

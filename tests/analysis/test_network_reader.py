@@ -1,5 +1,6 @@
 """Names of layers: attribute paths in every library, the same in every analysis."""
 
+import functools
 import re
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
+from tests.support.cnns import with_any_numbers, with_drawn_kernels
 
 KEY = jax.random.key(0)
 
@@ -110,8 +112,9 @@ def haiku_net(x):
     return hk.Linear(5)(hk.MaxPool((1, 2, 2, 1), (1, 2, 2, 1), "SAME")(x).mean((1, 2)))
 
 
+@functools.cache
 def nnx_net():
-    return Net(nnx.Rngs(0))
+    return with_drawn_kernels(lambda: Net(nnx.Rngs(0)))
 
 
 def names(fn, *args):
@@ -241,7 +244,7 @@ def test_normalisation_constants_are_not_parameters():
 
 def test_batch_statistics_of_linen_are_not_parameters_however_they_are_passed():
     linen = LinenNet()
-    variables = linen.init(KEY, jnp.ones((1, 8, 8, 3)))
+    variables = with_any_numbers(linen.init, KEY, jnp.ones((1, 8, 8, 3)))
     params, statistics = variables["params"], variables["batch_stats"]
     bound = linen.bind(variables)
     calls = [

@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 import jaxconv as jc
 from jaxconv.models import vgg
 from tests.support import reference
-from tests.support.cnns import random_vgg16
+from tests.support.cnns import with_any_numbers, with_drawn_kernels
 from tests.support.configurations import channels_last, conv_case, pool_case
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -55,8 +55,10 @@ LAYERS = [name for s, n in enumerate((2, 2, 3, 3, 3), 1)
 
 @pytest.fixture(scope="module")
 def vgg16():
-    """A network, two images, and all their maps, by name."""
-    model, x = wake(random_vgg16()), noise(2, 36, 45, 3)
+    """The network with a sixteenth of its channels, two images, and all their maps, by name."""
+    stages = [[width // 16 for width in stage] for stage in vgg.STAGES["vgg16"]]
+    model = wake(with_drawn_kernels(lambda: jc.VGG(stages, head=None, rngs=nnx.Rngs(0))))
+    x = noise(2, 36, 45, 3)
     return model, x, {"input": x, **jc.feature_maps(model, LAYERS)(x)}
 
 
@@ -88,12 +90,12 @@ def test_every_layer_of_vgg16(vgg16, layer):
 @pytest.mark.parametrize("head", ["dense", "conv"])
 def test_the_heads_of_vgg(head, monkeypatch):
     monkeypatch.setattr(vgg, "HIDDEN", 24)
-    stages = [(2,), (2,), (2,), (2,), (3,)]
-    model = wake(jc.VGG(stages, head=head, classes=5, rngs=nnx.Rngs(1)))
-    x = noise(1, 224, 224, 3)
-    maps = jc.feature_maps(model, ["pool5", "fc6", "fc7", "fc8"])(x)
+    make = lambda: jc.VGG([(2,), (3,)], head=head, classes=5, rngs=nnx.Rngs(1))  # noqa: E731
+    model = wake(with_drawn_kernels(make))
+    x = noise(1, 28, 28, 3)
+    maps = jc.feature_maps(model, ["pool2", "fc6", "fc7", "fc8"])(x)
     at = () if head == "dense" else (0, 0)
-    before = maps["pool5"]
+    before = maps["pool2"]
     for name in ("fc6", "fc7", "fc8"):
         channel = int(maps[name].argmax())
         where = {"at": at, "channel": channel, "place": (0, *at, channel)}
@@ -188,12 +190,12 @@ class Normed(nnx.Module):
 
 
 def test_norms_and_activations_are_the_networks_own():
-    model, x = wake(Normed(nnx.Rngs(2))), noise(2, 11, 13, 3)
+    model, x = wake(with_drawn_kernels(lambda: Normed(nnx.Rngs(2)))), noise(2, 11, 13, 3)
     n = agree(model, x, layer="conv", at=(3, 2), channel=1, image=1, place=(1, 3, 2, 1))
     assert n.then[:3] == ("sub", "mul", "add")
     assert re.search(r"\n  sub, mul, add and \d+ more -> ", str(n))
     assert n.bias == float(model.conv.bias[1])
-    hidden = model.conv(x)[1, 3, 2, 1]
+    hidden = jax.jit(model.conv)(x)[1, 3, 2, 1]
     np.testing.assert_allclose(n.pre, hidden, **CLOSE)
     n = agree(model, x, layer="plain", at=(1, 2), channel=4, place=(0, 1, 2, 4))
     assert n.bias == 0.0
@@ -255,7 +257,7 @@ def test_linen_and_haiku():
 
     x = noise(2, 7, 8, 3)
     net = Net()
-    variables = net.init(jax.random.key(0), x)
+    variables = with_any_numbers(net.init, jax.random.key(0), x)
     n = agree(net.apply, variables, x, layer="Net.Conv_0", at=(0, 7), channel=2, place=(0, 0, 7, 2))
     assert n.bias != 0
     n = agree(net.apply, variables, x, layer=2, at=(3, 0), channel=7, place=(0, 3, 0, 7))
@@ -268,7 +270,7 @@ def test_linen_and_haiku():
         return hk.Linear(5)(hk.Flatten()(x))
 
     made = hk.without_apply_rng(hk.transform(network))
-    params = made.init(jax.random.key(0), x)
+    params = with_any_numbers(made.init, jax.random.key(0), x)
     n = agree(made.apply, params, x, layer="conv2_d", at=(5, 5), channel=7, place=(0, 5, 5, 7))
     assert n.bias == float(params["conv2_d"]["b"][7])
     agree(made.apply, params, x, layer="max_pool", at=(2, 3), channel=1, place=(0, 2, 3, 1))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from importlib.metadata import version
 
@@ -186,7 +185,8 @@ FULL = """
 import resource, sys
 import jaxconv as jc
 from flax import nnx
-model = jc.VGG([(40,), (60, 60)], head=None, rngs=nnx.Rngs(1))
+zeros = nnx.initializers.zeros
+model = jc.VGG([(40,), (60, 60)], head=None, kernel_init=zeros, rngs=nnx.Rngs(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     model.save_pretrained(sys.argv[1])
@@ -243,23 +243,23 @@ from jaxconv.models import vgg
 from jaxconv.models.errors import WeightsError
 vgg.HIDDEN = 8
 vgg.STAGES = {"vgg11": ((4,), (6, 6))}
-try:
-    exec(sys.argv[1])
-except WeightsError as error:
-    print(error)
+for code in sys.argv[1:]:
+    try:
+        exec(code)
+    except WeightsError as error:
+        print(error)
 """
 OFFLINE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
 def served(tmp_path):
-    """The server with a model, and a function that runs a program that uses it."""
+    """The server with a model, and a function that runs programs and returns the lines that they print."""
     made(head="dense").save_pretrained(tmp_path / "saved")
     files = {p.name: p.read_bytes() for p in (tmp_path / "saved").iterdir()}
-    shutil.rmtree(tmp_path / "saved")
     with serving({"you/net": files}) as server:
 
-        def program(code, endpoint=server.address, **environment):
+        def program(*codes, endpoint=server.address, **environment):
             variables = {
                 "HF_ENDPOINT": endpoint,
                 "HF_HOME": str(tmp_path / "hf"),
@@ -267,71 +267,73 @@ def served(tmp_path):
                 "HF_HUB_DISABLE_XET": "1",
                 "JAXCONV_CACHE": str(tmp_path / "cache"),
             }
-            done = forked("-c", PROGRAM, code, env=os.environ | variables | environment)
+            done = forked("-c", PROGRAM, *codes, env=os.environ | variables | environment)
             assert done.returncode == 0, done.stderr
-            return done.stdout.strip()
+            return done.stdout.splitlines()
 
         yield server, program
 
 
 READ = "m = jc.VGG.from_pretrained('you/net'); print(m.stages, m.preprocessing.scale)"
 NET = "((4,), (6, 6)) 0.5"
+WEIGHTS = "m = jc.vgg11(weights='hf:you/net', classes=5); print(m.stages, m.preprocessing.scale)"
 
 
-def test_a_model_of_the_hub_is_read_and_kept_in_its_cache(served):
-    _, program = served
-    assert program(READ) == NET
-    assert program(READ, OFFLINE) == NET
-    assert program(READ, HF_HUB_OFFLINE="1") == NET
-    weights = (
-        "m = jc.vgg11(weights='hf:you/net', classes=5); print(m.stages, m.preprocessing.scale)"
-    )
-    assert program(weights, OFFLINE) == NET
-
-
-def test_a_new_version_on_the_hub_is_read(served):
+def test_a_model_of_the_hub_is_read_and_kept_in_its_cache_until_there_is_a_new_version(served):
     server, program = served
-    assert program(READ) == NET
+    assert program(READ) == [NET]
+    assert program(READ, WEIGHTS, endpoint=OFFLINE) == [NET, NET]
+    assert program(READ, HF_HUB_OFFLINE="1") == [NET]
     config = json.loads(server.repositories["you/net"]["config.json"])
     config["preprocessing"]["scale"] = 0.25
     server.repositories["you/net"]["config.json"] = json.dumps(config).encode()
-    assert program(READ).endswith(" 0.25")
+    assert program(READ) == [NET.replace("0.5", "0.25")]
 
 
-def test_what_is_pushed_is_read(served):
+def push(to):
+    """A program that uploads the saved model."""
+    return f"print(jc.VGG.from_pretrained('saved').push_to_hub('{to}', token='hf_me'))"
+
+
+def test_what_is_pushed_is_read(served, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     server, program = served
-    push = "print(jc.VGG.from_pretrained('you/net').push_to_hub('me/copy', token='hf_me'))"
-    assert program(push) == f"{server.address}/me/copy/commit/{'b' * 40}"
-    assert {*server.repositories["me/copy"]} == {"README.md", "config.json", "model.safetensors"}
-    assert b'from_pretrained("me/copy")' in server.repositories["me/copy"]["README.md"]
-    server.repositories["me/copy"]["README.md"] = b"mine"
-    program(push)
-    assert server.repositories["me/copy"]["README.md"] == b"mine"
-    assert program(READ.replace("you/net", "me/copy")) == NET
+    server.repositories["me/card"] = {"README.md": b"mine"}
+    codes = push("me/copy"), push("me/card"), READ.replace("you/net", "me/copy")
+    commits = [f"{server.address}/{name}/commit/{'b' * 40}" for name in ("me/copy", "me/card")]
+    assert program(*codes) == [*commits, NET]
+    copy, card = (server.repositories[name] for name in ("me/copy", "me/card"))
+    assert copy.keys() == card.keys() == {"README.md", "config.json", "model.safetensors"}
+    assert b'from_pretrained("me/copy")' in copy["README.md"]
+    assert card["README.md"] == b"mine"
 
 
-PUSH = "jc.VGG([(4,)], head=None, rngs=__import__('flax').nnx.Rngs(0)).push_to_hub('me/new')"
+PUSH = "jc.VGG.from_pretrained('saved').push_to_hub('me/new')"
+# What programs say, and each environment that they share.
 UNAVAILABLE = {
-    "offline": (READ, {"endpoint": OFFLINE}, "you/net is unavailable: it is not in the cache, and "
-        "could not be downloaded from the Hugging Face hub ("),
-    "the offline mode": (READ, {"HF_HUB_OFFLINE": "1"}, "offline mode"),
-    "no repository": (READ.replace("you", "nobody"), {},
-        "(there is no repository nobody/net, or it is private). Fix: check the name"),
-    "no token": (PUSH, {"HF_TOKEN": ""}, "me/new cannot be uploaded to the Hugging Face hub ("),
-    "an upload offline": (PUSH, {"endpoint": OFFLINE, "HF_TOKEN": "hf_me"},
-        "me/new cannot be uploaded to the Hugging Face hub ("),
-    "weights offline": ("jc.vgg11(weights='hf:you/net')", {"endpoint": OFFLINE},
-        "you/net is unavailable: "),
+    "offline": ({"endpoint": OFFLINE, "HF_TOKEN": "hf_me"}, {
+        READ: "you/net is unavailable: it is not in the cache, and could not be downloaded from "
+            "the Hugging Face hub (",
+        WEIGHTS: "you/net is unavailable: ",
+        PUSH: "me/new cannot be uploaded to the Hugging Face hub (",
+    }),
+    "the offline mode": ({"HF_HUB_OFFLINE": "1"}, {READ: "offline mode"}),
+    "online": ({"HF_TOKEN": ""}, {
+        READ.replace("you", "nobody"):
+            "(there is no repository nobody/net, or it is private). Fix: check the name",
+        PUSH: "me/new cannot be uploaded to the Hugging Face hub (",
+    }),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", UNAVAILABLE)
-def test_where_the_hub_fails_it_is_a_sentence(served, tmp_path, case):
-    code, options, message = UNAVAILABLE[case]
-    said = served[1](code, **options)
-    assert message in said
-    assert "Fix: " in said
-    assert "\n" not in said
+def test_where_the_hub_fails_it_is_a_sentence(served, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    options, messages = UNAVAILABLE[case]
+    said = served[1](*messages, **options)
+    for line, message in zip(said, messages.values(), strict=True):
+        assert message in line
+        assert "Fix: " in line
     assert not [*(tmp_path / "hf").rglob("*.safetensors")]
 
 
@@ -340,7 +342,7 @@ def test_a_file_that_the_hub_damaged_is_a_sentence_and_not_kept(served, tmp_path
     server, program = served
     digits = 64 if file == "model.safetensors" else 40
     server.etags[file] = "0" * digits
-    said = program(READ)
+    (said,) = program(READ)
     assert " is damaged" in said
     assert "0" * digits in said
     assert not [*(tmp_path / "hf").rglob(file)]
@@ -348,11 +350,11 @@ def test_a_file_that_the_hub_damaged_is_a_sentence_and_not_kept(served, tmp_path
 
 def test_a_damaged_cache_is_a_sentence(served, tmp_path):
     _, program = served
-    assert program(READ) == NET
+    assert program(READ) == [NET]
     (stored,) = (tmp_path / "hf").rglob("model.safetensors")
     content = stored.read_bytes()
     stored.resolve().write_bytes(content[:-1] + b"!")
-    said = program(READ, OFFLINE)
+    (said,) = program(READ, endpoint=OFFLINE)
     assert said.startswith(f"{stored.resolve()} is damaged or not the published file")
     assert said.endswith("Fix: delete this file; it is then downloaded again.")
 
@@ -360,7 +362,7 @@ def test_a_damaged_cache_is_a_sentence(served, tmp_path):
 def test_on_a_full_disk_a_download_is_a_sentence_and_not_kept(served, tmp_path):
     _, program = served
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
-    said = program(limit + READ)
+    (said,) = program(limit + READ)
     assert said.startswith("you/net is unavailable: it is not in the cache, and could not be ")
     assert "File too large" in said
     files = (tmp_path / "hf").rglob("*")
@@ -373,4 +375,5 @@ def test_on_a_full_disk_a_download_is_a_sentence_and_not_kept(served, tmp_path):
 def test_a_repository_without_weights_is_a_sentence(served):
     server, program = served
     del server.repositories["you/net"]["model.safetensors"]
-    assert program(READ) == "you/net has no model.safetensors. Fix: pass a model that was saved."
+    fix = "Fix: pass a model that was saved."
+    assert program(READ) == [f"you/net has no model.safetensors. {fix}"]

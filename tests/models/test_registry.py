@@ -1,5 +1,6 @@
 """The registry of models: found by name, in any module of the package, with their weights."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -44,41 +45,59 @@ register_weights("vgg16", "places", HubFile(repository="nobody/places", sha256="
 """
 
 
+# Runs commands after each other, and prints the status and the texts of each as JSON.
+COMMANDS = """
+import contextlib, io, json, sys
+import jaxconv as jc
+from jaxconv.cli.main import main
+from jaxconv.models.errors import WeightsError
+
+def run(arguments):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                status = main(arguments)
+            except SystemExit as stop:
+                status = stop.code
+    return status, out.getvalue(), err.getvalue()
+
+try:
+    jc.vgg16(weights="places")
+except WeightsError as error:
+    print(json.dumps([*map(run, json.loads(sys.argv[1])), str(error)]))
+"""
+
+
 @pytest.fixture(scope="module")
 def with_toy(tmp_path_factory):
-    """A copy of the package with one more file."""
+    """What commands say in a copy of the package with one more file, and of weights of its own."""
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, folder / "jaxconv")
     (folder / "jaxconv" / "models" / "toy.py").write_text(TOY)
-    return folder
-
-
-def python(folder, *arguments):
-    """Run Python with that copy."""
-    return forked(*arguments, package=folder, cwd=folder, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-
-
-def jaxconv(folder, *arguments):
-    return python(folder, "-m", "jaxconv", *arguments)
+    commands = [
+        ["check", "toy(classes=7)", "b h w 3 -> b h w 7"],
+        ["--help"],
+        ["maps", "--model", "toy"],
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    given = "-c", COMMANDS, json.dumps(commands)
+    done = forked(*given, package=folder, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_a_model_in_a_new_file_is_known_to_the_commands(with_toy):
-    done = jaxconv(with_toy, "check", "toy(classes=7)", "b h w 3 -> b h w 7")
-    assert done.stdout == "toy(classes=7): proven: accepts every size, returns (b, h, w, 7)\n"
-    assert "one convolution, to try the registry" in jaxconv(with_toy, "--help").stdout
-
-
-def test_a_model_without_published_weights_needs_a_file(with_toy):
-    done = jaxconv(with_toy, "maps", "--model", "toy")
-    assert done.returncode == 2
-    assert "toy has no published weights.\n  Fix: pass --weights FILE" in done.stderr
+    checked, helped, (status, _, error), _ = with_toy
+    proven = "toy(classes=7): proven: accepts every size, returns (b, h, w, 7)\n"
+    assert checked == [0, proven, ""]
+    assert "one convolution, to try the registry" in helped[1]
+    assert status == 2
+    assert "toy has no published weights.\n  Fix: pass --weights FILE" in error
 
 
 def test_weights_in_a_new_file_are_known_by_name(with_toy):
-    code = "import jaxconv as jc; jc.vgg16(weights='places')"
-    said = python(with_toy, "-c", code).stderr.splitlines()[-1]
-    assert "The places weights of vgg16 are unavailable" in said
-    assert "Tried: the weights nobody/places, from the Hugging Face hub (" in said
+    assert "The places weights of vgg16 are unavailable" in with_toy[-1]
+    assert "Tried: the weights nobody/places, from the Hugging Face hub (" in with_toy[-1]
 
 
 def test_models_are_registered_with_a_title():

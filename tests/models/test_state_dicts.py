@@ -11,6 +11,7 @@ from jaxconv.models.errors import WeightsError
 from jaxconv.models.state_dicts import load_state_dict
 from jaxconv.models.weights import read_tensors
 from tests.support import torch_files
+from tests.support.cnns import with_drawn_kernels
 from tests.support.pytorch import import_torch
 
 
@@ -20,6 +21,11 @@ def noise(*shape, seed=0):
 
 def last_to_first(x):
     return np.moveaxis(x, -1, 1)
+
+
+def made(kind, *args, **options):
+    """A layer or model of Flax NNX."""
+    return with_drawn_kernels(lambda: kind(*args, **options, rngs=nnx.Rngs(0)))
 
 
 def run(net, x):
@@ -47,8 +53,8 @@ GROUPS = {
 def test_convolutions_are_those_of_pytorch(kernel, kind):
     torch, (c_in, c_out, groups) = import_torch(), GROUPS[kind]
     net = getattr(torch.nn, f"Conv{len(kernel)}d")(c_in, c_out, kernel, stride=2, groups=groups)
-    model = nnx.Conv(c_in, c_out, kernel, strides=2, padding="VALID", feature_group_count=groups,
-                     rngs=nnx.Rngs(0))  # fmt: skip
+    options = {"strides": 2, "padding": "VALID", "feature_group_count": groups}
+    model = made(nnx.Conv, c_in, c_out, kernel, **options)
     assert load_state_dict(model, net.state_dict()) == {"kernel": "weight", "bias": "bias"}
     x = noise(2, *[9] * len(kernel), c_in)
     same(last_to_first(model(x)), run(net, last_to_first(x)))
@@ -59,8 +65,8 @@ def test_convolutions_are_those_of_pytorch(kernel, kind):
 def test_transposed_convolutions_are_those_of_pytorch(kernel, turned):
     torch = import_torch()
     net = getattr(torch.nn, f"ConvTranspose{len(kernel)}d")(6, 8, kernel, stride=2)
-    model = nnx.ConvTranspose(6, 8, kernel, strides=2, padding="VALID", transpose_kernel=turned,
-                              rngs=nnx.Rngs(0))  # fmt: skip
+    options = {"strides": 2, "padding": "VALID", "transpose_kernel": turned}
+    model = made(nnx.ConvTranspose, 6, 8, kernel, **options)
     load_state_dict(model, net.state_dict())
     x = noise(2, *[4] * len(kernel), 6)
     want = run(net, last_to_first(x))
@@ -163,7 +169,7 @@ def torch_net():
 
 
 def test_a_network_with_all_kinds_of_layers_is_that_of_pytorch(tmp_path):
-    torch, net, model = import_torch(), torch_net(), Net(nnx.Rngs(0))
+    torch, net, model = import_torch(), torch_net(), made(Net)
     torch.save(net.state_dict(), tmp_path / "net.pt")
     tensors = read_tensors(tmp_path / "net.pt")
     with pytest.raises(WeightsError, match=r"a flattened image: hidden, which takes 96 numbers\."):
@@ -173,10 +179,11 @@ def test_a_network_with_all_kinds_of_layers_is_that_of_pytorch(tmp_path):
     assert names["_mix.kernel"] == "mix.weight"
     assert len(names) == len([name for name in tensors if "num_batches" not in name])
     x = noise(2, 4, 3, 3)
-    same(model(x), run(net, last_to_first(x)))
-    wrong = Net(nnx.Rngs(0))
+    of_flax, want = jax.jit(lambda model, x: model(x)), run(net, last_to_first(x))
+    same(of_flax(model, x), want)
+    wrong = made(Net)
     load_state_dict(wrong, tensors, flattened={"hidden": 1})
-    assert not np.allclose(wrong(x), model(x), atol=1e-2)
+    assert not np.allclose(of_flax(wrong, x), want, atol=1e-2)
 
 
 def test_vgg_is_loaded_like_any_other_model_of_pytorch():

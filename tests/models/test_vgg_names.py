@@ -1,5 +1,6 @@
 """Names of other libraries: random weights that they made themselves give equal outputs here."""
 
+import functools
 import io
 import os
 
@@ -34,6 +35,12 @@ def narrow(monkeypatch):
 def ours(name, path, **options):
     make = {"vgg11": jc.vgg11, "vgg13": jc.vgg13, "vgg16": jc.vgg16, "vgg19": jc.vgg19}[name]
     return make(weights=path, classes=CLASSES, **options)
+
+
+@jax.jit
+def run(model, x):
+    """Compiled once for all files of the same network."""
+    return model(x)
 
 
 def same(got, want):
@@ -108,7 +115,7 @@ def test_weights_made_by_pytorch_libraries(tmp_path, library, suffix, depth, bat
     model = ours(f"vgg{depth}", tmp_path / f"w{suffix}", batch_norm=batch_norm)
     assert model.preprocessing == TORCHVISION
     x = model.preprocessing(PHOTO)
-    same(jax.jit(model)(x), logits_of(net, x))
+    same(run(model, x), logits_of(net, x))
 
 
 def test_the_head_made_by_pytorch_slides(tmp_path):
@@ -116,7 +123,7 @@ def test_the_head_made_by_pytorch_slides(tmp_path):
     torch.save(net.state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     model = ours("vgg11", tmp_path / "w.pth", head="conv")
     x = TORCHVISION(PHOTO)
-    same(jax.jit(model)(x)[:, 0, 0], logits_of(net, x))
+    same(run(model, x)[:, 0, 0], logits_of(net, x))
 
 
 def test_the_preprocessing_is_that_of_pytorchs_libraries():
@@ -155,7 +162,9 @@ def test_the_trunk_of_pytorchs_library_has_its_own_preprocessing(tmp_path, monke
         ours("vgg16", path)
 
 
+@functools.cache
 def keras_net(depth):
+    """A network of Keras, and its logits of the photo."""
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     layers = keras.layers
     net = keras.Sequential([keras.Input((224, 224, 3))])
@@ -168,7 +177,8 @@ def keras_net(depth):
     net.add(layers.Dense(HIDDEN, activation="relu", name="fc1"))
     net.add(layers.Dense(HIDDEN, activation="relu", name="fc2"))
     net.add(layers.Dense(CLASSES, name="predictions"))
-    return keras, net
+    of_keras = {16: keras.applications.vgg16, 19: keras.applications.vgg19}[depth]
+    return net, np.asarray(net(of_keras.preprocess_input(PHOTO.astype(np.float32))))
 
 
 def published_form(net, path):
@@ -192,13 +202,11 @@ FORMS = {
 @pytest.mark.parametrize("depth", [16, 19])
 @pytest.mark.filterwarnings("ignore")
 def test_weights_made_by_keras(tmp_path, form, depth):
-    keras, net = keras_net(depth)
+    net, want = keras_net(depth)
     FORMS[form](net, tmp_path / form)
     model = ours(f"vgg{depth}", tmp_path / form)
     assert model.preprocessing == KERAS
-    of_keras = {16: keras.applications.vgg16, 19: keras.applications.vgg19}[depth]
-    given = of_keras.preprocess_input(PHOTO.astype(np.float32))
-    same(jax.jit(model)(model.preprocessing(PHOTO)), np.asarray(net(given)))
+    same(run(model, model.preprocessing(PHOTO)), want)
 
 
 @pytest.mark.filterwarnings("ignore")

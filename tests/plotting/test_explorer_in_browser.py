@@ -24,12 +24,17 @@ CLASSES = [ClassShare(7, HOSTILE, 0.7512), ClassShare(2, "bow tie", 0.2), ClassS
 FEW = 900  # numbers; the input and "a" have more, and so has the pool
 
 
-@pytest.fixture(scope="module", params=[FEW, 200_000], ids=["rounded", "exact"])
+# Only what shows numbers depends on whether they are rounded. A rounded page has both kinds.
+both = pytest.mark.parametrize("explored", [FEW, 200_000], ids=["rounded", "exact"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def explored(request, tmp_path_factory):
     """The layers by name, and the file of their page; with rounded numbers, or with exact ones."""
+    exact = getattr(request, "param", FEW)
     patch = pytest.MonkeyPatch()
-    patch.setattr(packing, "MAX_EXACT", request.param)
-    photo, layers = network(np.random.default_rng(request.param))
+    patch.setattr(packing, "MAX_EXACT", exact)
+    photo, layers = network(np.random.default_rng(exact))
     command = "jaxconv neuron 'a photo.jpg'"
     text = page(
         photo,
@@ -53,37 +58,61 @@ def rounded(request):
     return request.node.callspec.params["explored"] == FEW
 
 
+@pytest.fixture(scope="module")
+def windows(chromium):
+    """A function that gives a tab of a window with these options; tests share both."""
+    tabs = {}
+
+    def tab(**options):
+        key = json.dumps(options, sort_keys=True)
+        if key not in tabs:
+            tabs[key] = chromium.new_context(**options).new_page()
+            tabs[key].add_init_script(
+                "addEventListener('securitypolicyviolation',"
+                " (event) => console.error(event.violatedDirective + event.blockedURI))"
+            )
+        return tabs[key]
+
+    yield tab
+    for used in tabs.values():
+        used.context.close()
+
+
 @pytest.fixture
-def visit(chromium, explored):
+def visit(windows, explored):
     """Open the page; at the end nothing was complained about, and nothing asked for."""
-    contexts, complaints = [], []
+    complaints, used = [], []
+
+    def console(said):
+        complaints.append(said.text)
+
+    def error(raised):
+        complaints.append(str(raised))
+
+    def dialog(shown):
+        complaints.append(shown.message)
+
+    def request(asked):
+        if not asked.url.startswith(("data:", "blob:", explored[1].as_uri())):
+            complaints.append(asked.url)
+
+    listeners = {"console": console, "pageerror": error, "dialog": dialog, "request": request}
 
     def opened(**options):
-        context = chromium.new_context(**{"viewport": {"width": 1300, "height": 900}} | options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda said: complaints.append(said.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
-        tab.on(
-            "request",
-            lambda asked: (
-                complaints.append(asked.url)
-                if not asked.url.startswith(("data:", "blob:", explored[1].as_uri()))
-                else None
-            ),
-        )
-        tab.add_init_script(
-            "addEventListener('securitypolicyviolation',"
-            " (event) => console.error(event.violatedDirective + event.blockedURI))"
-        )
+        tab = windows(**{"viewport": {"width": 1300, "height": 900}} | options)
+        for event, listener in listeners.items():
+            tab.on(event, listener)
+        used.append(tab)
+        tab.mouse.move(0, 0)
         tab.goto(explored[1].as_uri())
         tab.wait_for_selector("html[data-ready]")
         return tab
 
     yield opened
-    for context in contexts:
-        context.close()
+    for tab in used:
+        for event, listener in listeners.items():
+            tab.remove_listener(event, listener)
+        tab.goto("about:blank")
     assert complaints == []
 
 
@@ -149,6 +178,7 @@ def strong(layer):
     return np.argsort(-layer.values.mean((0, 1)), kind="stable")[:WEIGHTS].tolist()
 
 
+@both
 @pytest.mark.parametrize("name", ["a", HOSTILE])
 def test_the_numbers_are_those_of_numpy(visit, explored, rounded, name):
     layers, tab = explored[0], visit()
@@ -198,6 +228,7 @@ def test_hovering_draws_the_field_and_a_click_holds_it(visit, explored):
     assert box(tab) == field(layer, 6, 2)
 
 
+@both
 @pytest.mark.parametrize("own", [False, True], ids=["the layer's scale", "its own scale"])
 def test_a_map_has_the_colours_of_its_numbers(visit, explored, own):
     layer, tab = explored[0]["a"], visit()

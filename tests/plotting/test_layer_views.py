@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
 from jaxconv.plotting.layer_views import layer_views
+from tests.support.cnns import with_any_numbers, with_drawn_kernels
 from tests.support.explored import product
 from tests.support.programs import normal
 
@@ -21,7 +22,8 @@ KERNELS = [jnp.asarray(normal(*s)) for s in [(5, 3, 3, 8), (3, 2, 4, 6), (1, 1, 
 
 @functools.cache
 def vgg(head=None):
-    return jc.VGG([(8, 6), (10,)], head=head, classes=7, rngs=nnx.Rngs(1))
+    make = lambda: jc.VGG([(8, 6), (10,)], head=head, classes=7, rngs=nnx.Rngs(1))  # noqa: E731
+    return with_drawn_kernels(make)
 
 
 def odd(x):
@@ -43,7 +45,7 @@ class Net(nn.Module):
 
 
 def linen():
-    variables = Net().init(jax.random.key(5), PHOTO)
+    variables = with_any_numbers(Net().init, jax.random.key(5), PHOTO)
     return lambda x: Net().apply(variables, x)
 
 
@@ -87,10 +89,9 @@ def test_ranges_hold_all_pixels_that_matter(network):
         if name == "input":
             continue
         h, w, _ = layer.values.shape
-        for y, x in ((0, 0), (h // 2, w // 3), (h - 1, w - 1)):
-            at = lambda image, y=y, x=x, name=name: _before(fn, name, image)[0, y, x].sum()  # noqa: E731
-            slope = np.abs(jax.grad(at)(PHOTO)[0]).sum(-1) > 0
-            touched = np.argwhere(slope)
+        places = [(0, 0), (h // 2, w // 3), (h - 1, w - 1)]
+        for (y, x), slope in zip(places, slopes(fn, name, places), strict=True):
+            touched = np.argwhere(np.abs(slope).sum(-1) > 0)
             (top, bottom), (left, right) = layer.rows[y], layer.columns[x]
             box = *touched.min(0), *(touched.max(0) + 1)
             if name == "first":
@@ -98,8 +99,12 @@ def test_ranges_hold_all_pixels_that_matter(network):
             assert (np.subtract(box, (top, left, bottom, right)) * (1, 1, -1, -1) >= 0).all()
 
 
-def _before(fn, name, image):
-    return jc.feature_maps(fn, name)(image)[name]
+def slopes(fn, name, places):
+    """The gradient of a layer's neurons at each of some places, of the shape of the photo."""
+    maps = jc.feature_maps(fn, name)
+    at = lambda image, y, x: maps(image)[name][0, y, x].sum()  # noqa: E731
+    each = jax.vmap(jax.grad(at), (None, 0, 0))
+    return jax.jit(each)(PHOTO, *np.transpose(places))[:, 0]
 
 
 def test_a_head_reads_all_numbers_of_a_map():

@@ -1,6 +1,8 @@
 """Photos of all kinds against the plain one, and files that are none."""
 
 import argparse
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -108,7 +110,11 @@ def test_files_that_are_no_photos(tmp_path, hopper):
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
-    Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    Image.new("1", (1, 1)).save(tmp_path / "bomb.png")
+    content = bytearray((tmp_path / "bomb.png").read_bytes())
+    content[16:24] = struct.pack(">II", 30_000, 30_000)  # in the header, which has a checksum
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "bomb.png").write_bytes(content)
     with pytest.raises(PhotoError, match="unpacks to more than 89,478,485 pixels"):
         open_photo(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600_000_000)  # the warning, not the error

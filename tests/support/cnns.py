@@ -10,15 +10,33 @@ import jaxconv as jc
 
 
 def random_vgg16():
-    """VGG16 without head. NumPy draws its kernels: JAX compiles a program for each shape."""
-    model, rng = nnx.eval_shape(lambda: jc.vgg16(head=None)), np.random.default_rng(0)
+    """VGG16 without head."""
+    return with_drawn_kernels(lambda: jc.vgg16(head=None))
 
-    def drawn(parameter):
-        scale = (2 / np.prod(parameter.shape[:-1])) ** 0.5 if parameter.ndim > 1 else 0
-        return np.float32(scale) * jnp.asarray(rng.standard_normal(parameter.shape, np.float32))
 
-    nnx.update(model, jax.tree.map(drawn, nnx.state(model, nnx.Param)))
+def with_drawn_kernels(make):
+    """What ``make`` makes. NumPy draws its kernels: JAX compiles a program for each shape."""
+    model, rng = nnx.eval_shape(make), np.random.default_rng(0)
+    for path, variable in nnx.to_flat_state(nnx.state(model)):
+        if isinstance(variable, nnx.RngKey):
+            variable.set_value(jax.random.key(0))
+            continue
+        value = np.asarray(path[-1] in ("scale", "var"), variable.dtype)
+        if path[-1] == "kernel":
+            deviation = np.float32((2 / np.prod(variable.shape[:-1])) ** 0.5)
+            value = deviation * rng.standard_normal(variable.shape, np.float32)
+        variable.set_value(jnp.asarray(np.broadcast_to(value, variable.shape)))
     return model
+
+
+def with_any_numbers(make, *args):
+    """Arrays as ``make`` returns them, whose numbers take no time: nothing is compiled."""
+
+    def numbers(like):
+        between = np.linspace(0.1, 0.5, like.size).reshape(like.shape)
+        return jnp.asarray(between, like.dtype)
+
+    return jax.tree.map(numbers, jax.eval_shape(make, *args))
 
 
 def conv(x, size, channels, stride=1, padding="SAME"):
