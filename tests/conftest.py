@@ -176,8 +176,9 @@ def chromium(request):
     from playwright.sync_api import sync_playwright
 
     sandbox = [] if os.name == "nt" or os.geteuid() else ["--no-sandbox"]
+    args = [*sandbox, "--disable-gpu"]  # which would be simulated, at a higher cost
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=sandbox)
+        browser = driver.chromium.launch(executable_path=path, args=args)
         yield browser
         browser.close()
 

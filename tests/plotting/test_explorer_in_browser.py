@@ -58,20 +58,24 @@ def rounded(request):
     return request.node.callspec.params["explored"] == FEW
 
 
+WINDOW = {"width": 1300, "height": 900}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
 @pytest.fixture(scope="module")
 def windows(chromium):
-    """A function that gives a tab of a window with these options; tests share both."""
+    """A function that gives a tab of a window or a phone, which tests share."""
     tabs = {}
 
-    def tab(**options):
-        key = json.dumps(options, sort_keys=True)
-        if key not in tabs:
-            tabs[key] = chromium.new_context(**options).new_page()
-            tabs[key].add_init_script(
+    def tab(phone=False):
+        if phone not in tabs:
+            options = PHONE if phone else {"viewport": WINDOW}
+            tabs[phone] = chromium.new_context(**options).new_page()
+            tabs[phone].add_init_script(
                 "addEventListener('securitypolicyviolation',"
                 " (event) => console.error(event.violatedDirective + event.blockedURI))"
             )
-        return tabs[key]
+        return tabs[phone]
 
     yield tab
     for used in tabs.values():
@@ -98,8 +102,8 @@ def visit(windows, explored):
 
     listeners = {"console": console, "pageerror": error, "dialog": dialog, "request": request}
 
-    def opened(**options):
-        tab = windows(**{"viewport": {"width": 1300, "height": 900}} | options)
+    def opened(phone=False):
+        tab = windows(phone)
         for event, listener in listeners.items():
             tab.on(event, listener)
         used.append(tab)
@@ -134,9 +138,8 @@ def point(tab, layer, y, x, *, click=False, letter="A"):
     tab.wait_for_timeout(60)
 
 
-@pytest.mark.parametrize("width", [1300, 390])
-def test_the_classes_are_shown(visit, width):
-    tab = visit(viewport={"width": width, "height": 900})
+def test_the_classes_are_shown(visit):
+    tab = visit()
     rows = tab.locator("#classes li")
     assert [" ".join(row.split()) for row in rows.all_inner_texts()] == [
         f"{HOSTILE} 75.1 %",
@@ -144,9 +147,11 @@ def test_the_classes_are_shown(visit, width):
         "c < 0.1 %",
     ]
     assert tab.locator("#classes meter").first.evaluate("m => m.value") == 0.7512
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    boxes = [rows.nth(n).bounding_box() for n in range(3)]
-    assert all(box["width"] > 50 and box["x"] + box["width"] <= width for box in boxes)
+    for width in (390, WINDOW["width"]):
+        tab.set_viewport_size(WINDOW | {"width": width})
+        assert tab.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
+        boxes = [rows.nth(n).bounding_box() for n in range(3)]
+        assert all(box["width"] > 50 and box["x"] + box["width"] <= width for box in boxes)
 
 
 def number(tab, key):
@@ -229,10 +234,14 @@ def test_hovering_draws_the_field_and_a_click_holds_it(visit, explored):
 
 
 @both
-@pytest.mark.parametrize("own", [False, True], ids=["the layer's scale", "its own scale"])
-def test_a_map_has_the_colours_of_its_numbers(visit, explored, own):
+def test_a_map_has_the_colours_of_its_numbers(visit, explored):
     layer, tab = explored[0]["a"], visit()
-    tab.set_checked(".own", own)
+    for own in (False, True):
+        tab.set_checked(".own", own)
+        check_colours(tab, layer, own)
+
+
+def check_colours(tab, layer, own):
     for channel in (strong(layer)[0], 5, 0):
         choose(tab, "a", channel)
         values = layer.values[..., channel]
@@ -319,7 +328,7 @@ def test_every_control_has_a_name_and_is_reached_by_tab(visit, explored):
 
 def test_tapping_on_a_phone(visit, explored):
     layer = explored[0]["a"]
-    tab = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    tab = visit(phone=True)
     assert tab.evaluate("document.documentElement.scrollWidth") == 360
     drawn = tab.locator('#network [data-layer="pool"]')
     choose(tab, "a", strong(layer)[1])
@@ -412,7 +421,8 @@ def test_names_are_text(visit, explored):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_both_schemes(visit, explored, scheme):
-    tab = visit(color_scheme=scheme, reduced_motion="reduce")
+    tab = visit()
+    tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     choose(tab, "a", 1)
     for selector in ("h1", "h1 small", ".about", "dd", "dt", ".thumb span", ".number", "button"):
         assert _contrast(tab, selector) >= 4.5, selector
@@ -446,25 +456,26 @@ def _luminance(colour):
 
 
 def test_nothing_moves_if_reduced_motion_is_requested(visit, explored):
+    tab = visit()
     durations = "getComputedStyle(document.querySelector('button.compare')).transitionDuration"
-    assert visit(reduced_motion="reduce").evaluate(durations) == "0s"
-    assert visit(reduced_motion="no-preference").evaluate(durations) != "0s"
+    tab.emulate_media(reduced_motion="reduce")
+    assert tab.evaluate(durations) == "0s"
+    tab.emulate_media(reduced_motion="no-preference")
+    assert tab.evaluate(durations) != "0s"
 
 
-def test_the_policy_is_at_work(chromium, explored, tmp_path):
+def test_the_policy_is_at_work(windows, explored, tmp_path):
     """A script that was slipped in does not run, and asks for nothing."""
     slipped = '<script>document.title = "owned"</script><img src="http://localhost:9/x.png">'
     path = tmp_path / "page.html"
     path.write_text(explored[1].read_text("utf-8").replace("<main>", f"<main>{slipped}"), "utf-8")
-    context = chromium.new_context()
-    tab = context.new_page()
-    refused = []
+    tab, refused = windows().context.new_page(), []
     tab.on("console", lambda said: refused.append(said.text))
     tab.goto(path.as_uri())
     tab.wait_for_selector("html[data-ready]")
     assert tab.title() != "owned"
     assert sum("Content Security Policy" in text for text in refused) >= 2
-    context.close()
+    tab.close()
 
 
 def test_it_is_ready_soon(visit, explored, capsys):
