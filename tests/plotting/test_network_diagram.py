@@ -85,7 +85,7 @@ TABLES = {
     "inception": lambda: jc.summary(inception, "b h w 3"),
     "dense": lambda: jc.summary(dense(7), "b h w 3"),
     "two inputs": lambda: jc.summary(two_inputs, "b h w 3", "b h//2 w//2 1"),
-    "a long chain": lambda: jc.summary(typical.chain(60), "b h w 3"),
+    "a long chain": lambda: jc.summary(typical.chain(30), "b h w 3"),
     "1-D": lambda: jc.summary(chain(1, "NWC"), "b n 2"),
     "3-D": lambda: jc.summary(chain(3, "NDHWC"), "b d h w 1"),
     "channels first": lambda: jc.summary(chain(2, "NCHW"), "2 3 40 48"),
@@ -180,6 +180,51 @@ def check_apart(picture):
         assert run_over <= {blocks.index(arrow.source), blocks.index(arrow.target)}, arrow
 
 
+@pytest.fixture(scope="module", params=TABLES)
+def name(request):
+    """Each table; of the module, so that all tests of a table follow each other."""
+    return request.param
+
+
+def test_nothing_overlaps(name):
+    check_apart(drawn(name))
+
+
+def test_every_layer_is_there_once_and_edges_are_those_of_the_table(name):
+    picture, rows = drawn(name), table(name).rows
+    layers = [block.name for block in picture.blocks if block.kind != "input"]
+    assert layers == [row.name for row in rows]
+    assert len({block.name for block in picture.blocks}) == len(picture.blocks)
+    want = sorted((source, row.name) for row in rows for source in row.inputs)
+    assert sorted((arrow.source, arrow.target) for arrow in picture.arrows) == want
+    for row in rows:
+        heading = [t.text for t in picture.texts if t.layer == row.name and t.bold]
+        assert "".join(heading).lstrip("\u2026") in row.name
+        assert len([p for p in picture.polygons if p.layer == row.name]) == 3
+
+
+def test_arrows_begin_and_end_at_their_blocks(name):
+    picture = drawn(name)
+    boxes = {block.name: block.box for block in picture.blocks}
+    for arrow in picture.arrows:
+        start, end = arrow.path.start, arrow.path.steps[-1][-1]
+        left, top, right, bottom = boxes[arrow.source]
+        assert left <= start[0] <= right
+        assert top <= start[1] <= bottom
+        left, top, right, bottom = boxes[arrow.target]
+        assert left - 2 <= end[0] <= right
+        assert top <= end[1] <= bottom
+
+
+@pytest.mark.parametrize("name", ["u-net", "resnet", "inception", "vgg", "two inputs"])
+def test_no_arrows_cross(name):
+    assert crossed(drawn(name).arrows) == []
+
+
+def test_crossings_are_found_where_there_must_be_some():
+    assert crossed(drawn("dense").arrows)
+
+
 def sides(picture, name):
     """Thickness, height and width aslant of a block, off its polygons."""
     side, _, face = [p.points for p in picture.polygons if p.layer == name]
@@ -266,7 +311,6 @@ def test_the_legend_has_the_kinds_that_are_there():
     assert len(set(fills.values())) == len(set(kinds.values())) == 6
 
 
-@pytest.mark.parametrize("name", TABLES)
 def test_svg_is_xml_without_styles(name):
     root = ElementTree.fromstring(drawn(name).to_svg())
     assert root.tag == f"{SVG}svg"
