@@ -49,14 +49,17 @@ def wake(model, seed=0):
     return model
 
 
+def vgg_of(*stages, head=None, **options):
+    return with_drawn_kernels(lambda: jc.VGG(stages, head=head, rngs=nnx.Rngs(0), **options))
+
+
 LAYERS = ["conv1_1", "conv1_2", "pool1", "conv2_1", "conv2_2", "pool2"]
 
 
 @pytest.fixture(scope="module")
 def small_vgg():
     """A network, two images, and all their maps, by name."""
-    make = lambda: jc.VGG([(4, 5), (6, 8)], head=None, rngs=nnx.Rngs(0))  # noqa: E731
-    model, x = wake(with_drawn_kernels(make)), noise(2, 9, 11, 3)
+    model, x = wake(vgg_of((4, 5), (6, 8))), noise(2, 9, 11, 3)
     return model, x, {"input": x, **jc.feature_maps(model, LAYERS)(x)}
 
 
@@ -88,8 +91,7 @@ def test_every_layer_of_vgg(small_vgg, layer):
 @pytest.mark.parametrize("head", ["dense", "conv"])
 def test_the_heads_of_vgg(head, monkeypatch):
     monkeypatch.setattr(vgg, "HIDDEN", 24)
-    make = lambda: jc.VGG([(2,), (3,)], head=head, classes=5, rngs=nnx.Rngs(1))  # noqa: E731
-    model = wake(with_drawn_kernels(make))
+    model = wake(vgg_of((2,), (3,), head=head, classes=5))
     x = noise(1, 28, 28, 3)
     maps = jc.feature_maps(model, ["pool2", "fc6", "fc7", "fc8"])(x)
     at = () if head == "dense" else (0, 0)
@@ -374,14 +376,14 @@ def test_the_value_is_that_of_the_patch_and_not_the_maps(monkeypatch):
 
 
 def test_narrow_numbers():
-    model = wake(jc.VGG([(8, 8)], head=None, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    model = wake(vgg_of((8, 8), dtype=jnp.bfloat16))
     n = jc.neuron(model, noise(1, 8, 8, 3), layer="conv1_2", at=(3, 3), channel=2)
     assert n.value == pytest.approx(n.map_value, rel=0.02, abs=0.02)
     assert n.patch.dtype == np.float64
 
 
 def test_its_text():
-    model = jc.VGG([(4, 5)], head=None, rngs=nnx.Rngs(0))
+    model = vgg_of((4, 5))
     model.conv1_2.bias[...] = jnp.full(5, 0.25)
     n = jc.neuron(model, noise(1, 8, 8, 3), layer="conv1_2", at=(2, 3), channel=1)
     assert str(n) == (
@@ -398,7 +400,7 @@ def test_its_text():
 
 def test_its_box_is_what_changes_it():
     """Pixels in the box change the neuron, those outside do not; a wrong layout has no box."""
-    model, x = jc.VGG([(4, 5)], head=None, rngs=nnx.Rngs(0)), noise(1, 9, 11, 3)
+    model, x = vgg_of((4, 5)), noise(1, 9, 11, 3)
     chosen = {"layer": "pool1", "at": (3, 0), "channel": 1}
     n = jc.neuron(model, x, **chosen)
     assert n.box == jc.receptive_field(model, x, layer="pool1").box(3, 0)
