@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
-from tests.support.cnns import with_any_numbers, with_drawn_kernels
+from tests.support.cnns import with_any_numbers
 
 
 def size(tree):
@@ -127,7 +127,7 @@ class NnxNet(nnx.Module):
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_nnx(mode):
-    model = with_drawn_kernels(lambda: NnxNet(nnx.Rngs(0)))
+    model = NnxNet(nnx.Rngs(0))
     getattr(model, mode)()
     want = size(nnx.state(model, nnx.Param))
     graph, state = nnx.split(model)

@@ -15,7 +15,10 @@ def random_vgg16():
 
 
 def with_drawn_kernels(make):
-    """What ``make`` makes. NumPy draws its kernels: JAX compiles a program for each shape."""
+    """The model of Flax NNX that ``make`` makes, whose arrays are all variables.
+
+    NumPy draws its kernels: JAX compiles a program for each shape.
+    """
     model, rng = nnx.eval_shape(make), np.random.default_rng(0)
     for path, variable in nnx.to_flat_state(nnx.state(model)):
         if isinstance(variable, nnx.RngKey):
