@@ -103,10 +103,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addoption(
+        "--slow",
+        action="store_true",
+        help="also run the tests that are marked as slow: whole networks, and processes in numbers",
+    )
+
+    parser.addoption(
         "--browser",
         action="store_true",
         help="fail where there is no Chromium, rather than skip the tests of the page",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
 
 
 def pytest_collection_finish() -> None:

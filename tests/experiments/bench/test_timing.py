@@ -41,15 +41,26 @@ WORKLOADS = {
 }  # fmt: skip
 SMALL = (product(32), memory("read", 50_000), memory("copy", 50_000))
 # Of each kind one: jaxconv, what runs chains only, and what does not train. In
-# ``test_networks.py`` all of them compute the same.
+# ``test_networks.py`` all of them compute the same, without processes.
 FEW = installed(BACKENDS[name] for name in ("jaxconv", "jax", "onnxruntime"))
+ALL = [backend for backend in installed([*BACKENDS.values()]) if not backend.may_fail]
+
+
+@pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
+def backends(request):
+    return {"few": FEW, "all": ALL}[request.param]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, backends):
     """One run of the command: its status, what it printed, and its files."""
     folder = tmp_path_factory.mktemp("bench")
-    given = ["--workloads", "seen,learnt", "--peers", ",".join(backend.name for backend in FEW)]
+    given = [
+        "--workloads",
+        "seen,learnt",
+        "--peers",
+        ",".join(backend.name for backend in backends),
+    ]
     files = ["--out", str(folder / "bench.json"), "--chart", str(folder / "bench.png")]
 
     def roofline(*args, **options):
@@ -69,12 +80,12 @@ def run(tmp_path_factory):
             return status, printed.read(), folder
 
 
-def test_the_backends_compute_the_same(run):
+def test_the_backends_compute_the_same(run, backends):
     status, printed, folder = run
     assert status == 0, printed
     seen, learnt = json.loads((folder / "bench.json").read_text())["workloads"]
-    assert {row["peer"] for row in seen["rows"]} == {backend.name for backend in FEW}
-    able = {backend.name for backend in FEW if "training" in backend.kinds}
+    assert {row["peer"] for row in seen["rows"]} == {backend.name for backend in backends}
+    able = {backend.name for backend in backends if "training" in backend.kinds}
     assert {row["peer"] for row in learnt["rows"]} == able >= {"jaxconv", "jax"}
     assert seen["failures"] == learnt["failures"] == seen["notes"] == []
     errors = [row["error"] for row in (*seen["rows"], *learnt["rows"])]
@@ -97,11 +108,11 @@ def test_the_data_are_whole(run):
     assert ours[0]["times_ours"] == 1
 
 
-def test_tables_and_a_chart_are_made(run):
+def test_tables_and_a_chart_are_made(run, backends):
     _, printed, folder = run
     assert "Roofline of these cores: " in printed
     assert printed.count("times ours") == 3  # two tables, and the legend
-    for backend in FEW:
+    for backend in backends:
         assert f"│ {backend.name} " in printed
     with Image.open(folder / "bench.png") as picture:
         assert picture.size[0] > 800
