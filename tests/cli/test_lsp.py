@@ -1,7 +1,6 @@
 """``jaxconv lsp``: what it needs is imported when it runs."""
 
-import subprocess
-import sys
+from tests.support.processes import forked
 
 WITHOUT_PYGLS = """
 import sys
@@ -12,7 +11,6 @@ print(main(["shape", "8x8x3", "--filters", "4", "--kernel", "3x3"]), main(["lsp"
 
 
 def test_other_commands_do_not_need_what_it_needs():
-    command = [sys.executable, "-c", WITHOUT_PYGLS]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = forked("-c", WITHOUT_PYGLS)
     assert run.stdout.endswith("0 2\n")
     assert "is not installed.\n  Fix: python -m pip install 'jaxconv[editor]'" in run.stderr

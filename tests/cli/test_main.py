@@ -9,6 +9,7 @@ import pytest
 
 from jaxconv.cli.command import commands
 from jaxconv.cli.main import main
+from tests.support.processes import forked
 
 ARGUMENTS = {
     "classify": [],
@@ -35,8 +36,8 @@ REACHED = "import pathlib\nimport time\n\npathlib.Path('reached').touch()\n"
 SLOW = f"def f(x):\n    {REACHED.replace(chr(10), chr(10) + '    ')}time.sleep(60)\n"
 
 
-def interrupted(arguments, folder):
-    """Status and standard error of a process that is interrupted after it has made a file."""
+def interrupted_start(arguments, folder):
+    """Status and standard error of a process that is interrupted while it imports its modules."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [*HEED, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder
@@ -54,28 +55,38 @@ def interrupted(arguments, folder):
 
 @pytest.mark.parametrize("name", commands())
 def test_a_command_that_is_being_imported_ends_in_one_line(name, tmp_path):
-    done = interrupted(["-c", START, name, *ARGUMENTS[name]], tmp_path)
+    done = interrupted_start(["-c", START, name, *ARGUMENTS[name]], tmp_path)
     assert done == (130, f"\njaxconv {name}: interrupted.\n")
+
+
+def interrupted_check(target, folder):
+    """Status and standard error of a check that is interrupted after it has made a file."""
+    command = ["-m", "jaxconv", "check", target, "b"]
+    done = forked(*command, cwd=folder, interrupted_at=folder / "reached")
+    return done.returncode, done.stderr
 
 
 def test_a_function_that_is_checked_ends_in_one_line(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
-    done = interrupted(["-m", "jaxconv", "check", "slow:f", "b"], tmp_path)
-    assert done == (130, "\njaxconv check: interrupted.\n")
+    assert interrupted_check("slow:f", tmp_path) == (130, "\njaxconv check: interrupted.\n")
 
 
 # What swallows an exception, and what does not let Python raise one.
 HOLDING = {
     "garbage": "class Bad:\n    def __del__(self):\n        time.sleep(3)\n\nBad()\ntime.sleep(60)",
     "a library": "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise ImportError",
-    "a computation": "import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
+    "a function in C": (
+        "import ctypes\nmutex = ctypes.create_string_buffer(64)\n"
+        "for _ in range(2):  # the second waits for ever\n"
+        "    ctypes.CDLL(None).pthread_mutex_lock(mutex)"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", HOLDING)
 def test_what_holds_an_interrupt_back_is_ended_all_the_same(name, tmp_path):
     (tmp_path / "held.py").write_text(f"{REACHED}{HOLDING[name]}\n")
-    status, said = interrupted(["-m", "jaxconv", "check", "held:f", "b"], tmp_path)
+    status, said = interrupted_check("held:f", tmp_path)
     assert status == 130
     assert said.endswith("\njaxconv check: interrupted.\n")
     assert said.count("\n") == 2 or name == "a library"  # which has its own message

@@ -1,7 +1,6 @@
 """How much memory is free, by the machine, its control groups, ulimit, and the device."""
 
 import math
-import subprocess
 import sys
 
 import jax
@@ -9,6 +8,7 @@ import pytest
 
 from jaxconv.cli import memory
 from jaxconv.cli.memory import USABLE, available_memory
+from tests.support.processes import forked
 
 
 def test_no_more_is_available_than_the_machine_has():
@@ -65,7 +65,8 @@ def test_ulimit_sets_a_limit():
     print(available_memory())"""
     if not sys.platform.startswith("linux"):
         pytest.skip("the size of a process is read as Linux tells it")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = forked("-c", code)
+    done.check_returncode()
     assert 0 < float(done.stdout) <= 50_000_000
 
 

@@ -14,6 +14,10 @@ from tests.support.cnns import pool, u_net
 
 def test_a_failure_names_the_line_the_reason_and_the_smallest_size():
     verdict = jc.check(u_net, "b h w 3")
+    assert (str(verdict.accepts), str(verdict.outputs)) == (
+        "h and w multiples of 16",
+        "(b, h, w, 4)",
+    )
     empty, failure = verdict.failures
     first = inspect.getsourcelines(u_net)[1]
     assert empty.message.startswith("a feature map is empty: one of its sides is ")

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ IMPORTED = (
 SECONDS = 120  # a process that runs longer is killed
 
 
-def forked(*arguments, cwd=None, env=None, package=None):
+def forked(*arguments, cwd=None, env=None, package=None, interrupted_at=None):
     """Run ``python -m MODULE ...`` or ``python -c CODE ...``.
 
     Args:
@@ -39,6 +40,7 @@ def forked(*arguments, cwd=None, env=None, package=None):
         cwd: its working directory; default: that of the test.
         env: its environment variables; default: those of the test.
         package: a folder with another copy of jaxconv, which is imported instead of this one.
+        interrupted_at: a file; shortly after the process has made it, the process gets SIGINT.
 
     Returns:
         What ``subprocess.run`` returns, with the text of both outputs.
@@ -51,6 +53,7 @@ def forked(*arguments, cwd=None, env=None, package=None):
             dict(os.environ if env is None else env),
             [os.devnull, str(out), str(err)],
             package and str(package),
+            interrupted_at and str(interrupted_at),
         ]
         server = _server()
         server.stdin.write(json.dumps(task) + "\n")
@@ -83,16 +86,30 @@ def _serve():
         importlib.import_module(name)
     gc.freeze()  # so that no process looks for garbage in what all of them share
     for line in sys.stdin:
+        *task, interrupted_at = json.loads(line)
         if child := os.fork():
+            if interrupted_at:
+                _interrupt(child, Path(interrupted_at))
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         else:
-            _run(*json.loads(line))
+            _run(*task)
             break
+
+
+def _interrupt(child, path):
+    """Send SIGINT to a process after it has made a file; one that ends before is left alone."""
+    while not path.exists():
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGINT)
 
 
 def _run(arguments, cwd, environment, streams, package):
     """Do what the interpreter does with these arguments."""
     signal.alarm(SECONDS)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have ignored
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
