@@ -88,6 +88,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addoption(
+        "--draws",
+        type=int,
+        default=5,
+        help="random convolutions of each kind whose results and gradients are compared with NumPy",
+    )
+
+    parser.addoption(
         "--networks",
         type=int,
         default=6,
@@ -135,9 +142,11 @@ def pytest_unconfigure() -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     option = metafunc.config.getoption
-    networks = option("--networks")
+    draws, networks = option("--draws"), option("--networks")
     counts = {
         "seed": option("--configurations"),
+        "draw": draws,
+        "few_draws": (draws + 2) // 3,
         "number": networks,
         "program_number": (networks + 2) // 3,
     }

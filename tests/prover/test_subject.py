@@ -235,8 +235,8 @@ def test_a_function_that_counts_its_calls_is_not_decided():
     assert not calls
 
 
-@pytest.mark.parametrize("draw", [random.random, np.random.rand])
-def test_a_function_whose_shapes_are_drawn_by_chance_is_not_decided(draw):
-    verdict = jc.check(lambda x: x[:, :1] if draw() < 0.5 else x, "b h", where="h >= 2")
+@pytest.mark.parametrize("chance", [random.random, np.random.rand])
+def test_a_function_whose_shapes_are_drawn_by_chance_is_not_decided(chance):
+    verdict = jc.check(lambda x: x[:, :1] if chance() < 0.5 else x, "b h", where="h >= 2")
     assert verdict.status == "tested"
-    assert jc.check(lambda x: x * draw(), "b h").ok
+    assert jc.check(lambda x: x * chance(), "b h").ok

@@ -14,6 +14,7 @@ from tests.support import reference
 from tests.support.configurations import ConvCase
 
 MOST = 3  # times the error of lax
+LARGEST = 1e-6  # error of lax, which reads memory that is not its own in some cases (padding.py)
 ROUNDING = 1.5e-7  # of the root mean square: a smaller error is as good as none
 SLOW = "stablehlo.convolution"
 
@@ -143,13 +144,21 @@ def error(got, want):
 
 
 def compare(monkeypatch, case, seed):
-    """Results and gradients are those of NumPy, about as exact as those of lax."""
+    """Results and gradients are those of NumPy, about as exact as those of lax.
+
+    Returns:
+        The operations and formulations of our program, and its StableHLO.
+    """
     given = arrays(case, seed)
-    ours = jax.jit(partial(derivatives, case))(*given)
+    trace = jax.jit(partial(derivatives, case)).trace(*given)
+    program = trace.lower()
+    ours = program.compile()(*given)
     plain = by_lax(monkeypatch, partial(derivatives, case), *given)
     for mine, other, want in zip(ours, plain, exact(case, *given), strict=True):
         assert (mine.shape, mine.dtype) == (want.shape, np.float32)
-        assert error(mine, want) <= MOST * error(other, want) + ROUNDING, case
+        of_lax = np.fmin(error(other, want), LARGEST)
+        assert error(mine, want) <= MOST * of_lax + ROUNDING, case
+    return taken(trace.jaxpr), program.as_text()
 
 
 def compare_with_lax(monkeypatch, program, case, seed):
@@ -164,5 +173,10 @@ def compare_with_lax(monkeypatch, program, case, seed):
 
 def chosen(function, *args):
     """The operations and formulations of all convolutions of a function."""
-    schedules = map(schedule_of_equation, jax.make_jaxpr(function)(*args).eqns)
+    return taken(jax.make_jaxpr(function)(*args))
+
+
+def taken(closed):
+    """The operations and formulations of all convolutions of a trace."""
+    schedules = map(schedule_of_equation, closed.eqns)
     return [(s.selected.operation, s.formulation) for s in schedules if s and s.selected]
