@@ -74,10 +74,9 @@ def windows(starts, size, dilation):
         )
 
 
-def channels_in(o, kernel, groups):
-    """The input channels that output channel ``o`` reads."""
-    each_in, each_out = kernel.shape[-2], kernel.shape[-1] // groups
-    return slice(o // each_out * each_in, (o // each_out + 1) * each_in)
+def by_group(kernel, groups):
+    """A kernel as ``kernel[p, i, g, o]``: pixel p, input i and output o of group g."""
+    return kernel.reshape(-1, kernel.shape[-2], groups, kernel.shape[-1] // groups)
 
 
 def conv_windows(x, kernel, stride, padding, dilation, groups):
@@ -100,10 +99,10 @@ def conv(x, kernel, bias, *, stride, padding, dilation, groups):
     around, starts = conv_windows(x, kernel, stride, padding, dilation, groups)
     padded = np.pad(x, [(0, 0), *around, (0, 0)], pad_mode(padding))
     y = np.zeros((x.shape[0], *map(len, starts), kernel.shape[-1]), x.dtype)
+    weights = by_group(kernel, groups)
     for place, pixels in windows(starts, kernel.shape[:-2], dilation):
-        for o in range(kernel.shape[-1]):
-            patch = padded[(slice(None), *pixels, channels_in(o, kernel, groups))]
-            y[(slice(None), *place, o)] = (patch * kernel[..., o]).reshape(len(x), -1).sum(1)
+        patch = padded[(slice(None), *pixels)].reshape(len(x), -1, groups, kernel.shape[-2])
+        y[(slice(None), *place)] = np.einsum("bpgi,pigo->bgo", patch, weights).reshape(len(x), -1)
     return y + bias.astype(y.dtype)
 
 
@@ -111,13 +110,14 @@ def conv_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
     """Gradients of :func:`conv` for x, kernel and bias."""
     around, starts = conv_windows(x, kernel, stride, padding, dilation, groups)
     padded = np.pad(x, [(0, 0), *around, (0, 0)], pad_mode(padding))
-    d_padded, d_kernel = np.zeros_like(padded), np.zeros_like(kernel)
+    d_padded, weights = np.zeros_like(padded), by_group(kernel, groups)
+    d_weights = np.zeros_like(weights)
     for place, pixels in windows(starts, kernel.shape[:-2], dilation):
-        for o in range(kernel.shape[-1]):
-            at = (slice(None), *pixels, channels_in(o, kernel, groups))
-            scale = direction[(slice(None), *place, o)].reshape(-1, *[1] * (x.ndim - 1))
-            d_padded[at] += scale * kernel[..., o]
-            d_kernel[..., o] += (scale * padded[at]).sum(0)
+        at, scale = (slice(None), *pixels), direction[(slice(None), *place)]
+        scale = scale.reshape(len(x), groups, -1)
+        patch = padded[at].reshape(len(x), -1, groups, kernel.shape[-2])
+        d_padded[at] += np.einsum("bgo,pigo->bpgi", scale, weights).reshape(padded[at].shape)
+        d_weights += np.einsum("bgo,bpgi->pigo", scale, patch)
     # The pixel of the image that each pixel of the padded image repeats; -1 for a zero.
     sizes = x.shape[1:-1]
     pixel = np.arange(np.prod(sizes)).reshape(sizes)
@@ -127,7 +127,8 @@ def conv_vjp(x, kernel, bias, direction, *, stride, padding, dilation, groups):
     for at in np.ndindex(source.shape):
         if source[at] >= 0:
             d_x[:, source[at]] += d_padded[(slice(None), *at)]
-    return d_x.reshape(x.shape), d_kernel, direction.sum(tuple(range(x.ndim - 1)))
+    bias_gradient = direction.sum(tuple(range(x.ndim - 1)))
+    return d_x.reshape(x.shape), d_weights.reshape(kernel.shape), bias_gradient
 
 
 def transposed_pads(padding, kernel, stride, dilation, output_padding):
@@ -174,10 +175,10 @@ def conv_transpose(x, kernel, bias, *, stride, padding, dilation, groups, output
         raise Refused
     starts = [range(0, n * s, s) for n, s in zip(sizes, stride, strict=True)]
     y = np.zeros((x.shape[0], *whole, kernel.shape[-1]), x.dtype)
+    weights = by_group(kernel, groups)
     for place, pixels in windows(starts, size, dilation):
-        for o in range(kernel.shape[-1]):
-            taken = x[(slice(None), *place, channels_in(o, kernel, groups))]
-            y[(slice(None), *pixels, o)] += np.einsum("bi,...i->b...", taken, kernel[..., o])
+        taken, at = x[(slice(None), *place)].reshape(len(x), groups, -1), (slice(None), *pixels)
+        y[at] += np.einsum("bgi,pigo->bpgo", taken, weights).reshape(y[at].shape)
     return cut(y, around) + bias.astype(y.dtype)
 
 
@@ -188,16 +189,16 @@ def conv_transpose_vjp(
     sizes, size = x.shape[1:-1], kernel.shape[:-2]
     around = transposed_pads(padding, size, stride, dilation, output_padding)
     whole = cut(direction, [(-low, -high) for low, high in around])
-    d_x, d_kernel = np.zeros_like(x), np.zeros_like(kernel)
+    d_x, weights = np.zeros_like(x), by_group(kernel, groups)
+    d_weights = np.zeros_like(weights)
     starts = [range(0, n * s, s) for n, s in zip(sizes, stride, strict=True)]
     for place, pixels in windows(starts, size, dilation):
-        for o in range(kernel.shape[-1]):
-            at = (slice(None), *place, channels_in(o, kernel, groups))
-            covered = whole[(slice(None), *pixels, o)]
-            scaled = covered[..., None] * kernel[..., o]
-            d_x[at] += scaled.reshape(len(x), -1, kernel.shape[-2]).sum(1)
-            d_kernel[..., o] += np.einsum("b...,bi->...i", covered, x[at])
-    return d_x, d_kernel, direction.sum(tuple(range(x.ndim - 1)))
+        at = (slice(None), *place)
+        taken = x[at].reshape(len(x), groups, -1)
+        covered = whole[(slice(None), *pixels)].reshape(len(x), len(weights), groups, -1)
+        d_x[at] = np.einsum("bpgo,pigo->bgi", covered, weights).reshape(len(x), -1)
+        d_weights += np.einsum("bpgo,bgi->pigo", covered, taken)
+    return d_x, d_weights.reshape(kernel.shape), direction.sum(tuple(range(x.ndim - 1)))
 
 
 def pool_windows(x, window, stride, padding):
