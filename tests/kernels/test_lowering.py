@@ -11,7 +11,6 @@ from jax import lax
 
 import jaxconv as jc
 from tests.support.processes import forked
-from tests.support.programs import lowered
 
 ORDER = ("NHWC", "HWIO", "NHWC")
 SLOW = "stablehlo.convolution"
@@ -188,15 +187,15 @@ def alike(got, want):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_any_transformation_gives_what_it_gives_of_lax_and_is_fast(way):
-    mine, other = (functools.partial(WAYS[way], conv) for conv in (ours, theirs))
-    text, plain = (lowered(f, X, KERNEL) for f in (mine, other))
+    mine, other = (
+        jax.jit(functools.partial(WAYS[way], conv)).lower(X, KERNEL) for conv in (ours, theirs)
+    )
+    text, plain = mine.as_text(), other.as_text()
     assert (SLOW in text) == (way in BY_RULE)
     assert SLOW in plain
     assert text.count(SLOW) <= plain.count(SLOW)
-    assert jax.tree.structure(jax.eval_shape(mine, X, KERNEL)) == jax.tree.structure(
-        jax.eval_shape(other, X, KERNEL)
-    )
-    alike(jax.jit(mine)(X, KERNEL), jax.jit(other)(X, KERNEL))
+    assert jax.tree.structure(mine.out_info) == jax.tree.structure(other.out_info)
+    alike(mine.compile()(X, KERNEL), other.compile()(X, KERNEL))
 
 
 @pytest.mark.parametrize("way", ["values", "gradient", "forward", "batch of both", "linearize"])

@@ -77,7 +77,7 @@ def test_weights_of_other_frameworks_are_recognised_and_the_fix_works(name):
         getattr(jc, layer)(x, kernel, **options)
     fixed = follow(str(caught.value), kernel)
     np.testing.assert_array_equal(fixed, as_ours(kernel, letters, options.get("groups", 1)))
-    rank = x.ndim - 2
+    x, rank = x[:, :40], x.ndim - 2  # the loops are slow
     tuples = {key: (options.get(key, 1),) * rank for key in ("stride", "dilation")}
     added = {"output_padding": (0,) * rank} if layer == "conv_transpose" else {}
     want = getattr(reference, layer)(

@@ -74,29 +74,39 @@ def test_nothing_is_added_to_the_program(x, kernel, ours, bare):
 def test_conv_transpose_is_the_gradient_of_conv(padding, stride, dilation, groups):
     y, kernel = normal(2, 5, 4, 6), normal(3, 2, 6 // groups, 4)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    x = jc.conv_transpose(y, kernel, **options)
     # The convolution that is run backwards has its channels swapped within each group.
     split = kernel.reshape(3, 2, 6 // groups, groups, 4 // groups)
     swapped = split.transpose(0, 1, 4, 3, 2).reshape(3, 2, 4 // groups, 6)
-    forward, pull = jax.vjp(lambda x: jc.conv(x, swapped, **options), jnp.zeros_like(x))
-    assert forward.shape == y.shape
-    np.testing.assert_allclose(x, pull(y)[0], atol=1e-5)
+
+    @jax.jit
+    def both(y):
+        x = jc.conv_transpose(y, kernel, **options)
+        forward, pull = jax.vjp(lambda x: jc.conv(x, swapped, **options), jnp.zeros_like(x))
+        assert forward.shape == y.shape
+        return x, *pull(y)
+
+    np.testing.assert_allclose(*both(y), atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "SAME_LOWER", "VALID", 1, ((0, 2), (1, 0))])
 @pytest.mark.parametrize(("stride", "kernel"), [((2, 3), (3, 2)), ((4, 2), (2, 5))])
 def test_output_padding_restores_each_size_that_a_convolution_maps_to_one(padding, stride, kernel):
     weights = normal(*kernel, 2, 2)
+    swapped = weights.transpose(0, 1, 3, 2)
     options = {"stride": stride, "padding": padding}
-    for sizes in ((6, 7), (7, 8), (8, 9), (9, 7)):
-        y = normal(*jc.conv_shape((1, *sizes, 2), weights.shape, **options))
+    all_sizes = (6, 7), (7, 8), (8, 9), (9, 7)
+
+    def both(sizes, y):
         plain = jax.eval_shape(lambda y: jc.conv_transpose(y, weights, **options), y).shape
         more = tuple(n - m for n, m in zip(sizes, plain[1:-1], strict=True))
         x = jc.conv_transpose(y, weights, **options, output_padding=more)
         assert x.shape == (1, *sizes, 2)
-        swapped = weights.transpose(0, 1, 3, 2)
-        _, pull = jax.vjp(lambda x, k=swapped: jc.conv(x, k, **options), jnp.zeros_like(x))
-        np.testing.assert_allclose(x, pull(y)[0], atol=1e-5)
+        _, pull = jax.vjp(lambda x: jc.conv(x, swapped, **options), jnp.zeros_like(x))
+        return x, *pull(y)
+
+    maps = [normal(*jc.conv_shape((1, *s, 2), weights.shape, **options)) for s in all_sizes]
+    for x, gradient in jax.jit(lambda maps: [*map(both, all_sizes, maps)])(maps):
+        np.testing.assert_allclose(x, gradient, atol=1e-5)
 
 
 @needs_pytorch
