@@ -1,7 +1,10 @@
 """``jaxconv classify``: what it prints, and every bad input with exit status 2."""
 
 import json
+import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -40,30 +43,48 @@ def one_size(x):
 """
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def narrow():
     """Networks with few channels: of the true ones, the head has 500 MB."""
     stages = {n: [[w // 32 for w in s] for s in stages] for n, stages in vgg.STAGES.items()}
-    monkeypatch.setattr(vgg, "STAGES", stages)
-    monkeypatch.setattr(vgg, "HIDDEN", 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "STAGES", stages)
+        patch.setattr(vgg, "HIDDEN", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, hopper, narrow):
+    """Photos, networks, and weights of VGG16."""
+    folder = tmp_path_factory.mktemp("files")
+    with Image.open(hopper) as photo:
+        photo.save(folder / "hopper.png")
+        photo.transpose(Image.Transpose.ROTATE_90).resize((300, 260)).save(folder / "lying.png")
+    (folder / "classifiednets.py").write_text(NETS)
+    write(folder / "w.safetensors")
+    return folder
 
 
 @pytest.fixture
-def photos(tmp_path, monkeypatch, hopper):
+def photos(tmp_path, monkeypatch, files):
+    """A working folder with a copy of all files."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    with Image.open(hopper) as photo:
-        photo.save("hopper.png")
-        photo.transpose(Image.Transpose.ROTATE_90).resize((300, 260)).save("lying.png")
-    (tmp_path / "classifiednets.py").write_text(NETS)
     return tmp_path
 
 
 def write(path, name="vgg16", **options):
-    """Random weights, whose outputs differ."""
-    model = getattr(jc, name)(rngs=nnx.Rngs(7), **options)
+    """Random weights, whose outputs differ. JAX would compile a program for each shape."""
+    model, rng = nnx.eval_shape(lambda: getattr(jc, name)(**options)), np.random.default_rng(7)
+
+    def drawn(parameter):
+        shape = parameter.shape
+        if len(shape) == 1:  # biases, and what a batch norm multiplies and divides by
+            return jnp.asarray(rng.uniform(0.5, 1.5, shape), "float32")
+        return jnp.asarray(rng.normal(size=shape) * (2 / np.prod(shape[:-1])) ** 0.5, "float32")
+
+    nnx.update(model, jax.tree.map(drawn, nnx.state(model, (nnx.Param, nnx.BatchStat))))
     model.preprocessing = weights.KERAS
-    if model.head:
-        model.fc8.bias[...] = np.random.default_rng(0).normal(size=model.fc8.bias.shape)
     weights.write_weights(model, path)
     return model
 
@@ -79,7 +100,7 @@ def prepared(path, size=224):
 
 
 def test_it_prints_the_five_most_probable_classes(photos, capsys):
-    model = write("w.safetensors")
+    model = jc.vgg16(weights="w.safetensors")
     assert run("classify", "hopper.png", "--weights", "w.safetensors") == 0
     said = capsys.readouterr()
     want = top_classes(model(weights.KERAS(prepared("hopper.png")[None])))
@@ -110,7 +131,6 @@ def test_several_photos_as_json(photos, capsys):
 
 
 def test_a_larger_square_is_averaged(photos, capsys):
-    write("w.safetensors")
     model = jc.vgg16(weights="w.safetensors", head="conv")
     given = ["lying.png", "--weights", "w.safetensors", "--json", "--top", 1000]
     assert run("classify", *given, "--size", 256) == 0
@@ -210,7 +230,6 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_a_sentence(photos, capsys, case):
     arguments, message = BAD[case]
-    write("w.safetensors")
     (photos / "evil.pth").write_bytes(
         torch_files.zipped({"a/data.pkl": b"cposix\nmkdir\n(Vx\ntR."})
     )

@@ -1,4 +1,4 @@
-"""The language server, spoken to as an editor does: a real process, over its pipes."""
+"""The language server, spoken to as an editor does: one real process, over its pipes."""
 
 import asyncio
 import sys
@@ -89,42 +89,51 @@ class Editor(LanguageClient):
         return await self.text_document_code_action_async(params)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("edited")
+    (folder / "pyproject.toml").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """Run a session of the one editor, which starts a server and stops it at the end."""
+    editor = Editor()
+
+    async def stop():
+        await editor.shutdown_async(None)
+        editor.exit(None)
+        await editor.stop()
+
+    with asyncio.Runner() as runner:
+        runner.run(editor.start(folder))
+        yield lambda session: runner.run(session(editor))
+        runner.run(stop())
+
+
 @pytest.fixture
-def path(tmp_path):
-    (tmp_path / "pyproject.toml").write_text("")
-    path = tmp_path / "edited_nets.py"
+def path(folder, request):
+    """A file of its own for each test."""
+    path = folder / f"{request.node.name}.py"
     path.write_text(NETS)
     return path
 
 
-def run(path, session):
-    async def edit():
-        editor = Editor()
-        await editor.start(path.parent)
-        try:
-            await session(editor)
-        finally:
-            await editor.shutdown_async(None)
-            editor.exit(None)
-            await editor.stop()
-
-    asyncio.run(edit())
-
-
-def test_an_editor_shows_what_is_wrong_and_corrects_it(path):
+def test_an_editor_shows_what_is_wrong_and_corrects_it(path, run):
     async def session(editor):
         editor.open(path)
         wrong, *notes = await editor.until(path, lambda said: said and len(said) == 2)
         assert (wrong.severity, wrong.code) == (lsp.DiagnosticSeverity.Error, "refuted")
         assert wrong.range.start.line == 4
-        assert wrong.message.startswith("halves: at edited_nets.py:5: for h = 1 the function")
+        assert wrong.message.startswith(f"halves: at {path.name}:5: for h = 1 the function")
         assert [(note.code, note.range.start.line) for note in notes] == [("note", 8)]
 
         (hint,) = await editor.hints(path, 1)
         assert (hint.label, hint.position.line) == ("  (b, h//2, w//2, 3)", 10)
 
         hovered = await editor.hover(path, 9)
-        assert "**proven** (edited_nets:pooled)" in hovered
+        assert f"**proven** ({path.stem}:pooled)" in hovered
         assert "accepts h >= 2, w >= 2" in hovered
         assert "receptive field of " in hovered
         assert "2 x 2 pixels, stride 2 x 2" in await editor.hover(path, 10)
@@ -140,10 +149,10 @@ def test_an_editor_shows_what_is_wrong_and_corrects_it(path):
         editor.save(path, "".join(lines))
         await editor.until(path, lambda said: [one.code for one in said] == ["note"])
 
-    run(path, session)
+    run(session)
 
 
-def test_an_editor_shows_why_nothing_is_checked(path):
+def test_an_editor_shows_why_nothing_is_checked(path, run):
     async def session(editor):
         editor.open(path)
         await editor.until(path, bool)
@@ -155,7 +164,7 @@ def test_an_editor_shows_why_nothing_is_checked(path):
         said = await editor.until(path, bool)
         assert "ended with status 7" in said[0].message
 
-    run(path, session)
+    run(session)
 
 
 LOOP = """
@@ -169,7 +178,7 @@ def slow(x):
 """
 
 
-def test_a_save_stops_a_check_that_still_runs(path):
+def test_a_save_stops_a_check_that_still_runs(path, run):
     async def session(editor):
         editor.open(path)
         await editor.until(path, bool)
@@ -182,4 +191,4 @@ def test_a_save_stops_a_check_that_still_runs(path):
         await editor.until(path, lambda said: [one.code for one in said] == ["note"])
         await soon(lambda: not process.exists())
 
-    run(path, session)
+    run(session)
