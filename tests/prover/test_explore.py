@@ -179,7 +179,7 @@ def test_sizes_of_one_split_an_addition_only_along_their_own_axis():
     assert verdict.untried.is_empty()
     assert verdict.runs <= MOST_RUNS
     network = Network(with_pooled_shortcuts, ("b h w 3",), None, ())
-    points = [{"b": b, "h": h, "w": w} for b in (1, 2) for h in range(1, 14) for w in range(1, 10)]
+    points = [{"b": b, "h": h, "w": w} for b in (1, 2) for h in range(1, 10) for w in range(1, 6)]
     assert not [point for point in points if disagreement(network, verdict, point)]
 
 

@@ -212,9 +212,9 @@ def strided(x):
     return x
 
 
-def halved(x):
+def quartered(x):
     while x.shape[1] > 1:
-        x = x[:, : (x.shape[1] + 1) // 2]
+        x = x[:, : (x.shape[1] + 3) // 4]
     return x
 
 
@@ -338,7 +338,7 @@ EXACT = {
     # Loops over sizes: all turns after the first leave the same shapes.
     "repeated": (repeated, "h >= 12"),
     "summed row by row": (summed, ""),
-    "halved until one is left": (halved, "h <= 67108864"),
+    "quartered until one is left": (quartered, "h <= 67108864"),
     "a range of one length": (
         lambda x: [x[:, n - 1 :] for n in range(x.shape[1], x.shape[1] + 2)],
         None,
@@ -677,11 +677,12 @@ OVERFLOWS = {
 def test_a_number_that_overflows_is_an_error_exactly_where_it_is_one_with_numbers(name):
     function, decided = OVERFLOWS[name]
     verdict = jc.check(function, "b h")
+    batches = (1, 2, 20_000, 46_340, 46_341, 99_999)
     sides = (1, 2, 1290, 1291, 2147, 2148, 20_000, 46_117, 46_340, 46_341, 65_536, 99_999)
     known = (
         "(" + decided.replace(", ", " and ").replace(" or ", ") or (") + ")" if decided else "True"
     )
-    for b, h in itertools.product(sides, sides):
+    for b, h in itertools.product(batches, sides):
         is_known = not verdict.untried.contains(b=b, h=h)
         assert is_known or not eval(known, {}, {"b": b, "h": h}), (b, h, str(verdict))
         if is_known:

@@ -1,5 +1,6 @@
 """Random polynomials over b, h and w as Python expressions, and sizes to evaluate them at."""
 
+import functools
 import itertools
 
 from hypothesis import strategies as st
@@ -68,6 +69,7 @@ def values(ring, text):
     return [(point, eval(text, dict(point))) for point in POINTS if inside.contains(**point)]
 
 
-def set_at(point):
+@functools.cache
+def set_at(b, h, w):
     """The set of one point."""
-    return SizeSet.parse(NAMES, " and ".join(f"{n} = {size}" for n, size in point.items())).points
+    return SizeSet.parse(NAMES, f"b = {b} and h = {h} and w = {w}").points

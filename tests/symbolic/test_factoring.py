@@ -43,7 +43,7 @@ def test_a_product_has_the_sign_of_the_polynomial(text):
     common, rest = common_factors(polynomial)
     product = as_product(polynomial)
     for point in POINTS[::23]:
-        where, value = set_at(point), eval(text, dict(point))
+        where, value = set_at(**point), eval(text, dict(point))
         factors = math.prod(ring.sum_of({(f,): 1}).value_at(where) for f in common)
         assert factors * rest.value_at(where) == value
         if product is not None:
@@ -58,7 +58,7 @@ def test_the_finest_factors_have_the_same_product(text, domain):
     ring = ring_over(domain)
     finest = in_finest_factors(read(ring, text))
     for point, value in values(ring, text):
-        assert finest.value_at(set_at(point)) == value, point
+        assert finest.value_at(set_at(**point)) == value, point
 
 
 def test_what_differs_in_its_factors_only_is_nothing():

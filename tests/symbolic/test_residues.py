@@ -39,8 +39,8 @@ def test_a_polynomial_is_divided_case_by_case(text, number):
         ring = PolynomialRing(case)
         quotient, remainder = read(ring, text).divide(number)
         for point, value in values(ring, text)[:3]:
-            numbers = quotient.value_at(set_at(point)), remainder.value_at(set_at(point))
-            assert numbers == divmod(value, number)
+            numbers = [part.value_at(set_at(**point)) for part in (quotient, remainder)]
+            assert tuple(numbers) == divmod(value, number)
     assert covered == SizeSet(whole.domain)
 
 
