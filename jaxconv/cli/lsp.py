@@ -1,6 +1,7 @@
 """``jaxconv lsp``: proofs in an editor."""
 
 import argparse
+import sys
 
 from jaxconv.cli.command import Command
 
@@ -27,4 +28,6 @@ class LspCommand(Command):
         del options
         from jaxconv.cli.editor.server import ShapeServer
 
-        ShapeServer().start_io()
+        # The server closes what it writes to. Standard output stays open: the command flushes it.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+            ShapeServer().start_io(stdout=output)

@@ -1,6 +1,7 @@
 """Corrections of contracts and annotations: the word that is wrong, and what to write there."""
 
 import ast
+import io
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,6 +21,18 @@ class Edit(NamedTuple):
     start: int
     end: int
     text: str
+
+
+def split_lines(source: str) -> list[str]:
+    """Split a source where Python's parser and editors do, and not at a form feed.
+
+    Args:
+        source: of a file.
+
+    Returns:
+        The lines, with their ends.
+    """
+    return [*io.StringIO(source, newline="")]
 
 
 def correction(source: str, line: int, axis: str, expected: str, returned: str) -> Edit | None:
@@ -63,7 +76,7 @@ def correction(source: str, line: int, axis: str, expected: str, returned: str) 
             before = value[: start + word.end()].encode()
             end = node.col_offset + len(b'"' + before)
             begin = end - len(expected.encode())
-            line_of_node = source.splitlines()[node.lineno - 1].encode()
+            line_of_node = split_lines(source)[node.lineno - 1].encode()
             if line_of_node[begin:end] == expected.encode():  # not so after r" or an escape
                 return Edit(node.lineno - 1, begin, end, returned.replace(" ", ""))
     return None

@@ -1,5 +1,6 @@
 """The language server: diagnostics, formulas beside layers, accepted sizes, and corrections."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,12 @@ from pathlib import Path
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
+from pygls.workspace import TextDocument
 
 import jaxconv
 from jaxconv.cli.check_process import CheckProcess, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request
-from jaxconv.cli.editor.corrections import correction
+from jaxconv.cli.editor.corrections import Edit, correction, split_lines
 from jaxconv.cli.reports import Finding, LayerLine, Report
 from jaxconv.cli.settings import project_folder
 
@@ -23,6 +25,8 @@ SEVERITIES = {
 }
 NOT_STARTED = {True: lsp.DiagnosticSeverity.Error, False: lsp.DiagnosticSeverity.Information}
 MOST_HINTS = 3  # different shapes at one line, as in a loop
+# Helix does not ask for hints again when a check has ended, and gives up a request after 20 s.
+HINT_WAITS, SECONDS_OF_A_WAIT = 150, 0.1
 
 
 @dataclass
@@ -33,6 +37,7 @@ class CheckedFile:
         path: of the file.
         lines: as they were when the check began.
         process: of the latest check.
+        ended: of the latest check that has ended.
         results: of that check, by the name of the function.
         problem: why there are none, and the fix.
     """
@@ -40,6 +45,7 @@ class CheckedFile:
     path: str
     lines: list[str] = field(default_factory=list)
     process: CheckProcess | None = None
+    ended: CheckProcess | None = None
     results: dict[str, Report | NotStarted] = field(default_factory=dict)
     problem: str = ""
 
@@ -103,7 +109,14 @@ class ShapeServer(LanguageServer):
         Args:
             uri: of the file.
         """
-        return [*self.workspace.get_text_document(uri).lines]
+        return split_lines(self.workspace.get_text_document(uri).source)
+
+    @property
+    def refreshes_hints(self) -> bool:
+        """Whether the editor asks for hints again when it is told to."""
+        workspace = self.client_capabilities.workspace
+        hints = workspace.inlay_hint if workspace else None
+        return bool(hints and hints.refresh_support)
 
     def _follow(self, uri: str, file: CheckedFile, process: CheckProcess, lines: list[str]) -> None:
         """Take over what a check reports, and publish it, unless a newer check has begun."""
@@ -119,15 +132,15 @@ class ShapeServer(LanguageServer):
                 file.lines, file.results, file.problem = lines, file.results | results, problem
                 self._publish(uri, file)
         if file.process is process:
-            file.results = results
+            file.results, file.ended = results, process
             self._publish(uri, file)
 
     def _publish(self, uri: str, file: CheckedFile) -> None:
-        found = lsp.PublishDiagnosticsParams(uri, file.diagnostics())
-        self.text_document_publish_diagnostics(found)
-        workspace = self.client_capabilities.workspace
-        hints = workspace.inlay_hint if workspace else None
-        if hints and hints.refresh_support:
+        found = file.diagnostics()
+        for one in found:
+            one.range = self.workspace.position_codec.range_to_client_units(file.lines, one.range)
+        self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, found))
+        if self.refreshes_hints:
             self.workspace_inlay_hint_refresh(None)
 
 
@@ -164,8 +177,10 @@ def did_close(ls: ShapeServer, params: lsp.DidCloseTextDocumentParams) -> None:
         process.stop()
 
 
-def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
+async def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
     """Show the shapes of layers at the ends of their lines.
+
+    An editor that does not ask again gets its answer when the text has been saved and checked.
 
     Args:
         ls: the server.
@@ -175,6 +190,11 @@ def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHi
         The hints; none for a line that has changed since the check.
     """
     uri = params.text_document.uri
+    for _ in range(0 if ls.refreshes_hints else HINT_WAITS):
+        file = ls.files.get(uri)
+        if file is None or (file.ended is file.process and file.lines == ls.lines(uri)):
+            break
+        await asyncio.sleep(SECONDS_OF_A_WAIT)
     if uri not in ls.files:
         return []
     file, lines = ls.files[uri], ls.lines(uri)
@@ -186,8 +206,9 @@ def inlay_hint(ls: ShapeServer, params: lsp.InlayHintParams) -> list[lsp.InlayHi
         is_visible = params.range.start.line <= line <= params.range.end.line
         if is_visible and line < len(lines) and lines[line] in file.lines[line : line + 1]:
             shown = [*outputs][:MOST_HINTS] + ["..."] * (len(outputs) > MOST_HINTS)
-            end = lsp.Position(line, len(lines[line].rstrip()))
-            hints.append(lsp.InlayHint(end, f"  {', '.join(shown)}", padding_left=True))
+            width = ls.workspace.position_codec.client_num_units(lines[line].rstrip())
+            end = lsp.Position(line, width)
+            hints.append(lsp.InlayHint(end, ", ".join(shown), padding_left=True))
     return hints
 
 
@@ -231,10 +252,9 @@ def code_action(ls: ShapeServer, params: lsp.CodeActionParams) -> list[lsp.CodeA
     Returns:
         The corrections.
     """
-    uri = params.text_document.uri
-    source = ls.workspace.get_text_document(uri).source
+    document = ls.workspace.get_text_document(params.text_document.uri)
     found = [one for one in params.context.diagnostics if one.source == "jaxconv"]
-    return [action for one in found for action in _actions(uri, source, one)]
+    return [action for one in found for action in _actions(document, one)]
 
 
 FEATURES = {
@@ -264,30 +284,28 @@ def _diagnostic(
     return lsp.Diagnostic(place, message, level, rule, source="jaxconv", data=data)
 
 
-def _actions(uri: str, source: str, diagnostic: lsp.Diagnostic) -> Iterator[lsp.CodeAction]:
+def _actions(document: TextDocument, diagnostic: lsp.Diagnostic) -> Iterator[lsp.CodeAction]:
     """Changes of the code that answer a diagnostic."""
     data = diagnostic.data if isinstance(diagnostic.data, dict) else {}
     line = diagnostic.range.start.line
+    lines = split_lines(document.source)
 
-    def action(title: str, edit: lsp.TextEdit, is_preferred: bool) -> lsp.CodeAction:
-        changes = lsp.WorkspaceEdit({uri: [edit]})
+    def action(title: str, edit: Edit, is_preferred: bool) -> lsp.CodeAction:
+        # Python counts columns in bytes, and the editor in units that it chose.
+        before = (lines[edit.line].encode()[:at].decode() for at in (edit.start, edit.end))
+        units = map(document.position_codec.client_num_units, before)
+        start, end = (lsp.Position(edit.line, unit) for unit in units)
+        change = lsp.TextEdit(lsp.Range(start, end), edit.text)
+        changes = lsp.WorkspaceEdit({document.uri: [change]})
         kind = lsp.CodeActionKind.QuickFix
         return lsp.CodeAction(title, kind, [diagnostic], edit=changes, is_preferred=is_preferred)
 
     if data.get("correction"):
         axis, expected, returned = data["correction"]
-        found = correction(source, line, axis, expected, returned)
+        found = correction(document.source, line, axis, expected, returned)
         if found is not None:
-            # Python counts columns in bytes, and the protocol in UTF-16 units.
-            line_of_edit = source.splitlines()[found.line].encode()
-            before = (line_of_edit[:at].decode(errors="ignore") for at in (found.start, found.end))
-            units = (len(text.encode("utf-16-le")) // 2 for text in before)
-            start, end = (lsp.Position(found.line, unit) for unit in units)
-            edit = lsp.TextEdit(lsp.Range(start, end), found.text)
-            yield action(f"Write {found.text} in place of {expected}", edit, True)
+            yield action(f"Write {found.text} in place of {expected}", found, True)
     if diagnostic.code in SEVERITIES and diagnostic.code != "note":
-        text = source.splitlines()[line]
-        end = lsp.Position(line, len(text.rstrip()))
-        comment = f"  # jaxconv: ignore[{diagnostic.code}]"
-        edit = lsp.TextEdit(lsp.Range(end, end), comment)
-        yield action(f"Ignore that this is {diagnostic.code}", edit, False)
+        end = len(lines[line].rstrip().encode())
+        ignoring = Edit(line, end, end, f"  # jaxconv: ignore[{diagnostic.code}]")
+        yield action(f"Ignore that this is {diagnostic.code}", ignoring, False)

@@ -1,4 +1,4 @@
-"""The language server, spoken to as an editor does: one real process, over its pipes."""
+"""The language server, spoken to as editors do: real processes, over their pipes."""
 
 import asyncio
 import sys
@@ -41,11 +41,12 @@ class Editor(LanguageClient):
         hear(lambda params: self.said.update({params.uri: params.diagnostics}))
         self.feature(lsp.WORKSPACE_INLAY_HINT_REFRESH)(lambda _: None)
 
-    async def start(self, folder):
+    async def start(self, folder, encodings=None, *, refreshes=True):
         await self.start_io(sys.executable, "-m", "jaxconv", "lsp")
-        hints = lsp.InlayHintWorkspaceClientCapabilities(refresh_support=True)
+        hints = lsp.InlayHintWorkspaceClientCapabilities(refresh_support=refreshes)
         workspace = lsp.WorkspaceClientCapabilities(inlay_hint=hints)
-        able = lsp.ClientCapabilities(workspace=workspace)
+        general = lsp.GeneralClientCapabilities(position_encodings=encodings)
+        able = lsp.ClientCapabilities(workspace=workspace, general=general)
         await self.initialize_async(lsp.InitializeParams(able, root_uri=folder.as_uri()))
         self.initialized(lsp.InitializedParams())
 
@@ -53,11 +54,14 @@ class Editor(LanguageClient):
         document = lsp.TextDocumentItem(path.as_uri(), "python", 1, path.read_text())
         self.text_document_did_open(lsp.DidOpenTextDocumentParams(document))
 
-    def save(self, path, text):
-        path.write_text(text)
+    def change(self, path, text):
         changed = lsp.VersionedTextDocumentIdentifier(2, path.as_uri())
         whole = [lsp.TextDocumentContentChangeWholeDocument(text)]
         self.text_document_did_change(lsp.DidChangeTextDocumentParams(changed, whole))
+
+    def save(self, path, text):
+        path.write_text(text)
+        self.change(path, text)
         document = lsp.TextDocumentIdentifier(path.as_uri())
         self.text_document_did_save(lsp.DidSaveTextDocumentParams(document))
 
@@ -65,12 +69,15 @@ class Editor(LanguageClient):
         await soon(lambda: is_so(self.said.get(path.as_uri())))
         return self.said[path.as_uri()]
 
-    async def hints(self, path, wanted):
+    def ask_for_hints(self, path):
         document = lsp.TextDocumentIdentifier(path.as_uri())
         whole = lsp.Range(lsp.Position(0, 0), lsp.Position(999, 0))
+        return self.text_document_inlay_hint_async(lsp.InlayHintParams(document, whole))
+
+    async def hints(self, path, wanted):
         end = time.monotonic() + SECONDS
         while True:
-            hints = await self.text_document_inlay_hint_async(lsp.InlayHintParams(document, whole))
+            hints = await self.ask_for_hints(path)
             if len(hints) == wanted:
                 return hints
             assert time.monotonic() < end, hints
@@ -96,9 +103,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(folder):
-    """Run a session of the one editor, which starts a server and stops it at the end."""
+def sessions(folder, *preferences, **abilities):
+    """Run sessions of one editor, which starts a server and stops it at the end."""
     editor = Editor()
 
     async def stop():
@@ -107,15 +113,26 @@ def run(folder):
         await editor.stop()
 
     with asyncio.Runner() as runner:
-        runner.run(editor.start(folder))
+        runner.run(editor.start(folder, *preferences, **abilities))
         yield lambda session: runner.run(session(editor))
         runner.run(stop())
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    yield from sessions(folder)
+
+
+@pytest.fixture(scope="module")
+def run_in_helix(folder):
+    """Run sessions of an editor that can do what Helix can."""
+    yield from sessions(folder, ["utf-8", "utf-16"], refreshes=False)
 
 
 @pytest.fixture
 def path(folder, request):
     """A file of its own for each test."""
-    path = folder / f"{request.node.name}.py"
+    path = folder / f"{request.node.originalname}.py"
     path.write_text(NETS)
     return path
 
@@ -130,7 +147,7 @@ def test_an_editor_shows_what_is_wrong_and_corrects_it(path, run):
         assert [(note.code, note.range.start.line) for note in notes] == [("note", 8)]
 
         (hint,) = await editor.hints(path, 1)
-        assert (hint.label, hint.position.line) == ("  (b, h//2, w//2, 3)", 10)
+        assert (hint.label, hint.position.line) == ("(b, h//2, w//2, 3)", 10)
 
         hovered = await editor.hover(path, 9)
         assert f"**proven** ({path.stem}:pooled)" in hovered
@@ -150,6 +167,54 @@ def test_an_editor_shows_what_is_wrong_and_corrects_it(path, run):
         await editor.until(path, lambda said: [one.code for one in said] == ["note"])
 
     run(session)
+
+
+# A form feed does not end a line. "f" and "x" are letters outside the first plane of Unicode, which
+# Python reads as the ordinary ones.
+UNUSUAL = NETS.replace("\n\n\ndef halves", "\n\f\n\ndef \N{MATHEMATICAL ITALIC SMALL F}").replace(
+    "jc.max_pool(x", "jc.max_pool(\N{MATHEMATICAL ITALIC SMALL X}"
+)
+
+
+@pytest.mark.parametrize(("editor", "codec"), [("run", "utf-16-le"), ("run_in_helix", "utf-8")])
+def test_columns_are_in_the_units_that_the_editor_prefers(path, editor, codec, request):
+    def units(text):
+        return len(text.encode(codec)) // len("f".encode(codec))
+
+    async def session(editor):
+        editor.open(path)
+        wrong, _ = await editor.until(path, lambda said: said and len(said) == 2)
+        _, _, _, _, line, *_, pooled, _ = UNUSUAL.split("\n")
+        end = lsp.Position(4, units(line))
+        assert wrong.range == lsp.Range(lsp.Position(4, 0), end)
+        fix, ignore = await editor.actions(path, wrong)
+        (edit,) = fix.edit.changes[path.as_uri()]
+        before = line.removesuffix('h//2"]:')
+        begin = lsp.Position(4, units(before))
+        assert edit.range == lsp.Range(begin, lsp.Position(4, units(before + "h//2")))
+        (edit,) = ignore.edit.changes[path.as_uri()]
+        assert edit.range == lsp.Range(end, end)
+        (hint,) = await editor.hints(path, 1)
+        assert hint.position == lsp.Position(10, units(pooled))
+
+    path.write_text(UNUSUAL)
+    request.getfixturevalue(editor)(session)
+
+
+def test_an_editor_that_asks_once_for_hints_gets_those_of_the_saved_text(path, run_in_helix):
+    async def session(editor):
+        editor.open(path)
+        await editor.until(path, lambda said: said and len(said) == 2)
+        text = NETS.replace("max_pool(x)", "max_pool(x, 3)").replace("b h//2 w//2", "b h//3 w//3")
+        editor.change(path, text)
+        asked = asyncio.ensure_future(editor.ask_for_hints(path))
+        await asyncio.sleep(0.3)
+        assert not asked.done()
+        editor.save(path, text)
+        (hint,) = await asked
+        assert (hint.label, hint.position.line) == ("(b, h//3, w//3, 3)", 10)
+
+    run_in_helix(session)
 
 
 def test_an_editor_shows_why_nothing_is_checked(path, run):
