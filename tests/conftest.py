@@ -1,4 +1,4 @@
-"""Compiled programs that are shared, runtime type checks on request, and options."""
+"""How programs are compiled, runtime type checks on request, and options."""
 
 import ast
 import gc
@@ -8,7 +8,6 @@ import os
 import pkgutil
 import shutil
 import socket
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,22 +17,18 @@ FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
 if version("jaxlib").startswith("0.10."):
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 
-# All processes of a test run share what XLA compiles, and LLVM optimises none of it: most programs
-# of the tests run once, in less time than optimising them takes. XLA's own passes still run. A
-# variable that is set wins: JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= tests what users get. JAX
-# and XLA read these variables when they are imported, also in the processes that tests start.
+# LLVM optimises nothing: most programs of the tests run once, in less time than optimising them
+# takes. XLA's own passes still run. Nor are programs cached on disk: few are the same, and looking
+# for them takes longer than they save. A variable that is set wins: JAX_DISABLE_MOST_OPTIMIZATIONS=0
+# XLA_FLAGS= tests what users get. JAX and XLA read these variables when they are imported, also in
+# the processes that tests start.
 COMPILING = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": FLAGS,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_ENABLE_COMPILATION_CACHE": "0",
 }
 for variable, value in COMPILING.items():
     os.environ.setdefault(variable, value)
-OWN_CACHE = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    OWN_CACHE = tempfile.mkdtemp(prefix="jaxconv-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
 
 # A process that has run hundreds of tests has millions of objects. To look for garbage among them
 # after every 700 new ones, Python's default, takes up to a tenth of the time.
@@ -112,7 +107,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow",
         action="store_true",
-        help="also run the tests that are marked as slow: whole networks, and processes in numbers",
+        help="also run the tests marked as slow: whole programs, networks and training runs",
     )
 
     parser.addoption(
@@ -133,11 +128,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Look for garbage in what tests make only: what is imported and collected stays anyway."""
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    if OWN_CACHE:
-        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

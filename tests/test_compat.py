@@ -89,6 +89,7 @@ for name in INTERNALS:
 """
 
 
+@pytest.mark.slow
 def test_without_an_internal_proofs_stop_and_layers_and_models_go_on(tmp_path):
     done = forked("-c", RENAMED, tmp_path, cwd=ROOT)
     assert done.stderr == ""

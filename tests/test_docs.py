@@ -35,7 +35,16 @@ def anchors(path):
 
 # What fetches weights is run where the site is built: these tests download nothing.
 @pytest.mark.parametrize(
-    "page", [page for page in pages() if not page.fetches], ids=lambda page: id_of(page.path)
+    "page",
+    [
+        pytest.param(
+            page,
+            id=id_of(page.path),
+            marks=[pytest.mark.slow] if page.path.name == "recipes.md" else [],
+        )
+        for page in pages()
+        if not page.fetches
+    ],
 )
 def test_the_code_of_a_page_does_what_the_page_says(page):
     assert not [*page.problems()]

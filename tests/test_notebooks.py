@@ -130,6 +130,7 @@ def is_result(output):
     return output.output_type == "execute_result" and "image/png" not in output.data
 
 
+@pytest.mark.slow
 def test_each_cell_of_the_lesson_runs(executed):
     counts = [cell.execution_count for cell in code_cells(executed)]
     assert counts == [*range(2, len(LESSON.blocks) + 2)]
@@ -137,6 +138,7 @@ def test_each_cell_of_the_lesson_runs(executed):
     assert kinds == {"stream", "display_data", "execute_result"}  # no error
 
 
+@pytest.mark.slow
 def test_the_lesson_shows_what_its_page_says(executed, weights):
     learnt = False
     for cell, block in zip(code_cells(executed), LESSON.blocks, strict=True):
@@ -145,6 +147,7 @@ def test_the_lesson_shows_what_its_page_says(executed, weights):
             assert text_of(cell) == (block[2] or "")
 
 
+@pytest.mark.slow
 def test_the_lesson_shows_each_picture_of_its_page(executed):
     """Where the page has a picture after its code, the notebook shows one."""
     after = re.split(r"^```python\n", LESSON.text, flags=re.MULTILINE)[1:]
@@ -157,6 +160,7 @@ def test_the_lesson_shows_each_picture_of_its_page(executed):
     assert sum(shown) == 6
 
 
+@pytest.mark.slow
 def test_the_table_of_the_lesson_is_shown_as_html(executed):
     (html,) = (
         output.data["text/html"]

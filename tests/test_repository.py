@@ -118,6 +118,7 @@ def halves(x):
 """
 
 
+@pytest.mark.slow
 def test_the_action_marks_lines_and_keeps_what_it_has_proven(tmp_path):
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     *_, check = action["runs"]["steps"]

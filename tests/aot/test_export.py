@@ -154,6 +154,7 @@ LARGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_large_networks_are_exported_for_all_platforms_at_once(name):
     make, constraints, returns = LARGE[name]

@@ -186,6 +186,7 @@ def test_the_readme_shows_commands_that_work(project):
         assert main(["check", *shlex.split(line, comments=True)]) == 0
 
 
+@pytest.mark.slow
 def test_what_is_watched_is_checked_again_until_it_is_interrupted(tmp_path):
     code = '@jc.contract("b h -> b h")\ndef f(x):\n    return x'
     path = tmp_path / "watched.py"

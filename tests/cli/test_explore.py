@@ -77,6 +77,7 @@ def test_the_page_has_the_maps_of_the_photo(folder, random_weights, capsys):
     assert {"input", "conv1_2", "pool5"} <= drawn
 
 
+@pytest.mark.slow
 def test_the_command_in_the_page_tells_of_a_neuron(folder, random_weights, capsys):
     """What the page says to type is a command that runs, and tells the page's number."""
     given = ["my photo.png", "--size", 40, "--weights", random_weights, "--layer", "conv1_2"]
@@ -117,6 +118,7 @@ def classes_of(folder, *arguments):
     return written(folder / "page.html")[1]["classes"]
 
 
+@pytest.mark.slow
 def test_the_page_names_the_classes_of_a_network_with_a_head(folder, narrow, monkeypatch):
     found = classes_of(folder, "--weights", "whole.safetensors")
     photo = open_photo("my photo.png", 224)
@@ -132,6 +134,7 @@ def test_the_page_names_the_classes_of_a_network_with_a_head(folder, narrow, mon
     assert classes_of(folder) == found
 
 
+@pytest.mark.slow
 def test_the_page_says_why_it_names_no_classes(folder, narrow, monkeypatch):
     said = "These weights are of the convolutions only: they show feature maps, but name no classes"
     trunk = classes_of(folder, "--weights", "trunk.safetensors")

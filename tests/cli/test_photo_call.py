@@ -170,6 +170,7 @@ class Equinox(eqx.Module):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["Linen", "haiku", "Equinox"])
 def test_every_command_takes_models_of_every_library(model, nets, capsys):
     (nets / "librarynets.py").write_text(NETS)

@@ -19,6 +19,7 @@ from tests.support.processes import UNREAD, forked
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_installed_command_runs_and_prints_names_of_files_as_they_are(folder):
     (folder / "photo.jpg").rename("IMG[bold]é.jpg")
     command = os.path.join(os.path.dirname(sys.executable), "jaxconv")

@@ -10,6 +10,9 @@ NAMES = {
 }
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def cells():
     return comparison.compare()

@@ -142,6 +142,7 @@ def last_saved(out):
     return max([int(name) for name in names if name.isdigit()], default=0)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_with_the_same_bytes(whole, tmp_path, request):
     """Each time after a new checkpoint, so that something is there to go on from."""
     out, moments = tmp_path / "run", random.Random(0)
@@ -344,6 +345,7 @@ def pair(port):
     return [{**both, "process": number} for number in (0, 1)]
 
 
+@pytest.mark.slow
 def test_all_devices_and_processes_do_what_one_device_does(alone, tmp_path, free_port):
     four = [{"count": 4}, {"count": 4, "shard_parameters": True}]
     ended(started({tmp_path / "four": four[0], tmp_path / "cut": four[1]}))
@@ -355,6 +357,7 @@ def test_all_devices_and_processes_do_what_one_device_does(alone, tmp_path, free
         np.testing.assert_allclose(numbers(tmp_path / other), one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_one_process_to_two_and_back(alone, tmp_path, free_port, capsys):
     out = tmp_path / "run"
     shutil.copytree(alone, out)
@@ -443,6 +446,7 @@ def on_a_small_disk(folder):
     print(statuses)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     for folder in (disk, tmp_path / "elsewhere"):
@@ -575,7 +579,7 @@ def test_the_network_of_every_recipe_is_proven_for_every_batch(name):
     assert jc.check(net, f"b {side} {side} {channels}", returns="b 10").ok
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimiser", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_steps_are_proven_for_every_batch(optimiser):
     steps, state = steps_and_state(replace(TINY, optimiser=Optimiser(optimiser, clip=1.0)))
     batch = {"image": "b 8 8 1:uint8", "label": "b:int32"}

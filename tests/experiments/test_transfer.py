@@ -127,6 +127,7 @@ def test_scaling_and_strength_depend_on_what_is_trained_with_alone(monkeypatch):
     assert one[-1].C_ == other[-1].C_
 
 
+@pytest.mark.slow
 def test_labels_that_mean_something_are_learnt_and_others_are_not():
     images = np.concatenate([pictures(name, 40, seed) for seed, name in enumerate(TINTS)])
     labels = np.repeat(np.arange(3), 40)
@@ -159,6 +160,7 @@ def test_near_copies_are_found_and_nothing_else():
     assert np.flatnonzero(found).tolist() == [30, 31]
 
 
+@pytest.mark.slow
 def test_the_whole_experiment(folder, tmp_path, tiny, capsys):
     out = tmp_path / "found.json"
     given = [str(folder), "--size", "32", "--at-least", "12", "--splits", "2", "--out", str(out)]

@@ -37,6 +37,7 @@ def test_the_quick_models_are_known():
     assert [id_of(model) for model in MODELS if model.quick] == list(QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in MODELS if model.quick], ids=id_of)
 def test_a_quick_model(model, monkeypatch):
     if model.version is None:

@@ -280,6 +280,7 @@ NET = "((4,), (6, 6)) 0.5"
 WEIGHTS = "m = jc.vgg11(weights='hf:you/net', classes=5); print(m.stages, m.preprocessing.scale)"
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_read_and_kept_in_its_cache_until_there_is_a_new_version(served):
     server, program = served
     assert program(READ) == [NET]
@@ -296,6 +297,7 @@ def push(to):
     return f"print(jc.VGG.from_pretrained('saved').push_to_hub('{to}', token='hf_me'))"
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_read(served, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     server, program = served
@@ -349,6 +351,7 @@ def test_a_file_that_the_hub_damaged_is_a_sentence_and_not_kept(served, tmp_path
     assert not [*(tmp_path / "hf").rglob(file)]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_a_sentence(served, tmp_path):
     _, program = served
     assert program(READ) == [NET]

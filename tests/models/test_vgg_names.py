@@ -198,6 +198,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("depth", [16, 19])
 @pytest.mark.filterwarnings("ignore")
@@ -209,6 +210,7 @@ def test_weights_made_by_keras(tmp_path, form, depth):
     same(run(model, model.preprocessing(PHOTO)), want)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_layers_are_those_of_kerass_own_vgg(tmp_path, monkeypatch):
     """The trunk of its VGG16 at full width, value by value."""

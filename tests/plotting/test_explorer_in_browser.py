@@ -13,6 +13,8 @@ from jaxconv.plotting import packing
 from jaxconv.plotting.explorer import page
 from tests.support.explored import HOSTILE, HOSTILE_PHOTO, network, product
 
+pytestmark = pytest.mark.slow
+
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="60" role="img">'
     "<style>text { opacity: 1 }</style>"

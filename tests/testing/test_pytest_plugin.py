@@ -246,6 +246,7 @@ def commands_of_workflow():
             yield from commands(step["run"])
 
 
+@pytest.mark.slow
 def test_the_example_passes_as_its_workflow_runs_it(example):
     checks, tests = commands_of_workflow()
     done = run(*checks, cwd=example)
@@ -294,6 +295,7 @@ def slip(example, file, change):
     return path.read_text().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "change", "line", "message"), SLIPS)
 def test_a_slip_in_the_example_is_marked_at_its_line(example, file, change, line, message):
     lines = slip(example, file, change)
@@ -306,6 +308,7 @@ def test_a_slip_in_the_example_is_marked_at_its_line(example, file, change, line
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_a_slip_in_the_example_fails_its_tests(example):
     slip(example, *SLIPS[0][:2])
     done = run(*[*commands_of_workflow()][1], cwd=example)

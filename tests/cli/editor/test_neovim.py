@@ -50,6 +50,7 @@ vim.cmd("qall!")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvim") is None, reason="needs Neovim, as in Debian's neovim")
 def test_neovim_shows_a_mistake_and_corrects_it(tmp_path):
     version = subprocess.run(["nvim", "--version"], capture_output=True, text=True, check=True)

@@ -176,6 +176,7 @@ UNUSUAL = NETS.replace("\n\n\ndef halves", "\n\f\n\ndef \N{MATHEMATICAL ITALIC S
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("editor", "codec"), [("run", "utf-16-le"), ("run_in_helix", "utf-8")])
 def test_columns_are_in_the_units_that_the_editor_prefers(path, editor, codec, request):
     def units(text):
@@ -243,6 +244,7 @@ def slow(x):
 """
 
 
+@pytest.mark.slow
 def test_a_save_stops_a_check_that_still_runs(path, run):
     async def session(editor):
         editor.open(path)

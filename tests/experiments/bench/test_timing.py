@@ -23,7 +23,6 @@ from experiments.bench.tables import Layer, Workload
 from experiments.bench.timing import time_in_turn
 from experiments.bench.workloads import classifier, memory, product, vgg
 from tests.support import processes
-from tests.support.local_workers import local_workers
 
 HEAD = [
     Layer("flatten"),
@@ -40,36 +39,17 @@ WORKLOADS = {
                       (Layer("conv", "conv", (3, 3, 4, 8), activation="relu"),), before=1),
 }  # fmt: skip
 SMALL = (product(32), memory("read", 50_000), memory("copy", 50_000))
-# Of each kind one: jaxconv, what runs chains only, and what does not train. In
-# ``test_networks.py`` all of them compute the same, without processes.
-FEW = installed(BACKENDS[name] for name in ("jaxconv", "jax", "onnxruntime"))
-ALL = [backend for backend in installed([*BACKENDS.values()]) if not backend.may_fail]
-
-
-@pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
-def backends(request):
-    return {"few": FEW, "all": ALL}[request.param]
+QUICK = [backend for backend in installed([*BACKENDS.values()]) if not backend.may_fail]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, backends):
+def run(tmp_path_factory):
     """One run of the command: its status, what it printed, and its files."""
     folder = tmp_path_factory.mktemp("bench")
-    given = [
-        "--workloads",
-        "seen,learnt",
-        "--peers",
-        ",".join(backend.name for backend in backends),
-    ]
+    given = ["--workloads", "seen,learnt", "--peers", ",".join(backend.name for backend in QUICK)]
     files = ["--out", str(folder / "bench.json"), "--chart", str(folder / "bench.png")]
-
-    def roofline(*args, **options):
-        with local_workers():
-            return machine.roofline(*args, **options)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "WORKLOADS", WORKLOADS)
-        patch.setattr(bench, "roofline", roofline)
         patch.setattr(machine, "ROOFLINE", SMALL)
         patch.setattr(timing, "SLOW", math.inf)  # each backend is timed three times
         read, write = os.pipe()
@@ -80,18 +60,20 @@ def run(tmp_path_factory, backends):
             return status, printed.read(), folder
 
 
-def test_the_backends_compute_the_same(run, backends):
+@pytest.mark.slow
+def test_all_backends_compute_the_same(run):
     status, printed, folder = run
     assert status == 0, printed
     seen, learnt = json.loads((folder / "bench.json").read_text())["workloads"]
-    assert {row["peer"] for row in seen["rows"]} == {backend.name for backend in backends}
-    able = {backend.name for backend in backends if "training" in backend.kinds}
-    assert {row["peer"] for row in learnt["rows"]} == able >= {"jaxconv", "jax"}
+    assert {row["peer"] for row in seen["rows"]} == {backend.name for backend in QUICK}
+    able = {backend.name for backend in QUICK if "training" in backend.kinds}
+    assert {row["peer"] for row in learnt["rows"]} == able >= {"jaxconv", "jax", "flax"}
     assert seen["failures"] == learnt["failures"] == seen["notes"] == []
     errors = [row["error"] for row in (*seen["rows"], *learnt["rows"])]
     assert 0 < min(errors) <= max(errors) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_data_are_whole(run):
     found = json.loads((run[2] / "bench.json").read_text())
     assert found["machine"]["cores_used"] == sorted(os.sched_getaffinity(0))
@@ -108,16 +90,18 @@ def test_the_data_are_whole(run):
     assert ours[0]["times_ours"] == 1
 
 
-def test_tables_and_a_chart_are_made(run, backends):
+@pytest.mark.slow
+def test_tables_and_a_chart_are_made(run):
     _, printed, folder = run
     assert "Roofline of these cores: " in printed
     assert printed.count("times ours") == 3  # two tables, and the legend
-    for backend in backends:
+    for backend in QUICK:
         assert f"│ {backend.name} " in printed
     with Image.open(folder / "bench.png") as picture:
         assert picture.size[0] > 800
 
 
+@pytest.mark.slow
 def test_the_chart_has_a_bar_for_each_backend(run):
     found = json.loads((run[2] / "bench.json").read_text())["workloads"]
     panels = chart(found).axes

@@ -77,6 +77,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, path, **options: path.touch())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "shape"), [(3, (64, 64, 3)), (30, (28, 20, 1))])
 def test_a_run_leaves_numbers_pictures_and_a_page_that_shows_them(tmp_path, classes, shape):
     metrics(tmp_path)
