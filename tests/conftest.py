@@ -19,9 +19,9 @@ if version("jaxlib").startswith("0.10."):
 
 # LLVM optimises nothing: most programs of the tests run once, in less time than optimising them
 # takes. XLA's own passes still run. Nor are programs cached on disk: few are the same, and looking
-# for them takes longer than they save. A variable that is set wins: JAX_DISABLE_MOST_OPTIMIZATIONS=0
-# XLA_FLAGS= tests what users get. JAX and XLA read these variables when they are imported, also in
-# the processes that tests start.
+# for them takes longer than they save. A variable that is set wins: with XLA_FLAGS= and
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0, the tests test what users get. JAX and XLA read these variables
+# when they are imported, also in the processes that tests start.
 COMPILING = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": FLAGS,
