@@ -14,6 +14,7 @@ from typing import NamedTuple
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.obligations import NoShapesError
+from jaxconv.cli.program import cache_programs
 from jaxconv.cli.reports import Report
 from jaxconv.cli.user_code import TargetError
 from jaxconv.compat import UnsupportedJaxError
@@ -99,6 +100,7 @@ def _run(request: Request, folder: Path, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the process that started this one
     os.dup2(2, 1)  # what the user's code prints is no answer of ours
     os.chdir(folder)
+    cache_programs()  # such as those that initialize the weights of a model
     try:
         sender.send(check_all(request, sender.send))
     except (TargetError, ShapeError, UnsupportedJaxError, UsageError) as error:

@@ -89,10 +89,14 @@ def _run(command: Command, options: argparse.Namespace) -> int:
 
 
 def cache_programs() -> None:
-    """Compile no program twice on this machine; ``JAX_COMPILATION_CACHE_DIR`` takes precedence."""
+    """Compile no program twice on this machine; ``JAX_COMPILATION_CACHE_DIR`` takes precedence.
+
+    Programs that compile in less than a second, JAX's limit, count too: a network has many of them.
+    """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         with contextlib.suppress(WeightsError):  # without the extras nothing long is run
             jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def command_line() -> argparse.ArgumentParser:

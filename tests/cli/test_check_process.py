@@ -54,6 +54,15 @@ def test_why_nothing_was_checked(folder, code, said):
     assert "Fix: " in first.message or "in_process.py" in first.message
 
 
+def test_programs_are_cached(folder):
+    """A model's weights are initialized by programs that take seconds to compile."""
+    seen = "import jax\nassert jax.config.jax_compilation_cache_dir\n"
+    seen += "assert jax.config.jax_persistent_cache_min_compile_time_secs == 0\n"
+    (folder / "in_process.py").write_text(seen + CODE)
+    report, *_ = CheckProcess(Request(("in_process.py",)), folder).messages()
+    assert isinstance(report, Report), report
+
+
 def test_a_process_is_stopped_at_once(folder):
     (folder / "in_process.py").write_text("import time; time.sleep(1000)\n")
     process = CheckProcess(Request(("in_process.py",)), folder)
