@@ -1,5 +1,6 @@
 """neuron: the patch, the weights and the sum by hand give the number in the feature map."""
 
+import functools
 import re
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 import jaxconv as jc
 from jaxconv.models import vgg
 from tests.support import reference
-from tests.support.cnns import with_any_numbers, with_drawn_kernels
+from tests.support.cnns import random_vgg16, with_any_numbers, with_drawn_kernels
 from tests.support.configurations import channels_last, conv_case, pool_case
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -53,21 +54,42 @@ def vgg_of(*stages, head=None, **options):
     return with_drawn_kernels(lambda: jc.VGG(stages, head=head, rngs=nnx.Rngs(0), **options))
 
 
-LAYERS = ["conv1_1", "conv1_2", "pool1", "conv2_1", "conv2_2", "pool2"]
+def layers_of(*counts):
+    """The names of the layers of a VGG with so many convolutions in each stage."""
+    return [
+        name
+        for stage, count in enumerate(counts, 1)
+        for name in (*(f"conv{stage}_{i + 1}" for i in range(count)), f"pool{stage}")
+    ]
 
 
-@pytest.fixture(scope="module")
-def small_vgg():
+# How to make each network, the size of its images, and its layers.
+VGGS = {
+    "small": (lambda: vgg_of((4, 5), (6, 8)), (9, 11), layers_of(2, 2)),
+    "vgg16": (random_vgg16, (36, 45), layers_of(2, 2, 3, 3, 3)),
+}
+
+
+@functools.cache
+def with_maps(name):
     """A network, two images, and all their maps, by name."""
-    model, x = wake(vgg_of((4, 5), (6, 8))), noise(2, 9, 11, 3)
-    return model, x, {"input": x, **jc.feature_maps(model, LAYERS)(x)}
+    make, size, layers = VGGS[name]
+    model, x = wake(make()), noise(2, *size, 3)
+    return model, x, {"input": x, **jc.feature_maps(model, layers)(x)}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_every_layer_of_vgg(small_vgg, layer):
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        pytest.param(name, layer, marks=[pytest.mark.slow] if name == "vgg16" else [])
+        for name, (_, _, layers) in VGGS.items()
+        for layer in layers
+    ],
+)
+def test_every_layer_of_vgg(name, layer):
     """In the strongest map at the border, with the patch cut from the map before by hand."""
-    model, x, maps = small_vgg
-    before = ["input", *LAYERS][LAYERS.index(layer)]
+    model, x, maps = with_maps(name)
+    before = [*maps][[*maps].index(layer) - 1]
     values, seen = np.asarray(maps[layer]), np.asarray(maps[before])
     y, channel = values.shape[1] - 1, int(values[1, -1, 0].argmax())
     where = {"at": (y, 0), "channel": channel, "image": 1, "place": (1, y, 0, channel)}

@@ -1,6 +1,7 @@
 """VGG: golden numbers, heads, modes, types, names and platforms."""
 
 import functools
+import itertools
 import re
 from collections import OrderedDict
 
@@ -75,11 +76,17 @@ def test_golden_parameters_without_head():
     assert count(abstract(head=None)) == 14_714_688
 
 
-# Every model and every head, which do not depend on each other.
+# Every model and every head, which do not depend on each other; the other pairs are slow.
 CONTRACTS = [("vgg11", "dense"), ("vgg13", "conv"), ("vgg19", None), *(("vgg16", h) for h in HEADS)]
 
 
-@pytest.mark.parametrize(("name", "head"), CONTRACTS)
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        pytest.param(*pair, marks=[] if pair in CONTRACTS else [pytest.mark.slow])
+        for pair in itertools.product(MAKERS, HEADS)
+    ],
+)
 def test_every_vgg_keeps_its_contract_for_every_size(name, head):
     assert sum(map(len, STAGES[name])) == int(name[3:]) - 3  # its convolutions
     returns, where = HEADS[head]

@@ -78,7 +78,9 @@ def undrawn(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("classes", "shape"), [(3, (64, 64, 3)), (30, (28, 20, 1))])
+@pytest.mark.parametrize(
+    ("classes", "shape"), [(3, (64, 64, 3)), (10, (8, 8, 1)), (30, (28, 20, 1))]
+)
 def test_a_run_leaves_numbers_pictures_and_a_page_that_shows_them(tmp_path, classes, shape):
     metrics(tmp_path)
     run = found(classes, shape, seed=classes)
