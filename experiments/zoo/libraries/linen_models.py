@@ -146,6 +146,19 @@ def models() -> Iterator[Model]:
     Yields:
         One record each.
     """
+    yield from _classifiers()
+    yield from _images_and_volumes()
+    for module, name, config, about in TRANSFORMERS:
+        yield Model(
+            name,
+            "transformers",
+            about,
+            lambda args=(module, name, config): _transformers(*args),
+        )
+
+
+def _classifiers() -> Iterator[Model]:
+    """An autoencoder, and networks that classify images."""
     yield Model(
         "nn.Sequential of Conv, GroupNorm and ConvTranspose",
         "flax",
@@ -169,6 +182,10 @@ def models() -> Iterator[Model]:
         yield Model(name, "jax-resnet", about, lambda name=name: _jax_resnet(name))
     for name, about in FLAIM.items():
         yield Model(name, "flaim", about, lambda name=name: _flaim(name))
+
+
+def _images_and_volumes() -> Iterator[Model]:
+    """Networks that return images, and one that reads volumes."""
     yield Model("flax.DnCNNNet", "scico", "a denoiser", lambda: _scico("DnCNNNet", depth=6))
     yield Model("flax.ResNet", "scico", "a denoiser", lambda: _scico("ResNet", depth=4))
     yield Model("flax.UNet", "scico", "a U-Net", lambda: _scico("UNet", depth=3))
@@ -200,10 +217,3 @@ def models() -> Iterator[Model]:
         _diffusers_vae,
         at={"b": 1, "h": 64, "w": 64},
     )
-    for module, name, config, about in TRANSFORMERS:
-        yield Model(
-            name,
-            "transformers",
-            about,
-            lambda args=(module, name, config): _transformers(*args),
-        )
