@@ -1,11 +1,7 @@
 """How programs are compiled, runtime type checks on request, and options."""
 
-import ast
 import gc
-import importlib
-import inspect
 import os
-import pkgutil
 import shutil
 import socket
 from importlib.metadata import version
@@ -34,44 +30,12 @@ for variable, value in COMPILING.items():
 # after every 700 new ones, Python's default, takes up to a tenth of the time.
 gc.set_threshold(50_000, 10, 10)
 
-# Every annotation of the package is checked at run time if this variable is set, as in CI: that
-# takes as long again as the tests.
-CHECK_TYPES = "JAXCONV_CHECK_TYPES" in os.environ
-if CHECK_TYPES:
-    import random
+import pytest  # noqa: E402 - the variables above must be set before
 
-    import beartype._check.code.codemain as beartype_code
-    from beartype import BeartypeConf, BeartypeDecorPlace
-    from beartype.claw import beartype_package
+from tests.support.type_checks import TYPE_CHECKS, check_annotations  # noqa: E402
 
-    # It examines one element of a list, chosen at random. By a generator of its own, since a
-    # function that draws numbers from the one that all code shares is proven in more traces.
-    assert beartype_code.getrandbits == random.getrandbits
-    beartype_code.getrandbits = random.Random(0).getrandbits
-
-    # Innermost, so that what a decorator makes of a function is checked by what the function says;
-    # an int is a float, as static checkers have it.
-    first = BeartypeDecorPlace.FIRST
-    conf = BeartypeConf(claw_decor_place_func=first, is_pep484_tower=True)
-    beartype_package("jaxconv", conf=conf)
-
-import pytest  # noqa: E402 - the hook must come before anything imports jaxconv
-
-
-def name_what_is_imported_for_types() -> None:
-    """Give each module what it imports for a static checker only: the checks need it, too."""
-    import jaxconv
-
-    for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
-        module = importlib.import_module(info.name)
-        for node in ast.parse(inspect.getsource(module)).body:
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                code = compile(ast.Module(node.body, []), str(module.__file__), "exec")
-                exec(code, vars(module))
-
-
-if CHECK_TYPES:
-    name_what_is_imported_for_types()
+if TYPE_CHECKS:  # before anything imports jaxconv
+    check_annotations()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
