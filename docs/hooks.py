@@ -1,4 +1,4 @@
-"""Hooks for MkDocs: run the code of all pages, and include text from elsewhere.
+"""Hooks for MkDocs: include text from elsewhere, and warn about what other hosts would load.
 
 A line ``{{ readme: A tour }}`` is replaced by that section of README.md, and a line
 ``{{ command: maps }}`` by the options of that command, so that neither is written twice. A link
@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from jaxconv.cli.program import command_line  # noqa: E402
-from tests.support import documents  # noqa: E402
 
 LOG = logging.getLogger("mkdocs.hooks")
 EXTERNAL = re.compile(
@@ -31,14 +30,6 @@ LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
 DIRECTIVE = re.compile(r"^\{\{ (\w+): (.+) \}\}$", re.MULTILINE)
 # Files outside docs/ that are pages, or that pages link to.
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "experiments/results/*")
-
-
-def on_pre_build(config: MkDocsConfig) -> None:
-    """In a strict build, run the code of all pages and compare the output."""
-    for page in documents.pages() if config.strict else ():
-        LOG.info("Running the code of %s", page.path.name)
-        for problem in page.problems():
-            LOG.warning(problem)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -33,20 +33,20 @@ def anchors(path):
     return {re.sub(r"[^\w\s-]", "", text).strip().lower().replace(" ", "-") for text in plain}
 
 
-# What fetches weights is run where the site is built: these tests download nothing.
 @pytest.mark.parametrize(
     "page",
     [
         pytest.param(
             page,
             id=id_of(page.path),
-            marks=[pytest.mark.slow] if page.path.name == "recipes.md" else [],
+            marks=[pytest.mark.slow] if page.fetches or page.path.name == "recipes.md" else [],
         )
         for page in pages()
-        if not page.fetches
     ],
 )
-def test_the_code_of_a_page_does_what_the_page_says(page):
+def test_the_code_of_a_page_does_what_the_page_says(page, request):
+    if page.fetches:
+        request.getfixturevalue("published")
     assert not [*page.problems()]
 
 
