@@ -86,6 +86,10 @@ REPLACEABLE: dict[str, tuple[str, ...]] = {
     "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
     "split": ("jax._src.numpy.lax_numpy:_split",),
 }
+# Likewise for a while in which something else is done.
+OBSERVABLE: dict[str, tuple[str, ...]] = {
+    "run_compiled": ("jax._src.pjit:_run_python_pjit",),  # at a call with other shapes than before
+}
 SIGNATURES_IN = "jax._src.api_util"  # the module of JAX that inspects them
 # Functions of JAX that request a size as a number, and accept that it is not one.
 ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new array
@@ -217,10 +221,10 @@ def replaced(name: str, replacement: Callable[..., Any]) -> Iterator[None]:
     """Replace a function of JAX.
 
     Args:
-        name: of the function, a key of ``REPLACEABLE``.
+        name: of the function, a key of ``REPLACEABLE`` or ``OBSERVABLE``.
         replacement: what takes its place, called with the function itself as first argument.
     """
-    for place in REPLACEABLE[name]:
+    for place in (REPLACEABLE | OBSERVABLE)[name]:
         module_name, _, path = place.partition(":")
         with contextlib.suppress(ImportError, AttributeError):
             owner: Any = importlib.import_module(module_name)

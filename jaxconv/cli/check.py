@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxconv.cli.arguments import CONDITION_HELP, UsageError
-from jaxconv.cli.check_process import CheckProcess, Files, NothingChecked
+from jaxconv.cli.check_process import Checker, Imported, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
 from jaxconv.cli.formats import DOCUMENTS, LINES, markdown
@@ -144,9 +144,10 @@ def watch(request: Request, options: argparse.Namespace) -> NoReturn:
     """
     named = {text for text in request.targets if text.endswith(".py")} | {"pyproject.toml"}
     paths = {str(Path(text).resolve()) for text in named}
+    checker = Checker()
     while True:
         before = _times(paths)
-        process = CheckProcess(request, Path.cwd())
+        process = checker.start(request, Path.cwd())
         reports = []
         try:
             for message in process.messages():
@@ -159,7 +160,7 @@ def watch(request: Request, options: argparse.Namespace) -> NoReturn:
                     print(f"jaxconv check: {said}", file=sys.stderr)
                 elif isinstance(message, Tally):
                     print(f"{_count(message, reports)} Waiting for a change; Ctrl-C ends.")
-                elif isinstance(message, Files) and message.paths:
+                elif isinstance(message, Imported) and message.paths:
                     before = _times(message.paths - paths) | before
                     paths |= message.paths
                 if _times(before) != before:

@@ -1,10 +1,12 @@
 """Checks in a process of their own: what it reports, and that it can be stopped."""
 
+import multiprocessing
 import time
+from pathlib import Path
 
 import pytest
 
-from jaxconv.cli.check_process import CheckProcess, Files, NothingChecked
+from jaxconv.cli.check_process import Checker, CheckProcess, Imported, NothingChecked
 from jaxconv.cli.checking import Request, Tally
 from jaxconv.cli.reports import Report
 
@@ -33,7 +35,7 @@ def test_a_process_reports_as_the_command_does(folder, capfd):
     assert (report.name, report.status) == ("in_process:same", "proven")
     assert tally == Tally(1, 0, 0)
     names = {"in_process.py", "helper_of_process.py"}
-    assert isinstance(files, Files)
+    assert isinstance(files, Imported)
     assert {str(folder / name) for name in names} <= files.paths
     assert capfd.readouterr().out == ""  # which may be an answer to an editor
 
@@ -70,3 +72,58 @@ def test_a_process_is_stopped_at_once(folder):
     process.stop()
     assert [*process.messages()] == []
     assert time.monotonic() - start < 500
+
+
+WEIGHTS = "import jax\nweights = jax.random.normal(jax.random.key(0), (3,))\n"
+FLAG = "--xla_force_host_platform_device_count=2"
+IN_TIME = {
+    "more code": (True, "import math\n"),
+    "a setting": (False, "import jax\njax.config.update('jax_num_cpu_devices', 2)\n"),
+    "a variable": (False, f"import os\nos.environ['XLA_FLAGS'] = {FLAG!r}\n"),
+}
+
+
+@pytest.mark.parametrize(("is_prepared", "first"), IN_TIME.values(), ids=IN_TIME)
+def test_a_process_is_prepared_and_settings_still_come_in_time(folder, is_prepared, first):
+    """It starts JAX, so what a module sets before that needs another process."""
+    others = {*multiprocessing.active_children()}
+    checker, path, request = Checker(), folder / "in_process.py", Request(("in_process.py",))
+    path.write_text(WEIGHTS + CODE)
+    *_, imported = checker.start(request, folder).messages()
+    assert isinstance(imported, Imported)
+    assert imported.calls
+    (waiting,) = {*multiprocessing.active_children()} - others
+
+    seen = "import os\nopen('pid', 'w').write(f'{os.getpid()} {len(jax.devices())}')\n"
+    path.write_text(first + WEIGHTS + seen + CODE)
+    report, *_, imported = checker.start(request, folder).messages()
+    assert isinstance(report, Report), report
+    pid, devices = map(int, Path(folder, "pid").read_text().split())
+    assert (pid == waiting.pid) == is_prepared
+    assert devices == 1 if is_prepared else 2
+    assert isinstance(imported, Imported)
+    assert bool(imported.calls) == is_prepared
+
+
+COUNTED = """
+import jax
+lowered = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *_, fun_name="", **__: "to_mlir" in event and lowered.append(fun_name)
+)
+"""
+TOLD = "open('lowered', 'w').write(str('jit(_normal)' in lowered))\n"
+
+
+def test_what_a_run_called_is_prepared_for_the_next_one(folder):
+    checker, request = Checker(), Request(("in_process.py",))
+    (folder / "in_process.py").write_text(COUNTED + WEIGHTS + TOLD + CODE)
+    lowered = []
+    for attempt in range(12):  # the next one may begin before all is prepared
+        time.sleep(0.1 * attempt)
+        report, *_ = checker.start(request, folder).messages()
+        assert isinstance(report, Report), report
+        lowered.append((folder / "lowered").read_text())
+        if lowered[-1] == "False":
+            break
+    assert (lowered[0], lowered[-1]) == ("True", "False")

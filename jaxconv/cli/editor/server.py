@@ -12,7 +12,7 @@ from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument
 
 import jaxconv
-from jaxconv.cli.check_process import CheckProcess, NothingChecked
+from jaxconv.cli.check_process import Checker, CheckProcess, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request
 from jaxconv.cli.editor.corrections import Edit, correction, split_lines
 from jaxconv.cli.reports import Finding, LayerLine, Report
@@ -76,12 +76,26 @@ class CheckedFile:
         return found
 
 
+@dataclass
+class Shown:
+    """What the editor has got from a check: None until it has got any.
+
+    Attributes:
+        diagnostics: what it marks.
+        layers: those whose shapes it shows.
+    """
+
+    diagnostics: list[lsp.Diagnostic] | None = None
+    layers: list[LayerLine] | None = None
+
+
 class ShapeServer(LanguageServer):
     """A language server that checks each file when it is opened or saved."""
 
     def __init__(self) -> None:
         super().__init__("jaxconv", jaxconv.__version__, lsp.TextDocumentSyncKind.Full)
         self.files: dict[str, CheckedFile] = {}
+        self.checker = Checker()
         for name, handler in FEATURES.items():
             self.feature(name)(handler)
 
@@ -98,7 +112,8 @@ class ShapeServer(LanguageServer):
         if file.process is not None:
             file.process.stop()
         request = Request((path,), cached=True, layers=True)
-        process = file.process = CheckProcess(request, project_folder(Path(path).parent))
+        process = self.checker.start(request, project_folder(Path(path).parent))
+        file.process = process
         lines = self.lines(uri)
         job = threading.Thread(target=self._follow, args=(uri, file, process, lines), daemon=True)
         job.start()
@@ -122,6 +137,7 @@ class ShapeServer(LanguageServer):
         """Take over what a check reports, and publish it, unless a newer check has begun."""
         results: dict[str, Report | NotStarted] = {}
         problem = ""
+        shown = Shown()
         for message in process.messages():
             if isinstance(message, Report | NotStarted):
                 results[message.name] = message
@@ -130,17 +146,22 @@ class ShapeServer(LanguageServer):
             if file.process is process:
                 # Functions that this check has not reached yet keep what the last one said.
                 file.lines, file.results, file.problem = lines, file.results | results, problem
-                self._publish(uri, file)
+                if results or problem:
+                    self._publish(uri, file, shown)
         if file.process is process:
             file.results, file.ended = results, process
-            self._publish(uri, file)
+            self._publish(uri, file, shown)
 
-    def _publish(self, uri: str, file: CheckedFile) -> None:
-        found = file.diagnostics()
+    def _publish(self, uri: str, file: CheckedFile, shown: Shown) -> None:
+        """Publish what a check has not published yet."""
+        found, layers = file.diagnostics(), [*file.layers()]
         for one in found:
             one.range = self.workspace.position_codec.range_to_client_units(file.lines, one.range)
-        self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, found))
-        if self.refreshes_hints:
+        if found != shown.diagnostics:
+            shown.diagnostics = found
+            self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, found))
+        if layers != shown.layers and self.refreshes_hints:
+            shown.layers = layers
             self.workspace_inlay_hint_refresh(None)
 
 

@@ -36,9 +36,13 @@ class Editor(LanguageClient):
 
     def __init__(self):
         super().__init__("editor", "1")
-        self.said = {}
-        hear = self.feature(lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)
-        hear(lambda params: self.said.update({params.uri: params.diagnostics}))
+        self.said, self.history = {}, []
+
+        def hear(params):
+            self.said[params.uri] = params.diagnostics
+            self.history.append(params.diagnostics)
+
+        self.feature(lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(hear)
         self.feature(lsp.WORKSPACE_INLAY_HINT_REFRESH)(lambda _: None)
 
     async def start(self, folder, encodings=None, *, refreshes=True):
@@ -214,6 +218,20 @@ def test_an_editor_that_asks_once_for_hints_gets_those_of_the_saved_text(path, r
         editor.save(path, text)
         (hint,) = await asked
         assert (hint.label, hint.position.line) == ("(b, h//3, w//3, 3)", 10)
+
+    run_in_helix(session)
+
+
+def test_a_check_publishes_the_same_diagnostics_once(path, run_in_helix):
+    async def session(editor):
+        editor.history.clear()
+        editor.open(path)
+        assert await editor.ask_for_hints(path)  # it gets the answer when the check has ended
+        assert [len(said) for said in editor.history] == [1, 2]
+        editor.history.clear()
+        editor.save(path, NETS + "\n")
+        assert await editor.ask_for_hints(path)
+        assert [len(said) for said in editor.history] == [2]
 
     run_in_helix(session)
 
