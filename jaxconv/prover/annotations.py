@@ -447,6 +447,26 @@ class RecursiveType(ValueType):
 
 
 @dataclass(frozen=True)
+class UnshapedType(AnnotatedType):
+    """A member of ``ArrayLike``: an array of which no shape is said, or a number.
+
+    Attributes:
+        text: as it is shown.
+        dtype: in which a proof makes it.
+        is_number: whether it has no axes.
+    """
+
+    text: str
+    dtype: str
+    is_number: bool
+
+    def make(self, label: str, choices: Choices) -> Made:
+        """Make an array of any shape, as many functions take nothing else for a number."""
+        axes = () if self.is_number else (Word.of("..."),)
+        return ArrayType(self.text, axes, (self.dtype,)).make(label, choices)
+
+
+@dataclass(frozen=True)
 class UnionType(AnnotatedType):
     """One of several types.
 
@@ -468,7 +488,19 @@ class UnionType(AnnotatedType):
         return any(option.has_shapes() for option in self.options)
 
     def make(self, label: str, choices: Choices) -> Made:
-        """Make a value of one of those types of which there is one."""
+        """Make a value of one of the types."""
+        return self.option(label, choices).make(label, choices)
+
+    def option(self, label: str, choices: Choices) -> AnnotatedType:
+        """Choose one of those types of which there is a value.
+
+        Args:
+            label: what the value is called.
+            choices: of this case.
+
+        Raises:
+            AnnotationError: there is none.
+        """
         possible, error = [], None
         for option in self.options:
             try:
@@ -482,8 +514,7 @@ class UnionType(AnnotatedType):
         if not possible:
             raise error or AnnotationError(f"{label}: {self.text} has no value.")
         possible = _different(possible)
-        chosen = choices.choose(possible, lambda option: f"{label} as {_shown(option)}")
-        return chosen.make(label, choices)
+        return choices.choose(possible, lambda option: f"{label} as {_shown(option)}")
 
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
         """The arrays of a value, by the type that it fits."""
@@ -607,10 +638,12 @@ class EveryLeaf(AnnotatedType):
 
     def make(self, label: str, choices: Choices) -> Made:
         """Make a few leaves."""
-        made = []
+        made, leaf = [], self.leaf
+        if isinstance(leaf, UnionType) and any(isinstance(o, UnshapedType) for o in leaf.options):
+            leaf = leaf.option(label, choices)  # of all leaves: the cases of two trees are many
         for i in range(NUMBER_OF_LEAVES):
             with self._leaf(i, choices.names):
-                made.append(self.leaf.make(f"{label}[{i}]", choices))
+                made.append(leaf.make(f"{label}[{i}]", choices))
         said = f"{label} with {NUMBER_OF_LEAVES} leaves"
         choices.texts += [said] * (said not in choices.texts)
         specs = tuple(spec for one in made for spec in one.specs)

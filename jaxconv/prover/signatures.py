@@ -32,6 +32,7 @@ from jaxconv.prover.annotations import (
     OptionalItem,
     RecursiveType,
     UnionType,
+    UnshapedType,
     ValueType,
     Word,
     cases,
@@ -43,6 +44,15 @@ from jaxconv.symbolic.spec_errors import SpecError
 
 MOST_MEMBERS = 4  # of an Enum, that are all tried
 ANYTHING = ValueType("Any")
+# What ``ArrayLike`` consists of, apart from bools, which are few. JAX takes NumPy's for its own.
+ARRAY = UnshapedType("Array", "float32", is_number=False)
+UNSHAPED = {
+    jax.Array: ARRAY,
+    np.ndarray: ARRAY,
+    int: UnshapedType("int", "int32", is_number=True),
+    float: UnshapedType("float", "float32", is_number=True),
+    complex: UnshapedType("complex", "complex64", is_number=True),
+}
 
 
 def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
@@ -68,7 +78,11 @@ def read_type(hint: Any, within: tuple[Any, ...] = ()) -> AnnotatedType:
         leaf = read_type(getattr(hint, "leaftype", Any), within)
         return EveryLeaf(_text(hint), leaf, tuple, jax.tree.leaves, is_tree=True)
     if origin in (typing.Union, types.UnionType):
-        return UnionType(_text(hint), tuple(read_type(option, within) for option in arguments))
+        is_like_array = jax.Array in arguments or np.ndarray in arguments
+        unshaped = UNSHAPED if is_like_array else {}
+        options = [unshaped.get(one) or read_type(one, within) for one in arguments]
+        different = (one for i, one in enumerate(options) if one not in options[:i])
+        return UnionType(_text(hint), tuple(different))
     kind = origin or hint
     if isinstance(kind, type) and kind not in within:
         return _container(hint, kind, arguments, within) or _value(hint, kind)

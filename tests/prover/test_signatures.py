@@ -24,6 +24,7 @@ from flax import linen as nn
 from flax import nnx
 from jaxtyping import (
     Array,
+    ArrayLike,
     Bool,
     Float,
     Float32,
@@ -356,6 +357,32 @@ def sizes_of_the_result_alone(x: Float[Array, "n"]) -> tuple[Float[Array, "m"], 
 
 
 @right
+def like_arrays(x: PyTree[ArrayLike], y: Float[Array, "n"]) -> Float[Array, "n"]:
+    assert len({jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(x)}) == 1
+    return y
+
+
+@right
+def maybe_like_an_array(x: float | Array | None, y: Float[Array, "n"]) -> Float[Array, "n"]:
+    return y if x is None else y + jnp.sum(x)
+
+
+@wrong("no size", "it returns complex64, but the contract says float32")
+def like_a_complex_number(x: Array | complex, y: Float32[Array, "n"]) -> Float32[Array, "n"]:
+    return y * jnp.sum(x)
+
+
+@wrong("no size", "it returns int32, but the contract says float32")
+def like_a_whole_number(x: ArrayLike, y: Float32[Array, "n"]) -> Float32[Array, ""]:
+    return jnp.sum(x) if jnp.issubdtype(jnp.result_type(x), jnp.integer) else jnp.sum(y)
+
+
+@wrong("no size", "tuple index out of range")
+def like_an_array_with_axes(x: ArrayLike, y: Float[Array, "n"]) -> Float[Array, "n"]:
+    return y + jnp.shape(x)[0]
+
+
+@right
 def starred(*xs: Float[Array, "n"], scale: Float[Array, ""]) -> Float[Array, "n"]:
     return sum(xs) * scale
 
@@ -463,6 +490,14 @@ def test_arguments_of_any_number_may_be_given():
         return sum(xs)
 
     assert jc.check(added, xs=(jnp.ones(4), jnp.ones(4), jnp.ones(4))).outputs == (4,)
+
+
+def test_members_of_array_like_are_named():
+    (note,) = jc.check(like_arrays).notes
+    assert note.startswith("proven for 16 calls")
+    members = ["0 axes for ... of x[0]", "2 axes for ... of x[1]", "x[0] = True"]
+    for said in (*members, *(f"x as {kind}" for kind in ("Array", "bool", "int", "complex"))):
+        assert said in note
 
 
 def test_numbers_of_axes_that_a_proof_chose_are_named():
