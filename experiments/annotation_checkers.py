@@ -6,13 +6,13 @@ become a section of docs/comparison.md.
 
 import argparse
 import ast
+import functools
 import inspect
 import json
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +44,7 @@ WRONG = {
     "channels_first": "all except h = w = c",
     "row_means": "all except h = c",
 }
+STUBS, IMPORTED_FOR_PYREFLY = "jax-pyrefly-stubs", "from shape_extensions import static_jaxtyping"
 ACCEPTS, REFUSES, SILENT = "accepts", "refuses", "no answer"
 
 Answers = dict[str, str]
@@ -106,18 +107,44 @@ def by_jaxtyc(program: str, folder: Path) -> Answers:
 
 
 def by_pyrefly(program: str, folder: Path) -> Answers:
-    """Give all functions to Pyrefly.
+    """Give all functions to Pyrefly, with the decorator that lets it read their annotations.
 
     Args:
-        program: path of Pyrefly.
+        program: path of Pyrefly; the Python beside it has the stubs.
         folder: with a file for each function.
+
+    Returns:
+        The answers; none where it does not know a formula of an annotation.
     """
-    names = [*functions()]
-    python = f"--python-interpreter-path={sys.executable}"
-    command = [program, "check", python, "--output-format", "json", *(f"{n}.py" for n in names)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    found = {Path(error["path"]).stem for error in json.loads(done.stdout)["errors"]}
-    return {name: REFUSES if name in found else ACCEPTS for name in names}
+    declared = Path(tempfile.mkdtemp(dir=folder))
+    for name, fn in functions().items():
+        dims = " ".join(hint.dim_str for hint in fn.__annotations__.values())
+        sizes = " ".join(dict.fromkeys(re.findall(r"[a-z]+", dims)))
+        source = (folder / f"{name}.py").read_text()
+        decorator = f'@static_jaxtyping("{sizes}")\ndef {name}('
+        source = source.replace(f"def {name}(", decorator)
+        (declared / f"{name}.py").write_text(f"{IMPORTED_FOR_PYREFLY}\n{source}")
+    python = f"--python-interpreter-path={_python_of(program)}"
+    files = [f"{name}.py" for name in functions()]
+    # Without a configuration, Pyrefly does not compare what is returned with the annotation.
+    command = [program, "check", "--preset", "default", python, "--output-format", "json", *files]
+    done = subprocess.run(command, cwd=declared, capture_output=True, text=True, check=False)
+    answers = dict.fromkeys(functions(), ACCEPTS)
+    for error in json.loads(done.stdout)["errors"]:
+        name, is_unread = Path(error["path"]).stem, error["name"] == "invalid-annotation"
+        answers[name] = SILENT if is_unread or answers[name] == SILENT else REFUSES
+    return answers
+
+
+def _python_of(program: str) -> Path:
+    return Path(program).with_name("python")
+
+
+def _stubs_of(program: str) -> str:
+    """The version of the stubs for JAX that Pyrefly reads."""
+    code = f"from importlib.metadata import version; print(version('{STUBS}'))"
+    command = [_python_of(program), "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def write_files(folder: Path) -> None:
@@ -139,8 +166,8 @@ def compare(tools: str | None) -> tuple[dict[str, Answers], dict[str, float]]:
     """Ask all tools.
 
     Args:
-        tools: the folder with the programs jaxtyc and pyrefly; None looks for them on the PATH. A
-            program that is not there is left out.
+        tools: the folders with the programs jaxtyc and pyrefly, separated as those of the PATH;
+            None looks for them on the PATH. A program that is not there is left out.
 
     Returns:
         The answers by tool, with its version, and how many seconds each took.
@@ -157,9 +184,11 @@ def compare(tools: str | None) -> tuple[dict[str, Answers], dict[str, float]]:
         folder = Path(made)
         write_files(folder)
         ask("jaxconv", by_jaxconv)
-        for name, call in (("jaxtyc", by_jaxtyc), ("pyrefly", by_pyrefly)):
-            if program := shutil.which(name, path=tools):
-                ask(f"{name} {_version(program)}", lambda c=call, p=program: c(p, folder))
+        if program := shutil.which("jaxtyc", path=tools):
+            ask(f"jaxtyc {_version(program)}", functools.partial(by_jaxtyc, program, folder))
+        if program := shutil.which("pyrefly", path=tools):
+            name = f"pyrefly {_version(program)} + {STUBS} {_stubs_of(program)}"
+            ask(name, functools.partial(by_pyrefly, program, folder))
         typing, bear = version("jaxtyping"), version("beartype")
         ask(f"jaxtyping {typing} + beartype {bear}", by_running)
     return answers, seconds
@@ -177,7 +206,7 @@ def _version(program: str) -> str:
 SECTION = """\
 ## Twenty functions with jaxtyping annotations
 
-Made by `python -m experiments.annotation_checkers --tools FOLDER` with Python {python}, jax {jax}
+Made by `python -m experiments.annotation_checkers --tools FOLDERS` with Python {python}, jax {jax}
 from the functions of `experiments/annotated_functions.py`. The annotations of ten are right
 for every size, and those of ten are wrong for some or all sizes. jaxtyc and Pyrefly get a file for
 each function. jaxtyping with beartype checks at run time: each function is called once, as in a
@@ -185,13 +214,18 @@ test, with {usual}.
 
 jaxtyc traces with JAX's symbolic dimensions. If the annotation of a result has a division or a
 remainder, it fails with an internal exception, which counts as no answer. It refuses `squeezed`
-because symbolic dimensions do not support `squeeze`. Pyrefly's JAX stubs are not on PyPI; without
-them it does not know the shapes that JAX returns, and accepts everything.
+because symbolic dimensions do not support `squeeze`.
+
+Pyrefly has the stubs that its authors publish as `jax-pyrefly-stubs`, which need Python 3.12 or
+later, and its preset `default`. It reads a function under `@static_jaxtyping("b h w c")`, which
+is added here. As sizes it knows names, `name+1` and `name-1`; that it refuses other formulas
+counts as no answer. `pyrefly-jax-stubs` 0.10.2.2, by another author, is for Pyrefly's own syntax:
+with it, Pyrefly 1.3.0.dev4 accepts all twenty functions.
 
 {table}
 
 Seconds for all twenty functions; the times of jaxconv and of the run-time checks do not include the
-start of Python: {seconds}.
+start of Python, and the machine was busy: {seconds}.
 """
 
 
@@ -238,7 +272,7 @@ def main() -> None:
     """Ask the tools, and write the section into the page."""
     parser = argparse.ArgumentParser(prog="python -m experiments.annotation_checkers")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--tools", help="folder with jaxtyc and pyrefly; default: the PATH")
+    parser.add_argument("--tools", help="folders with jaxtyc and pyrefly; default: the PATH")
     options = parser.parse_args()
     text = section(*compare(options.tools))
     before, _, rest = options.out.read_text().partition(START)

@@ -60,6 +60,25 @@ def test_the_committed_section_says_what_jaxconv_and_the_run_time_say(answers):
     assert {name: row[-1] for name, row in written.items()} == checkers.by_running()
 
 
+PYREFLY = """#!/bin/sh
+grep -q '^@static_jaxtyping("b h w c")$' row_means.py || exit 1
+echo '{"errors": [
+  {"path": "stem.py", "name": "invalid-annotation"}, {"path": "stem.py", "name": "bad-return"},
+  {"path": "row_means.py", "name": "bad-return"}]}'
+"""
+
+
+def test_a_formula_that_pyrefly_does_not_know_is_no_answer(tmp_path):
+    program = tmp_path / "pyrefly"
+    program.write_text(PYREFLY)
+    program.chmod(0o755)
+    checkers.write_files(tmp_path)
+    answers = checkers.by_pyrefly(str(program), tmp_path)
+    others = {*answers.items()} - {("stem", "no answer"), ("row_means", "refuses")}
+    assert len(others) == 18
+    assert {answer for _, answer in others} == {"accepts"}
+
+
 def test_a_wrong_answer_is_counted():
     answers = dict.fromkeys(checkers.functions(), checkers.ACCEPTS)
     text = checkers.section({"a": answers}, {"a": 1.0})
