@@ -194,8 +194,8 @@ def _run(calls: Calls, connection: Connection) -> None:
     os.dup2(2, 1)  # what the user's code prints is no answer of ours
     cache_programs()  # such as those that initialize the weights of a model
     if calls and sys.platform == "linux":
-        # The threads of XLA inherit this: those that compute weights leave a core to the proof.
-        starter = threading.Thread(target=lambda: (os.nice(10), jax.devices()))
+        # XLA's threads, which compute the weights, inherit this, and so leave a core to the proof.
+        starter = threading.Thread(target=lambda: (os.nice(5), jax.devices()))
         starter.start()
         starter.join()
     for call in calls:
