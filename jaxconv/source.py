@@ -418,20 +418,45 @@ def for_statement(code: CodeType, instruction: int) -> ast.For | None:
     """
     at = _positions(code, instruction)
     lines = tuple(linecache.getlines(code.co_filename))
-    for statement in _for_statements(lines):
+    for statement in _nodes(lines, ast.For):
         # The instruction has the place of the statement, or of what it iterates over.
         if at in (_place(statement), _place(statement.iter)):
             return statement
     return None
 
 
+def comprehension_of(code: CodeType, instruction: int) -> ast.SetComp | ast.DictComp | None:
+    """Find the comprehension that adds an element to a set or dict by an instruction.
+
+    Args:
+        code: of the comprehension, or of the function that it is part of.
+        instruction: the instruction in it.
+
+    Returns:
+        The comprehension; None where there is no source.
+    """
+    first, last, start, end = _positions(code, instruction)
+    if None in (first, last, start, end):
+        return None
+    lines = tuple(linecache.getlines(code.co_filename))
+    around = [
+        made
+        for made in _nodes(lines, ast.SetComp, ast.DictComp)
+        # The instruction has the place of the comprehension, of the element or of a condition.
+        if (made.lineno, made.col_offset) <= (first, start)
+        and (last, end) <= (made.end_lineno, made.end_col_offset)
+    ]
+    return max(around, key=lambda made: (made.lineno, made.col_offset), default=None)
+
+
 @functools.lru_cache(maxsize=64)
-def _for_statements(lines: tuple[str, ...]) -> tuple[ast.For, ...]:
+def _nodes(lines: tuple[str, ...], *kinds: type[ast.AST]) -> tuple[Any, ...]:
+    """The nodes of some kinds in a source; none where it cannot be read."""
     try:
         tree = ast.parse("".join(lines))
     except (SyntaxError, ValueError):
         return ()
-    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.For))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, kinds))
 
 
 def _place(node: ast.stmt | ast.expr) -> tuple[int | None, ...]:

@@ -6,27 +6,47 @@ the number of elements of a list, all that matters of an index beyond them.
 """
 
 import ast
+import collections
 import dis
 import enum
 import functools
-from collections.abc import Iterable, Mapping, Set
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxconv.source import expression_of, file_of, is_inside_prover, is_of_user
+from jaxconv import compat
+from jaxconv.source import (
+    comprehension_of,
+    expression_of,
+    file_of,
+    is_inside_prover,
+    is_of_user,
+)
 
 CACHE: tuple[int, ...] = (-1,)  # stands for a function with a cache, which is the same without it
-COLLECTIONS = (set, frozenset, dict)  # made of sizes, which are then compared with each other
+# Made of sizes, which are then compared with each other.
+COLLECTIONS = (set, frozenset, dict, collections.Counter, collections.OrderedDict)
+# What makes an iterable of others: itself, or for a collection what does not hash its elements.
+MAKERS: dict[Any, Callable[..., Any]] = {
+    **{function: function for function in (enumerate, list, reversed, sorted, tuple, zip)},
+    **dict.fromkeys(COLLECTIONS, itertools.chain),
+}
+ADDS_ELEMENTS = ("SET_ADD", "MAP_ADD")  # instructions of comprehensions
 COMPUTING = ("BINARY_OP", "COMPARE_OP", "BUILD_SLICE")  # with a constant, which is not a key
-# Methods of containers that only ask for a key.
+# Methods of containers that only ask for a key, and all that take one, or keep what they take.
 ASKING = ("__contains__", "__getitem__", "count", "discard", "get", "index", "pop", "remove")
+ONE_KEY = (*ASKING, "__setitem__", "add", "append", "setdefault", "update")
 MOST_KEYS = 64  # with which a size is compared one by one
+ITEMS = "items of a comprehension"  # a name that no code has
+LISTED = (list, tuple, str, Mapping, Set)  # may be read again and again, as iterators may not
 SAFE = (  # expressions without side effects
     ast.Attribute, ast.Constant, ast.Dict, ast.List, ast.Load, ast.Name, ast.Set, ast.Slice,
     ast.Subscript, ast.Tuple, ast.UnaryOp, ast.USub,
 )  # fmt: skip
+COMPUTED = (*SAFE, ast.BinOp, ast.operator, ast.unaryop)  # of the items of a comprehension
 
 
 def keeps_key(frame: FrameType) -> tuple[bool, Any]:
@@ -61,7 +81,7 @@ def keys_of_code(frame: FrameType) -> set[int]:
         frame: of the code that keeps the size; the functions around it are read, too.
 
     Returns:
-        The constants of the code, and those of the containers that it names.
+        The constants of the code, and those of the containers and shapes that it names.
     """
     keys: set[int] = set()
     around: FrameType | None = frame
@@ -71,9 +91,10 @@ def keys_of_code(frame: FrameType) -> set[int]:
             names = around.f_globals
             of_module = (names[name] for name in around.f_code.co_names if name in names)
             for value in (*around.f_locals.values(), *of_module):
-                is_container = isinstance(value, (dict, set, frozenset, list, tuple))
-                if is_container and len(value) < MOST_KEYS:
-                    _collect(value, keys)
+                known = value.shape if isinstance(value, compat.Tracer) else value
+                is_container = isinstance(known, (dict, set, frozenset, list, tuple))
+                if is_container and len(known) < MOST_KEYS:
+                    _collect(known, keys)
         around = around.f_back
     return keys
 
@@ -103,30 +124,109 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     Returns:
         The ints; CACHE where a function with a cache is called; None where they are not known.
     """
-    keys: set[int] = set()
     if frame.f_code.co_filename == enum.__file__:
-        members = getattr(frame.f_locals.get("cls"), "_value2member_map_", UNKNOWN)
-        return tuple(sorted(keys)) if _collect(members, keys) else None
-    constant = _constant_container(frame)  # as there may be no source of what was typed
-    if constant is not None and _collect(constant, keys):
-        return tuple(sorted(keys))
-    match expression_of(frame.f_code, frame.f_lasti):
-        case ast.Call(func=function) if hasattr(safe_value(function, frame), "cache_info"):
+        containers = [getattr(frame.f_locals.get("cls"), "_value2member_map_", UNKNOWN)]
+    elif (constant := _constant_container(frame)) is not None:
+        containers = [constant]  # as there may be no source of what was typed
+    elif dis.opname[frame.f_code.co_code[frame.f_lasti]] in ADDS_ELEMENTS:
+        containers = [_keys_of_comprehension(frame)]
+    else:
+        expression = expression_of(frame.f_code, frame.f_lasti)
+        function = expression.func if isinstance(expression, ast.Call) else None
+        if function is not None and hasattr(safe_value(function, frame), "cache_info"):
             return CACHE
+        trees = _containers_of(expression, frame)
+        containers = [UNKNOWN if tree is None else _elements(tree, frame) for tree in trees]
+    keys: set[int] = set()
+    is_known = all(_collect(container, keys) for container in containers)
+    return tuple(sorted(keys)) if is_known and len(keys) <= MOST_KEYS else None
+
+
+def _containers_of(expression: ast.expr | None, frame: FrameType) -> Sequence[ast.expr | None]:
+    """The containers whose keys an expression may compare with a size; None for an unknown one."""
+    match expression:
         case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[container]):
-            containers = [container]
-        case ast.Subscript(value=container) | ast.Call(func=ast.Attribute(value=container)):
-            containers = [container]
+            return [container]
         case ast.Call(func=function, args=containers) if safe_value(function, frame) in COLLECTIONS:
-            pass
+            return containers
+        case ast.Call(func=ast.Attribute(value=container, attr=name), args=others):
+            # Such as dict.fromkeys(x.shape), or set().union(x.shape).
+            return [container] if name in ONE_KEY else [container, *others]
+        case ast.Subscript(value=container):
+            return [container]
         case ast.Set(elts=containers) | ast.Dict(keys=containers):
-            pass
-        case _:
-            return None
-    for container in containers:
-        if container is None or not _collect(safe_value(container, frame), keys):
-            return None
-    return tuple(sorted(keys)) if len(keys) <= MOST_KEYS else None
+            return containers
+    return [None]
+
+
+def _keys_of_comprehension(frame: FrameType) -> Any:
+    """The keys that a comprehension, which is running, adds to a set or dict; or UNKNOWN."""
+    made = comprehension_of(frame.f_code, frame.f_lasti)
+    # Before Python 3.12 a comprehension is a function of its own.
+    is_function = frame.f_code.co_name in ("<setcomp>", "<dictcomp>")
+    around = frame.f_back if is_function and frame.f_back is not None else frame
+    return UNKNOWN if made is None else _elements(made, around)
+
+
+def _computed(element: ast.expr, made: Any, frame: FrameType) -> Any:
+    """What a comprehension or generator computes for each item, or UNKNOWN.
+
+    What its conditions leave out is among it.
+    """
+    generator, *others = made.generators
+    items = _elements(generator.iter, frame)
+    is_computed = all(isinstance(node, COMPUTED) for node in ast.walk(element))
+    if others or not is_computed or not isinstance(items, LISTED):
+        return UNKNOWN
+    over = ast.comprehension(generator.target, ast.Name(ITEMS, ast.Load()), [], 0)
+    names = {**frame.f_globals, **frame.f_locals, ITEMS: items}
+    return _evaluated(ast.ListComp(element, [over]), names)
+
+
+def _elements(tree: ast.expr, frame: FrameType) -> Any:
+    """The value of an expression, as a list where it makes a container of others; or UNKNOWN.
+
+    An iterator that the code has is not known: to read it would change what the code reads.
+    """
+    match tree:
+        case (
+            ast.GeneratorExp(elt=element)
+            | ast.ListComp(elt=element)
+            | ast.SetComp(elt=element)
+            | ast.DictComp(key=element)
+        ):
+            return _computed(element, tree, frame)
+        case ast.Starred(value=container):
+            return _elements(container, frame)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+            return _displayed(parts, frame)
+        case ast.Call(func=function, args=arguments, keywords=named):
+            value = safe_value(function, frame)
+            maker = next((made for maker, made in MAKERS.items() if maker is value), None)
+            if maker is not None:
+                parts = [_elements(argument, frame) for argument in arguments]
+                options = {one.arg: safe_value(one.value, frame) for one in named if one.arg}
+                known = all(isinstance(part, (*LISTED, int)) for part in parts)
+                try:
+                    return list(maker(*parts, **options)) if known else UNKNOWN
+                except (TypeError, ValueError):
+                    return UNKNOWN
+    value = safe_value(tree, frame)
+    return [*value] if isinstance(value, range) and len(value) <= MOST_KEYS else value
+
+
+def _displayed(parts: Sequence[ast.expr], frame: FrameType) -> Any:
+    """The elements of ``[*x.shape, 28]`` and the like, or UNKNOWN."""
+    elements: list[Any] = []
+    for part in parts:
+        value = _elements(part, frame)
+        if not isinstance(part, ast.Starred):
+            elements.append(value)
+        elif isinstance(value, LISTED):
+            elements += value
+        else:
+            return UNKNOWN
+    return elements
 
 
 def is_formatting(frame: FrameType) -> bool:
@@ -228,9 +328,14 @@ def safe_value(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
         return tuple(UNKNOWN if key is None else safe_value(key, frame) for key in tree.keys)
     if not all(isinstance(node, SAFE) or _makes_numbers(node, frame) for node in ast.walk(tree)):
         return UNKNOWN
+    return _evaluated(tree, frame.f_globals, frame.f_locals)
+
+
+def _evaluated(tree: ast.expr, *names: dict[str, Any]) -> Any:
+    """The value of an expression without side effects; UNKNOWN where it raises an error."""
     try:
         code = compile(ast.fix_missing_locations(ast.Expression(tree)), "<lookup>", "eval")
-        return eval(code, frame.f_globals, frame.f_locals)
+        return eval(code, *names)
     except Exception:
         return UNKNOWN
 

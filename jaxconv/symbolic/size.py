@@ -314,15 +314,15 @@ class Size(SymbolicInt):
         if compat.hashes_for_cache(frame.f_code):
             return by_formula
         if not is_inside_jax(file_of(counting)):
-            keys = keys_of_lookup(frame)
+            keys = keys_of_lookup(counting)
             if keys is CACHE:
                 return by_formula
             if keys is None:
                 return hash(self.number())
-            is_kept, container = keeps_key(frame)
+            is_kept, container = keeps_key(counting)
             if self.trace.searching and is_kept:
                 self.trace.keep(self.polynomial, container)
-                keys = (*keys, *sorted(keys_of_code(frame)))
+                keys = (*keys, *sorted(keys_of_code(counting)))
             for key in dict.fromkeys(keys):
                 if self == key:
                     return hash(key)

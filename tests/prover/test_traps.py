@@ -641,6 +641,55 @@ def test_no_trap_leads_to_a_wrong_answer(name):
     compare(function, tuple(specs), jc.check(function, *specs))
 
 
+# Containers whose keys are the sizes of a shape, in which one side is a large number.
+OF_SHAPES = {
+    "dict.fromkeys": lambda x: len(dict.fromkeys(x.shape)),
+    "fromkeys of a dict": lambda x: len({}.fromkeys(x.shape)),
+    "OrderedDict.fromkeys": lambda x: len(collections.OrderedDict.fromkeys(x.shape)),
+    "a union": lambda x: len(set().union(x.shape)),
+    "a set of a generator": lambda x: len(set(n // 1 for n in x.shape)),  # noqa: C401
+    "a set of a list": lambda x: len(set(sorted(x.shape))),  # noqa: C414
+    "pairs": lambda x: len(dict(zip(x.shape, "ab", strict=True))),
+    "a counter": lambda x: collections.Counter(x.shape)[x.shape[0]],
+    "a set comprehension": lambda x: len({n for n in x.shape}),  # noqa: C416
+    "a dict comprehension": lambda x: {n: i for i, n in enumerate(x.shape)}[x.shape[0]] + 1,
+    "a condition": lambda x: len({n for n in x.shape if n > 3}) + 1,
+    "multiples": lambda x: len({n * i for i, n in enumerate([*x.shape, 5], 1)}),
+    "remainders": lambda x: len({n % 500: 1 for n in x.shape}),
+}
+
+
+@pytest.mark.parametrize("name", OF_SHAPES)
+def test_a_key_is_compared_with_the_numbers_of_the_shape_that_it_is_from(name):
+    def function(x):
+        return jnp.zeros(OF_SHAPES[name](x))
+
+    verdict = jc.check(function, "b 417")
+    assert verdict.untried.is_empty(), verdict
+    network = Network(function, ("b 417",), None, ())
+    for b in (1, 3, 4, 15, 416, 417, 418, 834, 917):
+        assert not disagreement(network, verdict, {"b": b}), (b, verdict)
+
+
+def test_a_union_is_of_the_numbers_of_both_shapes():
+    def function(x, y):
+        return jnp.zeros(len(set(x.shape) | set(y.shape)))
+
+    verdict = jc.check(function, "b h", "b 417")
+    network = Network(function, ("b h", "b 417"), None, ())
+    for b, h in itertools.product((1, 416, 417), repeat=2):
+        point = {"b": b, "h": h}
+        assert verdict.untried.contains(**point) or not disagreement(network, verdict, point)
+
+
+def test_an_iterator_that_the_code_reads_is_not_read_to_find_its_keys():
+    def function(x):
+        sizes = iter(x.shape)
+        return jnp.zeros(len({n for n in sizes if n > 0}) + len([*sizes]))
+
+    assert "the code needs b as a number" in jc.check(function, "b 417").notes[0]
+
+
 def times_if_it_fits(x):
     try:
         return x * (10**6 * x.shape[1])
