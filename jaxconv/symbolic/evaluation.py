@@ -185,14 +185,14 @@ class _Comparing:
                 quotient, remainder = divide(one, other, CASES)
                 result = quotient if is_quotient else remainder
                 if isinstance(result, OpaqueInt):
-                    result = one % other
+                    result = result.number()  # by the remainders of the factors
             except Fork as fork:
                 points = fork.condition.intersect(trace.domain)
                 pending += [trace.domain.subtract(points), points]
                 continue
             except Undecided:
                 result = None
-            if result is None or isinstance(result, OpaqueInt):
+            if result is None:
                 by_number = divisor.constant is not None
                 why = "it divides a product of sizes" if by_number else "it has too many cases"
                 raise self._error(why)

@@ -213,7 +213,9 @@ class Real(Symbolic):
             Fork: the sizes differ within the domain.
             Undecided: there are too many of them.
         """
-        return self.function(*map(number_of, self.arguments))
+        # First the numbers that are not formulas: where they are known, the code asks a formula.
+        known = [x.number() if isinstance(x, Real) else x for x in self.arguments]
+        return self.function(*map(number_of, known))
 
     # Conversions.
 
@@ -429,26 +431,33 @@ class OpaqueInt(Real, SymbolicInt):
 
     # Bits.
 
+    def __invert__(self) -> Any:
+        return -self - 1
+
+    def bit_length(self) -> Any:
+        """The number of bits of the number, as for an int."""
+        return apply_function(int.bit_length, self)
+
     def __lshift__(self, other: Any) -> Any:
-        return self.number() << number_of(other)
+        return apply_to_ints(operator.lshift, self, other)
 
     def __rlshift__(self, other: Any) -> Any:
-        return other << self.number()
+        return apply_to_ints(operator.lshift, other, self)
 
     def __rshift__(self, other: Any) -> Any:
-        return self.number() >> number_of(other)
+        return apply_to_ints(operator.rshift, self, other)
 
     def __rrshift__(self, other: Any) -> Any:
-        return other >> self.number()
+        return apply_to_ints(operator.rshift, other, self)
 
     def __and__(self, other: Any) -> Any:
-        return self.number() & number_of(other)
+        return apply_to_ints(operator.and_, self, other)
 
     def __or__(self, other: Any) -> Any:
-        return self.number() | number_of(other)
+        return apply_to_ints(operator.or_, self, other)
 
     def __xor__(self, other: Any) -> Any:
-        return self.number() ^ number_of(other)
+        return apply_to_ints(operator.xor, self, other)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
@@ -584,8 +593,29 @@ def apply_function(function: Callable[..., Any], *arguments: Any) -> Any:
     if ratio is None and function in CONVERSIONS and isinstance(arguments[0], Real):
         whole = CONVERSIONS[function](arguments[0])
         ratio = None if isinstance(whole, Real) else Ratio(whole, 1, EXACT)
-    is_whole = function in WHOLE and all(isinstance(x, SymbolicInt | int) for x in arguments)
+    is_whole = function in WHOLE and all(isinstance(x, INTEGERS) for x in arguments)
     return (OpaqueInt if is_whole else Real)(traces[0], function, arguments, ratio)
+
+
+def apply_to_ints(function: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    """Compute an integer from two of which one at least is symbolic, as an operator on bits does.
+
+    Args:
+        function: the operator.
+        a: an integer, symbolic or not.
+        b: an integer, symbolic or not.
+
+    Returns:
+        The number; NotImplemented for what is no integer.
+
+    Raises:
+        ValueError: a number is shifted by a negative number of bits.
+    """
+    if not all(isinstance(x, INTEGERS) for x in (a, b)):
+        return NotImplemented
+    if function in (operator.lshift, operator.rshift) and b < 0:
+        raise ValueError("negative shift count")
+    return apply_function(function, a, b)
 
 
 def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
@@ -608,6 +638,13 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
     if isinstance(a, Real) and a.sign and not isinstance(b, Symbolic) and a.sign * b <= 0:
         return bool(relation(a.sign, 0))
     left, right = ratio_of(a), ratio_of(b)
+    if (
+        right is None
+        and left is not None
+        and left.level == EXACT
+        and isinstance(b, float | Fraction)
+    ):
+        right = Ratio(*b.as_integer_ratio(), EXACT)  # which Python compares exactly, too
     # Floats compare as their fractions do; one that is only near its fraction needs an int.
     if (
         left is None
@@ -626,12 +663,16 @@ def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> boo
     size, sign = variable_of(a)
     if not sign or isinstance(b, Symbolic):
         return bool(relation(number_of(a), number_of(b)))
+
+    def at(n: int) -> Any:
+        return a.at(n) if isinstance(a, Real) else n
+
     if sign > 0:
-        below = _is_below(size, lambda n: a.at(n) >= b)
-        above = not below and not _is_below(size, lambda n: a.at(n) > b)
+        below = _is_below(size, lambda n: at(n) >= b)
+        above = not below and not _is_below(size, lambda n: at(n) > b)
     else:
-        above = _is_below(size, lambda n: a.at(n) <= b)
-        below = not above and not _is_below(size, lambda n: a.at(n) < b)
+        above = _is_below(size, lambda n: at(n) <= b)
+        below = not above and not _is_below(size, lambda n: at(n) < b)
     return bool(relation(above - below, 0))
 
 
@@ -833,14 +874,16 @@ MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     (operator.truediv, 0): _sign,
     (operator.truediv, 1): lambda number: -_sign(number),
     (operator.floordiv, 0): _sign,
+    (operator.rshift, 0): lambda bits: int(bits >= 0),
     (operator.pow, 0): _sign,
     (math.pow, 0): _sign,
 }
 
+INTEGERS = (SymbolicInt, int, np.integer, np.bool_)
 # Functions that compute integers from integers.
 WHOLE = frozenset((
     operator.neg, operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod,
-    operator.and_, int.bit_length,
+    operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift, int.bit_length,
 ))  # fmt: skip
 
 COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)

@@ -18,6 +18,7 @@ from jaxconv.symbolic.polynomials import (
     Factor,
     Polynomial,
     PolynomialRing,
+    computed_once,
     positive_divisors,
 )
 from jaxconv.symbolic.sets import integer
@@ -26,6 +27,7 @@ MANY_WAYS = 9  # to divide a product, from which on its factors are looked at on
 CASES = 256  # of remainders, after which divisibility is not decided
 
 
+@computed_once
 def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
     """Find where a polynomial is a multiple of a number.
 

@@ -16,7 +16,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import islpy as isl
@@ -46,6 +46,7 @@ from jaxconv.symbolic.real import (
     Real,
     SymbolicInt,
     apply_function,
+    apply_to_ints,
     compare,
     is_number,
     number_of,
@@ -60,6 +61,7 @@ MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_LIKELY = 8  # quotient of two sizes that is tried
+MOST_QUOTIENTS = 64  # of two formulas, that are tried one by one
 LARGEST_BIT = 30  # of a number that JAX computes with
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
@@ -102,6 +104,25 @@ def _arithmetic(
                 if reflected
                 else apply_function(on_numbers, self, other)
             )
+
+        return operation
+
+    return decorate
+
+
+def _extremum(
+    relation: Callable[[Any, Any], bool],
+) -> Callable[[Callable[["Size", "Size"], Any]], Callable[["Size", Any], Any]]:
+    """Let a method that chooses one of two sizes take an int, or a real number, as the second."""
+
+    def decorate(method: Callable[["Size", "Size"], Any]) -> Callable[["Size", Any], Any]:
+        on_sizes = _binary(method)
+
+        @functools.wraps(method)
+        def operation(self: "Size", other: Any) -> Any:
+            if isinstance(other, Real):
+                return self if relation(self, other) else other
+            return on_sizes(self, other)
 
         return operation
 
@@ -172,15 +193,20 @@ class Size(SymbolicInt):
 
     @_arithmetic(operator.mod)
     def __mod__(self, other: "Size") -> Any:
-        remainder = divide(self, other)[1]
-        return _remainder(self, other) if isinstance(remainder, Real) else remainder
+        return divide(self, other)[1]
 
     @_arithmetic(operator.mod, reflected=True)
     def __rmod__(self, other: "Size") -> Any:
         return divide(other, self)[1]
 
+    def __divmod__(self, other: Any) -> Any:
+        pair = self._quotient_and_remainder(other)
+        if pair is NotImplemented and is_number(other):
+            return self // other, self % other
+        return pair
+
     @_binary
-    def __divmod__(self, other: "Size") -> tuple[Any, Any]:
+    def _quotient_and_remainder(self, other: "Size") -> tuple[Any, Any]:
         quotient, remainder = divide(self, other)
         if compat.divides_shapes(caller().f_code) and remainder != 0:
             # JAX's own error for symbolic sizes is not one that code catches for numbers.
@@ -191,11 +217,10 @@ class Size(SymbolicInt):
             )
         return quotient, remainder
 
-    @_binary
-    def __rdivmod__(self, other: "Size") -> tuple[Any, Any]:
-        return divide(other, self)
+    def __rdivmod__(self, other: Any) -> Any:
+        return (other // self, other % self) if is_number(other) else NotImplemented
 
-    @_binary
+    @_extremum(operator.ge)
     def max(self, other: "Size") -> "Size | int":
         """Find the larger one of two sizes.
 
@@ -207,7 +232,7 @@ class Size(SymbolicInt):
         """
         return _extreme(self, ">=", other, isl.PwAff.max)
 
-    @_binary
+    @_extremum(operator.le)
     def min(self, other: "Size") -> "Size | int":
         """Find the smaller one of two sizes.
 
@@ -244,7 +269,7 @@ class Size(SymbolicInt):
             if self.trace.settle(functools.reduce(isl.Set.union, powers, zero)):
                 return 0
             return apply_function(operator.and_, self, other).with_sign(1)
-        return self._by_value(operator.and_, other)
+        return apply_to_ints(operator.and_, self, other)
 
     __rand__ = __and__
 
@@ -262,16 +287,20 @@ class Size(SymbolicInt):
         return -self - 1
 
     def __rshift__(self, bits: Any) -> Any:
-        return self // 2 ** number_of(bits)
+        if isinstance(bits, int | np.integer) and bits >= 0:
+            return self // 2 ** int(bits)
+        return apply_to_ints(operator.rshift, self, bits)
 
     def __lshift__(self, bits: Any) -> Any:
-        return self * 2 ** number_of(bits)
+        if isinstance(bits, int | np.integer) and bits >= 0:
+            return self * 2 ** int(bits)
+        return apply_to_ints(operator.lshift, self, bits)
 
     def __rrshift__(self, other: Any) -> Any:
-        return other >> self.number()
+        return apply_to_ints(operator.rshift, other, self)
 
     def __rlshift__(self, other: Any) -> Any:
-        return other << self.number()
+        return apply_to_ints(operator.lshift, other, self)
 
     def __round__(self, digits: int = 0) -> Any:
         return self if digits >= 0 else apply_function(round, self, digits)
@@ -515,7 +544,48 @@ class Size(SymbolicInt):
         return str(self.polynomial)
 
 
+class Divided(OpaqueInt):
+    """The quotient or the remainder of a product of sizes and a number that does not divide it.
+
+    It is a formula only where the remainders of the factors are known, and seldom needed.
+    """
+
+    __slots__ = ()
+
+    def number(self) -> int:
+        """Find the number by the remainders: of the product, or else of its factors.
+
+        Raises:
+            Fork: the remainders differ within the domain.
+            Undecided: there are too many.
+        """
+        trace, (dividend, divisor) = self.trace, self.arguments
+        if trace.searching and self.function is operator.mod:
+            for rest, points in self.cases():
+                if trace.settle(points):
+                    return rest
+        if trace.searching:
+            for case in division_cases(dividend.polynomial, divisor) or ():
+                trace.settle(case)
+        return super().number()
+
+    def cases(self) -> Iterator[tuple[int, isl.Set]]:
+        """Find where the product has which remainder.
+
+        Yields:
+            Each remainder other than 0, and the sizes for which it is the one; none if they are
+            many.
+        """
+        dividend, divisor = self.arguments
+        if abs(divisor) <= MOST_REMAINDERS:
+            for rest in range(1, abs(divisor)):
+                points = where_divisible((dividend - rest).polynomial, abs(divisor))
+                if points is not None:
+                    yield (rest if divisor > 0 else rest + divisor), points
+
+
 compat.register_number(Size, int)
+compat.register_number(Divided, int)
 compat.register_number(Real, float)
 compat.register_number(OpaqueInt, int)
 
@@ -615,12 +685,25 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
     if not polynomial.products:
         at_least = lambda: polynomial.affine.ge_set(trace.ring.formula(1))  # noqa: E731
         return trace.ring.once(("at least one", polynomial.key()), at_least)
-    low, high = polynomial.bounds()
-    if low >= 1:
-        return trace.domain
-    if high < 1:
-        return trace.ring.nowhere
-    raise Undecided(f"whether {size} is at least 1")
+    points = _where_some_summand_is_positive(polynomial) or where_ordered(
+        polynomial - trace.ring.number(1), ">="
+    )
+    if points is None:
+        raise Undecided(f"whether {size} is at least 1")
+    return points
+
+
+def _where_some_summand_is_positive(polynomial: Polynomial) -> isl.Set | None:
+    """Where a sum of summands of 0 or more is not 0; None where one may be less than 0."""
+    ring, points = polynomial.ring, polynomial.ring.nowhere
+    for factors, k in polynomial.monomials().items():
+        formulas = [factor.affine for factor in factors]
+        least = [bounds(ring.domain, formula)[0] for formula in formulas]
+        if k < 0 or any(low is None or low < 0 for low in least):
+            return None
+        positive = (formula.ge_set(ring.formula(1)) for formula in formulas)
+        points = points.union(functools.reduce(isl.Set.intersect, positive, ring.domain))
+    return points
 
 
 def _extreme(
@@ -714,12 +797,32 @@ def _largest_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
 
 def _bounded_quotient(a: Size, b: Size, cases: int) -> int | None:
     """The quotient by a positive divisor, if it takes few values; forks the run between them."""
+    if (found := _range_of_quotient(a, b)) is None:
+        return None
+    low, high = found
+    most = cases if a.polynomial.products or b.polynomial.products else max(cases, MOST_QUOTIENTS)
+    return None if high - low >= most else _largest_where(low, high, lambda n: a >= n * b)
+
+
+def _range_of_quotient(a: Size, b: Size) -> tuple[int, int] | None:
+    """The least and the largest quotient by a positive divisor, or numbers below and above."""
+    if not (a.polynomial.products or b.polynomial.products):
+        ring, one, other = a.trace.ring, a.polynomial.affine, b.polynomial.affine
+
+        def is_always(symbol: str, number: int) -> bool:
+            multiple = other.scale_val(integer(number))
+            return ring.domain.is_subset(RELATIONS[symbol].on_formulas(one, multiple))
+
+        powers = [2**bit for bit in range(MOST_QUOTIENTS.bit_length() + 1)]
+        low = next((n for n in (0, *(-p for p in powers)) if is_always(">=", n)), None)
+        high = next((n for n in powers if is_always("<", n)), None)
+        if low is not None and high is not None:
+            return low, high - 1
     (least, most), (small, large) = a.bounds(), b.bounds()
     if least is None or most is None or small is None or small < 1:
         return None
     at_largest = [-(n < 0) if large is None else n // large for n in (least, most)]
-    low, high = min(least // small, at_largest[0]), max(most // small, at_largest[1])
-    return None if high - low >= cases else _largest_where(low, high, lambda n: a >= n * b)
+    return min(least // small, at_largest[0]), max(most // small, at_largest[1])
 
 
 def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
@@ -765,8 +868,11 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
             _fork_on_few_values(trace, dividend)
             raise trace.undecided(f"{a} divided by {number} is not a formula")
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
-            quotient = OpaqueInt(trace, operator.floordiv, (a, number), None)
-            remainder = OpaqueInt(trace, operator.mod, (a, number), None)
+            quotient = Divided(trace, operator.floordiv, (a, number), None)
+            remainder = Divided(trace, operator.mod, (a, number), None)
+            rest = next((n for n, points in remainder.cases() if trace.ring.decides(points)), None)
+            if rest is not None:
+                return _divide_by(a - rest, number)[0], rest
             return quotient, remainder.with_sign(1 if number > 0 else -1)
         for case in division_cases(dividend, number) or ():
             if trace.settle(case):
@@ -775,17 +881,6 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
         if divided is None:
             raise trace.undecided(f"{a} divided by {number} is not a formula")
     return Size.of(trace, divided[0]), Size.of(trace, divided[1])
-
-
-def _remainder(a: Size, b: Size) -> Any:
-    """The remainder of a product of sizes that is no multiple of a number, by its few values."""
-    number = b.polynomial.constant
-    if number is not None and abs(number) <= MOST_REMAINDERS:
-        for rest in range(1, abs(number)):
-            points = where_divisible((a - rest).polynomial, abs(number))
-            if points is not None and a.trace.settle(points):
-                return rest if number > 0 else rest + number
-    raise a.trace.undecided(f"the remainder of {a} by {b}")
 
 
 def _note_overflow(size: Size) -> None:

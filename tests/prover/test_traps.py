@@ -237,7 +237,27 @@ def sharded(function, inputs, outputs):
 
 # A function of an array with the spec "b h", and the h that it accepts.
 EXACT = {
+    # Quotients of two formulas that take few values, and of a product by a number.
+    "a pool of a part": (lambda x: jnp.zeros(x.shape[1] // (x.shape[1] // 5 + 1) + 1), ""),
+    "a falling quotient": (lambda x: jnp.zeros(9 + (3 - 4 * x.shape[1]) // (x.shape[1] + 1)), ""),
+    "a step of a part": (lambda x: x[:, :: max(1, x.shape[1] // 10)], ""),
+    "every fourth": (lambda x: jnp.concatenate([x.ravel(), jnp.zeros(9)])[::4], ""),
+    "a third of all": (lambda x: x.ravel()[: x.size // 3], "b >= 3 or h >= 3 or b >= 2 and h >= 2"),
+    "padded to a multiple": (
+        lambda x: jnp.pad(x.ravel(), (0, -x.size % 4)).reshape(-1, 4),
+        "",
+    ),
+    "padded to a multiple of a half": (
+        lambda x: jnp.pad(x.ravel(), (0, -(x.size // 2) % 3)),
+        "",
+    ),
+    "a remainder by a large number": (lambda x: jnp.zeros(x.size % 17 + 1), ""),
+    "a multiple of a large number": (lambda x: x if x.size % 28 else x[:, :1], ""),
+    "bits of a product": (lambda x: x * (x.size & (x.size - 1)) * (x.size >> x.shape[0]), ""),
     # A size compared with a number that is not an int.
+    "above a root": (lambda x: x if x.shape[1] > 50**0.5 else x[:, :1], ""),
+    "above a float of 32 bits": (lambda x: x if x.shape[1] >= np.float32(7.3) else x[:, :1], ""),
+    "a quotient by a float": (lambda x: x if divmod(x.shape[1], 2.5)[0] > 2 else x[:, :1], ""),
     "equal to a float": (lambda x: x[:, :3] if x.shape[1] == 224 / 16 else x, ""),
     "in floats": (lambda x: x[:, :3] if x.shape[1] in (7.0, 14.0) else x, ""),
     "in an array": (lambda x: x[:, :3] if x.shape[1] in np.array([14, 28]) else x, ""),
