@@ -62,6 +62,7 @@ POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that ar
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_LIKELY = 8  # quotient of two sizes that is tried
 MOST_QUOTIENTS = 64  # of two formulas, that are tried one by one
+FEW_PARTS = 8  # of a domain, that is split by the remainders of a product
 LARGEST_BIT = 30  # of a number that JAX computes with
 LARGEST_POWER = 8  # of a size that is multiplied out
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
@@ -564,10 +565,14 @@ class Divided(OpaqueInt):
             for rest, points in self.cases():
                 if trace.settle(points):
                     return rest
-        if trace.searching:
+        if trace.searching and self.is_simple():
             for case in division_cases(dividend.polynomial, divisor) or ():
                 trace.settle(case)
         return super().number()
+
+    def is_simple(self) -> bool:
+        """Whether isl splits the domain by remainders quickly."""
+        return self.trace.domain.n_basic_set() <= FEW_PARTS
 
     def cases(self) -> Iterator[tuple[int, isl.Set]]:
         """Find where the product has which remainder.
@@ -870,7 +875,8 @@ def _divide_by(a: Size, number: int) -> tuple[Any, Any]:
         if not trace.settle(multiple):  # then only this is known of the quotient and the remainder
             quotient = Divided(trace, operator.floordiv, (a, number), None)
             remainder = Divided(trace, operator.mod, (a, number), None)
-            rest = next((n for n, points in remainder.cases() if trace.ring.decides(points)), None)
+            cases = remainder.cases() if remainder.is_simple() else ()
+            rest = next((n for n, points in cases if trace.ring.decides(points)), None)
             if rest is not None:
                 return _divide_by(a - rest, number)[0], rest
             return quotient, remainder.with_sign(1 if number > 0 else -1)
