@@ -12,9 +12,8 @@ import islpy as isl
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
-from jaxconv.symbolic.real import OpaqueInt
 from jaxconv.symbolic.sets import bounded
-from jaxconv.symbolic.size import Size, divide, polynomial_of
+from jaxconv.symbolic.size import Divided, Size, divide, polynomial_of
 from jaxconv.symbolic.spec_errors import SpecError
 from jaxconv.symbolic.specs import All, Comparison, Condition, Formula
 from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
@@ -184,8 +183,11 @@ class _Comparing:
             try:
                 quotient, remainder = divide(one, other, CASES)
                 result = quotient if is_quotient else remainder
-                if isinstance(result, OpaqueInt):
+                if isinstance(result, Divided) and is_quotient:
                     result = result.number()  # by the remainders of the factors
+                elif isinstance(result, Divided):
+                    rests = (n for n, points in result.cases() if trace.settle(points))
+                    result = next(rests, None)
             except Fork as fork:
                 points = fork.condition.intersect(trace.domain)
                 pending += [trace.domain.subtract(points), points]

@@ -561,7 +561,7 @@ class Divided(OpaqueInt):
             Undecided: there are too many.
         """
         trace, (dividend, divisor) = self.trace, self.arguments
-        if trace.searching and self.function is operator.mod:
+        if trace.searching and self.function is operator.mod and self.is_simple():
             for rest, points in self.cases():
                 if trace.settle(points):
                     return rest
