@@ -74,6 +74,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
 # looked up. Where a version of JAX has none of that name, it is not replaced.
 REPLACEABLE: dict[str, tuple[str, ...]] = {
     "associative_scan": ("jax.lax:associative_scan",),
+    "broadcast": ("jax._src.lax.lax:_try_broadcast_shapes",),
     "concrete_or_error": ("jax._src.core:concrete_or_error",),
     "contraction_order": ("jax._src.numpy.einsum:_default_poly_einsum_handler",),
     "constant_like": ("jax._src.lax.lax:_const",),

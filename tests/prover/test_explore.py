@@ -248,4 +248,9 @@ def test_an_equality_that_saves_nothing_splits_no_sizes():
     assert verdict.accepts == jc.SizeSet.parse(
         "b h w", "(h mod 2 = 0 or h = 3) and (w mod 2 = 0 or w = 3)"
     )
-    assert verdict.runs < 55  # 61 if the sizes that fail are split by b = 1
+    assert verdict.runs <= 15  # 46 if each side is split on its own
+    verdict = jc.check(lambda x: block(block(block(x))), "b h w 3")
+    accepted = " and ".join(f"({n} mod 8 = 0 or {n} = 6 or {n} = 12)" for n in "hw")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", accepted)
+    assert verdict.untried.is_empty()
+    assert verdict.runs <= 36  # a fork, and sizes that fail, for each block
