@@ -184,8 +184,8 @@ class _Comparing:
             try:
                 quotient, remainder = divide(one, other, CASES)
                 result = quotient if is_quotient else remainder
-                if isinstance(result, OpaqueInt):
-                    result = one % other
+                if isinstance(result, OpaqueInt) and not is_quotient:
+                    result = one % other  # which may be known where the quotient is not
             except Fork as fork:
                 points = fork.condition.intersect(trace.domain)
                 pending += [trace.domain.subtract(points), points]
