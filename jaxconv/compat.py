@@ -93,6 +93,8 @@ ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new ar
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 # Functions of JAX that apply int to a length, though a symbolic one would do.
 CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
+# Modules of JAX in which functions apply len to arrays, which Python makes a number.
+MEASURE_ARRAYS = ("jax._src.numpy.lax_numpy", "jax._src.numpy.polynomial", "jax._src.scipy.signal")
 SQUEEZES, SQUEEZE_DEPTH = "_squeeze", 4  # within so many calls from the question
 DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
@@ -586,6 +588,13 @@ def converts_length(code: CodeType) -> bool:
         code: of the function.
     """
     return code.co_name in CONVERTS_LENGTH and is_inside_jax(code.co_filename)
+
+
+def modules_that_measure_arrays() -> Iterator[dict[str, Any]]:
+    """The globals of the modules of JAX whose functions apply len to arrays, where they exist."""
+    for name in MEASURE_ARRAYS:
+        with contextlib.suppress(ImportError):
+            yield vars(importlib.import_module(name))
 
 
 def divides_shapes(code: CodeType) -> bool:

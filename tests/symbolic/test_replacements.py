@@ -30,6 +30,8 @@ FUNCTIONS = {
     "window": lambda x: jnp.blackman(x.shape[1]),
     "summed": jax.vmap(lambda r: lax.psum(2.0, "i") * r, axis_name="i"),
     "indexed": lambda x: x.at[x.shape[0] - 1, x.shape[1] // 2].set(0),
+    "convolved": lambda x: jnp.convolve(x[0], jnp.ones(3), mode="valid"),
+    "correlated": lambda x: jnp.correlate(x[0], x[:, 0], mode="full"),
     "contracted": lambda x: jnp.einsum("bh,bk,kj->hj", x, x, jnp.ones((x.shape[1], 5))),
 }
 
