@@ -102,6 +102,8 @@ HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
 # It hashes the parameters of a primitive, some of which are shapes, as the key of a cache.
 HASHES_PARAMETERS = frozenset(("default_process_primitive",))
+# Methods of JAX that compare sizes among the static arguments of a function, keys of a cache.
+COMPARES_FOR_CACHE = frozenset(("Static.__eq__",))
 
 # What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
 DIMENSIONS = "jax._src.export.shape_poly"
@@ -607,13 +609,14 @@ def divides_shapes(code: CodeType) -> bool:
 
 
 def hashes_for_cache(code: CodeType) -> bool:
-    """Whether a function of JAX hashes sizes in order to cache something by them.
+    """Whether a function of JAX hashes or compares sizes in order to cache something by them.
 
     Args:
         code: of the function.
     """
     names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
-    return code.co_name in names and is_inside_jax(code.co_filename)
+    is_listed = code.co_name in names or code.co_qualname in COMPARES_FOR_CACHE
+    return is_listed and is_inside_jax(code.co_filename)
 
 
 @functools.cache
