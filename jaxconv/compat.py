@@ -74,6 +74,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
 # looked up. Where a version of JAX has none of that name, it is not replaced.
 REPLACEABLE: dict[str, tuple[str, ...]] = {
     "associative_scan": ("jax.lax:associative_scan",),
+    "broadcast": ("jax._src.lax.lax:_try_broadcast_shapes",),
     "concrete_or_error": ("jax._src.core:concrete_or_error",),
     "contraction_order": ("jax._src.numpy.einsum:_default_poly_einsum_handler",),
     "constant_like": ("jax._src.lax.lax:_const",),
@@ -96,6 +97,8 @@ ASKS_FOR_NEW_ARRAY = "_canonicalize_dimension"  # about each axis of each new ar
 ASKS_IF_CONSTANT = frozenset(("is_constant_dim", "convert_to_index"))
 # Functions of JAX that apply int to a length, though a symbolic one would do.
 CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
+# Modules of JAX in which functions apply len to arrays, which Python makes a number.
+MEASURE_ARRAYS = ("jax._src.numpy.lax_numpy", "jax._src.numpy.polynomial", "jax._src.scipy.signal")
 SQUEEZES, SQUEEZE_DEPTH = "_squeeze", 4  # within so many calls from the question
 DIVIDES_SHAPES = "divide_shape_sizes"
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
@@ -103,6 +106,8 @@ HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python
 # It hashes the parameters of a primitive, some of which are shapes, as the key of a cache.
 HASHES_PARAMETERS = frozenset(("default_process_primitive",))
+# Methods of JAX that compare sizes among the static arguments of a function, keys of a cache.
+COMPARES_FOR_CACHE = frozenset(("Static.__eq__",))
 
 # What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
 DIMENSIONS = "jax._src.export.shape_poly"
@@ -591,6 +596,13 @@ def converts_length(code: CodeType) -> bool:
     return code.co_name in CONVERTS_LENGTH and is_inside_jax(code.co_filename)
 
 
+def modules_that_measure_arrays() -> Iterator[dict[str, Any]]:
+    """The globals of the modules of JAX whose functions apply len to arrays, where they exist."""
+    for name in MEASURE_ARRAYS:
+        with contextlib.suppress(ImportError):
+            yield vars(importlib.import_module(name))
+
+
 def divides_shapes(code: CodeType) -> bool:
     """Whether a function of JAX divides the numbers of elements of two shapes, for a reshape.
 
@@ -601,13 +613,14 @@ def divides_shapes(code: CodeType) -> bool:
 
 
 def hashes_for_cache(code: CodeType) -> bool:
-    """Whether a function of JAX hashes sizes in order to cache something by them.
+    """Whether a function of JAX hashes or compares sizes in order to cache something by them.
 
     Args:
         code: of the function.
     """
     names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
-    return code.co_name in names and is_inside_jax(code.co_filename)
+    is_listed = code.co_name in names or code.co_qualname in COMPARES_FOR_CACHE
+    return is_listed and is_inside_jax(code.co_filename)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import islpy as isl
 from jaxconv.symbolic.factoring import (
     affine_bounds,
     as_product,
-    common_factors,
+    formulas_of_sign,
     in_finest_factors,
 )
 from jaxconv.symbolic.formulas import formula_text
@@ -88,10 +88,10 @@ def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:
     if product is not None and abs(product.constant) <= LARGEST:
         coefficient, factors, constant = product
         return _product_equals(ring, factors, coefficient, -constant), True
-    common, rest = common_factors(difference)
-    if common:
+    formulas, rest = formulas_of_sign(difference)
+    if formulas:
         points, exact = zeros(rest)
-        parts = [factor.affine.eq_set(ring.formula(0)) for factor in common]
+        parts = [formula.eq_set(ring.formula(0)) for formula in formulas]
         return functools.reduce(isl.Set.union, parts, points), exact
     monomials = difference.monomials()
     if len(monomials) == 2 and () not in monomials:

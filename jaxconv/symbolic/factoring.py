@@ -1,9 +1,7 @@
 """Polynomials of sizes as a product: ``b*h*w + b*h`` is ``b*h*(w + 1)``."""
 
-import functools
 import itertools
 import math
-import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -17,6 +15,7 @@ from jaxconv.symbolic.polynomials import (
     Polynomial,
     PolynomialRing,
     constant_of,
+    in_each_summand,
     in_order,
 )
 from jaxconv.symbolic.sets import SizeSet, bounds, integer, known_remainder
@@ -47,15 +46,60 @@ def common_factors(polynomial: Polynomial) -> tuple[tuple[Factor, ...], Polynomi
         The factors, and what remains of the polynomial without them.
     """
     monomials = polynomial.monomials()
-    counts = [Counter(factors) for factors in monomials]
-    common = functools.reduce(operator.and_, counts) if counts else Counter[Factor]()
+    common = in_each_summand(monomials)
     if not common:
         return (), polynomial
     rest: Monomials = {
-        tuple((count - common).elements()): k
-        for count, k in zip(counts, monomials.values(), strict=True)
+        tuple((Counter(factors) - common).elements()): k for factors, k in monomials.items()
     }
     return tuple(common.elements()), polynomial.ring.sum_of(rest)
+
+
+def formulas_of_sign(polynomial: Polynomial) -> tuple[list[isl.PwAff], Polynomial]:
+    """Find formulas that divide a polynomial, or a positive multiple of it.
+
+    Args:
+        polynomial: a polynomial with products.
+
+    Returns:
+        The formulas, and what remains without them: ``b - 9`` and ``h*w + 1`` for
+        ``b*h*w + b - 9*h*w - 9``. Without formulas it is the polynomial.
+    """
+    factors, rest = common_factors(polynomial)
+    if factors:
+        return [factor.affine for factor in factors], rest
+    formula, rest = _factor_of_sum(polynomial) or (None, polynomial)
+    return [formula] if formula is not None else [], rest
+
+
+def _factor_of_sum(polynomial: Polynomial) -> tuple[isl.PwAff, Polynomial] | None:
+    """Write a sum, or a positive multiple of it, as a formula times a polynomial with products.
+
+    Where a sum is ``f*q + c*q`` but for its affine part, that part decides: ``(f + c)*(q + k)`` has
+    ``k*(f + c)`` more.
+    """
+    ring, products = polynomial.ring, polynomial.products
+    if len(products) < 2 or not polynomial.is_whole():
+        return None
+    for factor in dict.fromkeys(factor for factors in products for factor in factors):
+        quotient = ring.sum_of(
+            {_without(fs, factor): k for fs, k in products.items() if factor in fs}
+        )
+        others = {factors: k for factors, k in products.items() if factor not in factors}
+        if not others or others.keys() != quotient.products.keys():
+            continue
+        ratios = {Fraction(k, quotient.products[factors]) for factors, k in others.items()}
+        c = ratios.pop()
+        if ratios:
+            continue
+        formula = _scaled(factor.affine, c.denominator).add(ring.formula(c.numerator))
+        left = _scaled(polynomial.affine, c.denominator)
+        left = left.sub(_scaled(quotient.affine, c.numerator))
+        k = _ratio(ring, left, formula)
+        if k is not None:
+            rest = quotient.scaled(k.denominator) + ring.number(k.numerator)
+            return formula, rest
+    return None
 
 
 def as_product(polynomial: Polynomial) -> Product | None:
@@ -187,13 +231,14 @@ def where_floors_are_exact(polynomial: Polynomial) -> Iterator[isl.Set]:
 def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fraction, Fraction] | None:
     """The slope and the constant by which one factor gives another one; None where none do."""
     first = SizeSet(ring.domain).smallest()
-    start = _value(one, first)
+    start = _value(one.affine, first)
     rest = SizeSet(ring.domain.intersect(one.affine.ne_set(ring.formula(start))))
     if rest.is_empty():
         return None
     second = rest.smallest()
-    slope = Fraction(_value(other, second) - _value(other, first), _value(one, second) - start)
-    shift = _value(other, first) - slope * start
+    before, after = (_value(other.affine, point) for point in (first, second))
+    slope = Fraction(after - before, _value(one.affine, second) - start)
+    shift = before - slope * start
     if slope == 0:
         return None
     common = math.lcm(slope.denominator, shift.denominator)
@@ -203,9 +248,30 @@ def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fractio
     return (slope, shift) if ring.domain.is_subset(holds) else None
 
 
-def _value(factor: Factor, point: dict[str, int]) -> int:
+def _without(factors: tuple[Factor, ...], factor: Factor) -> tuple[Factor, ...]:
+    """A product divided by one of its factors."""
+    at = factors.index(factor)
+    return factors[:at] + factors[at + 1 :]
+
+
+def _scaled(affine: isl.PwAff, k: int) -> isl.PwAff:
+    return affine.scale_val(integer(k))
+
+
+def _ratio(ring: PolynomialRing, one: isl.PwAff, other: isl.PwAff) -> Fraction | None:
+    """By which number another formula is multiplied to give one formula; None where by none."""
+    rest = SizeSet(ring.domain.intersect(other.ne_set(ring.formula(0))))
+    if rest.is_empty():
+        return None
+    point = rest.smallest()
+    ratio = Fraction(_value(one, point), _value(other, point))
+    equal = _scaled(one, ratio.denominator).eq_set(_scaled(other, ratio.numerator))
+    return ratio if ring.domain.is_subset(equal) else None
+
+
+def _value(affine: isl.PwAff, point: dict[str, int]) -> int:
     conditions = " and ".join(f"{name} = {size}" for name, size in point.items())
-    least, _ = bounds(SizeSet.parse(list(point), conditions).points, factor.affine)
+    least, _ = bounds(SizeSet.parse(list(point), conditions).points, affine)
     assert least is not None  # the value at one point
     return least
 

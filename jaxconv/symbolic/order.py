@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.factoring import affine_bounds, as_product, common_factors
+from jaxconv.symbolic.factoring import affine_bounds, as_product, formulas_of_sign
 from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing, computed_once
 from jaxconv.symbolic.sets import RELATIONS, bounds
 
@@ -47,9 +47,9 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
         with contextlib.suppress(_TooManyCasesError):
             cases = _Cases(ring)
             return cases.where(coefficient, factors, limit, above=symbol in (">", ">="))
-    common, rest = common_factors(difference)
-    if common and rest.constant is None:
-        return _of_signs(ring, [factor.affine for factor in common], rest, symbol)
+    formulas, rest = formulas_of_sign(difference)
+    if formulas and rest.constant is None:
+        return _of_signs(ring, formulas, rest, symbol)
     return _by_bounds(ring, symbol, affine_bounds(difference))
 
 

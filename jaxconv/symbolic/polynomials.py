@@ -6,6 +6,8 @@ therefore compared factor by factor (see :mod:`jaxconv.symbolic.equality`).
 
 import functools
 import math
+import operator
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -325,7 +327,7 @@ class Polynomial:
         return self.ring.simplify(quotient, products), self.ring.simplify(remainder, {})
 
     def cancel(self, other: "Polynomial") -> "tuple[Polynomial, int, Polynomial] | None":
-        """Cancel a divisor that has one summand, or of which the dividend is a multiple.
+        """Cancel a divisor that has one summand, or of which the dividend is a product with others.
 
         Args:
             other: the divisor.
@@ -335,7 +337,11 @@ class Polynomial:
             cancels. None where some summand of the dividend lacks a factor of the divisor.
         """
         dividend, divisor = self.monomials(), other.monomials()
-        if len(divisor) != 1:  # the dividend may be a rational multiple of a sum
+        if len(divisor) != 1:  # the dividend may be a multiple of a sum, such as b*(h*w + 1)
+            more = in_each_summand(dividend) - in_each_summand(divisor)
+            dividend = {
+                in_order((Counter(factors) - more).elements()): k for factors, k in dividend.items()
+            }
             if not divisor or dividend.keys() != divisor.keys():
                 return None
             first = next(iter(divisor))
@@ -344,7 +350,7 @@ class Polynomial:
             if any(j * dividend[factors] != i * divisor[factors] for factors in divisor):
                 return None
             common = self.ring.sum_of({factors: k // j for factors, k in divisor.items()})
-            return self.ring.number(i), j, common
+            return self.ring.sum_of({in_order(more.elements()): i}), j, common
         ((by, coefficient),) = divisor.items()
         reduced: Monomials = {}
         for factors, k in dividend.items():
@@ -411,6 +417,19 @@ class Polynomial:
         if not parts or constant_of(self.affine) != 0:
             parts.append(formula_text(self.ring.short(self.affine)))
         return " + ".join(parts).replace("+ -", "- ")
+
+
+def in_each_summand(monomials: Iterable[tuple[Factor, ...]]) -> Counter[Factor]:
+    """Find the factors that all summands have.
+
+    Args:
+        monomials: the factors of each summand.
+
+    Returns:
+        How often each factor is in every summand.
+    """
+    counts = [Counter(factors) for factors in monomials]
+    return functools.reduce(operator.and_, counts) if counts else Counter()
 
 
 def constant_of(affine: isl.PwAff) -> int | None:

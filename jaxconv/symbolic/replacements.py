@@ -5,14 +5,20 @@ with symbolic sizes is never run. For all arguments without sizes it is the func
 """
 
 import contextlib
+import functools
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+import islpy as isl
 
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.loops import rows
 from jaxconv.symbolic.real import Symbolic, SymbolicInt
+from jaxconv.symbolic.size import Size, at_least_one, equal
+from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
 def _has_sizes(values: Sequence[Any]) -> bool:
@@ -174,8 +180,65 @@ def _contraction_order(
     return [of_plan[id(plan)] for plan in ordered], contractions
 
 
+def _broadcast(original: Callable[..., Any], *shapes: Sequence[Any], **options: Any) -> Any:
+    """Broadcast sides that are equal, or 1, for a part of the sizes.
+
+    Whether all sides of some arrays fit is one question about the sizes. JAX, which asks about each
+    side on its own, would need a trace for each combination of the answers.
+    """
+    try:
+        return original(*shapes, **options)
+    except TypeError:
+        sides = [side for shape in shapes for side in shape]
+        trace = next((side.trace for side in sides if isinstance(side, Size)), None)
+        if (
+            trace is None
+            or not trace.searching
+            or len({*map(len, shapes)}) > 1
+            or not all(isinstance(side, int | Size) for side in sides)
+            or not _fit(trace, axes := [*zip(*shapes, strict=True)])
+        ):
+            raise
+    return tuple(functools.reduce(_larger, axis) for axis in axes)
+
+
+def _fit(trace: SymbolicTrace, axes: Sequence[Sequence[Any]]) -> bool:
+    """Whether the sides of each axis are equal, or 1; False where this is not decided.
+
+    Sides of 0, for which some map was empty before, are told apart.
+    """
+
+    def hold(conditions: Sequence[isl.Set]) -> bool:
+        every = functools.reduce(isl.Set.intersect, conditions, trace.domain)
+        return trace.settle(every.coalesce())
+
+    try:
+        positive = [at_least_one(trace, side) for axis in axes for side in axis]
+        alike = [
+            equal(trace, a, b).union(equal(trace, a, 1)).union(equal(trace, b, 1))
+            for axis in axes
+            for a, b in itertools.combinations(axis, 2)
+        ]
+    except Undecided:
+        return False
+    if not hold(positive):
+        return False
+    fits = hold(alike)
+    if not fits:
+        trace.forget_equalities()
+    return fits
+
+
+def _larger(a: Any, b: Any) -> Any:
+    """The larger one of two sides, either of which may be an int."""
+    if isinstance(a, Size):
+        return a.max(b)
+    return b.max(a) if isinstance(b, Size) else max(a, b)
+
+
 REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "associative_scan": _associative_scan,
+    "broadcast": _broadcast,
     "contraction_order": _contraction_order,
     "concrete_or_error": _concrete,
     "constant_like": _constant_like,

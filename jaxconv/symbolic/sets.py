@@ -389,7 +389,8 @@ def _join_conditions(conditions: list[tuple[str, str]], joint: str) -> str:
     """Put names into their conditions; multiples of one number share theirs."""
     names_by_condition: dict[str, list[str]] = {}
     for condition, name in conditions:
-        shared = condition if "multiple" in condition else condition.replace("{}", name)
+        is_shared = "multiple" in condition and " or " not in condition
+        shared = condition if is_shared else condition.replace("{}", name)
         names_by_condition.setdefault(shared, []).append(name)
     texts = []
     for condition, names in names_by_condition.items():

@@ -718,11 +718,15 @@ def _extreme(
     if a.polynomial.products or b.polynomial.products:
         return Size.of(a.trace, (a if _compare(a, symbol, b) else b).polynomial)
     ring, one, other = a.trace.ring, a.polynomial, b.polynomial
-    extreme = ring.once(
-        ("extreme", symbol, one.key(), other.key()),
-        lambda: ring.simplify(of_formulas(one.affine, other.affine), {}),
-    )
-    return Size.of(a.trace, extreme)
+
+    def find() -> Polynomial:
+        is_first = RELATIONS[symbol].on_formulas
+        for extreme, least in ((one, other), (other, one)):  # the same one for all sizes
+            if ring.domain.is_subset(is_first(extreme.affine, least.affine)):
+                return extreme
+        return ring.simplify(of_formulas(one.affine, other.affine), {})
+
+    return Size.of(a.trace, ring.once(("extreme", symbol, one.key(), other.key()), find))
 
 
 def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -256,23 +256,33 @@ ABSENT = object()  # for a name that is a builtin, and not among the globals
 def substituted(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
     """Put substitutes among the globals of modules, and take them out again.
 
+    Modules of JAX that apply ``len`` to arrays, as ``jnp.convolve`` does, get one for ``len``.
+
     Args:
         modules: their dictionaries.
     """
-    originals: list[tuple[dict[str, Any], str, Any]] = []
-    try:
+    with contextlib.ExitStack() as stack:
         for module in modules:
             new = {name: _substitute_of(value) for name, value in module.items()}
             for builtin, substitute in BUILTINS.items():
                 if module.get(builtin.__name__, builtin) is builtin:
                     new[builtin.__name__] = substitute
-            for name, substitute in new.items():
-                if substitute is not None:
-                    originals.append((module, name, module.get(name, ABSENT)))
-                    module[name] = substitute
+            stack.enter_context(_with_globals(module, new))
+        for module in compat.modules_that_measure_arrays():
+            stack.enter_context(_with_globals(module, {"len": _len}))
+        yield
+
+
+@contextlib.contextmanager
+def _with_globals(module: dict[str, Any], new: Mapping[str, Any]) -> Iterator[None]:
+    """Put values among the globals of a module, but for None, and take them out again."""
+    new = {name: value for name, value in new.items() if value is not None}
+    originals = {name: module.get(name, ABSENT) for name in new}
+    module.update(new)
+    try:
         yield
     finally:
-        for module, name, original in reversed(originals):
+        for name, original in originals.items():
             if original is ABSENT:
                 module.pop(name, None)
             else:

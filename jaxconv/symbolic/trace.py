@@ -241,6 +241,11 @@ class SymbolicTrace:
             "jaxconv.check try both cases."
         )
 
+    def forget_equalities(self) -> None:
+        """Forget the equalities that the running operation asked: it fails where they hold, too."""
+        site, _ = comparison_site()
+        self.deferred = [one for one in self.deferred if one.site != site]
+
     def stop_with(self, stop: "Fork | Restart | OutOfTime | EmptyMap") -> NoReturn:
         """Stop the run.
 

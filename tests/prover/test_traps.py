@@ -228,6 +228,20 @@ def resized(x):
     return [jax.image.resize(x, (x.shape[0], n), "linear") for n in (3, 5, 7, 9, 11)]
 
 
+def odd_and_even(x, *, axis=1):
+    """The sum of the columns of odd and of even numbers, which fit, or are one."""
+    even = [slice(None)] * axis + [slice(None, None, 2)]
+    odd = [slice(None)] * axis + [slice(1, None, 2)]
+    return x[tuple(even)] + x[tuple(odd)]
+
+
+def caught_misfit(x):
+    try:
+        return odd_and_even(x)
+    except TypeError:
+        return x[:, :3]
+
+
 MESH = AbstractMesh((4, 2), ("data", "model"))
 
 
@@ -467,6 +481,35 @@ EXACT = {
     ),
     "a square": (lambda x: x.reshape(x.shape[0], x.shape[0]), "h = b"),
     "an unlikely map": (lambda x: x.reshape(65536, 65536)[:1], None),
+    # Sides that are equal, or 1, for a part of the sizes.
+    "sides that fit": (odd_and_even, "h mod 2 = 0 or h = 3"),
+    "two sides that fit": (
+        lambda x: odd_and_even(odd_and_even(x), axis=0),
+        "(h mod 2 = 0 or h = 3) and (b mod 2 = 0 or b = 3)",
+    ),
+    "sides that fit twice": (
+        lambda x: odd_and_even(odd_and_even(x)),
+        "h mod 4 = 0 or h = 3 or h = 6",
+    ),
+    "sides that fit, in a gradient": (
+        jax.grad(lambda x: jnp.sum(odd_and_even(x) ** 2)),
+        "h mod 2 = 0 or h = 3",
+    ),
+    "sides that fit, in a map": (
+        jax.vmap(lambda x: odd_and_even(x, axis=0)),
+        "h mod 2 = 0 or h = 3",
+    ),
+    "three sides that fit": (
+        lambda x: lax.betainc(x[:, ::2], x[:, 1::2], x[:, :2]),
+        "h = 2 or h = 3 or h = 4",
+    ),
+    "a misfit that is caught": (caught_misfit, "h >= 2"),
+    "an empty piece and one column": (
+        lambda x: jnp.concatenate([x, x[:, 5:6] + x[:, 3:4]], axis=1),
+        "",
+    ),
+    "rows and columns": (lambda x: x[:, :1] + x[:1, : x.shape[0]], "h >= 1"),
+    "a product of sides": (lambda x: x.reshape(-1) + x[0], "b = 1 or h = 1"),
 }
 
 
@@ -577,6 +620,10 @@ LOOPS = {
     "a class": loop("y.n += 1", "jnp.zeros(y.n)", "y = type('Y', (), {'n': 0})"),
 }
 NEVER_WRONG = {
+    "empty pieces that fit": (
+        lambda x: jnp.concatenate([x, x[3:] * x[3 : 3 + x.shape[0] // 2]]),
+        "h w",
+    ),
     "a swallowed number": (swallowed_number, "h"),
     "a swallowed comparison": (swallowed_split, "h"),
     "a swallowed mismatch": (swallowed_mismatch, "h", "w"),

@@ -4,9 +4,15 @@ import math
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.factoring import as_product, common_factors, in_finest_factors
+from jaxconv.symbolic.factoring import (
+    as_product,
+    common_factors,
+    formulas_of_sign,
+    in_finest_factors,
+)
 from tests.support.polynomials import (
     DOMAINS,
     POINTS,
@@ -71,3 +77,41 @@ def test_what_differs_in_its_factors_only_is_nothing():
     points, exact = zeros(difference)
     assert exact
     assert ring.domain.is_subset(points)
+
+
+SUMS = st.tuples(*[st.integers(-3, 3)] * 4).map(
+    lambda k: f"({k[0]}*h*w + {k[1]}*h*(w//2) + {k[2]}*h + {k[3]})"
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(1, 3), st.integers(-4, 4), SUMS, polynomials())
+def test_what_divides_a_sum_has_its_sign_with_what_remains(slope, constant, factor, other):
+    ring = ring_over()
+    for text in (f"({slope}*b + {constant})*{factor}", other):
+        polynomial = read(ring, text)
+        if not polynomial.products:
+            continue
+        formulas, rest = formulas_of_sign(polynomial)
+        for point in POINTS[::23]:
+            where, value = set_at(**point), eval(text, dict(point))
+            parts = [ring.simplify(formula, {}).value_at(where) for formula in formulas]
+            product = math.prod(parts) * rest.value_at(where)
+            assert product == 0 == value or (product * value > 0 and product % value == 0)
+
+
+def test_a_sum_is_divided_by_a_formula_of_another_name():
+    ring = ring_over()
+    formulas, rest = formulas_of_sign(read(ring, "6*b*h*w + 4*b - 9*h*w - 6"))
+    assert [str(ring.simplify(formula, {})) for formula in formulas] == ["2*b - 3"]
+    assert str(rest) == "6*h*w + 4"
+    for text in (
+        "6*b*h*w + 4*b - 9*h*w - 5",
+        "6*b*h*w + 4*b - 9*h*h - 6",
+        "b*h*w + b*h*h - 9*h*w - 8*h*h + b - 9",
+        "b*h*w + b*h*h - 9*h*w - 8*h*h + b - 8",
+        "b*h + h*w + w*w",
+    ):
+        formulas, rest = formulas_of_sign(read(ring, text))
+        assert not formulas
+        assert str(rest) == str(read(ring, text))

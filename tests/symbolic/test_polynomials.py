@@ -63,3 +63,14 @@ def test_a_multiple_of_a_sum_cancels():
         numbers = quotient.value_at(POINT), (remainder * rest).value_at(POINT)
         assert numbers == divmod(i * value, j * value)
     assert some.cancel(some + RING.number(1)) is None
+
+
+def test_a_product_with_a_sum_is_divided_by_the_sum():
+    h, w = affine("h"), affine("floor(w/2)")
+    some = h * w + RING.number(1)
+    dividend, divisor = (some * h).scaled(-6), some.scaled(4)
+    reduced, coefficient, rest = dividend.cancel(divisor)
+    assert (str(reduced), coefficient, str(rest)) == ("-3*h", 2, "2*h*(w//2) + 2")
+    assert (some * w).cancel(some * h) is None
+    assert (some * h * w).cancel(some * h)[0].key() == w.key()
+    assert (some + h).cancel(some) is None

@@ -7,8 +7,10 @@ from jax import lax
 
 import jaxconv as jc
 from jaxconv.compat import REPLACEABLE, replaced
-from jaxconv.symbolic.replacements import REPLACEMENTS
-from jaxconv.symbolic.size import value_at
+from jaxconv.symbolic.domains import domain_of
+from jaxconv.symbolic.replacements import REPLACEMENTS, functions_that_take_sizes
+from jaxconv.symbolic.size import sizes_of, value_at
+from jaxconv.symbolic.trace import Fork, SymbolicTrace
 
 
 def both(a, b):
@@ -28,6 +30,8 @@ FUNCTIONS = {
     "window": lambda x: jnp.blackman(x.shape[1]),
     "summed": jax.vmap(lambda r: lax.psum(2.0, "i") * r, axis_name="i"),
     "indexed": lambda x: x.at[x.shape[0] - 1, x.shape[1] // 2].set(0),
+    "convolved": lambda x: jnp.convolve(x[0], jnp.ones(3), mode="valid"),
+    "correlated": lambda x: jnp.correlate(x[0], x[:, 0], mode="full"),
     "contracted": lambda x: jnp.einsum("bh,bk,kj->hj", x, x, jnp.ones((x.shape[1], 5))),
 }
 
@@ -71,3 +75,18 @@ def test_padding_of_one_pixel_that_wraps_around_splits_nothing():
     verdict = jc.check(lambda x: jnp.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap"), "b h w")
     assert verdict.ok
     assert verdict.runs <= 4
+
+
+def test_sides_of_0_are_told_apart_before_sides_that_fit():
+    trace = SymbolicTrace(domain_of(["h"], None))
+    h = sizes_of(trace)["h"]
+    odd, even = (jax.ShapeDtypeStruct((n,), jnp.float32) for n in (h // 2, (h + 1) // 2))
+    with functions_that_take_sizes(), pytest.raises(Fork) as fork:
+        jax.eval_shape(jnp.add, odd, even)
+    assert jc.SizeSet(fork.value.condition) == jc.SizeSet.parse("h", "h >= 2")
+
+
+def test_arrays_of_other_ranks_do_not_fit():
+    (failure,) = jc.check(lambda x: lax.add(x, x[0]), "b h").failures
+    assert "arrays must have the same number of dimensions" in failure.message
+    assert failure.sizes == jc.SizeSet.parse("b h")

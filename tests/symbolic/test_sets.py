@@ -52,6 +52,11 @@ SETS = {
         "h >= 4 and h mod 2 = 0 or w mod 2 = 1",
         "(h >= 4, h a multiple of 2) or w odd",
     ),
+    "a multiple, or a number, of both": (
+        "(h mod 4 = 0 or h = 6) and (w mod 4 = 0 or w = 6)",
+        "((h a multiple of 4, h <= 5) or (h = 6) or (h a multiple of 4, h >= 7)), "
+        "((w a multiple of 4, w <= 5) or (w = 6) or (w a multiple of 4, w >= 7))",
+    ),
     "remainders": ("h mod 4 != 3 and w >= 2", "h % 4 in (0, 1, 2), w >= 2"),
     "two areas": ("h <= 3 and w = 2 or h = 2 and w >= 7", "(h <= 3, w = 2) or (h = 2, w >= 7)"),
 }
