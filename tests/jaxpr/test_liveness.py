@@ -121,6 +121,10 @@ def by_kernels(fn):
     return jax.grad(loss)
 
 
+def wide(x):
+    return conv_with(jnp.cos(x @ jnp.ones((8, 32))), jnp.ones((3, 3, 32, 8)), 2)
+
+
 def recomputed(fn):
     return jax.checkpoint(fn, policy=jax.checkpoint_policies.dots_saveable)
 
@@ -150,7 +154,7 @@ PROGRAMS = {
     "layer norm": (gradient(normalized), LARGE),
     "copies for the gradients of kernels": (by_kernels(jax.nn.relu), KERNELS, LARGE),
     "one copy for two gradients": (jax.grad(two_copies), KERNELS, LARGE),
-    "a product is a matrix": (lambda x: conv(jnp.cos(x @ POINTWISE[0, 0])), LARGE),
+    "a product is a matrix": (wide, LARGE),
     "recomputed": (gradient(recomputed(several(5))), LARGE),
     "a loop overwrites what it carries": (looped, LARGE),
 }
