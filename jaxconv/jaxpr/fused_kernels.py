@@ -133,33 +133,33 @@ class FusedKernels:
                 where |= self._computed_by[reader.outputs[0]]
             elif not _reads(reader, value):  # a short reduction, or a copy
                 where.add(-1 - reader.outputs[0])
-        expensive = record_of(one.eqn).expensive or (
-            self._has_two_maps(one)
-            and not all(computes_operands(r) and self._fuses_into(value, r) for r in readers)
-        )
-        if len(where) > 1 and expensive:
+        if len(where) > 1 and (record_of(one.eqn).expensive or self._is_sum_of_maps(one, readers)):
             self._kept.add(value)
             where = {value}
         if is_buffer or value in self._kept:
             self._written.add(value)
         self._computed_by[value] = where
 
-    def _has_two_maps(self, one: FlatEquation) -> bool:
-        """Whether two operands are as large as the result, so that it is cheaper to read."""
-        size = math.prod(self._flat.shapes[one.outputs[0]])
+    def _is_sum_of_maps(self, one: FlatEquation, readers: Sequence[FlatEquation]) -> bool:
+        """Whether a result is cheaper to read than its operands, and not fused with all readers."""
+        (value,) = one.outputs
+        size = math.prod(self._flat.shapes[value])
         read = {*one.inputs} - self._broadcast
-        large = [v for v in read if math.prod(self._flat.shapes[v]) >= size]
-        return len(large) > 1
+        if sum(math.prod(self._flat.shapes[v]) >= size for v in read) < 2:
+            return False
+        return not all(computes_operands(r) and self._fuses_into(value, r) for r in readers)
 
     def _fuses_into(self, value: int, reader: FlatEquation) -> bool:
         """Whether a reader gets a value only from operations that are fused with it."""
-        for operand in {*reader.inputs} - {value}:
-            if self._depends_on[operand] >> value & 1:
-                writer = self._writer[operand]
-                if operand in self._kept or not is_fused(writer):
-                    return False
-                if not self._fuses_into(value, writer):
-                    return False
+        pending, seen = [reader], {value}
+        while pending:
+            for operand in {*pending.pop().inputs} - seen:
+                seen.add(operand)
+                if self._depends_on[operand] >> value & 1:
+                    writer = self._writer[operand]
+                    if operand in self._kept or not is_fused(writer):
+                        return False
+                    pending.append(writer)
         return True
 
     def _add(self, one: FlatEquation) -> None:

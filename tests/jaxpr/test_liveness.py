@@ -64,6 +64,16 @@ def test_training_keeps_a_map_for_each_layer():
     assert peak(jax.grad(lambda x: several(12)(x).sum())) - peak(gradient) == 6
 
 
+def test_a_long_chain_of_additions_takes_no_long_time():
+    def chain(x):
+        first = last = conv(x) + x
+        for _ in range(60):  # 2 ** 60 paths from the first to the last
+            last = last * x + last
+        return conv(last * first), conv(first)
+
+    assert peak(chain) == 3
+
+
 def test_the_body_of_a_loop_counts():
     assert peak(lambda x: jax.lax.fori_loop(0, 3, lambda i, y: several(3)(y), x)) >= 2
 
