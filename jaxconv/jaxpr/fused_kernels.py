@@ -207,7 +207,7 @@ class FusedKernels:
         shape, padding = shape_of(one.eqn.invars[1]), one.eqn.params["padding"]
         padded = math.prod(n + sum(pad) for n, pad in zip(shape, padding, strict=True))
         windows, rank = math.prod(shape_of(one.eqn.invars[0])), len(shape)
-        itemsize = flat.sizes[one.outputs[0]] // math.prod(shape)
+        itemsize = one.eqn.outvars[0].aval.dtype.itemsize  # type: ignore[attr-defined]
 
         def add(reads: Set[int], *sizes: int) -> set[int]:
             written = tuple(flat.add(size) for size in sizes)

@@ -74,6 +74,12 @@ def test_a_long_chain_of_additions_takes_no_long_time():
     assert peak(chain) == 3
 
 
+def test_an_empty_map_takes_no_memory():
+    empty = jax.ShapeDtypeStruct((0, 8, 8, 3), jnp.float32)
+    jaxpr = jax.make_jaxpr(gradient(pool))(empty).jaxpr
+    assert compiled_peak(jaxpr, bytes_of) == 0
+
+
 def test_the_body_of_a_loop_counts():
     assert peak(lambda x: jax.lax.fori_loop(0, 3, lambda i, y: several(3)(y), x)) >= 2
 
