@@ -71,6 +71,7 @@ class FlatJaxpr:
         self.sizes: list[int] = []
         self.shapes: list[tuple[Any, ...]] = []
         self._bytes_of = bytes_of
+        self._fused = set[int]()
         self._known: dict[Any, tuple[int, ...]] = {}
         self._parts: dict[Any, tuple[int | None, ...]] = {}
         arguments = [self._new(variable) for variable in jaxpr.invars]
@@ -112,6 +113,8 @@ class FlatJaxpr:
                 results = self._walk(body.jaxpr, [operands[i] for i in body.operands])
             elif eqn.primitive.name in RENAMED and operands[0] is not None:
                 results = [operands[0]]
+                if operands[0] in self._fused:  # written in its last shape
+                    self.shapes[operands[0]] = tuple(shape_of(eqn.outvars[0]))
             else:
                 results = [*self._results(eqn, operands, repeats=flow is None)]
             numbers.update(zip(eqn.outvars, results, strict=True))
@@ -132,6 +135,7 @@ class FlatJaxpr:
             self._parts[outputs[0], axis] = operands
         # Of a fused operation each result is computed where it is used.
         groups = [(one,) for one in outputs] if is_elementwise(eqn) else [outputs]
+        self._fused.update(outputs if is_elementwise(eqn) else ())
         self.equations += [FlatEquation(eqn, operands, group) for group in groups]
         return outputs
 

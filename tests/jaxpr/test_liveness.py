@@ -138,6 +138,10 @@ def by_kernels(fn):
     return jax.grad(loss)
 
 
+def softmax(x):
+    return jax.nn.softmax(x.reshape(4, -1, 8), axis=1).reshape(x.shape)
+
+
 def wide(x):
     return conv_with(jnp.cos(x @ jnp.ones((8, 32))), jnp.ones((3, 3, 32, 8)), 2)
 
@@ -172,6 +176,7 @@ PROGRAMS = {
     "copies for the gradients of kernels": (by_kernels(jax.nn.relu), KERNELS, LARGE),
     "one copy for three gradients": (jax.grad(three_readers), KERNELS, LARGE),
     "a product is a matrix": (wide, LARGE),
+    "a softmax over pixels, which are reshaped": (softmax, LARGE),
     "recomputed": (gradient(recomputed(lambda x: blocks(x, jnp.tanh))), LARGE),
     "a loop overwrites what it carries": (looped, LARGE),
 }
