@@ -27,6 +27,8 @@ import numpy as np
 from jaxconv.source import frame_outside, is_inside_jax
 
 OLDEST, BELOW = "0.10.2", "0.13"  # versions of JAX with which the tests pass
+# Whether XLA computes the parts of a concatenation along the last axis where it is used.
+FUSES_LAST_AXIS = jax.__version_info__ < (0, 11)
 
 
 class UnsupportedJaxError(RuntimeError):

@@ -12,6 +12,7 @@ from jaxconv.jaxpr.axis_field import AxisField, Field, is_equal
 from jaxconv.jaxpr.equation import EquationContext
 from jaxconv.jaxpr.interpreter import shape_of
 from jaxconv.jaxpr.patch_reader import (
+    Axes,
     Index,
     MapAxes,
     Patch,
@@ -122,6 +123,23 @@ class ConvolutionPatch(PatchReader):
         return SlidingOperands(x, (windows[0], windows[1]), weights)
 
 
+def _copied(eqn: JaxprEqn) -> list[Axes | None]:
+    """XLA computes with (batch, spatial..., channels) and (spatial..., c_in, c_out)."""
+    numbers = eqn.params["dimension_numbers"]
+    last = len(numbers.lhs_spec) - 1
+    usual = (0, last, *range(1, last)), (last, last - 1, *range(last - 1))
+    given = numbers.lhs_spec, numbers.rhs_spec
+    return [one if one != wanted else None for one, wanted in zip(given, usual, strict=True)]
+
+
+def _is_matrix(eqn: JaxprEqn) -> bool:
+    """A 1x1 convolution is a matrix product of all pixels."""
+    kernel, params = shape_of(eqn.invars[1]), eqn.params
+    pixels = [kernel[axis] for axis in params["dimension_numbers"].rhs_spec[2:]]
+    is_plain = {*pixels, *params["window_strides"], params["feature_group_count"]} == {1}
+    return is_plain and not any(_copied(eqn))
+
+
 CONVOLUTION = PrimitiveRecord(
     kind="convolution",
     macs=_conv_macs,
@@ -138,6 +156,8 @@ CONVOLUTION = PrimitiveRecord(
     ),
     input_axes=_input_axes,
     output_axes=_output_axes,
+    copied=_copied,
+    is_matrix=_is_matrix,
 )
 
 

@@ -32,25 +32,19 @@ IN_PLACE = replace(
     ELEMENTWISE, index_map=lambda index, _: index, keeps_positions=True, keeps_feature_map=True
 )
 register(
+    replace(IN_PLACE, expensive=True),
+    *("div", "erf", "exp", "log", "log2", "logistic", "pow", "rsqrt", "sqrt", "tanh"),
+)
+register(
     IN_PLACE,
     "abs",
     "clamp",
-    "div",
-    "erf",
-    "exp",
     "integer_pow",
-    "log",
-    "log2",
-    "logistic",
     "min",
     "one_minus_square",
-    "pow",
-    "rsqrt",
     "sign",
-    "sqrt",
     "square",
     "stop_gradient",
-    "tanh",
 )
 
 
@@ -88,11 +82,15 @@ register(
 # expression: the feature map of the layer is taken before them.
 register(
     ELEMENTWISE,
-    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "sin", "sinh"),
-    *("tan", "cbrt", "digamma", "erf_inv", "erfc", "exp2", "expm1", "lgamma", "log1p"),
+    *("cos", "sin", "tan"),
     *("ceil", "floor", "round", "rem", "nextafter", "reduce_precision", "imag", "real"),
     *("eq", "ge", "gt", "le", "ne", "is_finite", "not", "or", "xor"),
     *("shift_left", "shift_right_arithmetic", "shift_right_logical"),
+)
+register(
+    replace(ELEMENTWISE, expensive=True),
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "sinh"),
+    *("cbrt", "digamma", "erf_inv", "erfc", "exp2", "expm1", "lgamma", "log1p"),
 )
 register(replace(ELEMENTWISE, receptive_field=_multiplied), "and")
 register(replace(ELEMENTWISE, counting=less_line), "lt")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxconv.compat import JaxprEqn
 from jaxconv.jaxpr.axis_field import Field, Fields
-from jaxconv.jaxpr.patch_reader import Index, MapAxes, PatchReader, Pooling
+from jaxconv.jaxpr.patch_reader import Axes, Index, MapAxes, PatchReader, Pooling
 from jaxconv.jaxpr.window_axis import Substitute, WindowAxis
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ class PrimitiveRecord:
             it.
         increasing: larger operands give larger results.
         counting: how the numbers of the result count, where operands are indices.
+        expensive: a compiler rather writes the result than computing it twice.
+        copied: for each operand how its axes are ordered, if a compiler copies it because that is
+            not the order in which it computes, or else None. Without it, none is copied.
+        is_matrix: whether a compiler computes the result as a matrix, although it may have more
+            axes. Without it, it does not.
     """
 
     kind: str = ""
@@ -100,6 +105,9 @@ class PrimitiveRecord:
     combine: Callable[[Any, Any], Any] | None = None
     increasing: bool = False
     counting: CountingRule | None = None
+    expensive: bool = False
+    copied: Callable[[JaxprEqn], Sequence[Axes | None]] | None = None
+    is_matrix: Callable[[JaxprEqn], bool] | None = None
 
 
 DEFAULT = PrimitiveRecord()
