@@ -13,7 +13,7 @@ import islpy as isl
 import jax
 
 from jaxconv.compat import ClosedJaxpr
-from jaxconv.prover.diagnose import operation_of_error, unmet_requirements
+from jaxconv.prover.diagnose import Refusal, operation_of_error, unmet_requirements
 from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject
 from jaxconv.prover.verdict import point_text
@@ -63,12 +63,14 @@ class Outcome(NamedTuple):
         error: what was raised; None where nothing was.
         is_open: whether it is not decided.
         succeeds: whether something is returned, which may be None.
+        refusal: what is not met where nothing was raised, such as a feature map that is empty.
     """
 
     shapes: Any
     error: Exception | None = None
     is_open: bool = False
     succeeds: bool = False
+    refusal: Refusal | None = None
 
 
 class Disagreement(NamedTuple):
@@ -211,7 +213,8 @@ def cause_of_difference(
     conditions = [equality.condition for equality in trace.deferred]
     for point in _points_to_confirm(subject, sizes, conditions, trace.uses_numbers) or ():
         outcome = outcome_at(subject, point)
-        if outcome.error is None or not _is_same_failure(error, outcome.error):
+        is_same = error is None or _is_same_failure(error, outcome.error)
+        if outcome.error is None or not is_same:
             return _cause(subject, sizes, point, ())
     return None
 
@@ -265,7 +268,7 @@ def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Excepti
 
 
 def is_unmet(
-    subject: Subject, sizes: isl.Set, trace: SymbolicTrace, *, at_smallest: bool = True
+    subject: Subject, refusal: Refusal, trace: SymbolicTrace, *, at_smallest: bool = True
 ) -> bool:
     """Return whether tracing with numbers does not meet a requirement either.
 
@@ -275,14 +278,14 @@ def is_unmet(
 
     Args:
         subject: the function.
-        sizes: sizes for which a trace with formulas shows that a requirement is not met.
+        refusal: sizes for which a trace with formulas shows that a requirement is not met.
         trace: the run.
         at_smallest: whether to try the smallest point, too.
 
     Returns:
-        Whether it fails at every point tried.
+        Whether it fails at every point tried: on the same line, unless JAX raises an error there.
     """
-    whole = SizeSet(sizes)
+    whole = SizeSet(refusal.sizes)
     larger = [  # than 1, and not alike: sizes without a border
         f"{name} >= {7 + 2 * i}"
         for i, name in enumerate(whole.names)
@@ -296,26 +299,30 @@ def is_unmet(
     if trace.uses_numbers and max(smallest.values(), default=0) > largest:
         return False
     tried = [border, smallest] if at_smallest and smallest != border else [border]
-    return _fails_at(subject, [_exactly(point).points for point in tried], None)
+    outcomes = (outcome_at(subject, _exactly(p).points, until_empty=True) for p in tried)
+    return all(
+        not outcome.succeeds
+        and not outcome.is_open
+        and (outcome.refusal is None or outcome.refusal.origin.line == refusal.origin.line)
+        for outcome in outcomes
+    )
 
 
-def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception | None) -> bool:
-    """Whether numbers fail at every point, with the same error if there is one."""
-    outcomes = (outcome_at(subject, point, until_empty=error is None) for point in points)
+def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception) -> bool:
+    """Whether numbers fail at every point with the same error."""
+    outcomes = (outcome_at(subject, point) for point in points)
     return all(
         not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)
         for outcome in outcomes
     )
 
 
-def _is_same_failure(error: Exception | None, other: Exception | None) -> bool:
+def _is_same_failure(error: Exception, other: Exception | None) -> bool:
     """Whether two errors are the same failure of the same operation.
 
     For numbers JAX may find the same fault by another check. But it has errors of its own for
     symbolic sizes that it does not support: they prove nothing.
     """
-    if error is None:
-        return True
     if other is None:
         return False
     if not is_same_expression(operation_of_error(error)[0], operation_of_error(other)[0]):
@@ -359,7 +366,9 @@ def outcome_at(subject: Subject, point: isl.Set, *, until_empty: bool = False) -
         return Outcome(None, error)
     if traced.ended_early and not refusals:
         return Outcome(None, is_open=True)
-    return Outcome(None) if refusals else Outcome(traced.shapes, succeeds=True)
+    if refusals:
+        return Outcome(None, refusal=refusals[0])
+    return Outcome(traced.shapes, succeeds=True)
 
 
 def _boundary_points(

@@ -424,7 +424,7 @@ class Exploration:
             known.origin == refusal.origin and known.requirement.kind == refusal.requirement.kind
             for known in self.refusals
         )
-        return is_unmet(self.subject, refusal.sizes, trace, at_smallest=not is_known)
+        return is_unmet(self.subject, refusal, trace, at_smallest=not is_known)
 
     def _by_value(self, sizes: isl.Set, unknowns: Sequence[str]) -> list[isl.Set]:
         """Split undecided sizes by the value of a name that takes few, or leave them open.
