@@ -142,6 +142,36 @@ def keys_of_lookup(frame: FrameType) -> tuple[int, ...] | None:
     return tuple(sorted(keys)) if is_known and len(keys) <= MOST_KEYS else None
 
 
+def keys_beside(frame: FrameType, size: Any) -> tuple[int, ...]:
+    """Find the ints that a set has in the place of a size, as in a set of shapes.
+
+    Args:
+        frame: of the code that makes the set.
+        size: the size.
+
+    Returns:
+        The ints at the same positions of other tuples in it; none where they are not known.
+    """
+    made: Sequence[Any] = ()
+    if dis.opname[frame.f_code.co_code[frame.f_lasti]] in ADDS_ELEMENTS:
+        made = [_keys_of_comprehension(frame)]
+    else:
+        match expression_of(frame.f_code, frame.f_lasti):
+            case ast.Call(func=function, args=parts) if safe_value(function, frame) in COLLECTIONS:
+                made = [_elements(part, frame) for part in parts]
+    elements = [one for part in made if isinstance(part, (list, tuple)) for one in part]
+    tuples = [one if isinstance(one, tuple) else (one,) for one in elements]
+    beside = (
+        other[i]
+        for one in tuples
+        for i, part in enumerate(one)
+        if part is size
+        for other in tuples
+        if len(other) == len(one)
+    )
+    return tuple(dict.fromkeys(key for key in beside if isinstance(key, int)))
+
+
 def _containers_of(expression: ast.expr | None, frame: FrameType) -> Sequence[ast.expr | None]:
     """The containers whose keys an expression may compare with a size; None for an unknown one."""
     match expression:

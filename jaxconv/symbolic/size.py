@@ -32,6 +32,7 @@ from jaxconv.symbolic.lookups import (
     is_formatting,
     is_unequal_anyway,
     keeps_key,
+    keys_beside,
     keys_of_code,
     keys_of_lookup,
     length_of_indexed,
@@ -343,7 +344,9 @@ class Size(SymbolicInt):
         by_formula = hash((id(self.trace), self.polynomial.key()))
         if compat.hashes_for_cache(frame.f_code):
             return by_formula
-        if not is_inside_jax(file_of(counting)):
+        if is_inside_jax(file_of(counting)):
+            keys = keys_beside(counting, self)
+        else:
             keys = keys_of_lookup(counting)
             if keys is CACHE:
                 return by_formula
@@ -353,9 +356,9 @@ class Size(SymbolicInt):
             if self.trace.searching and is_kept:
                 self.trace.keep(self.polynomial, container)
                 keys = (*keys, *sorted(keys_of_code(counting)))
-            for key in dict.fromkeys(keys):
-                if self == key:
-                    return hash(key)
+        for key in dict.fromkeys(keys):
+            if self == key:
+                return hash(key)
         return hash(id(self.trace))  # the same for all, so that a set of sizes compares them
 
     # Numbers.
