@@ -49,6 +49,7 @@ class PolynomialRing:
         simplified: formulas simplified on the domain, by their text before.
         shortened: formulas as they are written, by their text before.
         results: what was computed of the polynomials so far, by what was asked.
+        shortens: whether formulas of several cases are replaced by short ones where there are some.
     """
 
     domain: isl.Set
@@ -56,6 +57,7 @@ class PolynomialRing:
     simplified: dict[str, isl.PwAff] = field(default_factory=dict)
     shortened: dict[str, isl.PwAff] = field(default_factory=dict)
     results: dict[Hashable, Any] = field(default_factory=dict)
+    shortens: bool = False
 
     def once(self, question: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute what depends on the domain and the question alone, the first time it is asked.
@@ -129,7 +131,9 @@ class PolynomialRing:
         """
         text = str(affine)
         if text not in self.simplified:  # the same few formulas come again and again
-            self.simplified[text] = affine.coalesce().gist_params(self.domain).coalesce()
+            simple = affine.coalesce().gist_params(self.domain).coalesce()
+            is_long = self.shortens and simple.n_piece() > 1
+            self.simplified[text] = self.short(simple) if is_long else simple
         products = {factors: k for factors, k in products.items() if k}
         return Polynomial(self, self.simplified[text], products)
 
