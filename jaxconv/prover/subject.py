@@ -95,6 +95,7 @@ class Subject:
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         helpers: functions that compute numbers from sizes, all of whose cases are traced at once.
         apart: the code of those whose cases have no common result.
+        joins_programs: whether a trace may stand for sizes for which JAX runs different programs.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
         uses_chance: whether a call draws random numbers of Python's or NumPy's.
@@ -114,6 +115,7 @@ class Subject:
     counted_loops: set[CallSite] | None = field(default_factory=set)
     helpers: list[FunctionType] = field(default_factory=list)
     apart: set[CodeType] = field(default_factory=set)
+    joins_programs: bool = True
     checks_overflow: bool = False
     is_irregular: bool = False
     uses_chance: bool = False
@@ -166,7 +168,7 @@ class Subject:
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
         trace.checks_overflow = self.checks_overflow
-        trace.apart = frozenset(self.apart)
+        trace.joins_programs, trace.apart = self.joins_programs, frozenset(self.apart)
         trace.counted_loops = None if self.counted_loops is None else frozenset(self.counted_loops)
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)

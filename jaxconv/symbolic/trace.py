@@ -190,6 +190,8 @@ class SymbolicTrace:
         deadline: when the time is over, in seconds of the monotonic clock.
         case: the sizes of one case of a call, all of whose cases are computed at once.
         cases: the cases of such calls.
+        joins_programs: whether the run may stand for sizes for which JAX runs different programs:
+            arrays are broadcast for some of them, and functions of numbers have several cases.
         apart: the code of functions whose cases are not computed at once.
         asks_to_merge: a function whose cases may be, where that stopped the run.
         asks_to_keep_apart: a function whose cases cannot be, where that stopped the run.
@@ -220,6 +222,7 @@ class SymbolicTrace:
     deadline: float = math.inf
     case: isl.Set | None = None
     cases: list[isl.Set] = field(default_factory=list)
+    joins_programs: bool = False
     apart: frozenset[CodeType] = frozenset()
     asks_to_merge: FunctionType | None = None
     asks_to_keep_apart: FunctionType | None = None
@@ -279,16 +282,21 @@ class SymbolicTrace:
                 self.deferring.append((condition, _function_of_jax(caller())))
             return False
         if self.searching:
-            helper = None if self.case is not None else _helper_in(caller())
-            if helper is not None and helper.__code__ not in self.apart:
-                self.asks_to_merge = helper
-                self.stop_with(Restart())
+            self._ask_to_merge()
             self.stop_with(Fork(condition))
         holds = SizeSet(self.domain.intersect(condition))
         raise self.undecided(
             f"The comparison holds for {holds} only. Fix: narrow the sizes with where=, or let "
             "jaxconv.check try both cases."
         )
+
+    def _ask_to_merge(self) -> None:
+        """Stop, to trace all cases at once of the function that compares, if it may be possible."""
+        is_open = self.joins_programs and self.case is None
+        helper = _helper_in(caller()) if is_open else None
+        if helper is not None and helper.__code__ not in self.apart:
+            self.asks_to_merge = helper
+            self.stop_with(Restart())
 
     def keep_cases_apart(self, function: FunctionType) -> NoReturn:
         """Stop, to trace a function whose cases have no common result with one case at a time.
