@@ -248,6 +248,12 @@ def pad_to_even(n):
     return (0, 1)
 
 
+def two_or_three(n):
+    if n % 2 == 0:
+        return 2
+    return 3
+
+
 def noted(notes, n):
     notes.append(n)
     return 1 if n % 2 else 2
@@ -567,6 +573,10 @@ EXACT = {
     "a padding by cases, twice": (
         lambda x: jnp.pad(x, (pad_to_even(x.shape[0]), pad_to_even(x.shape[1]))).reshape(-1, 4),
         "",
+    ),
+    "cases that are decided one at a time": (
+        lambda x: x.reshape(x.shape[0], -1, two_or_three(x.shape[1])),
+        "h mod 2 = 0 or h mod 3 = 0",
     ),
     "cases that change an argument": (number_of_notes, ""),
     "cases that change a global": (number_of_calls, ""),
