@@ -21,6 +21,7 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import is_inside_library
 from jaxconv.symbolic.real import Real, Symbolic
+from jaxconv.symbolic.size import Size
 
 MOST_OBJECTS = 20_000  # that are described
 LARGEST_DATA = 2**20  # bytes of an array of NumPy that are compared
@@ -130,6 +131,8 @@ class _Description:
         elif isinstance(value, Real):
             self.tokens.append(getattr(value.function, "__name__", id(value.function)))
             yield from value.arguments
+        elif isinstance(value, Size):  # the text of its formula takes longer to make
+            self.tokens.append(value.polynomial.key())
         elif isinstance(value, Symbolic):
             self.tokens.append(value.formula())
         elif isinstance(value, compat.Tracer):

@@ -16,6 +16,7 @@ import islpy as isl
 from jaxconv.symbolic.domains import split
 from jaxconv.symbolic.heap import UnknownStateError, state_of_call
 from jaxconv.symbolic.size import Size, polynomial_of
+from jaxconv.symbolic.sums import PARAM
 from jaxconv.symbolic.trace import Fork, SymbolicTrace
 
 MOST_CASES = 16  # of one call
@@ -143,5 +144,16 @@ def _number_by_cases(
         return values[0]
     if any(polynomial.products for _, polynomial in by_formula.values()):
         raise _NoMergeError
-    affine = [p.affine.intersect_params(part.coalesce()) for part, p in by_formula.values()]
+    affine = [
+        polynomial.affine.intersect_params(_about_few_names(part, trace.domain))
+        for part, polynomial in by_formula.values()
+    ]
     return Size.of(trace, trace.ring.simplify(functools.reduce(isl.PwAff.union_add, affine), {}))
+
+
+def _about_few_names(part: isl.Set, domain: isl.Set) -> isl.Set:
+    """A part of the sizes, written without the names on which it does not depend."""
+    for i in range(part.dim(PARAM)):
+        wider = part.eliminate(PARAM, i, 1).intersect(domain)
+        part = wider if wider.is_subset(part) else part
+    return part.coalesce()

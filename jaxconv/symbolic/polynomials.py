@@ -16,7 +16,7 @@ import islpy as isl
 
 from jaxconv.symbolic.formulas import factor_text, formula_text
 from jaxconv.symbolic.sets import bounds, integer, known_remainder, names_of, parse_affine
-from jaxconv.symbolic.shortening import shorter
+from jaxconv.symbolic.shortening import shorter, shorter_or_zero
 from jaxconv.symbolic.sums import DIV, PARAM
 
 Result = TypeVar("Result")
@@ -132,8 +132,9 @@ class PolynomialRing:
         text = str(affine)
         if text not in self.simplified:  # the same few formulas come again and again
             simple = affine.coalesce().gist_params(self.domain).coalesce()
-            is_long = self.shortens and simple.n_piece() > 1
-            self.simplified[text] = self.short(simple) if is_long else simple
+            if self.shortens and simple.n_piece() > 1:
+                simple = shorter_or_zero(simple, self.domain)
+            self.simplified[text] = simple
         products = {factors: k for factors, k in products.items() if k}
         return Polynomial(self, self.simplified[text], products)
 

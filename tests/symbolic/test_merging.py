@@ -95,12 +95,15 @@ def test_functions_are_as_before_after_a_trace():
 
 def test_pools_that_round_up_need_no_trace_for_each_case():
     def pooled(x):
+        x = lax.conv_general_dilated(
+            x, jnp.ones((7, 7, 3, 3)), (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
         for _ in range(3):
             pads = ((0, 0), *((0, rest_of(n, 2)) for n in x.shape[1:3]), (0, 0))
             x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
         return x
 
-    verdict = jc.check(pooled, "b h w 3", returns="b h//8 w//8 3")
-    assert verdict.accepts == jc.SizeSet.parse("b h w", "h >= 8 and w >= 8")
+    verdict = jc.check(pooled, "b h w 3", returns="b (h-5)//16 (w-5)//16 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", "h >= 21 and w >= 21")
     assert verdict.untried.is_empty()
-    assert verdict.runs <= 15  # 100 if each case has its own
+    assert verdict.runs <= 16  # hundreds if each case has its own
