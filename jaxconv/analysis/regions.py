@@ -93,7 +93,9 @@ def analyze(
     Raises:
         ValidationError: no size is accepted, or sizes that cannot be traced as formulas.
     """
-    exploration = explore_sizes(fn, *args, where=where, counts_turns=True, **named)
+    exploration = explore_sizes(
+        fn, *args, where=where, counts_turns=True, joins_programs=False, **named
+    )
     verdict = conclude(exploration)
     # Where there are no formulas, every size fails, or sizes are needed as numbers.
     fix = 'pass numbers, such as "1 224 224 3".'

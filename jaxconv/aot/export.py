@@ -176,7 +176,8 @@ def proven_program(
     if cases:
         fn, args, named = cases[0].fn, cases[0].args, {}
         where = joined_conditions(cases[0].where, where)
-    region = _only_region(explore_sizes(fn, *args, where=where, **named))
+    exploration = explore_sizes(fn, *args, where=where, joins_programs=False, **named)
+    region = _only_region(exploration)
     sizes = SizeSet(region.sizes)
     run = ArrayFunction(_read(fn, args, named, sizes))
     dimensions = _dimensions(sizes)

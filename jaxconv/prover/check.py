@@ -124,6 +124,7 @@ def explore_sizes(
     where: str | None = None,
     timeout: float = TIMEOUT,
     counts_turns: bool = False,
+    joins_programs: bool = True,
     **named: Any,
 ) -> Exploration:
     """Do what :func:`check` does, and keep the traces.
@@ -135,6 +136,7 @@ def explore_sizes(
         where: as for :func:`check`.
         timeout: as for :func:`check`.
         counts_turns: whether each trace has all turns of a loop over a size.
+        joins_programs: whether a trace may stand for sizes for which JAX runs different programs.
         **named: as for :func:`check`.
 
     Returns:
@@ -163,6 +165,7 @@ def explore_sizes(
     if call.complete is not None:
         call = completed_call(call, call.complete, domain, notes)
     subject = Subject(call.fn, origin, call.arguments, results, notes=notes)
+    subject.joins_programs = joins_programs
     if counts_turns:
         subject.counted_loops = None
     exploration = Exploration(subject, domain, timeout)

@@ -96,7 +96,7 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
         Where they differ; None where they agree at every point tried.
     """
     trace = region.trace
-    conditions = [equality.condition for equality in trace.deferred]
+    conditions = trace.to_confirm()
     points = _points_to_confirm(subject, region.sizes, conditions, trace.uses_numbers)
     if points is None:
         return Disagreement(None)
@@ -210,7 +210,7 @@ def cause_of_difference(
     Returns:
         Some of these sizes; None where none are known.
     """
-    conditions = [equality.condition for equality in trace.deferred]
+    conditions = trace.to_confirm()
     for point in _points_to_confirm(subject, sizes, conditions, trace.uses_numbers) or ():
         outcome = outcome_at(subject, point)
         is_same = error is None or _is_same_failure(error, outcome.error)
@@ -262,7 +262,7 @@ def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Excepti
     Returns:
         Whether it fails at every point tried.
     """
-    conditions = [equality.condition for equality in trace.deferred]
+    conditions = trace.to_confirm()
     points = _points_to_confirm(subject, sizes, conditions, trace.uses_numbers)
     return points is not None and _fails_at(subject, points, error)
 

@@ -215,7 +215,15 @@ class Exploration:
         except (isl.Error, Undecided, MemoryError, RecursionError) as error:
             self._take_back(*decided)
             reason = str(error).partition("\n")[0] or type(error).__name__
-            return [*self._by_value(trace.domain, [reason])]
+            apart = self._with_cases_apart(trace)
+            return apart or [*self._by_value(trace.domain, [reason])]
+
+    def _with_cases_apart(self, trace: SymbolicTrace) -> list[isl.Set | Attempt]:
+        """Trace again without formulas by cases, about which less may be decided, if it had any."""
+        if not trace.cases:
+            return []
+        self.subject.keep_apart(*(helper.__code__ for helper in self.subject.helpers))
+        return [trace.domain]
 
     def _take_back(self, regions: int, refusals: int, open_regions: int) -> None:
         """Forget what was decided of a part of the sizes that a trace could not decide."""
@@ -288,6 +296,8 @@ class Exploration:
         """
         domain, unknowns = trace.domain, unknowns_of_error(trace, error)
         conditions = [deferred.condition for deferred in relevant_equalities(trace, error)]
+        if unknowns and (apart := self._with_cases_apart(trace)):
+            return apart
         if unknowns:
             return [
                 *(split(domain, conditions[-1]) if conditions else self._by_value(domain, unknowns))

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +29,7 @@ from jaxconv.prover.results import merge_results, split_results
 from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.state import State
 from jaxconv.source import CallSite, Origin, is_inside_library
+from jaxconv.symbolic.merging import merged_cases
 from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
@@ -92,6 +93,9 @@ class Subject:
         traces: how often it was traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
+        helpers: functions that compute numbers from sizes, all of whose cases are traced at once.
+        apart: the code of those whose cases have no common result.
+        joins_programs: whether a trace may stand for sizes for which JAX runs different programs.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
         uses_chance: whether a call draws random numbers of Python's or NumPy's.
@@ -109,6 +113,9 @@ class Subject:
     traces: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
     counted_loops: set[CallSite] | None = field(default_factory=set)
+    helpers: list[FunctionType] = field(default_factory=list)
+    apart: set[CodeType] = field(default_factory=set)
+    joins_programs: bool = True
     checks_overflow: bool = False
     is_irregular: bool = False
     uses_chance: bool = False
@@ -161,6 +168,7 @@ class Subject:
         self.traces += 1
         trace.substituted = frozenset(map(id, self.substituted))
         trace.checks_overflow = self.checks_overflow
+        trace.joins_programs, trace.apart = self.joins_programs, frozenset(self.apart)
         trace.counted_loops = None if self.counted_loops is None else frozenset(self.counted_loops)
         sizes = sizes_of(trace)
         leaves, tree = jax.tree.flatten(self.arguments, is_leaf=is_spec)
@@ -186,6 +194,7 @@ class Subject:
                     stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
+                    stack.enter_context(merged_cases(self.helpers, trace))
                 closed, arrays = jax.make_jaxpr(run.call, return_shape=True)(*shapes)
                 traced = Traced(closed, merge_results(arrays, *run.result), run.ended_early)
         except BaseException as error:
@@ -202,6 +211,15 @@ class Subject:
         self.is_irregular |= trace.keeps_keys
         self._raise_unanswered(trace)
         return traced
+
+    def keep_apart(self, *codes: CodeType) -> None:
+        """Trace the cases of some functions one at a time.
+
+        Args:
+            *codes: the code of the functions.
+        """
+        self.apart.update(codes)
+        self.helpers = [one for one in self.helpers if one.__code__ not in codes]
 
     @contextlib.contextmanager
     def keeping_state(self) -> Iterator[None]:
@@ -221,6 +239,11 @@ class Subject:
         """Raise what stopped the trace, or its first Undecided, even if the function caught it."""
         if isinstance(trace.stop, Restart) and trace.asks_for is not None:
             self.substituted.append(trace.asks_for)
+        helper: Any = trace.asks_to_merge
+        if helper is not None:
+            self.helpers.append(helper)
+        if trace.asks_to_keep_apart is not None:
+            self.keep_apart(trace.asks_to_keep_apart.__code__)
         if trace.asks_to_count is not None and self.counted_loops is not None:
             self.counted_loops.add(trace.asks_to_count)
         if trace.stop is not None:

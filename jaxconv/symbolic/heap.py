@@ -21,6 +21,7 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import is_inside_library
 from jaxconv.symbolic.real import Real, Symbolic
+from jaxconv.symbolic.size import Size
 
 MOST_OBJECTS = 20_000  # that are described
 LARGEST_DATA = 2**20  # bytes of an array of NumPy that are compared
@@ -49,6 +50,25 @@ def state_of(frame: FrameType, statement: ast.For) -> list[Any]:
     description = _Description()
     description.add(variables)
     description.add_globals(frame.f_code, frame.f_globals)
+    return description.tokens
+
+
+def state_of_call(function: types.FunctionType, arguments: Any) -> list[Any]:
+    """Describe what a call of a function may change.
+
+    Args:
+        function: the function, which has no variables of outer functions.
+        arguments: what it is called with.
+
+    Returns:
+        What is equal if nothing has changed, but for the values of arrays.
+
+    Raises:
+        UnknownStateError: an object may keep a state that cannot be seen, or there are too many.
+    """
+    description = _Description()
+    description.add(arguments)
+    description.add_globals(function.__code__, function.__globals__)
     return description.tokens
 
 
@@ -111,6 +131,8 @@ class _Description:
         elif isinstance(value, Real):
             self.tokens.append(getattr(value.function, "__name__", id(value.function)))
             yield from value.arguments
+        elif isinstance(value, Size):  # the text of its formula takes longer to make
+            self.tokens.append(value.polynomial.key())
         elif isinstance(value, Symbolic):
             self.tokens.append(value.formula())
         elif isinstance(value, compat.Tracer):

@@ -17,9 +17,7 @@ from jaxconv.source import CallSite, file_of, for_statement, is_inside_jax
 from jaxconv.symbolic.heap import UnknownStateError, state_of
 from jaxconv.symbolic.real import OpaqueInt, Symbolic, SymbolicInt, number_of
 from jaxconv.symbolic.size import Size
-from jaxconv.symbolic.trace import SymbolicTrace, caller
-
-HIDES_STATE = 0x20 | 0x80 | 0x100 | 0x200  # flags of generators and coroutines, which may be paused
+from jaxconv.symbolic.trace import HIDES_STATE, SymbolicTrace, caller
 
 
 class LoopIndex(OpaqueInt):

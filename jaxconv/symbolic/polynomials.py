@@ -16,7 +16,7 @@ import islpy as isl
 
 from jaxconv.symbolic.formulas import factor_text, formula_text
 from jaxconv.symbolic.sets import bounds, integer, known_remainder, names_of, parse_affine
-from jaxconv.symbolic.shortening import shorter
+from jaxconv.symbolic.shortening import shorter, shorter_or_zero
 from jaxconv.symbolic.sums import DIV, PARAM
 
 Result = TypeVar("Result")
@@ -49,6 +49,7 @@ class PolynomialRing:
         simplified: formulas simplified on the domain, by their text before.
         shortened: formulas as they are written, by their text before.
         results: what was computed of the polynomials so far, by what was asked.
+        shortens: whether formulas of several cases are replaced by short ones where there are some.
     """
 
     domain: isl.Set
@@ -56,6 +57,7 @@ class PolynomialRing:
     simplified: dict[str, isl.PwAff] = field(default_factory=dict)
     shortened: dict[str, isl.PwAff] = field(default_factory=dict)
     results: dict[Hashable, Any] = field(default_factory=dict)
+    shortens: bool = False
 
     def once(self, question: Hashable, compute: Callable[[], Result]) -> Result:
         """Compute what depends on the domain and the question alone, the first time it is asked.
@@ -129,7 +131,10 @@ class PolynomialRing:
         """
         text = str(affine)
         if text not in self.simplified:  # the same few formulas come again and again
-            self.simplified[text] = affine.coalesce().gist_params(self.domain).coalesce()
+            simple = affine.coalesce().gist_params(self.domain).coalesce()
+            if self.shortens and simple.n_piece() > 1:
+                simple = shorter_or_zero(simple, self.domain)
+            self.simplified[text] = simple
         products = {factors: k for factors, k in products.items() if k}
         return Polynomial(self, self.simplified[text], products)
 

@@ -193,7 +193,7 @@ def _broadcast(original: Callable[..., Any], *shapes: Sequence[Any], **options: 
         trace = next((side.trace for side in sides if isinstance(side, Size)), None)
         if (
             trace is None
-            or not trace.searching
+            or not (trace.searching and trace.joins_programs)
             or len({*map(len, shapes)}) > 1
             or not all(isinstance(side, int | Size) for side in sides)
             or not _fit(trace, axes := [*zip(*shapes, strict=True)])

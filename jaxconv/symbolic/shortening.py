@@ -45,6 +45,29 @@ def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
     return affine
 
 
+def shorter_or_zero(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
+    """Find a short form of a formula that may be 0 for small sizes, as the sides of empty maps are.
+
+    Args:
+        affine: the formula.
+        domain: the sizes for which the values must be the same.
+
+    Returns:
+        What :func:`shorter` finds, or the larger one of 0 and a short form of the other values.
+    """
+    short = shorter(affine, domain)
+    if short.n_piece() == 1:
+        return short
+    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+        zero = parse_affine(names_of(domain), "0")
+        positive = domain.intersect(affine.gt_set(zero))
+        larger = shorter(affine.intersect_params(positive).gist_params(domain), positive)
+        candidate = larger.max(zero)
+        if larger.n_piece() == 1 and domain.is_subset(candidate.eq_set(affine)):
+            return candidate
+    return affine
+
+
 def _names(affine: isl.PwAff) -> list[str]:
     used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
     return [str(affine.get_dim_name(PARAM, i)) for i in used]

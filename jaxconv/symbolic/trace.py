@@ -5,18 +5,19 @@ on a part of it forks the run. The exception is an equality that JAX tests, whic
 only to take shortcuts: it is answered False and recorded (see :mod:`jaxconv.prover.explore`).
 """
 
+import inspect
 import math
 import os
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple, NoReturn
 
 import islpy as isl
 
-from jaxconv.compat import converts_length, hashes_for_cache
+from jaxconv.compat import Tracer, converts_length, hashes_for_cache
 from jaxconv.source import (
     CallSite,
     current_call_sites,
@@ -128,6 +129,37 @@ def _function_of_jax(frame: FrameType) -> FrameType:
     return frame
 
 
+PART_OF_FUNCTION = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+MOST_WRAPPERS = 4  # of a function, that are looked into
+HIDES_STATE = 0x20 | 0x80 | 0x100 | 0x200  # flags of generators and coroutines, which may be paused
+
+
+def _helper_in(frame: FrameType) -> FunctionType | None:
+    """The function that runs in a frame, where it may compute nothing but numbers from sizes."""
+    while frame.f_code.co_name in PART_OF_FUNCTION and frame.f_back is not None:
+        frame = frame.f_back
+    code = frame.f_code
+    if code.co_freevars or code.co_flags & HIDES_STATE or is_inside_jax(file_of(frame)):
+        return None
+    if any(isinstance(value, Tracer) for value in frame.f_locals.values()):
+        return None
+    first, *names = code.co_qualname.split(".")
+    value = frame.f_globals.get(first)
+    for name in names:
+        value = inspect.getattr_static(value, name, None)
+    return _function_of(code, value)
+
+
+def _function_of(code: CodeType, value: Any) -> FunctionType | None:
+    """The function that has some code, or that a wrapper such as a static method keeps."""
+    for _ in range(MOST_WRAPPERS):
+        if isinstance(value, FunctionType) and value.__code__ is code:
+            return value
+        kept = (getattr(value, name, None) for name in ("__wrapped__", "__func__"))
+        value = next((one for one in kept if one is not None), None)
+    return None
+
+
 @dataclass
 class SymbolicTrace:
     """One run of a function: the sizes still considered, and the comparisons made on them.
@@ -156,6 +188,13 @@ class SymbolicTrace:
         kept: these keys, and the containers.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
+        case: the sizes of one case of a call, all of whose cases are computed at once.
+        cases: the cases of such calls.
+        joins_programs: whether the run may stand for sizes for which JAX runs different programs:
+            arrays are broadcast for some of them, and functions of numbers have several cases.
+        apart: the code of functions whose cases are not computed at once.
+        asks_to_merge: a function whose cases may be, where that stopped the run.
+        asks_to_keep_apart: a function whose cases cannot be, where that stopped the run.
         until_empty: whether the run may end where for each size some feature map is empty.
         left: the sizes for which no feature map is known to be empty.
         is_symbolic: what a size raises that JAX asks for its number, and that JAX expects.
@@ -181,6 +220,12 @@ class SymbolicTrace:
     kept: list[tuple[Polynomial, Any]] = field(default_factory=list)
     uses_numbers: bool = False
     deadline: float = math.inf
+    case: isl.Set | None = None
+    cases: list[isl.Set] = field(default_factory=list)
+    joins_programs: bool = False
+    apart: frozenset[CodeType] = frozenset()
+    asks_to_merge: FunctionType | None = None
+    asks_to_keep_apart: FunctionType | None = None
     until_empty: bool = False
     left: isl.Set = field(init=False)
     is_symbolic: TypeError = field(init=False)
@@ -223,6 +268,9 @@ class SymbolicTrace:
         if time.monotonic() > self.deadline and self.searching:
             self.stop_with(OutOfTime())
         decided = self.ring.decides(condition)
+        if decided is None and self.case is not None:
+            decided = True if self.case.is_subset(condition) else None
+            decided = False if self.case.is_disjoint(condition) else decided
         if decided is not None:
             return decided
         if difference is not None and hashes_for_cache(caller().f_code):
@@ -234,12 +282,37 @@ class SymbolicTrace:
                 self.deferring.append((condition, _function_of_jax(caller())))
             return False
         if self.searching:
+            self._ask_to_merge()
             self.stop_with(Fork(condition))
         holds = SizeSet(self.domain.intersect(condition))
         raise self.undecided(
             f"The comparison holds for {holds} only. Fix: narrow the sizes with where=, or let "
             "jaxconv.check try both cases."
         )
+
+    def _ask_to_merge(self) -> None:
+        """Stop, to trace all cases at once of the function that compares, if it may be possible."""
+        is_open = self.joins_programs and self.case is None
+        helper = _helper_in(caller()) if is_open else None
+        if helper is not None and helper.__code__ not in self.apart:
+            self.asks_to_merge = helper
+            self.stop_with(Restart())
+
+    def keep_cases_apart(self, function: FunctionType) -> NoReturn:
+        """Stop, to trace a function whose cases have no common result with one case at a time.
+
+        Args:
+            function: the function.
+
+        Raises:
+            Restart: always.
+        """
+        self.asks_to_keep_apart = function
+        self.stop_with(Restart())
+
+    def to_confirm(self) -> list[isl.Set]:
+        """Sets of sizes of which each is to be confirmed with numbers at a point."""
+        return [*self.cases, *(equality.condition for equality in self.deferred)]
 
     def forget_equalities(self) -> None:
         """Forget the equalities that the running operation asked: it fails where they hold, too."""

@@ -242,6 +242,90 @@ def caught_misfit(x):
         return x[:, :3]
 
 
+def pad_to_even(n):
+    if n % 2 == 0:
+        return (0, 0)
+    return (0, 1)
+
+
+def two_or_three(n):
+    if n % 2 == 0:
+        return 2
+    return 3
+
+
+def noted(notes, n):
+    notes.append(n)
+    return 1 if n % 2 else 2
+
+
+def number_of_notes(x):
+    notes = []
+    noted(notes, x.shape[1])
+    noted(notes, x.shape[1] + 1)
+    return x[:, : len(notes)]
+
+
+CALLS = {"all": 0, "odd": 0}
+
+
+def counted(n):
+    CALLS["all"] += 1
+    if n % 2:
+        CALLS["odd"] += 1
+    return 3 if n % 2 else 2
+
+
+def number_of_calls(x):
+    CALLS.update(all=0, odd=0)
+    counted(x.shape[1])
+    return x[:, : CALLS["all"] + CALLS["odd"]]
+
+
+def swallowed_order(n):
+    try:
+        large = n > 3
+    except:  # noqa: E722 - that is the trap
+        large = True
+    return 3 if large else 1
+
+
+def not_for_thirds(n):
+    if n % 3 == 0:
+        raise ValueError("a multiple of 3")
+    return n // 3
+
+
+def ones_for(n):
+    return (1,) if n % 2 else (1, 1)
+
+
+def is_large(n):
+    return n > 5
+
+
+def area(b, h):
+    return b * h if h > b else h
+
+
+def gap(b, h):
+    if h > b:
+        return h - b
+    return b - h + 1
+
+
+class Padder:
+    def __init__(self, step):
+        self.step = step
+
+    def missing(self, n, *, least=3):
+        if n < least:
+            return least - n
+        for step in [self.step]:
+            rest = n % step
+        return step - rest if rest else 0
+
+
 MESH = AbstractMesh((4, 2), ("data", "model"))
 
 
@@ -481,6 +565,31 @@ EXACT = {
     ),
     "a square": (lambda x: x.reshape(x.shape[0], x.shape[0]), "h = b"),
     "an unlikely map": (lambda x: x.reshape(65536, 65536)[:1], None),
+    # Cases of a function of numbers, which are computed at once.
+    "a padding by cases": (
+        lambda x: jnp.pad(x, ((0, 0), pad_to_even(x.shape[1]))).reshape(x.shape[0], -1, 2),
+        "",
+    ),
+    "a padding by cases, twice": (
+        lambda x: jnp.pad(x, (pad_to_even(x.shape[0]), pad_to_even(x.shape[1]))).reshape(-1, 4),
+        "",
+    ),
+    "cases that are decided one at a time": (
+        lambda x: x.reshape(x.shape[0], -1, two_or_three(x.shape[1])),
+        "h mod 2 = 0 or h mod 3 = 0",
+    ),
+    "cases that change an argument": (number_of_notes, ""),
+    "cases that change a global": (number_of_calls, ""),
+    "cases that catch all errors": (lambda x: x[:, : swallowed_order(x.shape[1])], ""),
+    "a case that fails": (lambda x: x[:, : not_for_thirds(x.shape[1])], "h > 3 and h mod 3 > 0"),
+    "cases of other structures": (lambda x: x.reshape(*x.shape, *ones_for(x.shape[1])), ""),
+    "cases that are a truth value": (lambda x: x[:, :5] if is_large(x.shape[1]) else x, ""),
+    "cases with products": (lambda x: jnp.zeros(area(*x.shape)), ""),
+    "cases of two sizes": (lambda x: jnp.zeros(gap(*x.shape)), ""),
+    "cases of a method": (
+        lambda x: jnp.pad(x, ((0, 0), (0, Padder(4).missing(x.shape[1], least=4)))).reshape(-1, 4),
+        "",
+    ),
     # Sides that are equal, or 1, for a part of the sizes.
     "sides that fit": (odd_and_even, "h mod 2 = 0 or h = 3"),
     "two sides that fit": (

@@ -78,7 +78,7 @@ def test_padding_of_one_pixel_that_wraps_around_splits_nothing():
 
 
 def test_sides_of_0_are_told_apart_before_sides_that_fit():
-    trace = SymbolicTrace(domain_of(["h"], None))
+    trace = SymbolicTrace(domain_of(["h"], None), joins_programs=True)
     h = sizes_of(trace)["h"]
     odd, even = (jax.ShapeDtypeStruct((n,), jnp.float32) for n in (h // 2, (h + 1) // 2))
     with functions_that_take_sizes(), pytest.raises(Fork) as fork:

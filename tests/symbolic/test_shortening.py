@@ -1,12 +1,13 @@
 """Short forms of formulas have the values of the long ones."""
 
+import islpy as isl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxconv as jc
 from jaxconv.symbolic.domains import SizePart, unite
-from jaxconv.symbolic.shortening import shorter
+from jaxconv.symbolic.shortening import shorter, shorter_or_zero
 from jaxconv.symbolic.size import Size, sizes_of
 from jaxconv.symbolic.trace import SymbolicTrace
 from tests.support.formulas import POINTS, at, formulas
@@ -61,3 +62,15 @@ def test_what_has_no_short_form_or_takes_too_long_stays(monkeypatch):
     assert shorter(later, domain) is later  # it is h for all samples
     monkeypatch.setattr("jaxconv.symbolic.shortening.OPERATIONS", 1)
     assert shorter(two, domain) is two
+
+
+def test_a_formula_that_is_0_for_small_sizes_is_the_larger_one_of_0_and_a_short_form():
+    domain = isl.Set("[b, h] -> { : b >= 1 and h >= 1 }")
+    cases = "[(0)] : h <= 4; [(-2 + floor((h + 1)/4))] : h >= 5 and (h + 1) mod 4 <= 1"
+    cases += "; [(-1 + floor((h + 1)/4))] : h >= 5 and (h + 1) mod 4 >= 2"
+    formula = isl.PwAff(f"[b, h] -> {{ {cases} }}")
+    short = shorter_or_zero(formula, domain)
+    assert short.n_piece() == 2
+    assert domain.is_subset(short.eq_set(formula))
+    other = isl.PwAff("[b, h] -> { [(0)] : h <= 4; [(h)] : 5 <= h <= 9; [(2*h)] : h >= 10 }")
+    assert shorter_or_zero(other, domain).n_piece() == 3
