@@ -7,6 +7,7 @@ cases. This is done for functions that return only numbers and texts, and that c
 
 import contextlib
 import functools
+import typing
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from types import CodeType, FunctionType
 from typing import Any
@@ -55,9 +56,10 @@ def merged_cases(functions: Sequence[FunctionType], trace: SymbolicTrace) -> Ite
 def _code_that_calls(target: Callable[..., Any]) -> CodeType:
     """Code that passes its arguments on, with what it calls among its constants."""
 
+    @typing.no_type_check  # it runs with the names of the user's module
     def template(*args: Any, **named: Any) -> Any:
-        call: Any = "target"
-        return call(*args, **named)
+        call = "target"
+        return call(*args, **named)  # pyright: ignore[reportCallIssue]
 
     code = template.__code__
     return code.replace(co_consts=tuple(target if c == "target" else c for c in code.co_consts))

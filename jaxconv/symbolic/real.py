@@ -9,6 +9,7 @@ What is exact here holds for sizes below 2**26, and for products and multiples o
 
 import abc
 import bisect
+import contextlib
 import functools
 import math
 import operator
@@ -25,7 +26,7 @@ from jaxconv.source import formats_texts, frame_of_user, is_of_user
 from jaxconv.symbolic import lines
 from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
-from jaxconv.symbolic.trace import SymbolicTrace
+from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 # How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
 # NEAR: it differs by a few rounding errors, and is equal where the fraction is an integer.
@@ -414,12 +415,14 @@ class OpaqueInt(Real, SymbolicInt):
         """
         size, sign = variable_of(self)
         if sign <= 0:
-            return super().number()
-        least, most = _range_of(size) or (0, 0)
-        first, last = (self.at(n) for n in (least, min(most, LARGEST_EXAMINED)))
-        for result in range(first, (last if last - first < MOST_RESULTS else FEW_RESULTS) + 1):
-            if _is_below(size, lambda n, result=result: self.at(n) > result):
-                return result
+            with contextlib.suppress(Undecided):
+                return operator.index(super().number())  # it may be one of NumPy's
+        else:
+            least, most = _range_of(size) or (0, 0)
+            first, last = (self.at(n) for n in (least, min(most, LARGEST_EXAMINED)))
+            for result in range(first, (last if last - first < MOST_RESULTS else FEW_RESULTS) + 1):
+                if _is_below(size, lambda n, result=result: self.at(n) > result):
+                    return result
         error = self.trace.undecided(f"the code needs {self.formula()} as a number")
         self.trace.unanswered.append(str(error))  # JAX does not say so where it catches the error
         raise error
@@ -852,7 +855,7 @@ REFLECTED = {
 }
 
 
-def _sign(number: float) -> int:
+def _sign(number: float | np.number) -> int:
     return int(number > 0) - int(number < 0)  # also for numbers of NumPy
 
 

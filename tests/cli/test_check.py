@@ -156,8 +156,9 @@ def test_github_gets_a_warning_for_what_is_tested_and_notices(project, capsys):
     start = f"::warning {place}::tested, not proven; not known for "
     assert lines[0].startswith(start)
     assert lines[1:] == [
-        f"::notice {place}::not decided: the remainder of b*b*b by 17, at nets.py:45",
-        f"::notice {place}::tried 12 sizes one by one",
+        f"::notice {place}::not decided: the code needs (b*b*b) %25 1009 as a number, "
+        "at nets.py:45",
+        f"::notice {place}::tried 11 sizes one by one",
         "0 of 1 proven.",
     ]
 
