@@ -350,6 +350,8 @@ EXACT = {
         "",
     ),
     "a remainder by a large number": (lambda x: jnp.zeros(x.size % 17 + 1), ""),
+    "a remainder by a small number": (lambda x: jnp.zeros(x.size % 5 + 1), ""),
+    "a remainder by less than 0": (lambda x: jnp.zeros(3 - x.size % -3), ""),
     "a multiple of a large number": (lambda x: x if x.size % 28 else x[:, :1], ""),
     "bits of a product": (lambda x: x * (x.size & (x.size - 1)) * (x.size >> x.shape[0]), ""),
     # A size compared with a number that is not an int.
