@@ -232,6 +232,8 @@ def _elements(tree: ast.expr, frame: FrameType) -> Any:
             return _displayed(parts, frame)
         case ast.Call(func=function, args=arguments, keywords=named):
             value = safe_value(function, frame)
+            if value is np.shape and len(arguments) == 1:
+                tree = ast.Attribute(arguments[0], "shape", ast.Load())
             maker = next((made for maker, made in MAKERS.items() if maker is value), None)
             if maker is not None:
                 parts = [_elements(argument, frame) for argument in arguments]

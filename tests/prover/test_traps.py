@@ -623,6 +623,10 @@ EXACT = {
     "a product of sides": (lambda x: x.reshape(-1) + x[0], "b = 1 or h = 1"),
     # JAX compares the shapes as a set, in which 3 has another hash than a size.
     "stacked on a number": (lambda x: jnp.stack([x, jnp.zeros((x.shape[0], 3))]), "h = 3"),
+    "a square of a number": (
+        lambda x: jnp.diag_indices_from(jnp.zeros((3, x.shape[1])))[0],
+        "h = 3",
+    ),
     "a number stacked on it": (lambda x: jnp.stack([jnp.zeros((7, 3)), x]), "b = 7 and h = 3"),
 }
 
