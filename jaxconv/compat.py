@@ -75,6 +75,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
 # Functions of JAX that are replaced while a function is traced with symbolic sizes: where each is
 # looked up. Where a version of JAX has none of that name, it is not replaced.
 REPLACEABLE: dict[str, tuple[str, ...]] = {
+    "arange": ("jax._src.numpy.lax_numpy:_arange",),
     "associative_scan": ("jax.lax:associative_scan",),
     "broadcast": ("jax._src.lax.lax:_try_broadcast_shapes",),
     "concrete_or_error": ("jax._src.core:concrete_or_error",),

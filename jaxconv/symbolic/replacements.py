@@ -7,6 +7,7 @@ with symbolic sizes is never run. For all arguments without sizes it is the func
 import contextlib
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import islpy as isl
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.loops import rows
-from jaxconv.symbolic.real import Symbolic, SymbolicInt
+from jaxconv.symbolic.real import INTEGERS, Symbolic, SymbolicInt
 from jaxconv.symbolic.size import Size, at_least_one, equal
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
@@ -76,6 +77,27 @@ def _pad_repeated(
             )
             array = lax.concatenate([low, array, high], axis)
     return array
+
+
+def _arange(
+    original: Callable[..., Any],
+    start: Any,
+    stop: Any = None,
+    step: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> Any:
+    """Count in floats that are computed from sizes, as ``jnp.arange(0.5, h)`` does."""
+    numbers = [x for x in (start, stop, step) if x is not None]
+    has_floats = not all(isinstance(x, INTEGERS) for x in numbers)
+    if not (has_floats and any(isinstance(x, Symbolic) for x in numbers)):
+        return original(start, stop, step, dtype, **options)
+    from jax import numpy
+
+    distance = start if stop is None else stop - start
+    count = _larger(0, math.ceil(distance if step is None else distance / step))
+    likes = (x.stands_for(1) if isinstance(x, Symbolic) else x for x in numbers)
+    return original(count, dtype=dtype or numpy.result_type(*likes), **options)
 
 
 class _Sections(Sequence[Any]):
@@ -237,6 +259,7 @@ def _larger(a: Any, b: Any) -> Any:
 
 
 REPLACEMENTS: dict[str, Callable[..., Any]] = {
+    "arange": _arange,
     "associative_scan": _associative_scan,
     "broadcast": _broadcast,
     "contraction_order": _contraction_order,

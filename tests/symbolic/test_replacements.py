@@ -32,6 +32,10 @@ FUNCTIONS = {
     "indexed": lambda x: x.at[x.shape[0] - 1, x.shape[1] // 2].set(0),
     "convolved": lambda x: jnp.convolve(x[0], jnp.ones(3), mode="valid"),
     "correlated": lambda x: jnp.correlate(x[0], x[:, 0], mode="full"),
+    "counted to a float": lambda x: jnp.arange(x.shape[1] / 2),
+    "counted from a float": lambda x: jnp.arange(0.5, x.shape[1], dtype=jnp.bfloat16),
+    "counted in floats": lambda x: jnp.arange(-x.shape[1] / 2, x.shape[0] + 3, 0.25),
+    "counted downwards": lambda x: jnp.arange(x.shape[1], 0.5, -2),
     "contracted": lambda x: jnp.einsum("bh,bk,kj->hj", x, x, jnp.ones((x.shape[1], 5))),
 }
 
