@@ -214,6 +214,8 @@ class Real(Symbolic):
             Fork: the sizes differ within the domain.
             Undecided: there are too many of them.
         """
+        if self.function in CONVERSIONS:
+            return np.float64(number_of(CONVERSIONS[self.function](*self.arguments)))
         # First the numbers that are not formulas: where they are known, the code asks a formula.
         known = [x.number() if isinstance(x, Real) else x for x in self.arguments]
         return self.function(*map(number_of, known))
@@ -223,7 +225,8 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        return _rounded(self, function, divide) or OpaqueInt(self.trace, function, (self,), None)
+        result = _rounded(self, function, divide)
+        return _opaque_int(self.trace, function, self) if result is None else result
 
     def __floor__(self) -> Any:
         return self._to_int(math.floor, _floor)
@@ -262,7 +265,7 @@ class Real(Symbolic):
     def is_integer(self) -> bool:
         """Whether the number is whole, as for a float."""
         if self.ratio is None:
-            return float(self.number()).is_integer()
+            return bool(self == number_of(math.floor(self)))
         return bool(self.ratio.numerator % self.ratio.denominator == 0)
 
     def __jax_array__(self) -> Any:
@@ -595,9 +598,24 @@ def apply_function(function: Callable[..., Any], *arguments: Any) -> Any:
     ratio = rule(*ratios) if rule is not None and None not in ratios else None
     if ratio is None and function in CONVERSIONS and isinstance(arguments[0], Real):
         whole = CONVERSIONS[function](arguments[0])
+        if isinstance(whole, int):
+            return np.float64(whole)
         ratio = None if isinstance(whole, Real) else Ratio(whole, 1, EXACT)
-    is_whole = function in WHOLE and all(isinstance(x, INTEGERS) for x in arguments)
-    return (OpaqueInt if is_whole else Real)(traces[0], function, arguments, ratio)
+    if all(isinstance(x, INTEGERS) for x in arguments) and (
+        function in WHOLE or (function is operator.pow and arguments[1] >= 0)
+    ):
+        return _opaque_int(traces[0], function, *arguments)
+    return Real(traces[0], function, arguments, ratio)
+
+
+def _opaque_int(trace: SymbolicTrace, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Compute an integer by a recipe: an int where it is the same for all sizes of the domain."""
+    value = OpaqueInt(trace, function, arguments, None)
+    size, sign = variable_of(value)
+    least, most = (sign and _range_of(size)) or (0, LARGEST_SIZE)
+    if most < LARGEST_SIZE and value.at(least) == value.at(most):
+        return operator.index(value.at(least))
+    return value
 
 
 def apply_to_ints(function: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
@@ -665,7 +683,9 @@ def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> boo
     """Compare numbers without fractions: a function of one size that only grows, or only falls."""
     size, sign = variable_of(a)
     if not sign or isinstance(b, Symbolic):
-        return bool(relation(number_of(a), number_of(b)))
+        # Where the recipes have numbers, formulas are compared with these.
+        one, other = (x.number() if isinstance(x, Real) else x for x in (a, b))
+        return bool(relation(one, other))
 
     def at(n: int) -> Any:
         return a.at(n) if isinstance(a, Real) else n

@@ -334,6 +334,7 @@ def sharded(function, inputs, outputs):
 
 
 # A function of an array with the spec "b h", and the h that it accepts.
+MANY = "h <= 67108864"  # the largest size that is examined
 EXACT = {
     # Quotients of two formulas that take few values, and of a product by a number.
     "a pool of a part": (lambda x: jnp.zeros(x.shape[1] // (x.shape[1] // 5 + 1) + 1), ""),
@@ -471,7 +472,23 @@ EXACT = {
     "a digit after the point": (lambda x: x[:, :3] if round(x.shape[1] / 7, 1) > 2.1 else x, ""),
     "a quotient by a decimal": (lambda x: jnp.zeros(int(x.shape[1] / 0.7 - 0.4)), ""),
     "a width": (lambda x: jnp.zeros(max(8, int(x.shape[1] * 0.35 + 4) // 8 * 8)), ""),
-    "a power of two above": (lambda x: jnp.zeros(1 << (x.shape[1] - 1).bit_length()), None),
+    "a power of two above": (lambda x: jnp.zeros(1 << (x.shape[1] - 1).bit_length()), MANY),
+    "padded to a power of two": (
+        lambda x: jnp.pad(row := x[0, :40], (0, 2 ** math.ceil(math.log2(len(row))) - len(row))),
+        "",
+    ),
+    "padded to a power of two by NumPy": (
+        lambda x: jnp.pad(row := x[0, :40], (0, int(2 ** np.ceil(np.log2(row.size))) - row.size)),
+        "",
+    ),
+    "a power of two by its logarithm": (
+        lambda x: row if math.log2((row := x[0, :40]).size).is_integer() else x[:0],
+        "h <= 2 or h = 4 or h = 8 or h = 16 or h = 32",
+    ),
+    "a power of two by its bits": (
+        lambda x: row if (n := (row := x[0, :40]).size) == 1 << (n.bit_length() - 1) else x[:0],
+        "h <= 2 or h = 4 or h = 8 or h = 16 or h = 32",
+    ),
     "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
     "a negative decimal": (lambda x: x[:, int(x.shape[1] * -0.29) - 1 :], ""),
     # Numbers whose value does not matter, or takes few values.
