@@ -26,6 +26,7 @@ from jaxconv.symbolic.size import Size, at_least_one, equal, polynomial_of
 from jaxconv.symbolic.specs import Correction
 from jaxconv.symbolic.trace import DeferredEquality, SymbolicTrace, Undecided
 
+EMPTY = "empty"  # the kind of failure of a map that has no elements
 LONGEST_CONDITION = 120  # letters of a condition or a formula in a note
 
 
@@ -170,7 +171,7 @@ def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:
             value = f"{size}, which is {size.at(**point)} for {names}"
         return f"a feature map is empty: one of its sides is {value}."
 
-    return Requirement(at_least_one(trace, size), "empty", message)
+    return Requirement(at_least_one(trace, size), EMPTY, message)
 
 
 class LostPixels(NamedTuple):

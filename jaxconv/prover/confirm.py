@@ -13,15 +13,27 @@ import islpy as isl
 import jax
 
 from jaxconv.compat import ClosedJaxpr
-from jaxconv.prover.diagnose import Refusal, operation_of_error, unmet_requirements
+from jaxconv.prover.conditions import EMPTY
+from jaxconv.prover.diagnose import (
+    Refusal,
+    operation_of_error,
+    origins_of_empty_maps,
+    unmet_requirements,
+)
 from jaxconv.prover.results import same_shapes
-from jaxconv.prover.subject import Subject
+from jaxconv.prover.subject import Subject, Traced
 from jaxconv.prover.verdict import point_text
-from jaxconv.source import call_sites_of_error, is_inside_library, is_same_expression
+from jaxconv.source import (
+    CallSite,
+    call_sites_of_error,
+    is_inside_library,
+    is_same_expression,
+)
 from jaxconv.symbolic.domains import intersect_most
 from jaxconv.symbolic.sets import SizeSet, bounds, parse_affine
 from jaxconv.symbolic.size import Size, value_at
 from jaxconv.symbolic.trace import (
+    PACKAGE,
     EmptyMap,
     Fork,
     Restart,
@@ -97,7 +109,7 @@ def disagreement(subject: Subject, region: Region) -> Disagreement | None:
     """
     trace = region.trace
     conditions = trace.to_confirm()
-    points = _points_to_confirm(subject, region.sizes, conditions, trace.uses_numbers)
+    points = _points_to_confirm(subject, region.sizes, conditions)
     if points is None:
         return Disagreement(None)
     for point in points:
@@ -120,7 +132,7 @@ def why_not_repeatable(subject: Subject, region: Region) -> str:
     """
     if not (subject.changes_state or subject.uses_chance):
         return ""
-    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or ()
+    points = _boundary_points(region.sizes, (), subject.uses_numbers) or ()
     for point in points if subject.changes_state else ():
         with subject.keeping_state():
             outcome_at(subject, point)
@@ -142,7 +154,7 @@ def memory_of(subject: Subject, region: Region) -> str:
     Returns:
         A note; empty where it answers as before.
     """
-    points = _boundary_points(region.sizes, (), region.trace.uses_numbers) or []
+    points = _boundary_points(region.sizes, (), subject.uses_numbers) or []
     for point in points[1:]:
         with subject.keeping_state():
             outcome_at(subject, first := points[0])
@@ -163,11 +175,12 @@ def _where_numbers_fit(subject: Subject, region: Region) -> isl.Set | None:
     """
     sizes = region.sizes
     left = [one for one in region.trace.overflows if not one.sizes.is_disjoint(sizes)]
-    if left and region.trace.uses_numbers:
-        return left[0].safe
 
     def differs(points: isl.Set) -> bool:
-        return not _has_shapes(subject, region, _smallest_point(SizeSet(points)))
+        smallest = SizeSet(points).smallest()
+        if subject.uses_numbers and max(smallest.values(), default=0) > LARGEST_OF_NUMBERS:
+            return True  # not known: it is not tried
+        return not _has_shapes(subject, region, _exactly(smallest).points)
 
     while left:
         best, _ = intersect_most(sizes, [overflow.sizes for overflow in left])
@@ -211,7 +224,7 @@ def cause_of_difference(
         Some of these sizes; None where none are known.
     """
     conditions = trace.to_confirm()
-    for point in _points_to_confirm(subject, sizes, conditions, trace.uses_numbers) or ():
+    for point in _points_to_confirm(subject, sizes, conditions) or ():
         outcome = outcome_at(subject, point)
         is_same = error is None or _is_same_failure(error, outcome.error)
         if outcome.error is None or not is_same:
@@ -263,12 +276,17 @@ def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Excepti
         Whether it fails at every point tried.
     """
     conditions = trace.to_confirm()
-    points = _points_to_confirm(subject, sizes, conditions, trace.uses_numbers)
+    points = _points_to_confirm(subject, sizes, conditions)
     return points is not None and _fails_at(subject, points, error)
 
 
 def is_unmet(
-    subject: Subject, refusal: Refusal, trace: SymbolicTrace, *, at_smallest: bool = True
+    subject: Subject,
+    refusal: Refusal,
+    trace: SymbolicTrace,
+    traced: Traced | None = None,
+    *,
+    at_smallest: bool = True,
 ) -> bool:
     """Return whether tracing with numbers does not meet a requirement either.
 
@@ -280,10 +298,13 @@ def is_unmet(
         subject: the function.
         refusal: sizes for which a trace with formulas shows that a requirement is not met.
         trace: the run.
+        traced: what it traced; None where it failed.
         at_smallest: whether to try the smallest point, too.
 
     Returns:
         Whether it fails at every point tried: on the same line, unless JAX raises an error there.
+        JAX leaves out slices of whole maps for numbers, and reads nothing of an empty map for
+        formulas. So an empty map may show earlier for numbers, where formulas have one, too.
     """
     whole = SizeSet(refusal.sizes)
     larger = [  # than 1, and not alike: sizes without a border
@@ -293,17 +314,26 @@ def is_unmet(
     ]
     large = whole & SizeSet.parse(whole.names, " and ".join(larger))
     smallest, border = whole.smallest(), (whole if large.is_empty() else large).at_border()
-    largest = LARGEST_OF_NUMBERS if trace.uses_numbers else LARGEST_BORDER
+    largest = LARGEST_OF_NUMBERS if subject.uses_numbers else LARGEST_BORDER
     if max(border.values(), default=0) > largest:
         border = smallest
-    if trace.uses_numbers and max(smallest.values(), default=0) > largest:
+    if subject.uses_numbers and max(smallest.values(), default=0) > largest:
         return False
     tried = [border, smallest] if at_smallest and smallest != border else [border]
     outcomes = (outcome_at(subject, _exactly(p).points, until_empty=True) for p in tried)
+
+    def is_same(other: Refusal | None) -> bool:
+        if other is None or other.origin.line == refusal.origin.line:
+            return True
+        are_empty = {other.requirement.kind, refusal.requirement.kind} == {EMPTY}
+        return (
+            are_empty
+            and traced is not None
+            and other.origin in origins_of_empty_maps(trace, traced, refusal.sizes)
+        )
+
     return all(
-        not outcome.succeeds
-        and not outcome.is_open
-        and (outcome.refusal is None or outcome.refusal.origin.line == refusal.origin.line)
+        not outcome.succeeds and not outcome.is_open and is_same(outcome.refusal)
         for outcome in outcomes
     )
 
@@ -329,11 +359,17 @@ def _is_same_failure(error: Exception, other: Exception | None) -> bool:
         return False
     if isinstance(error, CONCRETIZATION):  # an array of unknown values stood for a number
         return isinstance(other, CONCRETIZATION)
-    raised, raised_too = (call_sites_of_error(e)[-1] for e in (error, other))
+    raised, raised_too = (_instruction_that_raised(e) for e in (error, other))
     if is_same_expression(raised, raised_too):
         return type(error) is type(other)
     by_library = all(is_inside_library(code.co_filename) for code, _ in (raised, raised_too))
     return by_library and re.search(UNSUPPORTED, str(error)) is None
+
+
+def _instruction_that_raised(error: Exception) -> CallSite:
+    """The innermost instruction outside the sizes: what they raise, Python raises for numbers."""
+    sites = call_sites_of_error(error)
+    return next(site for site in reversed(sites) if not site[0].co_filename.startswith(PACKAGE))
 
 
 # What JAX and Python say of an argument that ought to be a number.
@@ -405,10 +441,10 @@ def _boundary_points(
 
 
 def _points_to_confirm(
-    subject: Subject, sizes: isl.Set, conditions: Sequence[isl.Set], uses_numbers: bool
+    subject: Subject, sizes: isl.Set, conditions: Sequence[isl.Set]
 ) -> list[isl.Set] | None:
     """The boundary points, and many more where numbers did otherwise than formulas before."""
-    points = _boundary_points(sizes, conditions, uses_numbers)
+    points = _boundary_points(sizes, conditions, subject.uses_numbers)
     if points is None or not subject.is_irregular:
         return points
     whole = SizeSet(sizes)

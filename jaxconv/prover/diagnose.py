@@ -8,9 +8,9 @@ import islpy as isl
 
 from jaxconv.compat import Var
 from jaxconv.errors import ShapeError
+from jaxconv.jaxpr.interpreter import equations, shape_of
 from jaxconv.prover.conditions import (
     Requirement,
-    equations,
     not_empty,
     requirements_of_equation,
     scraps,
@@ -30,6 +30,7 @@ from jaxconv.source import (
     origin_of_error,
 )
 from jaxconv.symbolic.domains import split
+from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.trace import PACKAGE, DeferredEquality, SymbolicTrace, Undecided
 
 
@@ -90,6 +91,31 @@ def unmet_requirements(
             if sizes.is_empty():
                 return sizes, refusals
     return sizes, refusals
+
+
+def origins_of_empty_maps(trace: SymbolicTrace, traced: Traced, sizes: isl.Set) -> set[Origin]:
+    """Find the lines at which some map is empty, whether or not it is needed.
+
+    Args:
+        trace: the run.
+        traced: what it traced.
+        sizes: some sizes of its domain.
+
+    Returns:
+        The lines where this is known for all these sizes.
+    """
+
+    def is_empty(size: Size | int) -> bool:
+        try:
+            return sizes.is_disjoint(not_empty(trace, size).holds)
+        except Undecided:
+            return False
+
+    return {
+        origin_of_equation(eqn)
+        for eqn in equations(traced.closed.jaxpr)
+        if any(is_empty(size) for atom in eqn.outvars for size in shape_of(atom))
+    }
 
 
 def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) -> list[Refusal]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
+from jaxconv.prover.conditions import EMPTY
 from jaxconv.prover.confirm import (
     Region,
     cause_of_difference,
@@ -252,7 +253,7 @@ class Exploration:
             return [trace.domain]
         again = []
         for refusal in refusals:
-            if self._is_unmet(refusal, trace):
+            if self._is_unmet(refusal, trace, traced):
                 self.refusals.append(refusal)
             elif not trace.domain.is_subset(refusal.sizes):  # there JAX may know more
                 again.append(refusal.sizes)
@@ -404,7 +405,7 @@ class Exploration:
         """
         again = []
         for refusal in refusals_of_error(trace, sizes, error):
-            blamed = None if refusal.requirement.kind == "empty" else error
+            blamed = None if refusal.requirement.kind == EMPTY else error
             if blamed is None:
                 is_confirmed = self._is_unmet(refusal, trace)
             else:
@@ -425,7 +426,9 @@ class Exploration:
         message = refusal.requirement.message(SizeSet(refusal.sizes).smallest())
         return self._messages.setdefault(refusal.requirement.kind, message)
 
-    def _is_unmet(self, refusal: Refusal, trace: SymbolicTrace) -> bool:
+    def _is_unmet(
+        self, refusal: Refusal, trace: SymbolicTrace, traced: Traced | None = None
+    ) -> bool:
         """Whether numbers do not meet a requirement either.
 
         The verdict has one example for all sets that fail at one line for one reason.
@@ -434,7 +437,7 @@ class Exploration:
             known.origin == refusal.origin and known.requirement.kind == refusal.requirement.kind
             for known in self.refusals
         )
-        return is_unmet(self.subject, refusal, trace, at_smallest=not is_known)
+        return is_unmet(self.subject, refusal, trace, traced, at_smallest=not is_known)
 
     def _by_value(self, sizes: isl.Set, unknowns: Sequence[str]) -> list[isl.Set]:
         """Split undecided sizes by the value of a name that takes few, or leave them open.

@@ -98,6 +98,7 @@ class Subject:
         joins_programs: whether a trace may stand for sizes for which JAX runs different programs.
         checks_overflow: whether numbers that do not fit in 32 bits are errors.
         is_irregular: whether numbers once did otherwise than formulas, for no known reason.
+        uses_numbers: whether its code asked for numbers, so that it may have made arrays of them.
         uses_chance: whether a call draws random numbers of Python's or NumPy's.
         changes_state: whether a call changes what the function keeps between calls.
         keeps_state: whether it is left so.
@@ -118,6 +119,7 @@ class Subject:
     joins_programs: bool = True
     checks_overflow: bool = False
     is_irregular: bool = False
+    uses_numbers: bool = False
     uses_chance: bool = False
     changes_state: bool = False
     keeps_state: bool = False
@@ -204,6 +206,8 @@ class Subject:
                 self._raise_unanswered(trace)
             raise  # an interrupt is raised as it is
         finally:
+            if not isinstance(trace.stop, Restart):  # with substitutes it may need no number
+                self.uses_numbers |= trace.uses_numbers
             self.uses_chance |= _state_of_chance() != chance
             if not self.keeps_state:
                 self.changes_state |= self._state.restore()

@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 import jaxconv as jc
-from jaxconv.prover.confirm import sample_points
+from jaxconv.prover import confirm
+from jaxconv.prover.confirm import outcome_at, sample_points
 
 
 def test_shapes_that_people_use_are_sampled_once_each():
@@ -23,6 +25,24 @@ def test_shapes_that_people_use_are_sampled_once_each():
 
 def test_no_size_is_sampled_whose_arrays_fill_the_memory():
     assert not list(sample_points(jc.SizeSet.parse("n d", "n = d and n >= 46325").points))
+
+
+def test_no_array_of_a_large_number_is_made_though_formulas_fail_before_any_is(monkeypatch):
+    """The mean of b*h numbers may be too large at 46341 by 46341, where the matrix has 17 GB."""
+    tried = []
+
+    def outcome(subject, point, **options):
+        tried.append(max(jc.SizeSet(point).smallest().values()))
+        return outcome_at(subject, point, **options)
+
+    monkeypatch.setattr(confirm, "outcome_at", outcome)
+
+    def squared(x):
+        return x.mean() * jnp.ones(x.shape[1]) @ jnp.zeros(np.tri(x.shape[1]).shape)
+
+    verdict = jc.check(squared, "b h")
+    assert max(tried) <= 4096
+    assert verdict.accepts.contains(b=46340, h=46340)
 
 
 @pytest.mark.parametrize("exception", [1, 7])

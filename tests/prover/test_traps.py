@@ -199,6 +199,11 @@ def repeated(x):
     return at_least(12, x)
 
 
+def emptied(x):
+    x = jnp.minimum(x, x[:, 3:])  # of one row and of none, which is none
+    return x[:, : x.shape[0] + 1]  # of no row: for numbers, JAX leaves the slice out
+
+
 def summed(x):
     total = 0
     for row in x:
@@ -488,6 +493,20 @@ EXACT = {
     "a power of two by its bits": (
         lambda x: row if (n := (row := x[0, :40]).size) == 1 << (n.bit_length() - 1) else x[:0],
         "h <= 2 or h = 4 or h = 8 or h = 16 or h = 32",
+    ),
+    "a root of a number below 0": (
+        lambda x: x[:, : int(math.sqrt(min(x.shape[1] - 3, 40))) + 1],
+        "h >= 3",
+    ),
+    "a logarithm of 0": (lambda x: x[:, : int(math.log2(min(x.shape[1] - 1, 9))) + 1], "h >= 2"),
+    "divided by 0": (lambda x: x[:, : 12 // (x.shape[1] - 4) + 20], "h != 4"),
+    "a remainder by 0": (lambda x: x[:, : 12 % (x.shape[1] - 4) + 9], "h != 4"),
+    "shifted by a number below 0": (lambda x: x[:, : 1 << min(x.shape[1] - 3, 4)], "h >= 3"),
+    "a step of 0": (lambda x: x[:, :: max(x.shape[1] - 3, 0)], "h >= 4"),
+    "emptied before a whole slice": (emptied, "h = 4"),
+    "a mean of very many": (
+        lambda x: (jnp.tile(x, 999).mean() * jnp.ones((3, x.shape[1]))) @ np.tri(x.shape[1]),
+        "",
     ),
     "NumPy's decimal": (lambda x: jnp.zeros(int(np.ceil(x.shape[1] * 1.1))), ""),
     "a negative decimal": (lambda x: x[:, int(x.shape[1] * -0.29) - 1 :], ""),
