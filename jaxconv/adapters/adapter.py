@@ -40,21 +40,6 @@ Examples = Callable[[int], list[jax.ShapeDtypeStruct]]  # of inputs, whose sizes
 Method = Callable[..., Any]  # of a model: takes the model, then the arguments
 
 
-def _never(value: Any) -> bool:
-    del value
-    return False
-
-
-def _nothing(value: Any) -> Iterable[tuple[Any, str]]:
-    del value
-    return ()
-
-
-def _channels_last(value: Any) -> str:
-    del value
-    return "NHWC"
-
-
 @dataclass(frozen=True)
 class Adapter:
     """How jaxconv treats the models of one library.
@@ -91,7 +76,7 @@ class Adapter:
     package: str
     is_model: Callable[[Any], bool]
     functions: frozenset[str] = frozenset()
-    is_incomplete: Callable[[Any], bool] = _never
+    is_incomplete: Callable[[Any], bool] = lambda _: False
     pure: Callable[[Any, Method], PureCall | None] | None = None
     complete: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
     initialise: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
@@ -99,12 +84,12 @@ class Adapter:
     adds_values: bool = False
     arrays: Callable[[Any], ModelArrays] | None = None
     during_traces: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    hidden: Callable[[Any], Iterable[tuple[Any, str]]] = _nothing
+    hidden: Callable[[Any], Iterable[tuple[Any, str]]] = lambda _: ()
     open: Callable[[Any], None] | None = None
     abstract: Callable[[Callable[[], Any]], Any] | None = None
     construct: Callable[[Any, Callable[[], Any]], Any] | None = None
     defaults: Callable[[Any], dict[str, Any]] | None = None
-    layout: Callable[[Any], str] = _channels_last
+    layout: Callable[[Any], str] = lambda _: "NHWC"
     batched: Callable[[Any, Examples, Mapping[str, Any]], Callable[..., Any]] | None = None
 
 

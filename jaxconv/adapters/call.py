@@ -7,6 +7,7 @@ texts, functions, fields of a module) stays with the function.
 import contextlib
 import functools
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -146,12 +147,8 @@ def bound_model(fn: Any) -> tuple[Any, Method]:
         adapter = adapter_of(fn.__self__)
         if adapter is None or fn.__name__ not in adapter.functions:
             return fn.__self__, fn.__func__
-    return fn, type(fn).__call__ if callable(fn) else _not_callable
-
-
-def _not_callable(model: Any, *args: Any, **named: Any) -> Any:
-    """What calls a model that is complete only with its parameters, such as a pair of Haiku's."""
-    return model(*args, **named)
+    # A model that is complete only with its parameters, such as a pair of Haiku's, has no __call__.
+    return fn, type(fn).__call__ if callable(fn) else operator.call
 
 
 def _parse(tree: Any) -> Any:
@@ -205,7 +202,10 @@ def _of_arrays(fn: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Call
     names = sorted(named)
     every = (*args, *(named[name] for name in names))
     leaves, tree = jax.tree.flatten(every, is_leaf=is_spec)
-    leaves = [*map(_as_array, leaves)]
+    for i, leaf in enumerate(leaves):  # variables of libraries, which are not of JAX's types
+        as_array = getattr(leaf, "__jax_array__", None)  # None of a tracer
+        if as_array is not None and is_array(leaf):
+            leaves[i] = as_array()
     every = jax.tree.unflatten(tree, leaves)
     varies = [is_spec(leaf) or is_array(leaf) for leaf in leaves]
     pairs = zip(leaves, varies, strict=True)
@@ -225,12 +225,6 @@ def _of_arrays(fn: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Call
     call.__wrapped__ = fn  # type: ignore[attr-defined] - whose state and globals matter
     arrays = (leaf if one else None for leaf, one in zip(leaves, varies, strict=True))
     return Call(call, jax.tree.unflatten(tree, [*arrays]), given)
-
-
-def _as_array(leaf: Any) -> Any:
-    """The array of a variable of a library, which is not one of JAX's types."""
-    as_array = getattr(leaf, "__jax_array__", None)  # None of a tracer
-    return leaf if as_array is None or not is_array(leaf) else as_array()
 
 
 def _value_of(leaf: Any) -> Any:

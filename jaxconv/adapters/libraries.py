@@ -64,10 +64,6 @@ def _open_nnx(value: Any) -> None:
         state._jax_trace = type(state)().jax_trace  # that of the trace that runs
 
 
-def _abstract_nnx(make: Callable[[], Any]) -> Any:
-    return _nnx().eval_shape(make)
-
-
 NNX = Adapter(
     "Flax NNX",
     "flax.nnx",
@@ -75,7 +71,7 @@ NNX = Adapter(
     pure=_pure_nnx,
     hidden=_hidden_in_nnx,
     open=_open_nnx,
-    abstract=_abstract_nnx,
+    abstract=lambda make: _nnx().eval_shape(make),
 )
 
 # Flax Linen
@@ -187,10 +183,6 @@ HAIKU = Adapter(
 # Equinox
 
 
-def _is_equinox(value: Any) -> bool:
-    return isinstance(value, sys.modules["equinox"].Module)
-
-
 def _pure_equinox(model: Any, method: Method) -> PureCall | None:
     """A model with shapes in place of weights takes them as an argument; another has its own."""
     leaves = jax.tree.leaves(model)
@@ -273,7 +265,7 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
 EQUINOX = Adapter(
     "Equinox",
     "equinox",
-    is_model=_is_equinox,
+    is_model=lambda value: isinstance(value, sys.modules["equinox"].Module),
     pure=_pure_equinox,
     layout=lambda _: "NCHW",
     during_traces=functools.partial(
@@ -397,27 +389,22 @@ def _check_exactly(
 ) -> Any:
     """Compare the sizes of a layer's inputs with those that it is made for.
 
-    Keras takes a symbolic size for one that fits.
+    Keras takes a symbolic size for one that fits, so a size that does not gets a number.
     """
     specs = jax.tree.leaves(input_spec)
     leaves, tree = jax.tree.flatten(inputs)
-    if len(specs) == len(leaves):
-        pairs = zip(specs, leaves, strict=True)
-        inputs = jax.tree.unflatten(tree, [_as_expected(*pair) for pair in pairs])
-    return original(input_spec, inputs, *args, **named)
-
-
-def _as_expected(spec: Any, array: Any) -> Any:
-    """An array, or where a size is not the expected one, what has a number there."""
-    shape: list[Any] = list(getattr(array, "shape", ()))
-    expected = {axis % len(shape): n for axis, n in (getattr(spec, "axes", None) or {}).items()}
-    if getattr(spec, "shape", None) is not None and len(spec.shape) == len(shape):
-        expected |= dict(enumerate(spec.shape))
-    wrong = False
-    for axis, size in expected.items():
-        if size is not None and isinstance(shape[axis], Size) and shape[axis] != size:
-            shape[axis], wrong = shape[axis].bounds()[0] or 0, True
-    return SimpleNamespace(shape=tuple(shape), dtype=array.dtype) if wrong else array
+    if len(specs) != len(leaves):  # which Keras finds itself
+        return original(input_spec, inputs, *args, **named)
+    for i, (spec, array) in enumerate(zip(specs, leaves, strict=True)):
+        shape: list[Any] = list(getattr(array, "shape", ()))
+        expected = {axis % len(shape): n for axis, n in (getattr(spec, "axes", None) or {}).items()}
+        if getattr(spec, "shape", None) is not None and len(spec.shape) == len(shape):
+            expected |= dict(enumerate(spec.shape))
+        for axis, size in expected.items():
+            if size is not None and isinstance(shape[axis], Size) and shape[axis] != size:
+                shape[axis] = shape[axis].bounds()[0] or 0
+                leaves[i] = SimpleNamespace(shape=tuple(shape), dtype=array.dtype)
+    return original(input_spec, jax.tree.unflatten(tree, leaves), *args, **named)
 
 
 def _keras_layout(model: Any) -> str:
