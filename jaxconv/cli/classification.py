@@ -13,7 +13,6 @@ from jaxconv.cli.inputs import load_weights, outline
 from jaxconv.cli.photo_call import Model, PhotoCall
 from jaxconv.models.errors import MissingHeadError
 from jaxconv.models.registry import (
-    RegisteredModel,
     cached_whole_weights,
     published_weights,
     registered_models,
@@ -97,23 +96,18 @@ def explored_classes(
         return _top(model(x)) if is_one else ""
     if min(x.shape[1:3]) < LEAST:
         return f"To name classes, the network needs a photo of {LEAST}x{LEAST} pixels or more."
-    whole = _whole(entry, options)
+    name = next(iter(published_weights(options.model)), "")
+    weights: str | Path | None = options.weights or cached_whole_weights(options.model, name)
+    try:
+        whole: Any = weights and entry.make(weights=weights, **entry.classifier)
+    except MissingHeadError:
+        whole = None
     if whole is None:
         return (
             "These weights are of the convolutions only: they show feature maps, but name no "
             "classes. The command jaxconv classify says how to get the classifier."
         )
     return _top(np.asarray(whole(x)).mean((1, 2)))
-
-
-def _whole(entry: RegisteredModel, options: argparse.Namespace) -> Any:
-    """A registered model with its head; None where no head is at hand."""
-    name = next(iter(published_weights(options.model)), "")
-    weights: str | Path | None = options.weights or cached_whole_weights(options.model, name)
-    try:
-        return weights and entry.make(weights=weights, **entry.classifier)
-    except MissingHeadError:
-        return None
 
 
 def _top(outputs: Any) -> list[ClassShare] | str:

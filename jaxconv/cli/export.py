@@ -3,10 +3,8 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program
 from jaxconv.aot.onnx import export_onnx
@@ -97,13 +95,20 @@ class ExportCommand(Command):
                 "needs an older orbax-checkpoint: python3 -m venv onnx && onnx/bin/pip install "
                 "-e . jax2onnx==0.17.1"
             )
-        call = _call(options)
+        name = options.model.partition("(")[0]
+        has_weights = options.without_parameters or "weights" in options.model
+        if name in registered_models() and not has_weights:
+            published = f"\"{name}(weights='imagenet')\" has the published ones"
+            print(f"{name} has random parameters; {published}.", file=sys.stderr)
+        model = resolve(options.model, abstract=options.without_parameters)
+        specs = specs_of(model, options)
+        fn, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         with user_code(f"exporting {options.model}"):
             if options.format == "onnx":
-                content, sizes = export_onnx(*call, options.where)
+                content, sizes = export_onnx(fn, specs, named, options.where)
                 place = "where ONNX runs; it does not refuse other sizes"
             else:
-                exported, sizes = export_program(*call, options.where, options.platforms)
+                exported, sizes = export_program(fn, specs, named, options.where, options.platforms)
                 content, place = bytes(exported.serialize()), f"on {', '.join(exported.platforms)}"
         save(content, out)
         print(f"for {sizes}, {place}")
@@ -115,16 +120,3 @@ def _platforms(text: str) -> tuple[str, ...]:
         known = ", ".join(sorted(KNOWN_PLATFORMS))
         raise argparse.ArgumentTypeError(f"{text!r} does not name platforms, of {known}")
     return names
-
-
-def _call(options: argparse.Namespace) -> tuple[Any, Sequence[str], dict[str, Any]]:
-    """The model, the specs of its inputs, and its keyword arguments."""
-    name = options.model.partition("(")[0]
-    has_weights = options.without_parameters or "weights" in options.model
-    if name in registered_models() and not has_weights:
-        published = f"\"{name}(weights='imagenet')\" has the published ones"
-        print(f"{name} has random parameters; {published}.", file=sys.stderr)
-    model = resolve(options.model, abstract=options.without_parameters)
-    specs = specs_of(model, options)
-    called = as_called(model, options.model, specs, keyword_arguments(options.given))
-    return called[0], specs, called[1]

@@ -35,7 +35,16 @@ def _limits() -> Iterator[float]:
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, KeyError):  # this and the next ones are for Linux
         yield _kilobytes(Path("/proc/meminfo"), "MemAvailable")
-    yield from _cgroup_limits()
+    with contextlib.suppress(OSError):  # of the control groups, from its own to the machine's
+        for line in OWN_CGROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            kind = "memory" if "memory" in controllers.split(",") else controllers
+            group = CGROUPS / kind / path.lstrip("/")
+            for folder in (group, *group.parents) if kind in CGROUP_FILES else ():
+                # A file that is missing, or says "max", sets no limit.
+                with contextlib.suppress(OSError, ValueError):
+                    limit, used = (int((folder / name).read_text()) for name in CGROUP_FILES[kind])
+                    yield limit - used
     with contextlib.suppress(ImportError, OSError, KeyError):
         import resource
 
@@ -51,17 +60,3 @@ def _kilobytes(table: Path, name: str) -> float:
     """A number of a table of the kernel, in bytes."""
     lines = dict(line.split(":", 1) for line in table.read_text().splitlines() if ":" in line)
     return float(lines[name].split()[0]) * 1024
-
-
-def _cgroup_limits() -> Iterator[float]:
-    """What the control groups of this process leave free, from its own to that of the machine."""
-    with contextlib.suppress(OSError):
-        for line in OWN_CGROUPS.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            kind = "memory" if "memory" in controllers.split(",") else controllers
-            group = CGROUPS / kind / path.lstrip("/")
-            for folder in (group, *group.parents) if kind in CGROUP_FILES else ():
-                # A file that is missing, or says "max", sets no limit.
-                with contextlib.suppress(OSError, ValueError):
-                    limit, used = (int((folder / name).read_text()) for name in CGROUP_FILES[kind])
-                    yield limit - used

@@ -32,8 +32,12 @@ def recorded_calls() -> Iterator[dict[bytes, None]]:
 
     def run(original: Any, params: Any, flat: Any, fn: Any, args: Any, options: Any) -> Any:
         with contextlib.suppress(Exception):  # pickle raises many; it is compiled when called
-            if trace_state_clean():  # rather than within another such function
-                calls[_written(fn, args, options)] = None
+            name = (fn.__module__, fn.__qualname__)
+            is_outermost = trace_state_clean()  # rather than within another such function
+            if is_outermost and not _is_of_user(fn) and _compiled(name).__wrapped__ is fn:
+                written = io.BytesIO()
+                _Writer(written).dump((name, *jax.tree.map(_abstract, (args, options))))
+                calls[written.getvalue()] = None
         return original(params, flat, fn, args, options)
 
     with replaced("run_compiled", run):
@@ -49,15 +53,6 @@ def prepare(call: bytes) -> None:
     with contextlib.suppress(Exception):  # then the call does it, or raises to the user
         fn, args, options = _Reader(io.BytesIO(call)).load()
         _compiled(fn).lower(*args, **options).compile()
-
-
-def _written(fn: Any, args: Any, options: Any) -> bytes:
-    name = (fn.__module__, fn.__qualname__)
-    if _is_of_user(fn) or _compiled(name).__wrapped__ is not fn:
-        raise LookupError(name)
-    written = io.BytesIO()
-    _Writer(written).dump((name, *jax.tree.map(_abstract, (args, options))))
-    return written.getvalue()
 
 
 def _compiled(name: tuple[str, str]) -> Any:

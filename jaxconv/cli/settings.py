@@ -44,23 +44,8 @@ def read_settings(folder: Path) -> Settings:
         TargetError: the file cannot be read, or has a setting that does not exist or fit.
     """
     path = project_folder(folder) / "pyproject.toml"
-    return _read(path) if path.is_file() else DEFAULTS
-
-
-def project_folder(folder: Path) -> Path:
-    """Find the nearest folder with a pyproject.toml.
-
-    Args:
-        folder: where the search begins, upwards.
-
-    Returns:
-        The folder; that where the search begins if there is none.
-    """
-    parents = (folder, *folder.parents)
-    return next((one for one in parents if (one / "pyproject.toml").is_file()), folder)
-
-
-def _read(path: Path) -> Settings:
+    if not path.is_file():
+        return DEFAULTS
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("jaxconv", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -83,12 +68,24 @@ def _read(path: Path) -> Settings:
     ):
         if name in values:
             value = values[name]
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise _wrong(path, f"{name} is {value!r}", fix)
-            if name == "fail" and set(value) - set(STATUSES):
+            is_fitting = isinstance(value, list) and all(isinstance(one, str) for one in value)
+            if not is_fitting or (name == "fail" and set(value) - set(STATUSES)):
                 raise _wrong(path, f"{name} is {value!r}", fix)
             values[name] = tuple(value)
     return Settings(**values)
+
+
+def project_folder(folder: Path) -> Path:
+    """Find the nearest folder with a pyproject.toml.
+
+    Args:
+        folder: where the search begins, upwards.
+
+    Returns:
+        The folder; that where the search begins if there is none.
+    """
+    parents = (folder, *folder.parents)
+    return next((one for one in parents if (one / "pyproject.toml").is_file()), folder)
 
 
 def _wrong(path: Path, wrong: str, fix: str) -> TargetError:
