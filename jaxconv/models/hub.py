@@ -85,8 +85,12 @@ def open_repository(source: str | Path) -> Repository:
         raise WeightsError(f"{name} has no {WEIGHTS[0]}. Fix: pass a model that was saved.")
     config = _read_config(paths[CONFIG]) if CONFIG in paths else None
     weights = read_weights(stored)
+    known = config or {}
+    fields, of_timm = known.get("preprocessing"), known.get("pretrained_cfg")
+    if not fields and isinstance(of_timm, dict) and {"mean", "std"} <= {*of_timm}:
+        fields = {"scale": 1 / 255, "mean": of_timm["mean"], "std": of_timm["std"]}
     try:
-        preprocessing = _preprocessing(config or {}) or weights.preprocessing
+        preprocessing = Preprocessing.from_json(fields) if fields else weights.preprocessing
     except (TypeError, ValueError) as error:
         wrong = f"{paths[CONFIG]} has a preprocessing that cannot be read ({error})."
         raise WeightsError(f"{wrong} Fix: correct it, or save the model again.") from None
@@ -213,17 +217,6 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         wrong = f"{path} is not a configuration ({error})."
         raise WeightsError(f"{wrong} Fix: save the model again.") from None
     return config
-
-
-def _preprocessing(config: Mapping[str, Any]) -> Preprocessing | None:
-    """That of the configuration: of this package, or of timm."""
-    if fields := config.get("preprocessing"):
-        return Preprocessing.from_json(fields)
-    of_timm = config.get("pretrained_cfg")
-    if isinstance(of_timm, dict) and {"mean", "std"} <= {*of_timm}:
-        fields = {"scale": 1 / 255, "mean": of_timm["mean"], "std": of_timm["std"]}
-        return Preprocessing.from_json(fields)
-    return None
 
 
 def _card(model: nnx.Module, config: Mapping[str, Any], name: str) -> str:

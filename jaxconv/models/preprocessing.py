@@ -40,8 +40,17 @@ class Preprocessing:
             ShapeError: not an array of real numbers, or the channels are not on the last axis.
         """
         array = _as_pixels(pixels, len(self.mean))
-        if unusual := _unusual_range(array):
-            warnings.warn(unusual, stacklevel=3)
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        unusual = ""
+        if array.dtype.kind == "f" and low >= 0 and 0 < high <= 1:  # all 0 is a black image
+            unusual = ". Fix: pass pixels * 255."
+        elif array.dtype.kind == "f" and -10 <= low < -0.5 and high <= 10:
+            unusual = ": they may be preprocessed already. Fix: pass pixels."
+        elif high > 256:
+            unusual = ". Fix: scale them to 0 to 255."
+        if unusual:
+            given = f"preprocessing: the pixels are numbers of {low:.3g} to {high:.3g}"
+            warnings.warn(f"{given}, but 0 to 255 is expected{unusual}", stacklevel=3)
         scaled = array.astype(np.float32) * np.float32(self.scale)
         return (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
 
@@ -91,18 +100,3 @@ def _as_pixels(pixels: Any, channels: int) -> np.ndarray:
     elif array.shape[-1:] == (4,) and channels == 3:
         fix = "leave out the fourth channel, transparency, with pixels[..., :3]."
     raise ValidationError([Diagnostic(wrong, fix)])
-
-
-def _unusual_range(array: np.ndarray) -> str | None:
-    """A warning if numbers cannot be pixels of 0 to 255; a black image can be."""
-    if not array.size:
-        return None
-    low, high = array.min(), array.max()
-    given = f"preprocessing: the pixels are numbers of {low:.3g} to {high:.3g}, but"
-    if array.dtype.kind == "f" and low >= 0 and 0 < high <= 1:
-        return f"{given} 0 to 255 is expected. Fix: pass pixels * 255."
-    if array.dtype.kind == "f" and -10 <= low < -0.5 and high <= 10:
-        return f"{given} 0 to 255 is expected: they may be preprocessed already. Fix: pass pixels."
-    if high > 256:
-        return f"{given} 0 to 255 is expected. Fix: scale them to 0 to 255."
-    return None

@@ -229,20 +229,21 @@ def _state(saved: Any) -> dict[str, _Tensor]:
 
 
 def _as_arrays(saved: Any, read: Read) -> dict[str, np.ndarray]:
-    return {name: _as_array(tensor, read) for name, tensor in _state(saved).items()}
-
-
-def _as_array(tensor: _Tensor, read: Read) -> np.ndarray:
-    """The numbers of a tensor, all of which must be in its block."""
-    storage, offset, shape, strides = tensor
-    block = read(storage)[storage.offset : storage.offset + storage.length]
-    numbers = (offset, *shape, *strides)
-    is_valid = all(type(n) is int and n >= 0 for n in numbers) and len(shape) == len(strides)
-    if not is_valid or len(block) != storage.length or math.prod(shape) > len(block):
-        raise ValueError("a tensor is larger than its data")
-    if math.prod(shape) == 0:
-        return np.zeros(shape, block.dtype)
-    if offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) >= len(block):
-        raise ValueError("a tensor is larger than its data")
-    steps = [step * block.itemsize for step in strides]
-    return np.lib.stride_tricks.as_strided(block[offset:], shape, steps, writeable=False)
+    """The numbers of each tensor, all of which must be in its block."""
+    arrays = {}
+    for name, (storage, offset, shape, strides) in _state(saved).items():
+        block = read(storage)[storage.offset : storage.offset + storage.length]
+        numbers = (offset, *shape, *strides)
+        is_valid = all(type(n) is int and n >= 0 for n in numbers) and len(shape) == len(strides)
+        if not is_valid or len(block) != storage.length or math.prod(shape) > len(block):
+            raise ValueError("a tensor is larger than its data")
+        if math.prod(shape) == 0:
+            arrays[name] = np.zeros(shape, block.dtype)
+            continue
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if last >= len(block):
+            raise ValueError("a tensor is larger than its data")
+        steps = [step * block.itemsize for step in strides]
+        strided = np.lib.stride_tricks.as_strided(block[offset:], shape, steps, writeable=False)
+        arrays[name] = strided
+    return arrays

@@ -1,6 +1,6 @@
 """A ``state_dict`` of PyTorch put into any model of Flax NNX, by shape and order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ NAMES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-Convert = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -123,22 +122,19 @@ def _grouped(state_dict: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     groups: dict[str, dict[str, np.ndarray]] = {}
     for name, tensor in state_dict.items():
         module, _, kind = name.rpartition(".")
-        if kind != COUNTER:
-            groups.setdefault(module, {})[kind] = _as_array(name, tensor)
+        if kind == COUNTER:
+            continue
+        try:
+            plain = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
+            if "bfloat16" in str(getattr(plain, "dtype", "")) and hasattr(plain, "float"):
+                plain = plain.float()  # which NumPy does not know
+            array = np.asarray(plain)
+        except Exception as error:  # what can be passed is any object
+            raise WeightsError(f"{name} is not a tensor ({error}). Fix: leave it out.") from None
+        if not jnp.issubdtype(array.dtype, jnp.number):
+            raise WeightsError(f"{name} is {array.dtype}, but must be numbers. Fix: leave it out.")
+        groups.setdefault(module, {})[kind] = array
     return groups
-
-
-def _as_array(name: str, tensor: Any) -> np.ndarray:
-    try:
-        plain = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
-        if "bfloat16" in str(getattr(plain, "dtype", "")) and hasattr(plain, "float"):
-            plain = plain.float()  # which NumPy does not know
-        array = np.asarray(plain)
-    except Exception as error:  # what can be passed is any object
-        raise WeightsError(f"{name} is not a tensor ({error}). Fix: leave it out.") from None
-    if not jnp.issubdtype(array.dtype, jnp.number):
-        raise WeightsError(f"{name} is {array.dtype}, but must be numbers. Fix: leave it out.")
-    return array
 
 
 def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterator[_Layer]:
@@ -230,9 +226,8 @@ def _fits(layer: _Layer, group: Mapping[str, np.ndarray], transposed: Mapping[st
         return False
     for name, variable in layer.variables.items():
         tensor = group[_tensor_name(name, group)]
-        convert = _conversion(layer, name, transposed)
         try:
-            if convert(tensor).shape != variable.shape:
+            if _converted(layer, name, tensor, transposed).shape != variable.shape:
                 return False
         except ValueError:  # another number of axes
             return False
@@ -244,27 +239,22 @@ def _tensor_name(name: str, group: Mapping[str, np.ndarray]) -> str:
     return name if name in group else NAMES.get(name, name)
 
 
-def _conversion(layer: _Layer, name: str, transposed: Mapping[str, int]) -> Convert:
-    """How a tensor becomes a variable of a layer."""
+def _converted(
+    layer: _Layer, name: str, tensor: np.ndarray, transposed: Mapping[str, int]
+) -> np.ndarray:
+    """A tensor with the axes of a variable of a layer."""
     if name != "kernel":
-        return lambda tensor: tensor
-    if layer.name in transposed:
-        return lambda tensor: _grouped_transposed(tensor, transposed[layer.name])
-    if isinstance(layer.module, nnx.ConvTranspose):
-        if layer.module.transpose_kernel:  # lax turns it round
-            return lambda tensor: np.moveaxis(tensor, (1, 0), (-2, -1))
-        return lambda tensor: np.flip(
-            np.moveaxis(tensor, (0, 1), (-2, -1)), tuple(range(tensor.ndim - 2))
-        )
-    return lambda tensor: np.moveaxis(tensor, (1, 0), (-2, -1))
-
-
-def _grouped_transposed(tensor: np.ndarray, groups: int) -> np.ndarray:
-    """(c_in, c_out/groups, ...) as ``jc.conv_transpose`` takes it: (..., c_in/groups, c_out)."""
-    c_in, each, *window = tensor.shape
-    split = tensor.reshape(groups, c_in // groups, each, *window)
-    moved = np.moveaxis(split, (1, 0, 2), (-3, -2, -1))
-    return moved.reshape(*window, c_in // groups, groups * each)
+        return tensor
+    if layer.name in transposed:  # to what jc.conv_transpose takes: (..., c_in/groups, c_out)
+        groups = transposed[layer.name]
+        c_in, each, *window = tensor.shape
+        split = tensor.reshape(groups, c_in // groups, each, *window)
+        moved = np.moveaxis(split, (1, 0, 2), (-3, -2, -1))
+        return moved.reshape(*window, c_in // groups, groups * each)
+    if isinstance(layer.module, nnx.ConvTranspose) and not layer.module.transpose_kernel:
+        spatial = tuple(range(tensor.ndim - 2))
+        return np.flip(np.moveaxis(tensor, (0, 1), (-2, -1)), spatial)
+    return np.moveaxis(tensor, (1, 0), (-2, -1))
 
 
 def _open_questions(
@@ -311,26 +301,24 @@ def _assign(
         module = matches[layer.name]
         for name, variable in layer.variables.items():
             kind = _tensor_name(name, theirs[module])
-            value = _conversion(layer, name, transposed)(theirs[module][kind])
+            value = _converted(layer, name, theirs[module][kind], transposed)
             if not jnp.issubdtype(value.dtype, jnp.floating):
                 wrong = f"{_joined(module, kind)} is {value.dtype}, but must be floats."
                 raise WeightsError(f"{wrong} Fix: pass the tensors before they were quantized.")
-            if name == "kernel" and layer.name in flattened:
-                value = _channels_last(layer.name, value, flattened[layer.name])
+            if name == "kernel" and layer.name in flattened:  # (c, h, w) becomes (h, w, c)
+                (inputs, *outputs), channels = value.shape, flattened[layer.name]
+                is_whole = type(channels) is int and channels > 0 and inputs % channels == 0
+                if not is_whole or len(outputs) != 1:
+                    wrong = f"{layer.name} takes {inputs} inputs, which is not a multiple of"
+                    fix = "Fix: pass the channels of the image that it flattens."
+                    raise WeightsError(f"{wrong} {channels} channels. {fix}")
+                split = value.reshape(channels, -1, *outputs)
+                value = split.swapaxes(0, 1).reshape(value.shape)
             values.append((variable, jnp.asarray(value, variable.dtype)))
             assigned[_joined(layer.name, name)] = _joined(module, kind)
     for variable, value in values:
         variable[...] = value
     return assigned
-
-
-def _channels_last(name: str, kernel: np.ndarray, channels: int) -> np.ndarray:
-    """The kernel of inputs (c, h, w) for inputs (h, w, c)."""
-    inputs = kernel.shape[0]
-    if kernel.ndim != 2 or type(channels) is not int or channels < 1 or inputs % channels:
-        wrong = f"{name} takes {inputs} inputs, which is not a multiple of {channels} channels."
-        raise WeightsError(f"{wrong} Fix: pass the channels of the image that it flattens.")
-    return kernel.reshape(channels, -1, kernel.shape[1]).swapaxes(0, 1).reshape(kernel.shape)
 
 
 def _joined(module: str, name: str) -> str:

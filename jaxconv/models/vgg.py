@@ -516,22 +516,21 @@ KERAS_TRUNK = WheelFile(
 )
 
 
-def _register_published() -> None:
-    for name, megabytes in MEGABYTES.items():
-        for model in (name, f"{name}_bn"):
-            of_timm = HubFile(
-                repository=f"timm/{model}.tv_in1k",
-                sha256=SHA256.get(model),
-                megabytes=megabytes,
-            )
-            also = (KERAS_TRUNK,) if model == "vgg16" else ()
-            register_weights(model, "imagenet", of_timm, *also)
-        register_model(
-            f"{name}_bn",
-            title=f"{name.upper()} with batch norm",
-            description=f"the same as {name}, with batch norm after each convolution",
-            **FORMS,
-        )(functools.partial(_make, name, batch_norm=True))
-
-
-_register_published()
+for _name, _megabytes in MEGABYTES.items():
+    for _model in (_name, f"{_name}_bn"):
+        register_weights(
+            _model,
+            "imagenet",
+            HubFile(
+                repository=f"timm/{_model}.tv_in1k",
+                sha256=SHA256.get(_model),
+                megabytes=_megabytes,
+            ),
+            *((KERAS_TRUNK,) if _model == "vgg16" else ()),
+        )
+    register_model(
+        f"{_name}_bn",
+        title=f"{_name.upper()} with batch norm",
+        description=f"the same as {_name}, with batch norm after each convolution",
+        **FORMS,
+    )(functools.partial(_make, _name, batch_norm=True))

@@ -72,8 +72,12 @@ def from_pytorch(tensors: Tensors) -> dict[str, np.ndarray]:
                 ours[f"{names[layer]}.{NORM_PARAMETERS.get(kind, kind)}"] = tensor
         else:
             kinds = {"weight": "kernel"}
-            unflattened = _unflattened(tensor, channels) if names[layer] == "fc6" else tensor
-            ours[f"{names[layer]}.{kinds.get(kind, kind)}"] = spatial_first(unflattened)
+            shape = tensor.shape
+            if names[layer] == "fc6":  # PyTorch flattens (c, h, w)
+                side = round((shape[-1] / channels) ** 0.5)
+                is_flat = shape[1:] == (side * side * channels,)
+                shape = (-1, channels, side, side) if is_flat else shape
+            ours[f"{names[layer]}.{kinds.get(kind, kind)}"] = spatial_first(tensor.reshape(shape))
     return ours
 
 
@@ -131,11 +135,3 @@ def spatial_first(tensor: np.ndarray) -> np.ndarray:
         tensor: of PyTorch or ONNX.
     """
     return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
-
-
-def _unflattened(tensor: np.ndarray, channels: int) -> np.ndarray:
-    """The first linear layer of a head as a kernel OIHW: PyTorch flattens (c, h, w)."""
-    side = round((tensor.shape[-1] / channels) ** 0.5)
-    if tensor.ndim != 2 or side * side * channels != tensor.shape[-1]:
-        return tensor
-    return tensor.reshape(-1, channels, side, side)

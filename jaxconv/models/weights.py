@@ -83,7 +83,20 @@ def read_weights(path: Path) -> StoredWeights:
         published = TORCHVISION_NAME.fullmatch(path.name)
         if published and published[1] in TORCHVISION_HASHES:
             verify(path, published[1])
-        return _converted(path, *_parse(path))
+        tensors, form, metadata = _parse(path)
+        if form == "keras":
+            return StoredWeights(path, from_keras(tensors), KERAS)
+        if form == "onnx":
+            return StoredWeights(path, from_onnx_of_keras(tensors), KERAS)
+        if not is_pytorch_vgg(tensors):
+            recipe = json.loads(metadata).get("preprocessing") if metadata else None
+            return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
+        ours = from_pytorch(tensors)
+        if FEATURES_HASH not in path.name:
+            return StoredWeights(path, ours, TORCHVISION)
+        # The layers of its head are there, without values.
+        ours = {name: t for name, t in ours.items() if name.split(".")[0] not in HEAD_LAYERS}
+        return StoredWeights(path, ours, FEATURES)
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -267,22 +280,3 @@ def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     if not tensors:
         raise ValueError("it has no tensors")
     return tensors, form, metadata
-
-
-def _converted(
-    path: Path, tensors: dict[str, np.ndarray], form: Form, metadata: str
-) -> StoredWeights:
-    """Tensors by our names, with the preprocessing of their images."""
-    if form == "keras":
-        return StoredWeights(path, from_keras(tensors), KERAS)
-    if form == "onnx":
-        return StoredWeights(path, from_onnx_of_keras(tensors), KERAS)
-    if not is_pytorch_vgg(tensors):
-        recipe = json.loads(metadata).get("preprocessing") if metadata else None
-        return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
-    ours = from_pytorch(tensors)
-    if FEATURES_HASH not in path.name:
-        return StoredWeights(path, ours, TORCHVISION)
-    # The layers of its head are there, without values.
-    ours = {name: t for name, t in ours.items() if name.split(".")[0] not in HEAD_LAYERS}
-    return StoredWeights(path, ours, FEATURES)
