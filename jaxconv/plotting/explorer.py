@@ -156,6 +156,10 @@ def explore(
     packed = reduced_views(pack_layer, call, *given, layers=read_layers(layers))
     name = title_of(fn, title)
     drawing = network_diagram(read_summary(call, given, {}, None, None, True, None), name)
+    classes: list[ClassShare] = []  # of a function that returns one number for each of ImageNet
+    if is_classification(getattr(jax.eval_shape(call, *given), "shape", ())):
+        values = np.asarray(call(*given))
+        classes = top_classes(values) if np.isfinite(values).all() else []
     html = page_of(
         photo,
         "an image",
@@ -163,18 +167,9 @@ def explore(
         drawing.to_svg(),
         packed,
         command="",
-        classes=_classes(call, given),
+        classes=classes,
     )
     return ExplorerPage(name, len(packed), html)
-
-
-def _classes(call: Callable[..., Any], given: Sequence[Any]) -> list[ClassShare]:
-    """The most probable classes, of a function that returns one number for each of ImageNet."""
-    outputs = jax.eval_shape(call, *given)
-    if not is_classification(getattr(outputs, "shape", ())):
-        return []
-    values = np.asarray(call(*given))
-    return top_classes(values) if np.isfinite(values).all() else []
 
 
 def _photo_and_input(fn: Any, image: Any, layout: str) -> tuple[np.ndarray, np.ndarray]:

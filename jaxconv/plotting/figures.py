@@ -68,12 +68,21 @@ def panels_figure(photo: np.ndarray, panels: Sequence["MapsPanel"]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    ratio = photo.shape[1] / photo.shape[0]
-    photo_height = min(MAX_PHOTO_HEIGHT, FIGURE_WIDTH * 0.9 / ratio) + LAYER_TITLE
-    heights = [photo_height, *(panel.height for panel in panels)]
+    rows, columns = photo.shape[:2]
+    photo_height = min(MAX_PHOTO_HEIGHT, FIGURE_WIDTH * 0.9 * rows / columns)
+    top_height = photo_height + LAYER_TITLE
+    heights = [top_height, *(panel.height for panel in panels)]
     figure = Figure(figsize=(FIGURE_WIDTH, sum(heights)), facecolor="white")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    _draw_photo(parts[0], photo, photo_height)
+    title = f"the photo as the network sees it: {columns} x {rows} pixels (width x height)"
+    parts[0].text(0.02, 1 - 0.3 / top_height, title, fontsize=13, weight="bold")
+    width = photo_height * columns / rows / FIGURE_WIDTH
+    axes = parts[0].add_axes((0.02, 0.02, width, max(photo_height / top_height - 0.02, 0.1)))
+    axes.imshow(photo, interpolation="antialiased")
+    axes.set_axis_off()
+    left, top = 0.04 + width, 1 - LAYER_TITLE / top_height
+    if left < 0.4:  # else the photo is too wide for a text beside it
+        parts[0].text(left, top, CAPTION, fontsize=11, va="top", linespacing=1.6)
     for part, panel in zip(parts[1:], panels, strict=True):
         panel.draw(part)
     return figure
@@ -193,21 +202,6 @@ def shrunk_maps(maps: np.ndarray, longest: int | None = None) -> np.ndarray:
     down, across = (min(n, factor) for n in maps.shape[:2])
     cut = maps[: rows * down, : columns * across]
     return cut.reshape(rows, down, columns, across, -1).mean((1, 3))
-
-
-def _draw_photo(part: "SubFigure", photo: np.ndarray, height: float) -> None:
-    rows, columns = photo.shape[:2]
-    title = f"the photo as the network sees it: {columns} x {rows} pixels (width x height)"
-    part.text(0.02, 1 - 0.3 / height, title, fontsize=13, weight="bold")
-    photo_height = height - LAYER_TITLE
-    width = photo_height * columns / rows / FIGURE_WIDTH
-    axes = part.add_axes((0.02, 0.02, width, max(photo_height / height - 0.02, 0.1)))
-    axes.imshow(photo, interpolation="antialiased")
-    axes.set_axis_off()
-    left = 0.04 + width
-    if left < 0.4:
-        top = 1 - LAYER_TITLE / height
-        part.text(left, top, CAPTION, fontsize=11, va="top", linespacing=1.6)
 
 
 def map_norm(values: np.ndarray) -> "PowerNorm":

@@ -251,7 +251,17 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
         for i, count in omitted.items():
             nodes[i] = replace(nodes[i], shape=(*nodes[i].shape, f"+ {count} distant inputs"))
         graph = layout([node.size() for node in nodes], edges)
-    notes = [f"{summary.parameters:,} parameters", *_notes(summary, scale)]
+    notes = [f"{summary.parameters:,} parameters"]
+    if scale.batched:
+        batch = next(row.output[0] for row in summary.rows if row.output)
+        notes.append(f"Labels omit the batch axis, {batch}.")
+    if summary.at:
+        notes.append(f"Sizes are for {point_text(scale.point)}.")
+    elif scale.point:
+        point = point_text(scale.point)
+        notes.append(f"Formulas hold for {summary.sizes}. Proportions are for {point}.")
+    faces = "The face of a block is the map, its thickness the channels"
+    notes.append(f"{faces}, on square-root scales.")
     return _drawing(nodes, graph, title, notes)
 
 
@@ -376,20 +386,16 @@ def _node(
     """A node named by its heading; its description has ``words`` before and after the shape."""
     known = ["?" if size is None else str(size) for size in shape]
     description = f"{heading}: {words[0]}, {shape_text(known)}{words[1]}"
-    lines = (tuple(_name_lines(heading)), tuple(_shape_lines(scale.without_batch(known))))
-    return _Node(heading, kind, scale.cuboid(shape), *lines, description)
-
-
-def _name_lines(name: str) -> list[str]:
-    """A name in at most two lines, broken after dots and slashes; the end of a longer one."""
-    lines = [""]
-    for part in re.findall(r"[^./]*[./]?", name)[:-1]:
+    lines = [""]  # the heading in at most two, broken after dots and slashes; the end of a long one
+    for part in re.findall(r"[^./]*[./]?", heading)[:-1]:
         if lines[-1] and len(lines[-1]) + len(part) > NAME_CHARACTERS:
             lines.append("")
         lines[-1] += part
     end = slice(1 - NAME_CHARACTERS, None)
     cut = [f"\u2026{line[end]}" if len(line) > NAME_CHARACTERS else line for line in lines]
-    return cut if len(cut) <= 2 else [f"\u2026{cut[-2][end]}", cut[-1]]
+    cut = cut if len(cut) <= 2 else [f"\u2026{cut[-2][end]}", cut[-1]]
+    shape_lines = _shape_lines(scale.without_batch(known))
+    return _Node(heading, kind, scale.cuboid(shape), tuple(cut), tuple(shape_lines), description)
 
 
 def _shape_lines(sizes: Sequence[str]) -> list[str]:
@@ -407,18 +413,6 @@ def _shape_lines(sizes: Sequence[str]) -> list[str]:
         else:
             lines.append(text)
     return lines or ["1 number"]
-
-
-def _notes(summary: Summary, scale: _Scale) -> Iterator[str]:
-    """The small print."""
-    if scale.batched:
-        batch = next(row.output[0] for row in summary.rows if row.output)
-        yield f"Labels omit the batch axis, {batch}."
-    if summary.at:
-        yield f"Sizes are for {point_text(scale.point)}."
-    elif scale.point:
-        yield f"Formulas hold for {summary.sizes}. Proportions are for {point_text(scale.point)}."
-    yield "The face of a block is the map, its thickness the channels, on square-root scales."
 
 
 def _drawing(
