@@ -159,7 +159,7 @@ def watch(request: Request, options: argparse.Namespace) -> NoReturn:
                     said = message_with_flags(message.message, options)
                     print(f"jaxconv check: {said}", file=sys.stderr)
                 elif isinstance(message, Tally):
-                    print(f"{_count(message, reports)} Waiting for a change; Ctrl-C ends.")
+                    print(_count(message, reports), "Waiting for a change; Ctrl-C ends.")
                 elif isinstance(message, Imported) and message.paths:
                     before = _times(message.paths - paths) | before
                     paths |= message.paths
