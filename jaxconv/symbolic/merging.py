@@ -9,7 +9,7 @@ import contextlib
 import functools
 import typing
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import islpy as isl
@@ -40,29 +40,27 @@ def merged_cases(functions: Sequence[FunctionType], trace: SymbolicTrace) -> Ite
         functions: the functions, which have no variables of outer functions.
         trace: the run.
     """
+
+    @typing.no_type_check  # it runs with the names of the user's module
+    def template(*args: Any, **named: Any) -> Any:
+        call = "target"  # a constant, which is replaced by what it calls
+        return call(*args, **named)  # pyright: ignore[reportCallIssue]
+
+    constants = template.__code__.co_consts
     codes = [function.__code__ for function in functions]
     for function, code in zip(functions, codes, strict=True):
         names, defaults = function.__globals__, function.__defaults__
         original = FunctionType(code, names, function.__name__, defaults)
         original.__kwdefaults__ = function.__kwdefaults__
-        function.__code__ = _code_that_calls(functools.partial(_call, trace, original))
+        target = functools.partial(_call, trace, original)
+        function.__code__ = template.__code__.replace(
+            co_consts=tuple(target if c == "target" else c for c in constants)
+        )
     try:
         yield
     finally:
         for function, code in zip(functions, codes, strict=True):
             function.__code__ = code
-
-
-def _code_that_calls(target: Callable[..., Any]) -> CodeType:
-    """Code that passes its arguments on, with what it calls among its constants."""
-
-    @typing.no_type_check  # it runs with the names of the user's module
-    def template(*args: Any, **named: Any) -> Any:
-        call = "target"
-        return call(*args, **named)  # pyright: ignore[reportCallIssue]
-
-    code = template.__code__
-    return code.replace(co_consts=tuple(target if c == "target" else c for c in code.co_consts))
 
 
 def _call(trace: SymbolicTrace, function: FunctionType, *args: Any, **named: Any) -> Any:
@@ -118,19 +116,19 @@ def _merged(trace: SymbolicTrace, cases: Sequence[Case]) -> Any:
     structures = {structure for _, structure in flat}
     if len(structures) > 1:
         raise _NoMergeError
-    columns = zip(*(leaves for leaves, _ in flat), strict=True)
-    leaves = [_leaf(trace, [points for points, _ in cases], column) for column in columns]
-    return tree.unflatten(structures.pop(), leaves)
-
-
-def _leaf(trace: SymbolicTrace, parts: Sequence[isl.Set], values: Sequence[Any]) -> Any:
-    """One number or text for all cases."""
-    if all(type(value) is int or isinstance(value, Size) for value in values):
-        return _number_by_cases(trace, parts, values)
-    first = values[0]
-    if isinstance(first, CONSTANTS) and all(type(v) is type(first) and v == first for v in values):
-        return first
-    raise _NoMergeError
+    parts = [points for points, _ in cases]
+    merged: list[Any] = []
+    for values in zip(*(leaves for leaves, _ in flat), strict=True):
+        first = values[0]
+        if all(type(v) is int or isinstance(v, Size) for v in values):
+            merged.append(_number_by_cases(trace, parts, values))
+        elif isinstance(first, CONSTANTS) and all(
+            type(v) is type(first) and v == first for v in values
+        ):
+            merged.append(first)
+        else:
+            raise _NoMergeError
+    return tree.unflatten(structures.pop(), merged)
 
 
 def _number_by_cases(
@@ -146,16 +144,11 @@ def _number_by_cases(
         return values[0]
     if any(polynomial.products for _, polynomial in by_formula.values()):
         raise _NoMergeError
-    affine = [
-        polynomial.affine.intersect_params(_about_few_names(part, trace.domain))
-        for part, polynomial in by_formula.values()
-    ]
+    affine = []
+    for points, polynomial in by_formula.values():
+        part = points
+        for i in range(part.dim(PARAM)):  # written without the names on which it does not depend
+            wider = part.eliminate(PARAM, i, 1).intersect(trace.domain)
+            part = wider if wider.is_subset(part) else part
+        affine.append(polynomial.affine.intersect_params(part.coalesce()))
     return Size.of(trace, trace.ring.simplify(functools.reduce(isl.PwAff.union_add, affine), {}))
-
-
-def _about_few_names(part: isl.Set, domain: isl.Set) -> isl.Set:
-    """A part of the sizes, written without the names on which it does not depend."""
-    for i in range(part.dim(PARAM)):
-        wider = part.eliminate(PARAM, i, 1).intersect(domain)
-        part = wider if wider.is_subset(part) else part
-    return part.coalesce()
