@@ -82,8 +82,13 @@ def _factor_of_sum(polynomial: Polynomial) -> tuple[isl.PwAff, Polynomial] | Non
     if len(products) < 2 or not polynomial.is_whole():
         return None
     for factor in dict.fromkeys(factor for factors in products for factor in factors):
+        once = Counter((factor,))
         quotient = ring.sum_of(
-            {_without(fs, factor): k for fs, k in products.items() if factor in fs}
+            {
+                tuple((Counter(factors) - once).elements()): k
+                for factors, k in products.items()
+                if factor in factors
+            }
         )
         others = {factors: k for factors, k in products.items() if factor not in factors}
         if not others or others.keys() != quotient.products.keys():
@@ -95,10 +100,14 @@ def _factor_of_sum(polynomial: Polynomial) -> tuple[isl.PwAff, Polynomial] | Non
         formula = _scaled(factor.affine, c.denominator).add(ring.formula(c.numerator))
         left = _scaled(polynomial.affine, c.denominator)
         left = left.sub(_scaled(quotient.affine, c.numerator))
-        k = _ratio(ring, left, formula)
-        if k is not None:
-            rest = quotient.scaled(k.denominator) + ring.number(k.numerator)
-            return formula, rest
+        points = SizeSet(ring.domain.intersect(formula.ne_set(ring.formula(0))))
+        if points.is_empty():
+            continue
+        point = points.smallest()  # it gives k, if there is one for all sizes
+        k = Fraction(_value(left, point), _value(formula, point))
+        equal = _scaled(left, k.denominator).eq_set(_scaled(formula, k.numerator))
+        if ring.domain.is_subset(equal):
+            return formula, quotient.scaled(k.denominator) + ring.number(k.numerator)
     return None
 
 
@@ -248,25 +257,8 @@ def _relation(ring: PolynomialRing, one: Factor, other: Factor) -> tuple[Fractio
     return (slope, shift) if ring.domain.is_subset(holds) else None
 
 
-def _without(factors: tuple[Factor, ...], factor: Factor) -> tuple[Factor, ...]:
-    """A product divided by one of its factors."""
-    at = factors.index(factor)
-    return factors[:at] + factors[at + 1 :]
-
-
 def _scaled(affine: isl.PwAff, k: int) -> isl.PwAff:
     return affine.scale_val(integer(k))
-
-
-def _ratio(ring: PolynomialRing, one: isl.PwAff, other: isl.PwAff) -> Fraction | None:
-    """By which number another formula is multiplied to give one formula; None where by none."""
-    rest = SizeSet(ring.domain.intersect(other.ne_set(ring.formula(0))))
-    if rest.is_empty():
-        return None
-    point = rest.smallest()
-    ratio = Fraction(_value(one, point), _value(other, point))
-    equal = _scaled(one, ratio.denominator).eq_set(_scaled(other, ratio.numerator))
-    return ratio if ring.domain.is_subset(equal) else None
 
 
 def _value(affine: isl.PwAff, point: dict[str, int]) -> int:

@@ -290,7 +290,17 @@ class Polynomial:
         monomials = dict(self.products)
         constant = constant_of(self.affine)
         if constant is None:
-            content = math.gcd(*(_content(aff) for _, aff in self.affine.get_pieces())) or 1
+            pieces = [aff for _, aff in self.affine.get_pieces()]
+            content = 1  # the greatest number that divides every coefficient
+            if all(aff.get_denominator_val().is_one() for aff in pieces):
+                numbers = [aff.get_constant_val() for aff in pieces]
+                numbers += [
+                    aff.get_coefficient_val(kind, i)
+                    for aff in pieces
+                    for kind in (PARAM, DIV)
+                    for i in range(aff.dim(kind))
+                ]
+                content = math.gcd(*(number.to_python() for number in numbers)) or 1
             primitive = self.affine.scale_down_val(integer(content))
             negative = self.ring.domain.is_subset(primitive.le_set(self.ring.formula(0)))
             factor = self.ring.factor(primitive.neg() if negative else primitive)
@@ -376,8 +386,9 @@ class Polynomial:
             for factor in factors:
                 interval = _times(interval, bounds(self.ring.domain, factor.affine))
             intervals.append(interval)
-        low, high = (_sum(ends) for ends in zip(*intervals, strict=True)) if intervals else (0, 0)
-        return -math.inf if low is None else low, math.inf if high is None else high
+        lows, highs = [low for low, _ in intervals], [high for _, high in intervals]
+        low = -math.inf if None in lows else sum(end or 0 for end in lows)
+        return low, math.inf if None in highs else sum(end or 0 for end in highs)
 
     def is_whole(self) -> bool:
         """Whether its formulas are integers on the domain, as w/4 is not on another one."""
@@ -474,15 +485,6 @@ def _times(one: Interval, other: Interval) -> Interval:
     return None if low_sign else low, None if high_sign else high
 
 
-def _sum(ends: Iterable[int | None]) -> int | None:
-    total = 0
-    for end in ends:
-        if end is None:
-            return None
-        total += end
-    return total
-
-
 def _multiples(
     ring: PolynomialRing, monomials: Mapping[tuple[Factor, ...], int], by: int
 ) -> Monomials | None:
@@ -546,13 +548,3 @@ def in_order(factors: Iterable[Factor]) -> tuple[Factor, ...]:
         What stands for their product.
     """
     return tuple(sorted(factors, key=lambda factor: factor.number))
-
-
-def _content(aff: isl.Aff) -> int:
-    """The greatest number that divides every coefficient of one piece of a formula."""
-    if not aff.get_denominator_val().is_one():
-        return 1
-    values = [aff.get_constant_val()]
-    values += [aff.get_coefficient_val(PARAM, i) for i in range(aff.dim(PARAM))]
-    values += [aff.get_coefficient_val(DIV, i) for i in range(aff.dim(DIV))]
-    return math.gcd(*(value.to_python() for value in values))
