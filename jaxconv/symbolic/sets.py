@@ -437,23 +437,15 @@ def _name_conditions(points: isl.Set, name: str, within: isl.Set) -> list[str]:
             return [*bound, f"{{}} a multiple of {step}" if rest == 0 else text]
         if (residue := _residue(area.subtract(points), area, name)) and residue[1] == 0:
             return [*bound, f"{{}} not a multiple of {residue[0]}"]
-    if residues := _residues(points, hull, name):
-        step, rests = residues
-        return [*convex, f"{{}} % {step} in {tuple(rests)}"]
-    return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
-
-
-def _residues(points: isl.Set, hull: isl.Set, name: str) -> tuple[int, list[int]] | None:
-    """The step and the remainders of the values of a name, if these decide what is in the set."""
-    steps = [int(n) for n in re.findall(r"(?:mod |/)(\d+)", str(points))]
-    for step in sorted({n for n in steps if n <= 64}):
+    divisors = {int(n) for n in re.findall(r"(?:mod |/)(\d+)", str(points))}
+    for step in sorted(n for n in divisors if n <= 64):
         classes = [_condition(points, f"{name} mod {step} = {rest}") for rest in range(step)]
         whole = [hull.intersect(one) for one in classes]
         inside = [rest for rest in range(step) if whole[rest].is_subset(points)]
         nothing = isl.Set.empty(points.space)
         if points.is_equal(functools.reduce(isl.Set.union, [whole[r] for r in inside], nothing)):
-            return step, inside
-    return None
+            return [*convex, f"{{}} % {step} in {tuple(inside)}"]
+    return [re.sub(rf"\b{name}\b", "{}", _conditions_text(points))]
 
 
 def _residue(points: isl.Set, area: isl.Set, name: str) -> tuple[int, int] | None:

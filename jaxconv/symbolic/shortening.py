@@ -29,16 +29,18 @@ def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
         A formula of one floor, one remainder or none; the one given where none is found.
     """
     with contextlib.suppress(isl.Error), bounded(OPERATIONS):
-        pieces, names = affine.get_pieces(), _names(affine)
-        if len(names) != 1:
+        pieces = affine.get_pieces()
+        used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
+        if len(used) != 1:
             return affine
+        name = str(affine.get_dim_name(PARAM, used[0]))
         first = Sum.of(pieces[0][1])
         is_floor = len(first.floors) == 1 and not first.names and not first.floors[0][1].floors
         if len(pieces) == 1 and (is_floor or not first.floors):
             return affine
-        values = _samples(affine, domain, names[0])
+        values = _samples(affine, domain, name)
         if len(values) > 2:
-            for text in _guesses(values, names[0], _slope(first)):
+            for text in _guesses(values, name, _slope(first)):
                 guess = parse_affine(names_of(domain), text)
                 if domain.is_subset(guess.eq_set(affine)):
                     return guess
@@ -66,11 +68,6 @@ def shorter_or_zero(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
         if larger.n_piece() == 1 and domain.is_subset(candidate.eq_set(affine)):
             return candidate
     return affine
-
-
-def _names(affine: isl.PwAff) -> list[str]:
-    used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
-    return [str(affine.get_dim_name(PARAM, i)) for i in used]
 
 
 def _samples(affine: isl.PwAff, domain: isl.Set, name: str) -> dict[int, int]:

@@ -136,7 +136,13 @@ def conditions_of(part: isl.BasicSet) -> list[str]:
             ranges[name] = (-one.constant, high) if sign > 0 else (low, one.constant)
         else:
             orders.append(_order(one))
-    return [*equalities, *(_range(name, *ends) for name, ends in ranges.items()), *orders]
+    between = []
+    for name, (low, high) in ranges.items():
+        if high is None:
+            between.append(f"{name} >= {low}")
+        else:
+            between.append(f"{name} <= {high}" if low is None else f"{low} <= {name} <= {high}")
+    return [*equalities, *between, *orders]
 
 
 def conditions_that_matter(part: isl.BasicSet) -> list[isl.Constraint]:
@@ -159,12 +165,6 @@ def conditions_that_matter(part: isl.BasicSet) -> list[isl.Constraint]:
     return constraints
 
 
-def _range(name: str, low: int | None, high: int | None) -> str:
-    if high is None:
-        return f"{name} >= {low}"
-    return f"{name} <= {high}" if low is None else f"{low} <= {name} <= {high}"
-
-
 def _sides(one: Sum) -> tuple[Sum, Sum]:
     """A sum as the difference of two without minus signs."""
 
@@ -183,22 +183,15 @@ def _order(one: Sum) -> str:
     if not one.floors and len(one.names) == 1:
         ((name, k),) = one.names.items()
         if name.endswith(" % 2") or (k > 0 and one.constant == -1 and " % " in name):
-            return _remainder_is(name, k > 0)
-    if not (larger.names or larger.floors):
-        return f"{smaller} <= {larger}"
-    if not (smaller.names or smaller.floors):
+            # A remainder, such as h % 3, is not 0, or it is.
+            top, number = name.strip("()").rsplit(" % ", 1)
+            if not top.isidentifier():
+                return f"{name} >= 1" if k > 0 else f"{name} = 0"
+            is_odd = number == "2" and k > 0
+            return f"{top} odd" if is_odd else f"{top} {'not ' * (k > 0)}a multiple of {number}"
+    if (larger.names or larger.floors) and not (smaller.names or smaller.floors):
         return f"{larger} >= {smaller}"
     return f"{smaller} <= {larger}"
-
-
-def _remainder_is(name: str, is_positive: bool) -> str:
-    """That a remainder, such as h % 3, is not 0, or that it is."""
-    top, number = name.strip("()").rsplit(" % ", 1)
-    if not top.isidentifier():
-        return f"{name} >= 1" if is_positive else f"{name} = 0"
-    if number == "2" and is_positive:
-        return f"{top} odd"
-    return f"{top} {'not ' * is_positive}a multiple of {number}"
 
 
 def _with_remainders(one: Sum) -> Sum:
