@@ -468,11 +468,18 @@ def _condition(tree: ast.expr, text: str, *, negated: bool) -> Condition:
             join = Either if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.Or) else All
             conditions = [_condition(part, text, negated=negated) for part in parts]
         case ast.Compare(left=first, ops=operations, comparators=others):
-            join, sides = All, [first, *others]
-            conditions = [
-                _comparison(tree, text, *pair, negated=negated)
-                for pair in zip(sides, operations, others, strict=False)
-            ]
+            join, conditions = All, []
+            for left, operation, right in zip([first, *others], operations, others, strict=False):
+                for side in (left, right):
+                    _allow(side, text, 0, CONDITION)
+                symbol = SYMBOLS.get(type(operation))
+                if symbol is None:
+                    wrong = f"only {' '.join(OPPOSITES)} compare sizes"
+                    raise _error(text, _position(tree, text), wrong, CONDITION)
+                symbol = OPPOSITES[symbol] if negated else symbol
+                conditions.append(
+                    Comparison(text.strip(), Formula(text, left), symbol, Formula(text, right))
+                )
         case _:
             wrong = "a comparison is expected, such as h >= 32"
             raise _error(text, _position(tree, text), wrong, CONDITION)
@@ -482,26 +489,6 @@ def _condition(tree: ast.expr, text: str, *, negated: bool) -> Condition:
         join = All if join is Either else Either
     nested = [part.parts if isinstance(part, join) else (part,) for part in conditions]
     return join(text, tuple(one for parts in nested for one in parts))
-
-
-def _comparison(
-    tree: ast.expr,
-    text: str,
-    left: ast.expr,
-    operation: ast.cmpop,
-    right: ast.expr,
-    *,
-    negated: bool,
-) -> Comparison:
-    for side in (left, right):
-        _allow(side, text, 0, CONDITION)
-    if type(operation) not in SYMBOLS:
-        raise _error(
-            text, _position(tree, text), f"only {' '.join(OPPOSITES)} compare sizes", CONDITION
-        )
-    symbol = SYMBOLS[type(operation)]
-    symbol = OPPOSITES[symbol] if negated else symbol
-    return Comparison(text.strip(), Formula(text, left), symbol, Formula(text, right))
 
 
 def joined_conditions(first: str, second: object) -> str:

@@ -147,12 +147,7 @@ def _helper_in(frame: FrameType) -> FunctionType | None:
     value = frame.f_globals.get(first)
     for name in names:
         value = inspect.getattr_static(value, name, None)
-    return _function_of(code, value)
-
-
-def _function_of(code: CodeType, value: Any) -> FunctionType | None:
-    """The function that has some code, or that a wrapper such as a static method keeps."""
-    for _ in range(MOST_WRAPPERS):
+    for _ in range(MOST_WRAPPERS):  # such as a static method
         if isinstance(value, FunctionType) and value.__code__ is code:
             return value
         kept = (getattr(value, name, None) for name in ("__wrapped__", "__func__"))
