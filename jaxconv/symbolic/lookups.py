@@ -229,7 +229,13 @@ def _elements(tree: ast.expr, frame: FrameType) -> Any:
         case ast.Starred(value=container):
             return _elements(container, frame)
         case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
-            return _displayed(parts, frame)
+            values = [_elements(part, frame) for part in parts]  # of [*x.shape, 28] and the like
+            lists = [
+                value if isinstance(part, ast.Starred) else [value]
+                for part, value in zip(parts, values, strict=True)
+            ]
+            known = all(isinstance(one, LISTED) for one in lists)
+            return [*itertools.chain.from_iterable(lists)] if known else UNKNOWN
         case ast.Call(func=function, args=arguments, keywords=named):
             value = safe_value(function, frame)
             if value is np.shape and len(arguments) == 1:
@@ -245,20 +251,6 @@ def _elements(tree: ast.expr, frame: FrameType) -> Any:
                     return UNKNOWN
     value = safe_value(tree, frame)
     return [*value] if isinstance(value, range) and len(value) <= MOST_KEYS else value
-
-
-def _displayed(parts: Sequence[ast.expr], frame: FrameType) -> Any:
-    """The elements of ``[*x.shape, 28]`` and the like, or UNKNOWN."""
-    elements: list[Any] = []
-    for part in parts:
-        value = _elements(part, frame)
-        if not isinstance(part, ast.Starred):
-            elements.append(value)
-        elif isinstance(value, LISTED):
-            elements += value
-        else:
-            return UNKNOWN
-    return elements
 
 
 def is_formatting(frame: FrameType) -> bool:

@@ -133,14 +133,6 @@ def _gcd(*numbers: Any) -> Any:
     return known
 
 
-def _lcm(a: Any, b: Any) -> Any:
-    return a * b // _gcd(a, b)
-
-
-def _isqrt(size: Any) -> Any:
-    return math.floor(apply_function(math.sqrt, size))
-
-
 def _isclose(a: Any, b: Any) -> Any:
     """Whether two numbers are close; different integers are not, below a thousand million."""
     whole = all(isinstance(n, int | SymbolicInt) for n in (a, b))
@@ -150,9 +142,9 @@ def _isclose(a: Any, b: Any) -> Any:
 # What a function of math is for sizes, where Python's own asks for a number.
 OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.gcd: _gcd,
-    math.lcm: _lcm,
+    math.lcm: lambda a, b: a * b // _gcd(a, b),
     math.isclose: _isclose,
-    math.isqrt: _isqrt,
+    math.isqrt: lambda size: math.floor(apply_function(math.sqrt, size)),
     math.fabs: abs,
     math.pow: lambda a, b: apply_function(math.pow, a, b),
 }

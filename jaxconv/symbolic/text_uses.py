@@ -310,12 +310,8 @@ def _discard(place: _Place, _: dis.Instruction) -> Step:
     return Use.UNKNOWN if place.kind is Kind.PASSED else Use.MESSAGE
 
 
-def _store(place: _Place, instruction: dis.Instruction) -> Step:
-    """Follow a variable of a function to all places where it is read."""
-    return _loads(place.frame, instruction.argval, place.kind)
-
-
 def _loads(frame: Any, name: str, kind: Kind) -> Step:
+    """Follow a variable of a function to all places where it is read."""
     places = []
     for index, instruction in enumerate(_instructions(frame.f_code)):
         if "LOAD_FAST" in instruction.opname and name in (
@@ -415,7 +411,7 @@ RULES: tuple[tuple[tuple[str, ...], int | None, Callable[[_Place, dis.Instructio
     (("LOAD_ATTR", "LOAD_METHOD"), 1, _attribute),
     (("POP_TOP",), 1, _discard),
     (("STORE_FAST_",), None, lambda _, __: Use.UNKNOWN),
-    (("STORE_FAST",), 1, _store),
+    (("STORE_FAST",), 1, lambda place, one: _loads(place.frame, one.argval, place.kind)),
     (("RAISE",), None, _raise),
     (("RETURN_VALUE", "YIELD_VALUE"), None, _return),
     (("LIST_APPEND",), 1, _append),
