@@ -687,30 +687,26 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
     Raises:
         Undecided: that is not known.
     """
+    ring = trace.ring
     if isinstance(size, int):
-        return trace.domain if size >= 1 else trace.ring.nowhere
+        return trace.domain if size >= 1 else ring.nowhere
     polynomial = polynomial_of(size, trace)
     if not polynomial.products:
-        at_least = lambda: polynomial.affine.ge_set(trace.ring.formula(1))  # noqa: E731
-        return trace.ring.once(("at least one", polynomial.key()), at_least)
-    points = _where_some_summand_is_positive(polynomial) or where_ordered(
-        polynomial - trace.ring.number(1), ">="
-    )
-    if points is None:
-        raise Undecided(f"whether {size} is at least 1")
-    return points
-
-
-def _where_some_summand_is_positive(polynomial: Polynomial) -> isl.Set | None:
-    """Where a sum of summands of 0 or more is not 0; None where one may be less than 0."""
-    ring, points = polynomial.ring, polynomial.ring.nowhere
+        at_least = lambda: polynomial.affine.ge_set(ring.formula(1))  # noqa: E731
+        return ring.once(("at least one", polynomial.key()), at_least)
+    points: isl.Set | None = ring.nowhere
+    # Where no summand is less than 0, their sum is at least 1 where some summand is.
     for factors, k in polynomial.monomials().items():
         formulas = [factor.affine for factor in factors]
         least = [bounds(ring.domain, formula)[0] for formula in formulas]
         if k < 0 or any(low is None or low < 0 for low in least):
-            return None
+            points = None
+            break
         positive = (formula.ge_set(ring.formula(1)) for formula in formulas)
         points = points.union(functools.reduce(isl.Set.intersect, positive, ring.domain))
+    points = points or where_ordered(polynomial - ring.number(1), ">=")
+    if points is None:
+        raise Undecided(f"whether {size} is at least 1")
     return points
 
 
@@ -758,7 +754,12 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
         raise a.trace.undecided(f"whether {b}, by which {a} is divided, is 0")
     if a.trace.settle(zero):
         raise ZeroDivisionError("a size is divided by zero.")
-    canceled = a.polynomial.cancel(b.polynomial) or _cancel_parts(a, b)
+    canceled = a.polynomial.cancel(b.polynomial)
+    # Parts of factors may be alike where these are not: h and h//2, where h is even.
+    may_share = canceled is None and a.polynomial.products and a.trace.searching
+    if may_share and all(map(a.trace.settle, where_floors_are_exact(b.polynomial))):
+        dividend, divisor = in_shared_factors(a.polynomial, b.polynomial)
+        canceled = dividend.cancel(divisor)
     if canceled is not None:
         reduced, coefficient, factors = canceled
         quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
@@ -790,7 +791,10 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     for quotient in sorted(quotients):
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
-    if (quotient := _bounded_quotient(a, b, cases)) is not None:
+    has_products = a.polynomial.products or b.polynomial.products
+    most = cases if has_products else max(cases, MOST_QUOTIENTS)
+    if (ends := _range_of_quotient(a, b)) is not None and ends[1] - ends[0] < most:
+        quotient = _largest_where(*ends, lambda n: a >= n * b)
         return quotient, a - quotient * b
     _fork_on_few_values(a.trace, a.polynomial)
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
@@ -805,15 +809,6 @@ def _largest_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _bounded_quotient(a: Size, b: Size, cases: int) -> int | None:
-    """The quotient by a positive divisor, if it takes few values; forks the run between them."""
-    if (found := _range_of_quotient(a, b)) is None:
-        return None
-    low, high = found
-    most = cases if a.polynomial.products or b.polynomial.products else max(cases, MOST_QUOTIENTS)
-    return None if high - low >= most else _largest_where(low, high, lambda n: a >= n * b)
 
 
 def _range_of_quotient(a: Size, b: Size) -> tuple[int, int] | None:
@@ -835,17 +830,6 @@ def _range_of_quotient(a: Size, b: Size) -> tuple[int, int] | None:
         return None
     at_largest = [-(n < 0) if large is None else n // large for n in (least, most)]
     return min(least // small, at_largest[0]), max(most // small, at_largest[1])
-
-
-def _cancel_parts(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
-    """Cancel factors of which parts are alike: h and h//2, where h is even."""
-    if not (a.polynomial.products and a.trace.searching):
-        return None
-    for condition in where_floors_are_exact(b.polynomial):
-        if not a.trace.settle(condition):
-            return None
-    dividend, divisor = in_shared_factors(a.polynomial, b.polynomial)
-    return dividend.cancel(divisor)
 
 
 def _fork_on_few_values(trace: SymbolicTrace, polynomial: Polynomial) -> None:
@@ -916,8 +900,12 @@ def _overflow_of(size: Size) -> tuple[isl.Set, isl.Set]:
     large, safe = ring.domain, ring.domain
     if not is_alone:  # half of the largest number is left for the affine part
         safe = safe.intersect(_within(ring, affine, LARGEST_NUMBER // 2))
-    if not is_alone:
-        large = _large_corners(size)
+        large, names, domain = ring.nowhere, size.trace.names(), SizeSet(size.trace.domain)
+        for sides in itertools.product((1, LARGEST_SIDE), repeat=len(names)):
+            corner = domain.nearest(dict(zip(names, sides, strict=True)))
+            if abs(size.at(**corner)) > LARGEST_NUMBER:
+                text = " and ".join(f"{name} = {side}" for name, side in corner.items())
+                large = large.union(SizeSet.parse(names, text).points)
     for product, k in products.items():
         # Where each factor is above this root the product is too large; where none is, it fits.
         most = LARGEST_NUMBER // (abs(k) if is_alone else 2 * abs(k) * len(products))
@@ -927,18 +915,6 @@ def _overflow_of(size: Size) -> tuple[isl.Set, isl.Set]:
             safe = safe.intersect(small)
             large = large.subtract(small) if is_alone else large
     return large, safe
-
-
-def _large_corners(size: Size) -> isl.Set:
-    """The corners of the domain at which a sum of products does not fit in 32 bits."""
-    ring, names = size.trace.ring, size.trace.names()
-    domain, corners = SizeSet(size.trace.domain), ring.nowhere
-    for sides in itertools.product((1, LARGEST_SIDE), repeat=len(names)):
-        point = domain.nearest(dict(zip(names, sides, strict=True)))
-        if abs(size.at(**point)) > LARGEST_NUMBER:
-            text = " and ".join(f"{name} = {side}" for name, side in point.items())
-            corners = corners.union(SizeSet.parse(names, text).points)
-    return corners
 
 
 def _is_monomial(polynomial: Polynomial) -> bool:
