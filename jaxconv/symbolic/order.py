@@ -139,25 +139,19 @@ def _runs(
     """
     if low is None:
         raise _TooManyCasesError
-    value = low
+    value, (least, most) = low, others
     while high is None or value <= high:
-        last = _last_of_run(value, limit, others)
+        last: int | None = value
+        if value > 0:
+            quotient = limit // value
+            # The others are all above the quotients from here on, or all at most these.
+            is_decided = quotient < least if limit >= 0 else quotient >= most
+            if is_decided or quotient in (0, -1):
+                last = None
+            else:  # the last value with the same quotient
+                last = limit // quotient if quotient > 0 else -(limit // -(quotient + 1)) - 1
         if last is None or (high is not None and last >= high):
             yield value, high, value
             return
         yield value, last, value
         value = last + 1
-
-
-def _last_of_run(value: int, limit: int, others: tuple[float, float]) -> int | None:
-    """The last value with the same quotient of the limit, or one that changes nothing."""
-    if value <= 0:
-        return value
-    quotient = limit // value
-    least, most = others
-    # The others are all above the quotients from here on, or all at most these.
-    if (limit >= 0 and quotient < least) or (limit < 0 and quotient >= most):
-        return None
-    if quotient in (0, -1):
-        return None
-    return limit // quotient if quotient > 0 else -(limit // -(quotient + 1)) - 1
