@@ -16,7 +16,7 @@ from jaxconv import compat
 from jaxconv.source import CallSite, file_of, for_statement, is_inside_jax
 from jaxconv.symbolic.heap import UnknownStateError, state_of
 from jaxconv.symbolic.real import OpaqueInt, Symbolic, SymbolicInt, number_of
-from jaxconv.symbolic.size import Size
+from jaxconv.symbolic.size import Size, larger
 from jaxconv.symbolic.trace import HIDES_STATE, SymbolicTrace, caller
 
 
@@ -59,7 +59,7 @@ class SizeRange:
             raise ValueError("range() arg 3 must not be zero")
         self.start, self.stop, self.step = start, stop, step
         count = -((stop - start) // -step)  # rounded up
-        self.count = count.max(0) if isinstance(count, Size) else max(count, 0)
+        self.count = larger(count, 0)
 
     def numbers(self) -> Sequence[Any]:
         """All its numbers, which may be sizes, for each value of their count."""

@@ -18,7 +18,7 @@ from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.loops import rows
 from jaxconv.symbolic.real import INTEGERS, Symbolic, SymbolicInt
-from jaxconv.symbolic.size import Size, at_least_one, equal
+from jaxconv.symbolic.size import Size, at_least_one, equal, larger
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 
@@ -95,7 +95,7 @@ def _arange(
     from jax import numpy
 
     distance = start if stop is None else stop - start
-    count = _larger(0, math.ceil(distance if step is None else distance / step))
+    count = larger(0, math.ceil(distance if step is None else distance / step))
     likes = (x.stands_for(1) if isinstance(x, Symbolic) else x for x in numbers)
     return original(count, dtype=dtype or numpy.result_type(*likes), **options)
 
@@ -221,7 +221,7 @@ def _broadcast(original: Callable[..., Any], *shapes: Sequence[Any], **options: 
             or not _fit(trace, axes := [*zip(*shapes, strict=True)])
         ):
             raise
-    return tuple(functools.reduce(_larger, axis) for axis in axes)
+    return tuple(functools.reduce(larger, axis) for axis in axes)
 
 
 def _fit(trace: SymbolicTrace, axes: Sequence[Sequence[Any]]) -> bool:
@@ -249,13 +249,6 @@ def _fit(trace: SymbolicTrace, axes: Sequence[Sequence[Any]]) -> bool:
     if not fits:
         trace.forget_equalities()
     return fits
-
-
-def _larger(a: Any, b: Any) -> Any:
-    """The larger one of two sides, either of which may be an int."""
-    if isinstance(a, Size):
-        return a.max(b)
-    return b.max(a) if isinstance(b, Size) else max(a, b)
 
 
 REPLACEMENTS: dict[str, Callable[..., Any]] = {

@@ -654,6 +654,21 @@ def value_at(size: Size | int, point: Mapping[str, int]) -> int:
     return size.at(**point) if isinstance(size, Size) else size
 
 
+def larger(a: Size | int, b: Size | int) -> Size | int:
+    """Find the larger one of two sizes, either of which may be an int.
+
+    Args:
+        a: one size.
+        b: the other one.
+
+    Returns:
+        The larger one, as a formula where it differs from size to size.
+    """
+    if isinstance(a, Size):
+        return a.max(b)
+    return b.max(a) if isinstance(b, Size) else max(a, b)
+
+
 def equal(trace: SymbolicTrace, a: Size | int, b: Size | int) -> isl.Set:
     """Find where two sizes are equal.
 
