@@ -421,10 +421,12 @@ def _compares_inside_jax() -> bool:
     return is_inside_jax(frame.f_code.co_filename)
 
 
-Factor = str | tuple[str, tuple[Any, ...]]  # a name; or an operation, such as "mod", and operands
+DimensionFactor = (
+    str | tuple[str, tuple[Any, ...]]
+)  # a name; or an operation, such as "mod", and operands
 
 
-def dimension_terms(dimension: Any) -> list[tuple[int, list[tuple[Factor, int]]]]:
+def dimension_terms(dimension: Any) -> list[tuple[int, list[tuple[DimensionFactor, int]]]]:
     """Take a symbolic dimension of JAX apart.
 
     Args:

@@ -13,7 +13,7 @@ from jaxconv.analysis.neuron import read_position
 from jaxconv.analysis.receptive_field import ReceptiveField, analyze_fields
 from jaxconv.errors import Diagnostic, ValidationError, public_api, whole
 from jaxconv.jaxpr.interpreter import shape_of
-from jaxconv.jaxpr.periodic_pattern import Interval
+from jaxconv.jaxpr.periodic_pattern import PixelRange
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EffectiveField:
     at: tuple[int, ...]
 
     @property
-    def box(self) -> tuple[Interval, ...]:
+    def box(self) -> tuple[PixelRange, ...]:
         """The receptive field of the neuron: no pixel outside it contributes."""
         return self.field.box(*self.at)
 

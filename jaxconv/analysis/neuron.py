@@ -26,7 +26,7 @@ from jaxconv.errors import (
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
 from jaxconv.jaxpr.patch_reader import Index, MapSize, PatchReader
 
-Box = tuple[tuple[int, int], ...]
+AxisBounds = tuple[tuple[int, int], ...]
 AXES = ("x", "y", "z")
 MAX_GRID_SIDE = 7  # of a patch whose numbers a notebook shows
 MAX_GRIDS = 3  # input channels whose numbers it shows
@@ -71,7 +71,7 @@ class Neuron(Displayed):
     map_value: float
     map: np.ndarray
     then: tuple[str, ...]
-    box: Box | None
+    box: AxisBounds | None
 
     def __str__(self) -> str:
         position = f" at {self.at}" if self.at else ""

@@ -26,12 +26,12 @@ from jaxconv.jaxpr.interpreter import (
 from jaxconv.jaxpr.resources import peak_bytes, work
 
 R = TypeVar("R")
-Report = Callable[[float], None]  # takes the share of the work that is done, from 0 to 1
-_report: ContextVar[Report | None] = ContextVar("report", default=None)
+ReportProgress = Callable[[float], None]  # takes the share of the work that is done, from 0 to 1
+_report: ContextVar[ReportProgress | None] = ContextVar("report", default=None)
 
 
 @contextlib.contextmanager
-def reporting(report: Report) -> Iterator[None]:
+def reporting(report: ReportProgress) -> Iterator[None]:
     """Report the progress of all programs that are run meanwhile, equation by equation.
 
     Each equation is then computed before the next one begins.

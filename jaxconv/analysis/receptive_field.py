@@ -27,7 +27,7 @@ from jaxconv.errors import (
 )
 from jaxconv.jaxpr.axis_field import AxisField, Field
 from jaxconv.jaxpr.interpreter import ValueRef, shape_of
-from jaxconv.jaxpr.periodic_pattern import Interval
+from jaxconv.jaxpr.periodic_pattern import PixelRange
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.window_axis import Substitute
 from jaxconv.prover.conditions import shape_text
@@ -67,7 +67,7 @@ class ReceptiveField(Displayed):
     _field: Field = field(repr=False, compare=False)
 
     @public_api
-    def box(self, *at: int, clip: bool = True) -> tuple[Interval, ...]:
+    def box(self, *at: int, clip: bool = True) -> tuple[PixelRange, ...]:
         """The pixels that one neuron sees: a half-open interval along each axis.
 
         Args:
@@ -86,7 +86,7 @@ class ReceptiveField(Displayed):
         """
         raise_if(_position_diagnostics(self.layer, at, self.map))
         positions = dict(zip(_map_axes(self._field), at, strict=True)) | {None: 0}
-        box: list[Interval] = []
+        box: list[PixelRange] = []
         for axis_field, size in zip(self._field, self.image, strict=True):
             interval = axis_field.interval(positions[axis_field.axis], size if clip else None)
             if interval is None:

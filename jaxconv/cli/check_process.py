@@ -21,7 +21,7 @@ import jax
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.obligations import NoShapesError
-from jaxconv.cli.prepared_calls import prepare, recorded_calls
+from jaxconv.cli.prepared_calls import compile_call, recorded_calls
 from jaxconv.cli.program import cache_programs
 from jaxconv.cli.reports import Report
 from jaxconv.cli.user_code import TargetError
@@ -201,7 +201,7 @@ def _run(calls: Calls, connection: Connection) -> None:
     for call in calls:
         if connection.poll():
             break
-        prepare(call)
+        compile_call(call)
     try:
         request, folder = connection.recv()
         os.chdir(folder)

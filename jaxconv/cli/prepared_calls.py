@@ -26,7 +26,7 @@ def recorded_calls() -> Iterator[dict[bytes, None]]:
     Functions of the user's, and those that cannot be named, are left out.
 
     Returns:
-        What :func:`prepare` takes, in the order of the calls.
+        What :func:`compile_call` takes, in the order of the calls.
     """
     calls: dict[bytes, None] = {}
 
@@ -44,7 +44,7 @@ def recorded_calls() -> Iterator[dict[bytes, None]]:
         yield calls
 
 
-def prepare(call: bytes) -> None:
+def compile_call(call: bytes) -> None:
     """Trace, lower and compile a function as it was called; this process remembers the result.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.jaxpr.periodic_pattern import LONGEST, Interval, PeriodicPattern, change_pattern
+from jaxconv.jaxpr.periodic_pattern import LONGEST, PeriodicPattern, PixelRange, change_pattern
 from jaxconv.jaxpr.window_axis import WindowAxis
 from jaxconv.symbolic.specs import extreme
 from jaxconv.symbolic.trace import Undecided
@@ -256,7 +256,7 @@ class AxisField:
             return self.bounds
         return np.full(size, self.bounds[0].min()), np.full(size, self.bounds[1].max())
 
-    def interval(self, position: int, image: Any = None) -> Interval | None:
+    def interval(self, position: int, image: Any = None) -> PixelRange | None:
         """Find what one neuron sees.
 
         Args:

@@ -29,7 +29,7 @@ INDEX_BYTES = 4
 POOL_GRADIENT = "select_and_scatter_add"
 
 
-class Kernel(NamedTuple):
+class FusedKernel(NamedTuple):
     """One operation of a compiled program, with all that is fused with it.
 
     Attributes:
@@ -92,7 +92,7 @@ class FusedKernels:
         Args:
             flat: the jaxpr. Values that are not in it, such as copies, are added to it.
         """
-        self.kernels: list[Kernel] = []
+        self.kernels: list[FusedKernel] = []
         self._flat = flat
         self._copies: dict[Any, int] = {}
         self._readers: dict[int, list[FlatEquation]] = {}
@@ -171,14 +171,14 @@ class FusedKernels:
             self._roots[value] = frozenset([value]) if is_root else computed
         if is_fused(one):
             if self._written.issuperset(one.outputs):
-                self.kernels.append(Kernel(computed, one.outputs, overwrites=True))
+                self.kernels.append(FusedKernel(computed, one.outputs, overwrites=True))
             return
         reads = computed if computes_operands(one) else self._operands(one, roots)
         if one.eqn.primitive.name == POOL_GRADIENT:
             reads = self._locate_maxima(one, reads)
         flow = control_flow(one.eqn)
         is_loop = flow is not None and flow.kind is FlowKind.LOOP
-        self.kernels.append(Kernel(reads, one.outputs, overwrites=is_loop, eqn=one.eqn))
+        self.kernels.append(FusedKernel(reads, one.outputs, overwrites=is_loop, eqn=one.eqn))
 
     def _operands(self, one: FlatEquation, roots: list[frozenset[int]]) -> frozenset[int]:
         """The buffers that an operation reads, after operands in another order have been copied."""
@@ -187,7 +187,7 @@ class FusedKernels:
             if v is not None and order is not None:
                 if (v, order) not in self._copies:
                     self._copies[v, order] = self._flat.add(self._flat.sizes[v])
-                    self.kernels.append(Kernel(computed, (self._copies[v, order],)))
+                    self.kernels.append(FusedKernel(computed, (self._copies[v, order],)))
                 reads.add(self._copies[v, order])
             elif v is not None and v not in self._flat.given:
                 reads.add(v)
@@ -211,7 +211,7 @@ class FusedKernels:
 
         def add(reads: Set[int], *sizes: int) -> set[int]:
             written = tuple(flat.add(size) for size in sizes)
-            self.kernels.append(Kernel(frozenset(reads), written))
+            self.kernels.append(FusedKernel(frozenset(reads), written))
             return {*written}
 
         numbers = set[int]().union(*(add(set(), INDEX_BYTES * padded) for _ in shape))

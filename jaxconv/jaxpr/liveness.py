@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from jaxconv.compat import Jaxpr
 from jaxconv.jaxpr.flat_jaxpr import FlatJaxpr
-from jaxconv.jaxpr.fused_kernels import FusedKernels, Kernel
+from jaxconv.jaxpr.fused_kernels import FusedKernel, FusedKernels
 from jaxconv.jaxpr.interpreter import control_flow
 
 
@@ -60,7 +60,7 @@ def compiled_peak(jaxpr: Jaxpr, bytes_of: Callable[[Any], int]) -> int:
     return sum(one.size for one in results) + block_size(not_in_results(buffers, results))
 
 
-def scheduled(kernels: Sequence[Kernel]) -> list[Kernel]:
+def scheduled(kernels: Sequence[FusedKernel]) -> list[FusedKernel]:
     """Order kernels as a queue that each enters when the last of those that it waits for has run.
 
     Args:
@@ -84,7 +84,7 @@ def scheduled(kernels: Sequence[Kernel]) -> list[Kernel]:
     return order
 
 
-def lifetimes(kernels: Sequence[Kernel], flat: FlatJaxpr) -> Iterable[Buffer]:
+def lifetimes(kernels: Sequence[FusedKernel], flat: FlatJaxpr) -> Iterable[Buffer]:
     """Find from when to when each buffer is needed.
 
     Args:

@@ -18,11 +18,11 @@ import numpy as np
 from jaxconv.symbolic.specs import extreme
 from jaxconv.symbolic.trace import Undecided
 
-Interval = tuple[Any, Any]  # first pixel, and the first after the last; ints or Sizes
+PixelRange = tuple[Any, Any]  # first pixel, and the first after the last; ints or Sizes
 LONGEST = 1 << 16  # pattern that is kept
 
 
-def hull(intervals: Iterable[Interval | None]) -> Interval | None:
+def hull(intervals: Iterable[PixelRange | None]) -> PixelRange | None:
     """Find the smallest interval that covers all.
 
     Args:
@@ -51,7 +51,7 @@ class PeriodicPattern:
         step: pixels from one period to the next.
     """
 
-    intervals: tuple[Interval | None, ...] = ((0, 1),)
+    intervals: tuple[PixelRange | None, ...] = ((0, 1),)
     step: Any = 1
 
     @property
@@ -93,7 +93,7 @@ class PeriodicPattern:
         pairs = iter(zip(rest[::2], rest[1::2], strict=True))
         return PeriodicPattern(tuple(seen and next(pairs) for seen in self.intervals), step)
 
-    def at(self, index: Any) -> Interval | None:
+    def at(self, index: Any) -> PixelRange | None:
         """Find what one neuron sees.
 
         Args:

@@ -12,8 +12,6 @@ from jax import lax
 
 from jaxconv.kernels.registry import Operation
 
-Ints = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -37,13 +35,13 @@ class Problem:
     images: int
     channels: int
     filters: int
-    size: Ints
-    window: Ints
-    map: Ints
-    stride: Ints
+    size: tuple[int, ...]
+    window: tuple[int, ...]
+    map: tuple[int, ...]
+    stride: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
-    image_dilation: Ints
-    dilation: Ints
+    image_dilation: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
     batch_groups: int
 
@@ -156,7 +154,7 @@ def kernel_of(y: jax.Array, params: Mapping[str, Any]) -> jax.Array:
     return jnp.transpose(y, np.argsort((*spatial, channels, filters)).tolist())
 
 
-def result_size(lhs: jax.Array, rhs: jax.Array, params: Mapping[str, Any]) -> Ints:
+def result_size(lhs: jax.Array, rhs: jax.Array, params: Mapping[str, Any]) -> tuple[int, ...]:
     """Compute the spatial size of a result.
 
     Args:
@@ -169,7 +167,9 @@ def result_size(lhs: jax.Array, rhs: jax.Array, params: Mapping[str, Any]) -> In
     return map_size(size, tuple(rhs.shape[i] for i in order.rhs_spec[2:]), params)
 
 
-def map_size(size: Sequence[int], window: Sequence[int], params: Mapping[str, Any]) -> Ints:
+def map_size(
+    size: Sequence[int], window: Sequence[int], params: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Compute the spatial size of a result from those of its operands.
 
     Args:

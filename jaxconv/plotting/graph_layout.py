@@ -15,8 +15,8 @@ ROW_GAP = 46.0  # between rows of nodes
 ROW_MARGIN = 40.0  # left and right of rows that continue
 MIN_ROW_WIDTH = 1900.0  # a row that may be broken is about this wide, or wider
 ASPECT = 1.7  # width over height of a drawing of several rows
-Point = tuple[float, float]
-PathSegment = tuple[Point, ...]
+Position = tuple[float, float]
+PathSegment = tuple[Position, ...]
 
 
 class NodeSize(NamedTuple):
@@ -49,7 +49,7 @@ class Path:
         steps: from point to point: 1 point for a straight line, 3 for a cubic Bezier curve.
     """
 
-    start: Point
+    start: Position
     steps: tuple[PathSegment, ...]
 
     def moved(self, x: float, y: float) -> "Path":
@@ -78,7 +78,7 @@ class GraphLayout:
         height: total height.
     """
 
-    nodes: list[Point]
+    nodes: list[Position]
     paths: dict[Edge, Path]
     omitted: tuple[Edge, ...]
     width: float
@@ -176,7 +176,7 @@ class _Arrangement:
     def _right(self, column: int) -> float:
         return self.lefts[column] + self.widths[column]
 
-    def position(self, vertex: int) -> Point:
+    def position(self, vertex: int) -> Position:
         """The left side of a vertex, and the height of its axis.
 
         Args:
@@ -233,10 +233,10 @@ class _Arrangement:
         yield (end,) if y == end[1] else ((middle, y), (middle, end[1]), end)
 
 
-def _rounded(points: Sequence[Point], radius: float = 8.0) -> Iterator[PathSegment]:
+def _rounded(points: Sequence[Position], radius: float = 8.0) -> Iterator[PathSegment]:
     """Horizontal and vertical lines through points, with rounded corners."""
 
-    def towards(point: Point, other: Point) -> Point:
+    def towards(point: Position, other: Position) -> Position:
         distance = abs(other[0] - point[0]) + abs(other[1] - point[1])  # one of them is 0
         share = min(radius / distance, 0.5) if distance else 0.0
         return point[0] + share * (other[0] - point[0]), point[1] + share * (other[1] - point[1])

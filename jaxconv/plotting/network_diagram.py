@@ -25,7 +25,7 @@ from jaxconv.errors import (
     shown,
 )
 from jaxconv.jaxpr.interpreter import fresh
-from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Point, layout
+from jaxconv.plotting.graph_layout import GraphLayout, NodeSize, Position, layout
 from jaxconv.plotting.layered_graph import Edge
 from jaxconv.plotting.vector_graphics import (
     Arrow,
@@ -80,11 +80,11 @@ class Cuboid(NamedTuple):
     height: float
     width: float
 
-    def slant(self) -> Point:
+    def slant(self) -> Position:
         """How far the back of the face is to the right of its front, and above it."""
         return self.width * SLANT[0], self.width * SLANT[1]
 
-    def extent(self) -> Point:
+    def extent(self) -> Position:
         """Width and height of the block as it is drawn."""
         right, up = self.slant()
         return self.thickness + right, self.height + up

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from jaxconv.display import Displayed, Part, Vector
-from jaxconv.plotting.graph_layout import Path, Point
+from jaxconv.plotting.graph_layout import Path, Position
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ class Polygon:
         layer: the name of the layer that it belongs to; empty if it belongs to none.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[Position, ...]
     fill: str
     stroke: str
     layer: str = ""
@@ -84,7 +84,7 @@ class Arrow:
     target: str
 
     @property
-    def head(self) -> tuple[Point, ...]:
+    def head(self) -> tuple[Position, ...]:
         """The corners of its head, which points to the right."""
         x, y = self.path.steps[-1][-1]
         back, half = x - ARROWHEAD_LENGTH, ARROWHEAD_LENGTH / 2
@@ -334,5 +334,5 @@ def _svg_number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _svg_points(points: Sequence[Point]) -> str:
+def _svg_points(points: Sequence[Position]) -> str:
     return " ".join(f"{_svg_number(x)},{_svg_number(y)}" for x, y in points)

@@ -5,18 +5,16 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, overload
 
 from jaxconv.adapters.libraries import adapter_of
 from jaxconv.prover.annotations import AnnotationError
-from jaxconv.prover.enforcement import enforced
+from jaxconv.prover.enforcement import Arguments, Result, enforced
 from jaxconv.prover.signatures import Annotations
 from jaxconv.prover.terms import ProofCase, SpecTerms, Terms
 from jaxconv.symbolic.specs import parse_contract
 
 MOST_CASES = 24  # of one function, for its unions, numbers of axes and broadcast sizes
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from jaxconv.symbolic.trace import Fork, SymbolicTrace
 MOST_CASES = 16  # of one call
 CONSTANTS = (bool, str, float, type(None))
 
-Case = tuple[isl.Set, Any]  # the sizes for which a function returns this
+ConditionalResult = tuple[isl.Set, Any]  # the sizes for which a function returns this
 
 
 class _NoMergeError(Exception):
@@ -81,11 +81,11 @@ def _call(trace: SymbolicTrace, function: FunctionType, *args: Any, **named: Any
 
 def _cases(
     trace: SymbolicTrace, call: Callable[[], Any], function: FunctionType, arguments: Any
-) -> list[Case]:
+) -> list[ConditionalResult]:
     """What a call returns for each part of the sizes that it tells apart."""
     before = state_of_call(function, arguments)
     pending: list[isl.Set] = [trace.domain]
-    cases: list[Case] = []
+    cases: list[ConditionalResult] = []
     while pending:
         points = trace.case = pending.pop()
         try:
@@ -108,7 +108,7 @@ def _cases(
     return cases
 
 
-def _merged(trace: SymbolicTrace, cases: Sequence[Case]) -> Any:
+def _merged(trace: SymbolicTrace, cases: Sequence[ConditionalResult]) -> Any:
     """One result for all cases of a call, of the same structure."""
     from jax import tree
 
@@ -135,7 +135,7 @@ def _number_by_cases(
     trace: SymbolicTrace, parts: Sequence[isl.Set], values: Sequence[Any]
 ) -> Size | int:
     """The formula that has each value on its part of the sizes."""
-    by_formula: dict[Hashable, Case] = {}  # equal values make one case
+    by_formula: dict[Hashable, ConditionalResult] = {}  # equal values make one case
     for part, value in zip(parts, values, strict=True):
         polynomial = polynomial_of(value, trace)
         before, _ = by_formula.get(polynomial.key(), (trace.ring.nowhere, None))

@@ -19,7 +19,7 @@ from jaxconv.symbolic.sets import bounds, integer, known_remainder, names_of, pa
 from jaxconv.symbolic.shortening import shorter, shorter_or_zero
 from jaxconv.symbolic.sums import DIV, PARAM
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class PolynomialRing:
     results: dict[Hashable, Any] = field(default_factory=dict)
     shortens: bool = False
 
-    def once(self, question: Hashable, compute: Callable[[], Result]) -> Result:
+    def once(self, question: Hashable, compute: Callable[[], Answer]) -> Answer:
         """Compute what depends on the domain and the question alone, the first time it is asked.
 
         A network asks the same few questions of the same few formulas for each of its layers.
@@ -205,7 +205,7 @@ class PolynomialRing:
         return Polynomial(self, other.affine, products)
 
 
-def computed_once(function: Callable[..., Result]) -> Callable[..., Result]:
+def computed_once(function: Callable[..., Answer]) -> Callable[..., Answer]:
     """Let a function of a polynomial, and of others of its ring, compute each result once.
 
     Args:
@@ -216,7 +216,7 @@ def computed_once(function: Callable[..., Result]) -> Callable[..., Result]:
     """
 
     @functools.wraps(function)
-    def remembering(one: "Polynomial", *others: Any) -> Result:
+    def remembering(one: "Polynomial", *others: Any) -> Answer:
         if any(isinstance(other, Polynomial) and other.ring is not one.ring for other in others):
             return function(one, *others)
         keys = (other.key() if isinstance(other, Polynomial) else other for other in others)

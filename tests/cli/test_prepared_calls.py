@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxconv.cli.prepared_calls import prepare, recorded_calls
+from jaxconv.cli.prepared_calls import compile_call, recorded_calls
 from tests.support.processes import forked
 
 COUNTED = """
 import jax, jax.numpy as jnp, numpy as np
 from flax import nnx
-from jaxconv.cli.prepared_calls import prepare, recorded_calls
+from jaxconv.cli.prepared_calls import compile_call, recorded_calls
 
 lowered = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -28,7 +28,7 @@ with recorded_calls() as calls:
     before = make()
 jax.clear_caches()
 for call in calls:
-    prepare(call)
+    compile_call(call)
 prepared = {*lowered}
 lowered.clear()
 after = make()
@@ -62,5 +62,5 @@ def test_nothing_of_the_users_is_recorded():
 
 @pytest.mark.parametrize("name", ["this", "antigravity"])
 def test_preparing_imports_nothing(name):
-    prepare(f"c{name}\nname\n.".encode())
+    compile_call(f"c{name}\nname\n.".encode())
     assert name not in sys.modules
