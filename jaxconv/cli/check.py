@@ -12,7 +12,7 @@ from jaxconv.cli.arguments import CONDITION_HELP, UsageError
 from jaxconv.cli.check_process import Checker, Imported, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
-from jaxconv.cli.formats import DOCUMENTS, LINES, markdown
+from jaxconv.cli.formats import DOCUMENTS, LINE_FORMATS, markdown
 from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.reports import Report
 from jaxconv.cli.result_cache import FOLDER
@@ -58,7 +58,7 @@ class CheckCommand(Command):
         style = parser.add_mutually_exclusive_group()
         style.add_argument(
             "--format",
-            choices=[*LINES, *DOCUMENTS],
+            choices=[*LINE_FORMATS, *DOCUMENTS],
             default="text",
             help="output format: plain text, annotations for a pull request on GitHub, a list of "
             "verdicts as JSON, or SARIF for services that review code",
@@ -200,8 +200,8 @@ def print_result(result: Report | NotStarted, options: argparse.Namespace) -> No
         name = "" if result.is_required else f"{result.name}: "
         message = message_with_flags(result.message, options)
         print(f"jaxconv check: {name}{message}", file=sys.stderr)
-    elif options.format in LINES:
-        text = LINES[options.format](result)
+    elif options.format in LINE_FORMATS:
+        text = LINE_FORMATS[options.format](result)
         print(text, end="\n" if text else "", flush=True)
     elif sys.stderr.isatty():
         print(f"{result.name}: {result.status}", file=sys.stderr)

@@ -111,7 +111,7 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 # Lines are printed as soon as a proof ends; a document when all have ended.
-LINES: dict[str, Callable[[Report], str]] = {"text": text, "github": github}
+LINE_FORMATS: dict[str, Callable[[Report], str]] = {"text": text, "github": github}
 DOCUMENTS: dict[str, Callable[[Sequence[Report]], str]] = {"json": reports_as_json, "sarif": sarif}
 
 

@@ -21,7 +21,7 @@ from jaxconv.plotting.photos import CHANNELS_LAST, from_channels_last, is_grey, 
 
 Model = Callable[..., Any]
 PIXELS = (1, 2)  # which of these axes are height and width
-LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
+IMAGE_LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
 
 
 class PhotoCall(NamedTuple):
@@ -132,8 +132,8 @@ def _layouts(first: str) -> tuple[str, ...]:
     """The layouts to try."""
     if sorted(first) not in (sorted("NHWC"), sorted("HWC")):
         wrong = f"--layout {first} is not a layout of colour photos."
-        raise UsageError(f"{wrong} Fix: pass one of {', '.join(LAYOUTS)}.")
-    return (first, *(layout for layout in LAYOUTS if layout != first))
+        raise UsageError(f"{wrong} Fix: pass one of {', '.join(IMAGE_LAYOUTS)}.")
+    return (first, *(layout for layout in IMAGE_LAYOUTS if layout != first))
 
 
 def _shapes(tree: Any) -> Any:

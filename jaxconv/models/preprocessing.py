@@ -69,7 +69,7 @@ class Preprocessing:
 
 
 # The Visual Geometry Group trained on BGR less a mean; their first kernels are turned to RGB here.
-KERAS = Preprocessing(1.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+KERAS_PREPROCESSING = Preprocessing(1.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
 TORCHVISION = Preprocessing(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

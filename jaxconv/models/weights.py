@@ -30,7 +30,11 @@ from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra
 from jaxconv.models.file_writing import write_file
 from jaxconv.models.hashes import verify
 from jaxconv.models.hdf5_files import read_hdf5
-from jaxconv.models.preprocessing import KERAS, TORCHVISION, Preprocessing
+from jaxconv.models.preprocessing import (
+    KERAS_PREPROCESSING,
+    TORCHVISION,
+    Preprocessing,
+)
 from jaxconv.models.pytorch_files import is_pytorch_file, read_pytorch
 from jaxconv.models.vgg_names import (
     HEAD_LAYERS,
@@ -48,7 +52,7 @@ TORCHVISION_HASHES = frozenset(
     ("8a719046", "6002323d", "19584684", "abd245e5", "397923af", "6c64b313", "dcbb9e9d", "c79401a0",
      FEATURES_HASH)
 )  # fmt: skip
-FEATURES = Preprocessing(1 / 255, (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
+TRUNK_PREPROCESSING = Preprocessing(1 / 255, (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
 Form = Literal["tensors", "keras", "onnx"]
 
 
@@ -85,9 +89,9 @@ def read_weights(path: Path) -> StoredWeights:
             verify(path, published[1])
         tensors, form, metadata = _parse(path)
         if form == "keras":
-            return StoredWeights(path, from_keras(tensors), KERAS)
+            return StoredWeights(path, from_keras(tensors), KERAS_PREPROCESSING)
         if form == "onnx":
-            return StoredWeights(path, from_onnx_of_keras(tensors), KERAS)
+            return StoredWeights(path, from_onnx_of_keras(tensors), KERAS_PREPROCESSING)
         if not is_pytorch_vgg(tensors):
             recipe = json.loads(metadata).get("preprocessing") if metadata else None
             return StoredWeights(path, tensors, Preprocessing.from_json(recipe) if recipe else None)
@@ -96,7 +100,7 @@ def read_weights(path: Path) -> StoredWeights:
             return StoredWeights(path, ours, TORCHVISION)
         # The layers of its head are there, without values.
         ours = {name: t for name, t in ours.items() if name.split(".")[0] not in HEAD_LAYERS}
-        return StoredWeights(path, ours, FEATURES)
+        return StoredWeights(path, ours, TRUNK_PREPROCESSING)
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:

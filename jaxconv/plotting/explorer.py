@@ -51,7 +51,7 @@ POLICY = (  # the content security policy
     "base-uri 'none'; form-action 'none'"
 )
 ENOUGH = 4_000_000  # numbers of a map, of which a percentile is taken
-LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
+IMAGE_LAYOUTS = (CHANNELS_LAST, "NCHW", "HWC", "CHW")  # those without N are of one image
 FRAME_HEIGHT = 820  # pixels of a notebook
 Json = dict[str, Any]
 
@@ -143,8 +143,8 @@ def explore(
         >>> page.title, page.layers
         ('VGG', 6)
     """
-    is_layout = isinstance(layout, str) and layout in LAYOUTS
-    raise_if([] if is_layout else [choice("layout", layout, LAYOUTS)])
+    is_layout = isinstance(layout, str) and layout in IMAGE_LAYOUTS
+    raise_if([] if is_layout else [choice("layout", layout, IMAGE_LAYOUTS)])
     raise_if([] if args else [Diagnostic("there is no image.", "pass the image last.")])
     *others, image = args
     photo, x = _photo_and_input(fn, image, layout)

@@ -14,7 +14,7 @@ from jaxconv.symbolic.sets import SizeSet, bounded
 from jaxconv.symbolic.sums import Sum, bracket, conditions_that_matter
 
 MOST_CASES = 16  # joined by "or" in one constraint
-OPERATIONS = 5_000_000  # of isl to find the conditions of a set: a few seconds
+ISL_OPERATIONS = 5_000_000  # of isl to find the conditions of a set: a few seconds
 
 
 class InexpressibleError(Exception):
@@ -136,7 +136,7 @@ def conditions_of_set(sizes: SizeSet) -> Conditions:
     parts = points.get_basic_sets()
     first = SizeSet(isl.Set.from_basic_set(parts[0])) if parts else sizes
     try:
-        with bounded(OPERATIONS):
+        with bounded(ISL_OPERATIONS):
             hull = isl.Set.from_basic_set(points.simple_hull())
             # The hull is described by "and" alone; what holds of all sizes is left out.
             parts = hull.gist(every).compute_divs().get_basic_sets()

@@ -17,7 +17,7 @@ from jaxconv.symbolic.spec_errors import SpecError, word_error
 from jaxconv.symbolic.specs import Formula, Spec, parse_condition
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
-OPERATIONS = 5_000_000  # of isl to join the formulas of several traces: a few seconds
+ISL_OPERATIONS = 5_000_000  # of isl to join the formulas of several traces: a few seconds
 
 
 def sizes(names: str, where: str | None = "") -> tuple[Any, ...]:
@@ -200,7 +200,7 @@ def unite(parts: Sequence[SizePart]) -> Size | int:
         for part, polynomial in zip(parts, polynomials, strict=True)
     ]
     try:
-        with bounded(OPERATIONS):
+        with bounded(ISL_OPERATIONS):
             affine = functools.reduce(isl.PwAff.union_add, joined)
             return Size.of(trace, trace.ring.simplify(shorter(affine, whole), {}))
     except isl.Error:

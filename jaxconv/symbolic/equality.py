@@ -19,7 +19,7 @@ from jaxconv.symbolic.factoring import (
 )
 from jaxconv.symbolic.formulas import formula_text
 from jaxconv.symbolic.polynomials import (
-    LARGEST,
+    LARGEST_FACTORED,
     Factor,
     Polynomial,
     PolynomialRing,
@@ -85,7 +85,7 @@ def _few_values(difference: Polynomial) -> isl.Set | None:
 
 def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:
     ring, product = difference.ring, as_product(difference)
-    if product is not None and abs(product.constant) <= LARGEST:
+    if product is not None and abs(product.constant) <= LARGEST_FACTORED:
         coefficient, factors, constant = product
         return _product_equals(ring, factors, coefficient, -constant), True
     formulas, rest = formulas_of_sign(difference)
@@ -110,7 +110,7 @@ def factorizations(difference: Polynomial) -> list[tuple[str, isl.Set]]:
         values. Empty for any other polynomial.
     """
     product = as_product(difference) if difference.products else None
-    if product is None or not 0 < abs(product.constant) <= LARGEST:
+    if product is None or not 0 < abs(product.constant) <= LARGEST_FACTORED:
         return []
     value, k = -product.constant, product.coefficient
     names = [formula_text(factor.affine) for factor in product.factors]

@@ -19,7 +19,7 @@ from jaxconv.symbolic.specs import All, Comparison, Condition, Formula
 from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
 
 CASES = 1024  # of one formula, after which it is not decided
-OPERATIONS = 10_000_000  # of isl for one condition, after which it is not decided
+ISL_OPERATIONS = 10_000_000  # of isl for one condition, after which it is not decided
 
 
 def where_holds(condition: Condition, domain: isl.Set) -> isl.Set:
@@ -36,7 +36,7 @@ def where_holds(condition: Condition, domain: isl.Set) -> isl.Set:
         SpecError: that cannot be decided, or the condition divides by zero.
     """
     try:
-        with bounded(OPERATIONS):
+        with bounded(ISL_OPERATIONS):
             return _where(condition, domain).coalesce()
     except SpecError:
         raise

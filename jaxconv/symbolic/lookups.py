@@ -37,8 +37,8 @@ MAKERS: dict[Any, Callable[..., Any]] = {
 ADDS_ELEMENTS = ("SET_ADD", "MAP_ADD")  # instructions of comprehensions
 COMPUTING = ("BINARY_OP", "COMPARE_OP", "BUILD_SLICE")  # with a constant, which is not a key
 # Methods of containers that only ask for a key, and all that take one, or keep what they take.
-ASKING = ("__contains__", "__getitem__", "count", "discard", "get", "index", "pop", "remove")
-ONE_KEY = (*ASKING, "__setitem__", "add", "append", "setdefault", "update")
+LOOKUPS = ("__contains__", "__getitem__", "count", "discard", "get", "index", "pop", "remove")
+ONE_KEY = (*LOOKUPS, "__setitem__", "add", "append", "setdefault", "update")
 MOST_KEYS = 64  # with which a size is compared one by one
 ITEMS = "items of a comprehension"  # a name that no code has
 LISTED = (list, tuple, str, Mapping, Set)  # may be read again and again, as iterators may not
@@ -70,7 +70,7 @@ def keeps_key(frame: FrameType) -> tuple[bool, Any]:
         case ast.Call(func=ast.Attribute(value=tree, attr=name)):
             container = safe_value(tree, frame)
             is_container = isinstance(container, Mapping | Set | list | tuple)
-            return not (is_container and name in ASKING), container if is_container else None
+            return not (is_container and name in LOOKUPS), container if is_container else None
     return True, None
 
 

@@ -519,7 +519,7 @@ def _multiples(
     return done
 
 
-LARGEST = 2**44  # number whose divisors are listed
+LARGEST_FACTORED = 2**44  # number whose divisors are listed
 
 
 @functools.lru_cache(maxsize=1000)
@@ -530,9 +530,9 @@ def positive_divisors(number: int) -> tuple[int, ...]:
         number: the number, positive.
 
     Returns:
-        Its positive divisors in order; only 1 and the number itself above ``LARGEST``.
+        Its positive divisors in order; only 1 and the number itself above ``LARGEST_FACTORED``.
     """
-    if number > LARGEST:
+    if number > LARGEST_FACTORED:
         return (1, number)
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     return tuple(sorted({*small, *(number // n for n in small)}))

@@ -214,8 +214,8 @@ class Real(Symbolic):
             Fork: the sizes differ within the domain.
             Undecided: there are too many of them.
         """
-        if self.function in CONVERSIONS:
-            return np.float64(number_of(CONVERSIONS[self.function](*self.arguments)))
+        if self.function in WHOLE_PARTS:
+            return np.float64(number_of(WHOLE_PARTS[self.function](*self.arguments)))
         # First the numbers that are not formulas: where they are known, the code asks a formula.
         known = [x.number() if isinstance(x, Real) else x for x in self.arguments]
         return self.function(*map(number_of, known))
@@ -593,11 +593,11 @@ def apply_function(function: Callable[..., Any], *arguments: Any) -> Any:
     traces = [x.trace for x in arguments if isinstance(x, Symbolic)]
     if not all(map(is_number, arguments)):
         return NotImplemented
-    rule = RULES.get(function)
+    rule = FRACTIONS.get(function)
     ratios = [ratio_of(x) for x in arguments]
     ratio = rule(*ratios) if rule is not None and None not in ratios else None
-    if ratio is None and function in CONVERSIONS and isinstance(arguments[0], Real):
-        whole = CONVERSIONS[function](arguments[0])
+    if ratio is None and function in WHOLE_PARTS and isinstance(arguments[0], Real):
+        whole = WHOLE_PARTS[function](arguments[0])
         if isinstance(whole, int):
             return np.float64(whole)
         ratio = None if isinstance(whole, Real) else Ratio(whole, 1, EXACT)
@@ -847,7 +847,7 @@ def _whole(divide: Callable[[Ratio], Any]) -> Callable[[Ratio], Ratio]:
 
 
 # The fraction of a result, from those of the arguments.
-RULES: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
+FRACTIONS: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
     float: lambda r: r,
     operator.neg: lambda r: r._replace(numerator=-r.numerator),
     operator.add: _sum,
@@ -863,7 +863,7 @@ RULES: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
 
 # What NumPy calls a conversion to an int, and the conversion that gives the same number.
 ROUNDINGS: dict[Any, Any] = {math.floor: np.floor, math.ceil: np.ceil, round: np.rint}
-CONVERSIONS: dict[Any, Any] = {np.floor: math.floor, np.ceil: math.ceil, np.rint: round}
+WHOLE_PARTS: dict[Any, Any] = {np.floor: math.floor, np.ceil: math.ceil, np.rint: round}
 
 REFLECTED = {
     operator.eq: operator.eq,

@@ -14,7 +14,7 @@ import islpy as isl
 
 from jaxconv.symbolic.factoring import as_product
 from jaxconv.symbolic.polynomials import (
-    LARGEST,
+    LARGEST_FACTORED,
     Factor,
     Polynomial,
     PolynomialRing,
@@ -40,7 +40,7 @@ def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
     """
     ring = polynomial.ring
     whole = ring.domain
-    if abs(number) > LARGEST:
+    if abs(number) > LARGEST_FACTORED:
         return None
     for power in _prime_powers(abs(number)):
         ways = _ways(polynomial, power)
@@ -65,7 +65,7 @@ def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.S
         Where the power of a prime divides a factor. None where there are few ways.
     """
     product = as_product(polynomial) if polynomial.products else None
-    if product is None or product.constant or abs(number) > LARGEST:
+    if product is None or product.constant or abs(number) > LARGEST_FACTORED:
         return
     missing = abs(number) // math.gcd(number, product.coefficient)
     powers = [*_prime_powers(missing)]
@@ -96,7 +96,7 @@ def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:
     """
     ring, number = polynomial.ring, abs(number)
     cases: list[isl.Set] = []
-    if number > LARGEST:
+    if number > LARGEST_FACTORED:
         return None
     product = as_product(polynomial) if polynomial.products else None
     expanded = len(polynomial.monomials()) == 1  # not b*h*(w + 1), which divide does not see

@@ -13,7 +13,7 @@ import islpy as isl
 from jaxconv.symbolic.sets import bounded, bounds, integer, names_of, parse_affine
 from jaxconv.symbolic.sums import PARAM, Sum
 
-OPERATIONS = 300_000  # of isl for one formula, after which it stays as it is
+ISL_OPERATIONS = 300_000  # of isl for one formula, after which it stays as it is
 SAMPLES = 64  # values that a formula is guessed from
 DENOMINATORS = 128  # of the fractions that are tried
 
@@ -28,7 +28,7 @@ def shorter(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
     Returns:
         A formula of one floor, one remainder or none; the one given where none is found.
     """
-    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+    with contextlib.suppress(isl.Error), bounded(ISL_OPERATIONS):
         pieces = affine.get_pieces()
         used = [i for i in range(affine.dim(PARAM)) if affine.involves_dims(PARAM, i, 1)]
         if len(used) != 1:
@@ -60,7 +60,7 @@ def shorter_or_zero(affine: isl.PwAff, domain: isl.Set) -> isl.PwAff:
     short = shorter(affine, domain)
     if short.n_piece() == 1:
         return short
-    with contextlib.suppress(isl.Error), bounded(OPERATIONS):
+    with contextlib.suppress(isl.Error), bounded(ISL_OPERATIONS):
         zero = parse_affine(names_of(domain), "0")
         positive = domain.intersect(affine.gt_set(zero))
         larger = shorter(affine.intersect_params(positive).gist_params(domain), positive)

@@ -149,7 +149,7 @@ def _step(place: _Place) -> Step:
     instruction = instructions[place.next]
     name, depth = instruction.opname, place.depth
     operands, rule = next(
-        ((count, rule) for names, count, rule in RULES if name.startswith(names)), (None, None)
+        ((count, rule) for names, count, rule in USES if name.startswith(names)), (None, None)
     )
     if rule is not None and (operands is None or depth < operands):
         return rule(place, instruction)
@@ -392,7 +392,7 @@ def _skip(place: _Place, _: dis.Instruction) -> Step:
 
 # How instructions use an object on the stack, by the beginnings of their names; the first counts.
 # An instruction of so many operands does not use what is below them; None: its rule counts them.
-RULES: tuple[tuple[tuple[str, ...], int | None, Callable[[_Place, dis.Instruction], Step]], ...] = (
+USES: tuple[tuple[tuple[str, ...], int | None, Callable[[_Place, dis.Instruction], Step]], ...] = (
     (("NOP", "RESUME", "PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE"), None, _skip),
     (("LIST_TO_TUPLE",), None, _skip),
     (

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from jaxconv.models.preprocessing import KERAS, TORCHVISION, Preprocessing
+from jaxconv.models.preprocessing import (
+    KERAS_PREPROCESSING,
+    TORCHVISION,
+    Preprocessing,
+)
 from tests.support.type_checks import TYPE_CHECKS, WITHOUT_TYPE_CHECKS
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -15,7 +19,7 @@ MNIST = Preprocessing(1 / 255, (0.13,), (0.31,))
 
 
 @pytest.mark.parametrize("make", [np.uint8, np.float32, np.float64, np.int32, jnp.asarray, list])
-@pytest.mark.parametrize("recipe", [KERAS, TORCHVISION])
+@pytest.mark.parametrize("recipe", [KERAS_PREPROCESSING, TORCHVISION])
 def test_pixels_of_every_type_give_the_same(recipe, make):
     want = (PHOTO * np.float64(recipe.scale) - recipe.mean) / recipe.std
     made = recipe(make(PHOTO))
@@ -83,7 +87,7 @@ USUAL = {
     "black": np.zeros((2, 2, 3), np.float32),
     "nearly black, of 8 bits": np.ones((2, 2, 3), np.uint8),
     "resampled": np.float32([[[-0.4, 3, 255.6]]]),
-    "mean subtracted": KERAS(PHOTO),
+    "mean subtracted": KERAS_PREPROCESSING(PHOTO),
     "no images": np.zeros((0, 2, 2, 3), np.float32),
     "not a number": np.full((2, 2, 3), np.nan),
 }

@@ -155,7 +155,7 @@ def test_raw_pixels_are_refused():
     with pytest.raises(jc.ShapeError, match="VGG: x is uint8, but the model takes") as error:
         model(pixels)
     assert str(error.value).endswith("Fix: pass x.astype(jnp.float32) / 255.")
-    model.preprocessing = weights.KERAS
+    model.preprocessing = weights.KERAS_PREPROCESSING
     with pytest.raises(jc.ShapeError, match=r"Fix: call model.preprocessing\(x\) first\."):
         model(pixels)
     assert jax.eval_shape(call, model, model.preprocessing(pixels)).shape == (1, 4, 4, 8)

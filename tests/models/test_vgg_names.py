@@ -11,7 +11,7 @@ from flax import nnx
 
 import jaxconv as jc
 from jaxconv.models import vgg, weights
-from jaxconv.models.preprocessing import KERAS, TORCHVISION
+from jaxconv.models.preprocessing import KERAS_PREPROCESSING, TORCHVISION
 from jaxconv.models.vgg_names import COUNTS, from_keras, from_pytorch
 from tests.support.pytorch import import_timm, import_torch, import_torchvision
 
@@ -136,8 +136,8 @@ def test_the_preprocessing_is_that_of_pytorchs_libraries():
         cropped = np.asarray(Image.fromarray(PHOTO[0]).resize((256, 256)))[16:-16, 16:-16]
         np.testing.assert_allclose(TORCHVISION(cropped), want, atol=1e-5)
     features = torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES.transforms()
-    np.testing.assert_allclose(weights.FEATURES.mean, features.mean)
-    np.testing.assert_allclose(weights.FEATURES.std, features.std)
+    np.testing.assert_allclose(weights.TRUNK_PREPROCESSING.mean, features.mean)
+    np.testing.assert_allclose(weights.TRUNK_PREPROCESSING.std, features.std)
 
 
 def test_files_of_torchvision_have_the_hashes_of_pytorchs_names():
@@ -157,7 +157,7 @@ def test_the_trunk_of_pytorchs_library_has_its_own_preprocessing(tmp_path, monke
     torch.save(state, path)
     monkeypatch.setattr(weights, "TORCHVISION_HASHES", frozenset())
     model = ours("vgg16", path, head=None)
-    assert model.preprocessing == weights.FEATURES
+    assert model.preprocessing == weights.TRUNK_PREPROCESSING
     with pytest.raises(weights.MissingHeadError, match=r"it lacks fc6\.bias"):
         ours("vgg16", path)
 
@@ -206,7 +206,7 @@ def test_weights_made_by_keras(tmp_path, form, depth):
     net, want = keras_net(depth)
     FORMS[form](net, tmp_path / form)
     model = ours(f"vgg{depth}", tmp_path / form)
-    assert model.preprocessing == KERAS
+    assert model.preprocessing == KERAS_PREPROCESSING
     same(run(model, model.preprocessing(PHOTO)), want)
 
 

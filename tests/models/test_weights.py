@@ -173,7 +173,7 @@ def test_the_two_preprocessings_never_mix():
     want = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(weights.TORCHVISION(pixels), want, atol=1e-5)
     want = pixels - np.array([123.68, 116.779, 103.939])
-    np.testing.assert_allclose(weights.KERAS(pixels), want, atol=1e-4)
+    np.testing.assert_allclose(weights.KERAS_PREPROCESSING(pixels), want, atol=1e-4)
     assert len({source.sha256 for source in published_weights("vgg16")["imagenet"]}) == 2
 
 
@@ -252,7 +252,7 @@ def test_vgg16_takes_a_path(random_weights):
     for name, tensor in stored.items():
         layer, parameter = name.split(".")
         np.testing.assert_array_equal(getattr(getattr(model, layer), parameter)[...], tensor)
-    assert model.preprocessing == weights.KERAS
+    assert model.preprocessing == weights.KERAS_PREPROCESSING
 
 
 CRAFTED = {
