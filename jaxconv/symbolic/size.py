@@ -719,7 +719,8 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
             break
         positive = (formula.ge_set(ring.formula(1)) for formula in formulas)
         points = points.union(functools.reduce(isl.Set.intersect, positive, ring.domain))
-    points = points or where_ordered(polynomial - ring.number(1), ">=")
+    if points is None:
+        points = where_ordered(polynomial - ring.number(1), ">=")
     if points is None:
         raise Undecided(f"whether {size} is at least 1")
     return points
