@@ -129,7 +129,7 @@ def random_weights(tmp_path_factory):
     from tests.support.cnns import random_vgg16
 
     model = random_vgg16()
-    model.preprocessing = weights.KERAS
+    model.preprocessing = weights.KERAS_PREPROCESSING
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     weights.write_weights(model, path)
     return path

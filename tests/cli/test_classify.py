@@ -84,7 +84,7 @@ def write(path, name="vgg16", **options):
         return jnp.asarray(rng.normal(size=shape) * (2 / np.prod(shape[:-1])) ** 0.5, "float32")
 
     nnx.update(model, jax.tree.map(drawn, nnx.state(model, (nnx.Param, nnx.BatchStat))))
-    model.preprocessing = weights.KERAS
+    model.preprocessing = weights.KERAS_PREPROCESSING
     weights.write_weights(model, path)
     return model
 
@@ -103,7 +103,7 @@ def test_it_prints_the_five_most_probable_classes(photos, capsys):
     model = jc.vgg16(weights="w.safetensors")
     assert run("classify", "hopper.png", "--weights", "w.safetensors") == 0
     said = capsys.readouterr()
-    want = top_classes(model(weights.KERAS(prepared("hopper.png")[None])))
+    want = top_classes(model(weights.KERAS_PREPROCESSING(prepared("hopper.png")[None])))
     assert said.out.splitlines()[0] == "hopper.png"
     rows = [line.split("  ") for line in said.out.splitlines()[1:]]
     assert [row[-1] for row in rows] == [one.name for one in want]
@@ -121,7 +121,7 @@ def test_several_photos_as_json(photos, capsys):
     found = json.loads(capsys.readouterr().out)
     assert [entry["photo"] for entry in found] == ["hopper.png", "lying.png"]
     for entry in found:
-        want = top_classes(model(weights.KERAS(prepared(entry["photo"])[None])), 2)
+        want = top_classes(model(weights.KERAS_PREPROCESSING(prepared(entry["photo"])[None])), 2)
         assert [one["number"] for one in entry["classes"]] == [one.number for one in want]
         np.testing.assert_allclose(
             [one["probability"] for one in entry["classes"]],
@@ -135,7 +135,7 @@ def test_a_larger_square_is_averaged(photos, capsys):
     given = ["lying.png", "--weights", "w.safetensors", "--json", "--top", 1000]
     assert run("classify", *given, "--size", 256) == 0
     (entry,) = json.loads(capsys.readouterr().out)
-    logits = model(weights.KERAS(prepared("lying.png", 256)[None]))
+    logits = model(weights.KERAS_PREPROCESSING(prepared("lying.png", 256)[None]))
     assert logits.shape == (1, 2, 2, 1000) or logits.shape[1:3] == (2, 2)
     want = top_classes(np.asarray(logits).mean((1, 2)), 1000)
     assert [one["number"] for one in entry["classes"]][:5] == [one.number for one in want][:5]

@@ -108,7 +108,7 @@ def narrow(monkeypatch):
     monkeypatch.setattr(vgg, "HIDDEN", 16)
     for name, head in {"whole": "dense", "trunk": None}.items():
         model = jc.vgg16(head=head, rngs=nnx.Rngs(3))
-        model.preprocessing = weights.KERAS
+        model.preprocessing = weights.KERAS_PREPROCESSING
         weights.write_weights(model, f"{name}.safetensors")
 
 
@@ -123,7 +123,7 @@ def test_the_page_names_the_classes_of_a_network_with_a_head(folder, narrow, mon
     found = classes_of(folder, "--weights", "whole.safetensors")
     photo = open_photo("my photo.png", 224)
     model = jc.vgg16(weights="whole.safetensors", head="conv")
-    logits = np.asarray(model(weights.KERAS(photo[None])))
+    logits = np.asarray(model(weights.KERAS_PREPROCESSING(photo[None])))
     assert logits.shape == (1, 2, 1, 1000)
     want = top_classes(logits.mean((1, 2)))
     assert [name for name, _ in found["top"]] == [one.name for one in want]

@@ -49,7 +49,7 @@ def test_maps_draws_the_maps_of_the_network(folder, random_weights, monkeypatch)
     assert run("maps", "photo.jpg", "--weights", random_weights, "--layer", "conv3_2") == 0
     photo = open_photo("photo.jpg")
     model = jc.vgg16(weights=random_weights, head=None)
-    want = jc.feature_maps(model, "conv3_2")(weights.KERAS(photo[None]))["conv3_2"][0]
+    want = jc.feature_maps(model, "conv3_2")(weights.KERAS_PREPROCESSING(photo[None]))["conv3_2"][0]
     ((seen, (panel,)),) = given
     assert panel.channels == by_strength(np.asarray(want))[:24].tolist()
     np.testing.assert_allclose(panel.maps, want[..., panel.channels], rtol=1e-4, atol=1e-3)
@@ -145,7 +145,7 @@ def test_the_strongest_patches_of_a_folder(nets, monkeypatch, capsys, random_wei
     model = jc.vgg16(weights=random_weights, head=None)
     maps = {}
     for name in {peak.photo for peak in found}:
-        x = weights.KERAS(open_photo(name)[None])
+        x = weights.KERAS_PREPROCESSING(open_photo(name)[None])
         maps[name] = np.asarray(jc.feature_maps(model, "conv2_2")(x)["conv2_2"][0, ..., 3])
     assert found[0].value == pytest.approx(max(m.max() for m in maps.values()), rel=1e-4)
     for peak in found:

@@ -23,7 +23,9 @@ def test_neuron_prints_and_draws(folder, capsys, random_weights, monkeypatch, la
     model = jc.vgg16(weights=random_weights, head=None)
     layer = int(layer) if layer.isdigit() else layer
     y, x = map(int, at.split(","))
-    n = jc.neuron(model, weights.KERAS(photo[None]), layer=layer, at=(y, x), channel=channel)
+    n = jc.neuron(
+        model, weights.KERAS_PREPROCESSING(photo[None]), layer=layer, at=(y, x), channel=channel
+    )
     assert out == f"{n}\nwrote photo-neuron.png\n"
     assert not_blank("photo-neuron.png")[0] == 1320
     ((seen, drawn, colour),) = given
