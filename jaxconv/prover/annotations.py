@@ -525,7 +525,10 @@ class UnionType(AnnotatedType):
             arrays = list(option.found(value, label, names))
             if isinstance(option, ValueType) and not _is_plain(value, option):
                 continue
-            if all(one.spec is not None and _has_dtype(one) for one in arrays):
+            if all(
+                one.spec is not None and (not one.spec.dtypes or str(one.dtype) in one.spec.dtypes)
+                for one in arrays
+            ):
                 fitting.append((arrays, names.axes, names.fixed))
             else:
                 tried.append((arrays, axes, fixed))
@@ -560,11 +563,6 @@ def _is_plain(value: Any, option: ValueType) -> bool:
     if option.only:
         return any(value is one for one in option.only)
     return not hasattr(value, "shape")
-
-
-def _has_dtype(found: Found) -> bool:
-    spec = found.spec
-    return spec is None or not spec.dtypes or str(found.dtype) in spec.dtypes
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,8 +54,13 @@ def conclude(exploration: Exploration) -> Verdict:
         notes.append(_tried_note(exploration))
     else:
         with contextlib.suppress(isl.Error), bounded(NOTE_OPERATIONS):
-            notes += filter(None, _notes(exploration, accepts))
-    runs, notes = exploration.subject.traces, tuple(dict.fromkeys(notes))
+            traced = [(r.trace, r.sizes, r.closed.jaxpr) for r in exploration.regions]
+            notes += (ambiguity_note(deferred, accepts) for deferred in exploration.deferred)
+            lost = [one for region in traced for one in lost_pixels(*region)]
+            notes.append(lost_pixels_note(lost, accepts))
+            shards = [one for region in traced for one in uneven_shards(*region)]
+            notes.append(uneven_shards_note(shards, accepts))
+    runs, notes = exploration.subject.traces, tuple(dict.fromkeys(filter(None, notes)))
     proven, tried = _proven_and_tried(exploration)
     outputs = _outputs(proven)
     if tried:
@@ -63,14 +68,6 @@ def conclude(exploration: Exploration) -> Verdict:
         cases = outputs.cases if isinstance(outputs, Cases) else whole if proven else ()
         outputs = Cases((*cases, *_cases(tried)))
     return Verdict(status, accepts, outputs, failures, untried, notes, runs, sampled)
-
-
-def _notes(exploration: Exploration, accepts: SizeSet) -> Iterator[str]:
-    """What is worth knowing of sizes that are accepted."""
-    traced = [(r.trace, r.sizes, r.closed.jaxpr) for r in exploration.regions]
-    yield from (ambiguity_note(deferred, accepts) for deferred in exploration.deferred)
-    yield lost_pixels_note([one for region in traced for one in lost_pixels(*region)], accepts)
-    yield uneven_shards_note([one for region in traced for one in uneven_shards(*region)], accepts)
 
 
 def _is_mostly_open(exploration: Exploration, undecided: SizeSet) -> bool:

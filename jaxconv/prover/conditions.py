@@ -135,18 +135,10 @@ def requirements_of_equation(
             reshape = " to ".join(map(shape_text, shapes))
             return f"the reshape from {reshape} does not preserve the number of elements."
 
-        before, after = (_count(shape, trace) for shape in shapes)
+        factors = ([polynomial_of(size, trace) for size in shape] for shape in shapes)
+        one = trace.ring.number(1)
+        before, after = (Size.of(trace, math.prod(some, start=one)) for some in factors)
         yield Requirement(equal(trace, before, after), "reshape", message)
-
-
-def _count(shape: Sequence[Any], trace: SymbolicTrace) -> Size | int:
-    """The number of elements of an array."""
-    sizes = [size for size in shape if isinstance(size, Size)]
-    number = math.prod(size for size in shape if not isinstance(size, Size))
-    product = trace.ring.number(number)
-    for size in sizes:
-        product = polynomial_of(size, trace) * product
-    return Size.of(trace, product)
 
 
 def not_empty(trace: SymbolicTrace, size: Size | int) -> Requirement:

@@ -110,7 +110,14 @@ def _container(
     text = _text(hint)
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
         parts = [(i, read_type(part, within)) for i, part in enumerate(arguments) if part != ()]
-        return _sequence(text, parts)
+        return ContainerType(
+            text,
+            tuple(parts),
+            build=tuple,
+            part=lambda value, i: value[i],
+            is_container=lambda value: isinstance(value, tuple | list) and len(value) == len(parts),
+            label=_item,
+        )
     if arguments and issubclass(kind, Sequence):  # tuple[X, ...], list[X], Sequence[X]
         build = tuple if kind is tuple else list
         return EveryLeaf(text, read_type(arguments[0], within), build, _elements)
@@ -200,13 +207,6 @@ def _dtypes(kind: Any) -> tuple[tuple[str, ...], bool]:
 
     names = tuple(name for name in DTYPES if is_allowed(np.dtype(jax.numpy.dtype(name))))
     return names, is_allowed(jax.eval_shape(jax.random.key, 0).dtype)
-
-
-def _sequence(text: str, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:
-    def is_one(value: Any) -> bool:
-        return isinstance(value, tuple | list) and len(value) == len(parts)
-
-    return ContainerType(text, tuple(parts), tuple, lambda value, i: value[i], is_one, _item)
 
 
 def _mapping(text: str, kind: Any, parts: list[tuple[Any, AnnotatedType]]) -> ContainerType:

@@ -51,9 +51,10 @@ class State:
                 module = value.__globals__
                 for name in _assigned_globals(value.__code__):
                     self._globals[id(module), name] = module, module.get(name, ABSENT)
-            is_container = isinstance(value, dict | list | set | collections.deque)
-            container = value if is_container else _attributes(value)
-            if container is not None:
+            # An object of the user's keeps its attributes in a dict.
+            is_container = isinstance(value, CONTAINERS)
+            container = value if is_container else getattr(value, "__dict__", None)
+            if isinstance(container, CONTAINERS):
                 self._records.append((container, container.copy()))
             pending += _references(value)
 
@@ -119,6 +120,7 @@ class State:
 
 
 ABSENT = object()  # for a global that code assigns, and that is not there yet
+CONTAINERS = (dict, list, set, collections.deque)
 PLAIN = (str, bytes, int, float, complex, type(None), types.ModuleType, type)
 # Packages whose objects keep no sizes of the user's, but caches of their own.
 STATELESS = (
@@ -132,12 +134,6 @@ STATELESS = (
     "islpy",
     "keras",
 )
-
-
-def _attributes(value: Any) -> dict[str, Any] | None:
-    """The attributes of an object of the user's."""
-    attributes = getattr(value, "__dict__", None)
-    return attributes if isinstance(attributes, dict) else None
 
 
 def _restore_class(kind: type, before: dict[str, Any]) -> bool:
