@@ -21,7 +21,7 @@ from jaxconv.aot.batch_norm import fold_batch_norms
 from jaxconv.aot.batching import run_in_groups
 from jaxconv.aot.fusion import convolution_schedule, fuse
 from jaxconv.aot.options import compiler_options
-from jaxconv.aot.program import FoldedProgram, fold_constants, inline_calls, retrace
+from jaxconv.aot.program import fold_constants, inline_calls, retrace
 from jaxconv.compat import ClosedJaxpr, Tracer, require_supported_jax
 from jaxconv.errors import Diagnostic, flag, raise_if, raises_shape_error
 from jaxconv.jaxpr.interpreter import equations, value_of
@@ -199,7 +199,8 @@ def compile(  # noqa: A001
         scaled = fold_batch_norms(closed)
         folded = fold_constants(_fused(scaled))
         # A factor that is not finite, or that makes filters too large, is applied to results only.
-        is_finite = all(np.isfinite(np.asarray(constant)).all() for constant in _floats(folded))
+        floats = (c for c in folded.constants if jnp.issubdtype(c.dtype, jnp.floating))
+        is_finite = all(np.isfinite(np.asarray(constant)).all() for constant in floats)
         if scaled is not closed and not is_finite:
             folded = fold_constants(_fused(closed))
     else:
@@ -213,10 +214,6 @@ def compile(  # noqa: A001
     inputs, outputs = jax.tree.map(storage.shape_type, (pattern.inputs(), outputs))
     program = storage.Program(run, folded.constants, inputs, outputs)
     return Inference(program, donate, schedules, pattern)
-
-
-def _floats(folded: FoldedProgram) -> Iterator[jax.Array]:
-    return (c for c in folded.constants if jnp.issubdtype(c.dtype, jnp.floating))
 
 
 def _fused(closed: ClosedJaxpr) -> ClosedJaxpr:

@@ -123,7 +123,14 @@ def export_program(
         ShapeError: as :func:`export` raises it.
         SpecError: a spec or a condition cannot be read.
     """
-    chosen = _platforms(platforms)
+    # JAX would refuse other names of platforms in words of its own.
+    given = (platforms,) if isinstance(platforms, str) else platforms
+    is_listed = isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
+    if not (is_listed and given and set(given) <= KNOWN_PLATFORMS):
+        known = ", ".join(sorted(KNOWN_PLATFORMS))
+        wrong = f"platforms is {shown(platforms)}, but the platforms are {known}."
+        raise ValidationError([Diagnostic(wrong, 'pass platforms=("cpu", "cuda", "tpu").')])
+    chosen = tuple(dict.fromkeys(given))
     with proven_program(fn, args, named, where) as program:
         positional, keywords = program.types
         jitted = jax.jit(program.run)
@@ -179,24 +186,23 @@ def proven_program(
     exploration = explore_sizes(fn, *args, where=where, joins_programs=False, **named)
     region = _only_region(exploration)
     sizes = SizeSet(region.sizes)
-    run = ArrayFunction(_read(fn, args, named, sizes))
+    # A model keeps parameters that have values, and takes all others.
+    call = read_call(fn, args, named, closes_over=True)
+    if call.complete is not None:
+        completed = completed_call(call, call.complete, sizes.points, [])
+        call = read_call(fn, args, named, closes_over=True) if call.makes_values else completed
+    else:
+        parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
+        leaves = jax.tree.leaves(parts)
+        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+            call = read_call(fn, args, named)
+    run = ArrayFunction(call)
     dimensions = _dimensions(sizes)
     decided = DecidedDimensions(sizes)
     program = ProvenProgram(run, run.types(dimensions), sizes, decided)
     with _exporting(fn, dimensions, decided):
         yield program
     raise_if(_unproven(program.returned, region, decided))
-
-
-def _platforms(platforms: Any) -> tuple[str, ...]:
-    """Read the names of platforms, which JAX would refuse in words of its own."""
-    given = (platforms,) if isinstance(platforms, str) else platforms
-    is_listed = isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
-    if is_listed and given and set(given) <= KNOWN_PLATFORMS:
-        return tuple(dict.fromkeys(given))
-    known = ", ".join(sorted(KNOWN_PLATFORMS))
-    wrong = f"platforms is {shown(platforms)}, but the platforms are {known}."
-    raise ValidationError([Diagnostic(wrong, 'pass platforms=("cpu", "cuda", "tpu").')])
 
 
 def _only_region(exploration: Exploration) -> Region:
@@ -230,17 +236,6 @@ def _where(sizes: SizeSet) -> str:
         return where_text(sizes)
     except InexpressibleError as error:
         return where_text(error.part)
-
-
-def _read(fn: Any, args: Sequence[Any], named: Mapping[str, Any], sizes: SizeSet) -> Call:
-    """Read the call: a model keeps parameters that have values, and takes all others."""
-    call = read_call(fn, args, named, closes_over=True)
-    if call.complete is not None:
-        completed = completed_call(call, call.complete, sizes.points, [])
-        return read_call(fn, args, named, closes_over=True) if call.makes_values else completed
-    parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
-    is_abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts))
-    return read_call(fn, args, named) if is_abstract else call
 
 
 class ArrayFunction:
