@@ -19,7 +19,6 @@ from jax import lax
 from jaxconv.compat import conv_general_dilated_p
 from jaxconv.kernels.lowering import with_cpu_primitives
 from jaxconv.kernels.problem import (
-    Problem,
     images_last,
     kernel_last,
     map_size,
@@ -89,15 +88,12 @@ def matches(name: str, operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or not p.is_dilated or max(p.stride) > 1 or p.batch_groups > 1:
         return None
-    if prod(p.window) > prod(p.map) or _is_whole(p) != (name == TOGETHER):
+    # All phases see the same number of elements, and the same pixels.
+    is_even = all(k % s == 0 for k, s in zip(p.window, p.image_dilation, strict=True))
+    is_whole = is_even and p.groups == 1 and {*p.dilation} == {1}
+    if prod(p.window) > prod(p.map) or is_whole != (name == TOGETHER):
         return None
     return Decision(True, "no zero of the dilated image is multiplied")
-
-
-def _is_whole(p: Problem) -> bool:
-    """Whether all phases see the same number of elements, and the same pixels."""
-    whole = all(k % s == 0 for k, s in zip(p.window, p.image_dilation, strict=True))
-    return whole and p.groups == 1 and {*p.dilation} == {1}
 
 
 def prepare_together(rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
@@ -199,7 +195,15 @@ def apply(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         _phase(x, kernel, [p for p in phase if p], params) if all(phase) else zeros
         for phase in product(*axes)
     ]
-    y = _interleave(lax.optimization_barrier(parts), strides)
+    parts = lax.optimization_barrier(parts)
+    for axis in range(len(strides), 0, -1):  # put the results of the phases side by side
+        stride = strides[axis - 1]
+        groups = [parts[i : i + stride] for i in range(0, len(parts), stride)]
+        parts = [
+            jnp.stack(g, axis + 1).reshape(*g[0].shape[:axis], -1, *g[0].shape[axis + 1 :])
+            for g in groups
+        ]
+    (y,) = parts
     return result_of(lax.slice(y, [0] * y.ndim, (y.shape[0], *size, y.shape[-1])), params)
 
 
@@ -225,18 +229,6 @@ def _phase(x: jax.Array, kernel: jax.Array, phase: list[Phase], params: Any) -> 
         )
 
     return with_cpu_primitives(convolve, x, kernel[tuple(p.taps for p in phase)])
-
-
-def _interleave(parts: list[jax.Array], strides: Any) -> jax.Array:
-    """Put results of all phases side by side: (images, *map, filters)."""
-    for axis in range(len(strides), 0, -1):
-        s = strides[axis - 1]
-        groups = [parts[i : i + s] for i in range(0, len(parts), s)]
-        parts = [
-            jnp.stack(g, axis + 1).reshape(*g[0].shape[:axis], -1, *g[0].shape[axis + 1 :])
-            for g in groups
-        ]
-    return parts[0]
 
 
 _REASON = "`lax` multiplies the zeros of the dilated image"

@@ -127,12 +127,6 @@ class MatmulPatch(PatchReader):
         return SlidingOperands(x[0], windows, weights[None, None])
 
 
-def _copied(eqn: JaxprEqn) -> list[Axes | None]:
-    """XLA computes with the batch axes first."""
-    _, batch = eqn.params["dimension_numbers"]
-    return [tuple(axes) if [*axes] != [*range(len(axes))] else None for axes in batch]
-
-
 MATMUL = PrimitiveRecord(
     kind="product",
     macs=lambda eqn, substitute, _: (
@@ -143,7 +137,11 @@ MATMUL = PrimitiveRecord(
     weight_operands=(0, 1),
     # The product of two maps has no weights.
     patch=lambda eqn, fixed: MatmulPatch(eqn, fixed) if any(fixed) else None,
-    copied=_copied,
+    # XLA computes with the batch axes first.
+    copied=lambda eqn: [
+        tuple(axes) if [*axes] != [*range(len(axes))] else None
+        for axes in eqn.params["dimension_numbers"][1]
+    ],
     is_matrix=lambda eqn: not any(eqn.params["dimension_numbers"][1]),
 )
 # How much they multiply depends on the sizes of the groups, which are data.
