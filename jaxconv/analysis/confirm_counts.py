@@ -98,7 +98,13 @@ def confirm_counts(
     others = sizes_of_other_orders(einsums, SizeSet(sizes))
     differences: dict[str, frozenset[str]] = {}
     examples = []
-    points = [*_plain_points(SizeSet(without))]
+    plain = SizeSet(without)
+    larger = " and ".join(f"{name} >= {7 + 2 * i}" for i, name in enumerate(plain.names))
+    # The smallest sizes, and the smallest that are larger and not alike.
+    parts = (plain, plain & SizeSet.parse(plain.names, larger))
+    points = [part.smallest() for part in parts if not part.is_empty()]
+    if points[1:] == points[:1]:
+        points = points[1:]
     # Where there are equalities, they hold for the smallest sizes, which are compared below.
     for point in (*(points[-1:] if equalities else points), *others[:ORDERS]):
         found = compare.at(point)
@@ -115,16 +121,6 @@ def confirm_counts(
     if excluded.is_empty():
         harmless.update(conditions)
     return Confirmation(excluded, differences, tuple(examples))
-
-
-def _plain_points(sizes: SizeSet) -> Iterator[Point]:
-    """The smallest sizes, and the smallest that are larger and not alike, where there are such."""
-    larger = (f"{name} >= {7 + 2 * i}" for i, name in enumerate(sizes.names))
-    points = []
-    for part in (sizes, sizes & SizeSet.parse(sizes.names, " and ".join(larger))):
-        if not part.is_empty() and (smallest := part.smallest()) not in points:
-            points.append(smallest)
-            yield smallest
 
 
 def _excluded(

@@ -239,8 +239,14 @@ class _Grouping:
             self.constants.update(constants)
             return Content(cores, tuple(one for one in parameters if one not in constants))
         self._claim(owner, inputs)
-        record = record_of(operation.eqn)
-        squeezes = _is_squeeze(operation.eqn)
+        eqn, record = operation.eqn, record_of(operation.eqn)
+        # Where the sizes are formulas, x[0] of one image is not a squeeze but a gather of all of x.
+        squeezes = (
+            eqn.primitive.name == "gather"
+            and len(shape_of(eqn.invars[1])) == 1
+            # as text, because == would be a question
+            and [*map(str, shape_of(eqn.invars[0]))] == [*map(str, eqn.params["slice_sizes"])]
+        )
         rearranges = record.index_map is not None or squeezes
         whole = rearranges and any(map(self._is_whole, feeding))
         if whole and (record.keeps_feature_map or squeezes):  # not after a flatten
@@ -277,17 +283,6 @@ class _Grouping:
         self.merged[core] = root
         for source in core.sources:
             self._merge(source, root)
-
-
-def _is_squeeze(eqn: JaxprEqn) -> bool:
-    """Whether a gather takes all of its operand, as ``x[0]`` does where axis 0 has one element.
-
-    JAX squeezes the axis where the sizes are numbers, and gathers where they are formulas.
-    """
-    if eqn.primitive.name != "gather" or len(shape_of(eqn.invars[1])) != 1:
-        return False
-    sides = zip(shape_of(eqn.invars[0]), eqn.params["slice_sizes"], strict=True)
-    return all(str(side) == str(part) for side, part in sides)  # == would be a question
 
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:

@@ -34,8 +34,19 @@ def text_table(
         most = min(left - max(widths[keys:]), width // 2)  # so that a table has several columns
         names = min(widths[keys - 1], max(most, NARROWEST))
         widths[keys - 1 :] = [names, *(min(one, left - names) for one in widths[keys:])]
+    start = sum(widths[:keys]) + len(GAP) * (keys - 1)
+    groups: list[list[int]] = [[]]  # the columns of each table, besides the names
+    taken = start
+    for i in range(keys, len(widths)):
+        needed = len(GAP) + widths[i]
+        if groups[-1] and width is not None and taken + needed > width:
+            groups.append([])
+            taken = start
+        groups[-1].append(i)
+        taken += needed
     tables = []
-    for columns in _groups(widths, keys, width):
+    for group in groups:
+        columns = [*range(keys), *group]
         texts = [
             GAP.join(
                 cell.ljust(widths[i]) if headings[i] in words else cell.rjust(widths[i])
@@ -48,21 +59,6 @@ def text_table(
         first = len([*_folded([headings[i] for i in columns], [widths[i] for i in columns])])
         tables.append("\n".join([*texts[:first], rule, *texts[first:], rule]))
     return "\n\n".join(tables)
-
-
-def _groups(widths: Sequence[int], keys: int, width: int | None) -> Iterator[list[int]]:
-    """The columns of each table."""
-    names = [*range(keys)]
-    taken = start = sum(widths[:keys]) + len(GAP) * (keys - 1)
-    group: list[int] = []
-    for i in range(keys, len(widths)):
-        needed = len(GAP) + widths[i]
-        if group and width is not None and taken + needed > width:
-            yield names + group
-            group, taken = [], start
-        group.append(i)
-        taken += needed
-    yield names + group
 
 
 def _folded(cells: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[str, ...]]:
