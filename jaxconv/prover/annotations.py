@@ -523,8 +523,10 @@ class UnionType(AnnotatedType):
         for option in self.options:
             names.axes, names.fixed = dict(axes), set(fixed)
             arrays = list(option.found(value, label, names))
-            if isinstance(option, ValueType) and not _is_plain(value, option):
-                continue
+            if isinstance(option, ValueType):
+                is_one = any(value is one for one in option.only)
+                if not is_one and (option.only or hasattr(value, "shape")):
+                    continue
             if all(
                 one.spec is not None and (not one.spec.dtypes or str(one.dtype) in one.spec.dtypes)
                 for one in arrays
@@ -556,13 +558,6 @@ def _different(options: Sequence[AnnotatedType]) -> list[AnnotatedType]:
 
 def _shown(option: AnnotatedType) -> str:
     return getattr(option, "text", type(option).__name__)
-
-
-def _is_plain(value: Any, option: ValueType) -> bool:
-    """Whether a value is one of a type that says nothing of shapes."""
-    if option.only:
-        return any(value is one for one in option.only)
-    return not hasattr(value, "shape")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,12 @@ def conclude(exploration: Exploration) -> Verdict:
     sampled = _union(domain, exploration.sampled)
     untried = undecided - sampled
     failures = tuple(_failures(exploration, accepts, untried, sampled))
-    is_refuted = failures and not _is_mostly_open(exploration, undecided)
+    is_refuted = bool(failures)
+    if failures and exploration.open_regions:
+        # Little may be proven: no refusal, or nothing about half of the sizes that people use.
+        points = [SizeSet(point).smallest() for point in sample_points(domain)]
+        is_open = [undecided.contains(**point) for point in points]
+        is_refuted = exploration.proven_refusals > 0 and 2 * sum(is_open) < len(is_open)
     status = "refuted" if is_refuted else "tested" if exploration.open_regions else "proven"
     notes = [*exploration.subject.notes, *exploration.reasons]
     if exploration.is_limited:
@@ -68,15 +73,6 @@ def conclude(exploration: Exploration) -> Verdict:
         cases = outputs.cases if isinstance(outputs, Cases) else whole if proven else ()
         outputs = Cases((*cases, *_cases(tried)))
     return Verdict(status, accepts, outputs, failures, untried, notes, runs, sampled)
-
-
-def _is_mostly_open(exploration: Exploration, undecided: SizeSet) -> bool:
-    """Whether little is proven: no refusal, or nothing about half of the sizes that people use."""
-    if not exploration.open_regions:
-        return False
-    points = [SizeSet(point).smallest() for point in sample_points(exploration.domain)]
-    is_open = [undecided.contains(**point) for point in points]
-    return exploration.proven_refusals == 0 or 2 * sum(is_open) >= len(is_open)
 
 
 def _proven_and_tried(exploration: Exploration) -> tuple[list[Region], list[Region]]:
