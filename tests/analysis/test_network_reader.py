@@ -258,6 +258,13 @@ def test_batch_statistics_of_linen_are_not_parameters_however_they_are_passed():
     assert counts == [size(params)] * len(calls)
 
 
+@pytest.mark.parametrize("sizes", ["8, 9", "h, w"])
+def test_a_map_goes_on_after_the_axis_of_one_image_is_removed(sizes):
+    kernel, spec = jnp.ones((3, 3, 3, 4)), f"1 {sizes} 3".replace(",", "")
+    table = jc.summary(lambda x: nnx.relu(jc.conv(x, kernel)[0]), spec)
+    assert str(table.rows[0].output) == f"({sizes}, 4)"
+
+
 def test_an_operation_without_a_result_is_no_layer():
     def checked(x):
         jax.debug.callback(lambda _: None, x)

@@ -37,6 +37,12 @@ def test_a_wide_table_is_split_and_each_part_has_the_names():
     )
 
 
+def test_each_part_has_as_many_columns_as_fit():
+    text = text_table("#abcdef", ["1234567"], words=(), width=7)
+    headings = [part.splitlines()[0] for part in text.split("\n\n")]
+    assert headings == ["#  a  b", "#  c  d", "#  e  f"]
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 300])
 def test_no_line_is_wider_and_no_name_is_lost(width):
     text = text_table(HEADINGS, LONG, words=("layer", "output"), keys=2, width=width)

@@ -547,6 +547,34 @@ def test_a_call_that_does_not_fit_is_refused(args, message):
     assert message in str(refused.value)
 
 
+SQUARE = Float[Array, "n n"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "fitting", "other"),
+    [
+        # A type that says nothing of shapes does not take an array.
+        (SQUARE | Callable, [jnp.ones((2, 2)), abs], None),
+        (SQUARE | Literal["none"], [jnp.ones((2, 2)), "none"], "some"),
+        # The type with the dtype of the array gives the sizes.
+        (Int[Array, "a b"] | SQUARE, [jnp.ones((2, 3), int), jnp.ones((2, 2))], 3.0),
+        (tuple[SQUARE, SQUARE] | SQUARE, [(jnp.ones((2, 2)),) * 2], (jnp.ones((2, 2)),) * 3),
+    ],
+)
+def test_a_call_fits_one_of_several_types(hint, fitting, other):
+    @jc.contract
+    def identity(x: hint):
+        return x
+
+    for value in fitting:
+        assert identity(value) is value
+    with pytest.raises(jc.ShapeError, match="axis 1 of x is 3, but the contract says n = 2"):
+        identity(jnp.ones((2, 3)))
+    if other is not None:
+        with pytest.raises(jc.ShapeError, match="x is of type"):
+            identity(other)
+
+
 def test_broadcast_sizes_may_be_one_in_a_call():
     held = jc.contract(broadcast)
     assert held(jnp.ones(1), jnp.ones(3)).shape == (3,)
