@@ -10,6 +10,7 @@ turn. What comes out counts only after it is confirmed with numbers at a few poi
 
 import functools
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ TRACES = 500  # after which the rest is tested, not proven
 LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
+MOST_MEMORY = 2**28  # bytes by which samples may raise the memory of the process
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
 
 
@@ -139,9 +141,11 @@ class Exploration:
         try:
             self._prove(start)
             self.proven_regions, self.proven_refusals = len(self.regions), len(self.refusals)
-            parts = [part.sizes for part in self.open_regions]
+            parts, peak = [part.sizes for part in self.open_regions], _peak_memory()
             for point in sample_points(functools.reduce(isl.Set.union, parts)) if parts else ():
-                if time.monotonic() > deadline:
+                # The next sizes are larger, and so are the arrays that the code makes of them.
+                is_full = self.subject.uses_numbers and _peak_memory() - peak > MOST_MEMORY
+                if is_full or time.monotonic() > deadline:
                     return
                 undecided = len(self.open_regions)
                 self._decide(self._attempt(point, deadline))
@@ -456,6 +460,16 @@ class Exploration:
     def _leave_open(self, sizes: isl.Set, unknowns: Sequence[str]) -> None:
         reasons = tuple(f"not decided: {unknown}" for unknown in dict.fromkeys(unknowns))
         self.open_regions.append(OpenRegion(sizes, reasons))
+
+
+def _peak_memory() -> int:
+    """The most bytes that the process has taken; 0 where this is not known."""
+    try:
+        import resource
+    except ImportError:  # of Unix only
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _wide(domain: isl.Set, conditions: Sequence[isl.Set]) -> list[isl.Set]:

@@ -6,11 +6,13 @@ import time
 import islpy as isl
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 import jaxconv as jc
 from experiments import networks
+from jaxconv.prover import explore
 from jaxconv.prover.check import explore_sizes
 from tests.support.networks import Network
 from tests.support.oracle import disagreement
@@ -271,3 +273,16 @@ def test_shapes_in_caches_of_jax_are_no_sizes_to_confirm():
     exploration = explore_sizes(masked, "n 3")
     assert not exploration.open_regions
     assert not any(jc.SizeSet(one.condition).contains(n=110) for one in exploration.deferred)
+
+
+def test_no_larger_sizes_are_tried_once_arrays_take_much_memory(monkeypatch):
+    def counted(x):
+        return jnp.zeros(int(np.sum(np.arange(x.shape[0]) % 2)))
+
+    def sampled():
+        return len(explore_sizes(counted, "n").sampled)
+
+    assert sampled() > 4
+    peaks = itertools.chain([2**30] * 3, itertools.repeat(2**31))
+    monkeypatch.setattr(explore, "_peak_memory", lambda: next(peaks))
+    assert sampled() == 2
