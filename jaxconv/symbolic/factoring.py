@@ -55,6 +55,30 @@ def common_factors(polynomial: Polynomial) -> tuple[tuple[Factor, ...], Polynomi
     return tuple(common.elements()), polynomial.ring.sum_of(rest)
 
 
+def without_shared_factors(
+    one: Polynomial, other: Polynomial
+) -> tuple[Polynomial, Polynomial, Polynomial]:
+    """Take out the factors that all summands of two polynomials have.
+
+    Args:
+        one: a polynomial.
+        other: another one, of the same ring.
+
+    Returns:
+        Both without these factors, and the product of the factors.
+    """
+    ring = one.ring
+    shared = in_each_summand([*one.monomials(), *other.monomials()])
+
+    def rest(polynomial: Polynomial) -> Polynomial:
+        monomials = polynomial.monomials().items()
+        return ring.sum_of(
+            {in_order((Counter(factors) - shared).elements()): k for factors, k in monomials}
+        )
+
+    return rest(one), rest(other), ring.sum_of({in_order(shared.elements()): 1})
+
+
 def formulas_of_sign(polynomial: Polynomial) -> tuple[list[isl.PwAff], Polynomial]:
     """Find formulas that divide a polynomial, or a positive multiple of it.
 

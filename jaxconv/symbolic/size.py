@@ -25,7 +25,11 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax, is_of_user
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.factoring import in_shared_factors, where_floors_are_exact
+from jaxconv.symbolic.factoring import (
+    in_shared_factors,
+    where_floors_are_exact,
+    without_shared_factors,
+)
 from jaxconv.symbolic.lines import Range
 from jaxconv.symbolic.lookups import (
     CACHE,
@@ -62,6 +66,7 @@ MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
 LARGEST_DIVIDEND = 1024  # that is divided by a size
 LARGEST_LIKELY = 8  # quotient of two sizes that is tried
+LARGEST_QUOTIENT = 1024  # of two formulas that take few quotients
 MOST_QUOTIENTS = 64  # of two formulas, that are tried one by one
 FEW_PARTS = 8  # of a domain, that is split by the remainders of a product
 LARGEST_BIT = 30  # of a number that JAX computes with
@@ -783,6 +788,10 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
         if isinstance(part, Real) and part.sign:  # it is not 0, and has the sign of the divisor
             remainder = remainder.with_sign(1 if b > 0 else -1)
         return quotient, remainder
+    dividend, divisor, shared = without_shared_factors(a.polynomial, b.polynomial)
+    if shared.constant is None:  # factors of the divisor, which are not 0
+        quotient, remainder = divide(Size(a.trace, dividend), Size(a.trace, divisor), cases)
+        return quotient, remainder * Size(a.trace, shared)
     if b < 0:
         quotient, remainder = divide(-a, -b, cases)
         return quotient, -remainder
@@ -836,11 +845,11 @@ def _range_of_quotient(a: Size, b: Size) -> tuple[int, int] | None:
             multiple = other.scale_val(integer(number))
             return ring.domain.is_subset(RELATIONS[symbol].on_formulas(one, multiple))
 
-        powers = [2**bit for bit in range(MOST_QUOTIENTS.bit_length() + 1)]
-        low = next((n for n in (0, *(-p for p in powers)) if is_always(">=", n)), None)
-        high = next((n for n in powers if is_always("<", n)), None)
-        if low is not None and high is not None:
-            return low, high - 1
+        numbers = range(-LARGEST_QUOTIENT, LARGEST_QUOTIENT + 1)
+        above = bisect.bisect_left(numbers, True, key=lambda n: not is_always(">=", n))
+        high = bisect.bisect_left(numbers, True, key=lambda n: is_always("<", n))
+        if above > 0 and high < len(numbers):
+            return numbers[above - 1], numbers[high] - 1
     (least, most), (small, large) = a.bounds(), b.bounds()
     if least is None or most is None or small is None or small < 1:
         return None

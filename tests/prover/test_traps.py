@@ -601,6 +601,22 @@ EXACT = {
         "h mod 6 = 0 or (b mod 2 = 0 and h mod 3 = 0) or (b mod 3 = 0 and h mod 2 = 0) or "
         "b mod 6 = 0",
     ),
+    "divided by one less than twice a side": (
+        lambda x: (x[:, :, None] * jnp.ones(42)).reshape(x.shape[0], 2 * x.shape[1] - 1, -1),
+        "h <= 2 or h = 4 or h = 11",
+    ),
+    "divided by a side and a batch": (
+        lambda x: (x[:, :, None] * jnp.ones(6)).reshape(-1, x.shape[0] * (x.shape[1] - 1)),
+        "2 <= h <= 4 or h = 7",
+    ),
+    "what remains of a division by a side and a batch": (
+        lambda x: jnp.zeros(x.size % (x.shape[0] * (x.shape[1] - 1)) + 1),
+        "h >= 2",
+    ),
+    "a quotient by a negative factor": (
+        lambda x: jnp.zeros(12 + ((1 - x.shape[1]) * 7) // ((1 - x.shape[1]) * x.shape[0])),
+        "h >= 2",
+    ),
     "a square": (lambda x: x.reshape(x.shape[0], x.shape[0]), "h = b"),
     "an unlikely map": (lambda x: x.reshape(65536, 65536)[:1], None),
     # Cases of a function of numbers, which are computed at once.
