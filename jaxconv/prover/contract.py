@@ -162,7 +162,7 @@ def _require_provable(fn: Any, instance: Mapping[str, Any]) -> None:
     parameters from its library, outside its class, for the inputs that it is given.
     """
     name = getattr(inspect.unwrap(fn), "__name__", "the function")
-    while fn is not None:
+    while hasattr(fn, "__wrapped__"):  # the annotations of what wraps nothing are its own
         # A transformation shows in the type of a wrapper, in its code, or in that of what it calls.
         called = (cell.cell_contents for cell in getattr(fn, "__closure__", None) or ())
         codes = (getattr(part, "__code__", None) for part in itertools.chain([fn], called))
@@ -174,7 +174,7 @@ def _require_provable(fn: Any, instance: Mapping[str, Any]) -> None:
                 f"the annotations are those of {name}, not of what a transformation such as "
                 f"jax.vmap makes of it.\n  Fix: check {name} itself, or pass specs."
             )
-        fn = getattr(fn, "__wrapped__", None)
+        fn = fn.__wrapped__
     for model in instance.values():
         adapter = adapter_of(model)
         if adapter is not None and adapter.is_incomplete(model) and not adapter.adds_values:

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
+from equinox.internal import unvmap_all
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -258,6 +259,11 @@ TRANSFORMED = {
 def test_annotations_are_not_those_of_what_a_transformation_makes(name):
     with pytest.raises(jc.ShapeError, match=r"annotations are those of (scaled|total), not"):
         jc.check(TRANSFORMED[name]())
+
+
+def test_annotations_are_those_of_a_librarys_function_that_has_vmap_in_its_name():
+    """Not a wrapper: it wraps nothing."""
+    assert jc.check(unvmap_all).ok
 
 
 SAME_SHAPES = [jax.jit, jax.checkpoint, jax.named_call, nnx.jit, nnx.remat]
