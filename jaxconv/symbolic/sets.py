@@ -192,7 +192,14 @@ class SizeSet(Displayed):
     def __str__(self) -> str:
         with contextlib.suppress(isl.Error), bounded(TEXT_OPERATIONS):
             return _readable(self)
-        return _complicated(self)
+        # The conditions take too long to find.
+        with contextlib.suppress(isl.Error), bounded(EXAMPLE_OPERATIONS):
+            sizes = self & SizeSet.parse(self.names)  # a case of a formula may have others
+            if sizes.is_empty():
+                return "no size"
+            smallest = ", ".join(f"{name} = {size}" for name, size in sizes.smallest().items())
+            return f"({smallest}) and other sizes"
+        return "some sizes"
 
     def __repr__(self) -> str:
         return f"SizeSet({self})"
@@ -487,14 +494,3 @@ def _either(texts: list[str]) -> str:
 
 
 CASES = 12  # of a set that are written
-
-
-def _complicated(sizes: SizeSet) -> str:
-    """Say something of a set whose conditions take too long to find."""
-    with contextlib.suppress(isl.Error), bounded(EXAMPLE_OPERATIONS):
-        sizes = sizes & SizeSet.parse(sizes.names)  # a case of a formula may have others
-        if sizes.is_empty():
-            return "no size"
-        smallest = ", ".join(f"{name} = {size}" for name, size in sizes.smallest().items())
-        return f"({smallest}) and other sizes"
-    return "some sizes"

@@ -101,7 +101,16 @@ def _guesses(values: dict[int, int], name: str, slope: Fraction) -> Iterator[str
     elif slope == 0:  # of each piece: all may lie on one line nevertheless
         (first, low), (last, high) = min(values.items()), max(values.items())
         yield from _floors(values, name, Fraction(high - low, last - first), "", "")
-        yield from _remainders(values, name)
+        # k*((h + c) % d) + e, or with a minus sign.
+        least, most = min(numbers), max(numbers)
+        for sign, start in sorted([(1, least), (-1, most)], key=lambda end: end[1] != 0):
+            heights = {x: sign * (value - start) for x, value in values.items()}
+            k = math.gcd(*heights.values())
+            d = (most - least) // k + 1
+            zero = next(x for x, height in heights.items() if height == 0)
+            c = -zero % d
+            if all((x + c) % d * k == height for x, height in heights.items()):
+                yield f"{sign * k}*(({name} + {c}) mod {d}) + {start}"
     else:
         rest = next(iter(values.values()))
         step = math.gcd(*(number - rest for number in numbers)) or 1
@@ -124,16 +133,3 @@ def _floors(
             c = min(max(0, low), high)
             yield f"{before}floor(({a}*{name} + {c})/{d}){after}"
             return
-
-
-def _remainders(values: dict[int, int], name: str) -> Iterator[str]:
-    """``k*((h + c) % d) + e``, or with a minus sign."""
-    low, high = min(values.values()), max(values.values())
-    for sign, start in sorted([(1, low), (-1, high)], key=lambda end: end[1] != 0):
-        heights = {x: sign * (value - start) for x, value in values.items()}
-        k = math.gcd(*heights.values())
-        d = (high - low) // k + 1
-        zero = next(x for x, height in heights.items() if height == 0)
-        c = -zero % d
-        if all((x + c) % d * k == height for x, height in heights.items()):
-            yield f"{sign * k}*(({name} + {c}) mod {d}) + {start}"

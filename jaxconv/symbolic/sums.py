@@ -177,8 +177,17 @@ def _sides(one: Sum) -> tuple[Sum, Sum]:
 
 
 def _order(one: Sum) -> str:
-    """That a sum is at least 0."""
-    one = _with_remainders(one)
+    """That a sum is at least 0, where ``h - 3*(h//3)`` is written as ``h % 3``."""
+    names, floors = dict(one.names), []
+    for k, top, divisor in one.floors:
+        times, rest = divmod(-k, divisor)
+        ((name, by),) = top.names.items() if len(top.names) == 1 else (("", 0),)
+        if rest or by != 1 or top.floors or top.constant or names.get(name) != times:
+            floors.append((k, top, divisor))
+            continue
+        del names[name]
+        names[f"{name} % {divisor}" if abs(times) == 1 else f"({name} % {divisor})"] = times
+    one = Sum(names, tuple(floors), one.constant)
     larger, smaller = _sides(one)
     if not one.floors and len(one.names) == 1:
         ((name, k),) = one.names.items()
@@ -194,20 +203,6 @@ def _order(one: Sum) -> str:
     return f"{smaller} <= {larger}"
 
 
-def _with_remainders(one: Sum) -> Sum:
-    """Write ``h - 3*(h//3)`` as a name of its own, ``h % 3``."""
-    names, floors = dict(one.names), []
-    for k, top, divisor in one.floors:
-        times, rest = divmod(-k, divisor)
-        ((name, by),) = top.names.items() if len(top.names) == 1 else (("", 0),)
-        if rest or by != 1 or top.floors or top.constant or names.get(name) != times:
-            floors.append((k, top, divisor))
-            continue
-        del names[name]
-        names[f"{name} % {divisor}" if abs(times) == 1 else f"({name} % {divisor})"] = times
-    return Sum(names, tuple(floors), one.constant)
-
-
 def _equality(one: Sum) -> str:
     """That a sum is 0."""
     if len(one.floors) == 1:
@@ -215,7 +210,15 @@ def _equality(one: Sum) -> str:
         sign = 1 if k < 0 else -1
         names = {name: sign * i for name, i in one.names.items()}
         if (names, sign * one.constant, -sign * k) == (top.names, top.constant, divisor):
-            return _residue(top, divisor)
+            # The sum is top - divisor*(top//divisor) or its negative: top is a multiple.
+            sign = -1 if all(k < 0 for k in top.names.values()) else 1
+            bare = Sum({name: sign * k for name, k in top.names.items()}, top.floors, 0)
+            rest = -sign * top.constant % divisor
+            if str(bare).isidentifier() and rest == 0:
+                return f"{bare} a multiple of {divisor}"
+            if str(bare).isidentifier() and divisor == 2:
+                return f"{bare} odd"
+            return f"{bracket(str(bare))} % {divisor} = {rest}"
     left, right = _sides(one)
     names = [name for side in (right, left) for name, k in side.names.items() if k == 1]
     for name in sorted(names, reverse=True):
@@ -224,16 +227,3 @@ def _equality(one: Sum) -> str:
             value = Sum(other.names, other.floors, other.constant - side.constant)
             return f"{name} = {value}"
     return f"{left} = {right}"
-
-
-def _residue(top: Sum, divisor: int) -> str:
-    """That a sum is a multiple of a number."""
-    sign = -1 if all(k < 0 for k in top.names.values()) else 1
-    bare = Sum({name: sign * k for name, k in top.names.items()}, top.floors, 0)
-    rest = -sign * top.constant % divisor
-    if str(bare).isidentifier():
-        if rest == 0:
-            return f"{bare} a multiple of {divisor}"
-        if divisor == 2:
-            return f"{bare} odd"
-    return f"{bracket(str(bare))} % {divisor} = {rest}"
