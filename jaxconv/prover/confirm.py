@@ -24,7 +24,6 @@ from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import (
-    CallSite,
     call_sites_of_error,
     is_inside_library,
     is_same_expression,
@@ -275,9 +274,14 @@ def fails(subject: Subject, sizes: isl.Set, trace: SymbolicTrace, error: Excepti
     Returns:
         Whether it fails at every point tried.
     """
-    conditions = trace.to_confirm()
-    points = _points_to_confirm(subject, sizes, conditions)
-    return points is not None and _fails_at(subject, points, error)
+    points = _points_to_confirm(subject, sizes, trace.to_confirm())
+    if points is None:
+        return False
+    outcomes = (outcome_at(subject, point) for point in points)
+    return all(
+        not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)
+        for outcome in outcomes
+    )
 
 
 def is_unmet(
@@ -338,15 +342,6 @@ def is_unmet(
     )
 
 
-def _fails_at(subject: Subject, points: Sequence[isl.Set], error: Exception) -> bool:
-    """Whether numbers fail at every point with the same error."""
-    outcomes = (outcome_at(subject, point) for point in points)
-    return all(
-        not outcome.succeeds and not outcome.is_open and _is_same_failure(error, outcome.error)
-        for outcome in outcomes
-    )
-
-
 def _is_same_failure(error: Exception, other: Exception | None) -> bool:
     """Whether two errors are the same failure of the same operation.
 
@@ -359,17 +354,15 @@ def _is_same_failure(error: Exception, other: Exception | None) -> bool:
         return False
     if isinstance(error, CONCRETIZATION):  # an array of unknown values stood for a number
         return isinstance(other, CONCRETIZATION)
-    raised, raised_too = (_instruction_that_raised(e) for e in (error, other))
+    # The innermost instruction outside the sizes: what they raise, Python raises for numbers.
+    raised, raised_too = (
+        next(site for site in reversed(sites) if not site[0].co_filename.startswith(PACKAGE))
+        for sites in map(call_sites_of_error, (error, other))
+    )
     if is_same_expression(raised, raised_too):
         return type(error) is type(other)
     by_library = all(is_inside_library(code.co_filename) for code, _ in (raised, raised_too))
     return by_library and re.search(UNSUPPORTED, str(error)) is None
-
-
-def _instruction_that_raised(error: Exception) -> CallSite:
-    """The innermost instruction outside the sizes: what they raise, Python raises for numbers."""
-    sites = call_sites_of_error(error)
-    return next(site for site in reversed(sites) if not site[0].co_filename.startswith(PACKAGE))
 
 
 # What JAX and Python say of an argument that ought to be a number.

@@ -42,10 +42,24 @@ def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
     whole = ring.domain
     if abs(number) > LARGEST_FACTORED:
         return None
+    product = as_product(polynomial) if polynomial.products else None
     for power in _prime_powers(abs(number)):
-        ways = _ways(polynomial, power)
-        if ways is None:
-            return None
+        if product is not None and product.constant == 0:
+            missing = power // math.gcd(power, product.coefficient)
+            ways = _multiples_of_factors(ring, product.factors, missing)
+        else:
+            fixed = _factors_to_fix(polynomial, power)
+            if power ** len(fixed) > CASES:
+                return None
+            ways = []
+            for points, known in _by_remainders(ring.domain, fixed, power, ring):
+                total = polynomial.affine
+                for factors, k in polynomial.products.items():
+                    scale = k * math.prod(known[factor] for factor in factors if factor in known)
+                    free = [factor.affine for factor in factors if factor not in known]
+                    one = free[0] if free else ring.formula(1)
+                    total = total.add(one.scale_val(integer(scale % power)))
+                ways.append(points.intersect(_with_remainder(total, power, 0, ring)))
         whole = whole.intersect(functools.reduce(isl.Set.union, ways, ring.nowhere))
     return whole
 
@@ -109,37 +123,8 @@ def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:
     fixed = _factors_to_fix(polynomial, number)
     if number ** len(fixed) + len(cases) > CASES:
         return None
-    for remainders in itertools.product(range(number), repeat=len(fixed)):
-        points = rest
-        for factor, remainder in zip(fixed, remainders, strict=True):
-            points = points.intersect(_with_remainder(factor.affine, number, remainder, ring))
-        if not points.is_empty():
-            cases.append(points)
-    return cases
-
-
-def _ways(polynomial: Polynomial, power: int) -> list[isl.Set] | None:
-    """Where a power of a prime divides a polynomial, as parts to join; None: too many."""
-    ring = polynomial.ring
-    product = as_product(polynomial) if polynomial.products else None
-    if product is not None and product.constant == 0:
-        missing = power // math.gcd(power, product.coefficient)
-        return _multiples_of_factors(ring, product.factors, missing)
-    fixed = _factors_to_fix(polynomial, power)
-    if power ** len(fixed) > CASES:
-        return None
-    ways = []
-    for remainders in itertools.product(range(power), repeat=len(fixed)):
-        points, known = ring.domain, dict(zip(fixed, remainders, strict=True))
-        for factor, remainder in known.items():
-            points = points.intersect(_with_remainder(factor.affine, power, remainder, ring))
-        total = polynomial.affine
-        for factors, k in polynomial.products.items():
-            scale = k * math.prod(known[factor] for factor in factors if factor in known)
-            free = [factor.affine for factor in factors if factor not in known]
-            total = total.add((free or [ring.formula(1)])[0].scale_val(integer(scale % power)))
-        ways.append(points.intersect(_with_remainder(total, power, 0, ring)))
-    return ways
+    parts = (points for points, _ in _by_remainders(rest, fixed, number, ring))
+    return cases + [points for points in parts if not points.is_empty()]
 
 
 def _multiples_of_factors(
@@ -177,6 +162,17 @@ def _factors_to_fix(polynomial: Polynomial, number: int) -> list[Factor]:
         if not counts:
             return fixed
         fixed.append(counts.most_common(1)[0][0])
+
+
+def _by_remainders(
+    whole: isl.Set, factors: list[Factor], number: int, ring: PolynomialRing
+) -> Iterator[tuple[isl.Set, dict[Factor, int]]]:
+    """Split a set by the remainders that factors leave when divided by a number."""
+    for remainders in itertools.product(range(number), repeat=len(factors)):
+        points, known = whole, dict(zip(factors, remainders, strict=True))
+        for factor, remainder in known.items():
+            points = points.intersect(_with_remainder(factor.affine, number, remainder, ring))
+        yield points, known
 
 
 def _with_remainder(
