@@ -91,22 +91,18 @@ def _kind(argument: Any) -> str:
     names = [*_innermost_names(argument)]
     averages = any(some == AVERAGES for some in names)
     is_state = averages or (names and all(some == STATISTICS for some in names))
-    return "state" if is_state else "haiku" if _is_of_haiku(argument) else ""
-
-
-def _is_of_haiku(tree: dict[Any, Any]) -> bool:
-    """Whether a tree is as Haiku makes parameters: for each module a dict of arrays by name."""
-    if "haiku" not in sys.modules:
-        return False
-    groups = [*tree.values()]
-    arrays = [leaf for group in groups if isinstance(group, dict) for leaf in group.values()]
-    keys = [*tree, *(name for group in groups if isinstance(group, dict) for name in group)]
-    return (
-        bool(arrays)
-        and all(isinstance(group, dict) for group in groups)
+    # Haiku makes for each module a dict of arrays by name.
+    groups = [group for group in argument.values() if isinstance(group, dict)]
+    arrays = [leaf for group in groups for leaf in group.values()]
+    keys = [*argument, *(name for group in groups for name in group)]
+    is_of_haiku = (
+        "haiku" in sys.modules
+        and bool(arrays)
+        and len(groups) == len(argument)
         and all(isinstance(key, str) for key in keys)
         and all(hasattr(leaf, "dtype") for leaf in arrays)
     )
+    return "state" if is_state else "haiku" if is_of_haiku else ""
 
 
 def _innermost_names(tree: dict[Any, Any]) -> Iterator[set[Any]]:

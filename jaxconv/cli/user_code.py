@@ -42,9 +42,18 @@ def user_code(text: str) -> Iterator[None]:
     except (TargetError, UnsupportedJaxError):
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ShapeError) and not user_frames(error):
+        report = traceback.TracebackException.from_exception(error)
+        is_users = bool(_without_ours(report.stack))
+        if isinstance(error, ShapeError) and not is_users:
             raise TargetError(str(error)) from None
-        raise TargetError(f"{text} failed.\n{_format(error)}") from None
+        is_clear = not is_users and isinstance(error, SyntaxError | ImportError)
+        chain = [report] if is_users else []  # where the error is ours, all frames stay
+        while chain:
+            part = chain.pop()
+            part.stack = traceback.StackSummary.from_list(_without_ours(part.stack))
+            chain += [linked for linked in (part.__cause__, part.__context__) if linked]
+        lines = report.format_exception_only() if is_clear else report.format()
+        raise TargetError(f"{text} failed.\n{''.join(lines).rstrip()}") from None
 
 
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:
@@ -60,17 +69,3 @@ def _without_ours(frames: Sequence[traceback.FrameSummary]) -> list[traceback.Fr
     known = [frame.filename.startswith(CALLED_THROUGH) for frame in frames]
     first = known.index(False) if False in known else len(frames)
     return [frame for frame in frames[first:] if not frame.filename.startswith(OURS)]
-
-
-def _format(error: BaseException) -> str:
-    """An error as Python prints it, without our frames; with them where the error is ours."""
-    report = traceback.TracebackException.from_exception(error)
-    is_users = bool(_without_ours(report.stack))
-    if not is_users and isinstance(error, SyntaxError | ImportError):
-        return "".join(report.format_exception_only()).rstrip()
-    chain = [report] if is_users else []
-    while chain:
-        part = chain.pop()
-        part.stack = traceback.StackSummary.from_list(_without_ours(part.stack))
-        chain += [linked for linked in (part.__cause__, part.__context__) if linked]
-    return "".join(report.format()).rstrip()

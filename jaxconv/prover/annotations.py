@@ -513,7 +513,17 @@ class UnionType(AnnotatedType):
                     choices.texts.append(said)
         if not possible:
             raise error or AnnotationError(f"{label}: {self.text} has no value.")
-        possible = _different(possible)
+        # Leave out what JAX does not tell apart: NumPy's arrays and numbers, and the bits of a key.
+        has_key = any(isinstance(option, KeyType) for option in possible)
+        different: dict[Any, AnnotatedType] = {}
+        for option in possible:
+            if isinstance(option, ArrayType):
+                if not has_key:
+                    different.setdefault((option.axes, option.dtypes), option)
+            elif not isinstance(option, ValueType) or option.only == (None,):
+                different[option] = option
+        if has_key or any(option.has_shapes() for option in different.values()):
+            possible = [*different.values()]
         return choices.choose(possible, lambda option: f"{label} as {_shown(option)}")
 
     def found(self, value: Any, label: str, names: Names) -> Iterator[Found]:
@@ -539,21 +549,6 @@ class UnionType(AnnotatedType):
         none = ((), axes, fixed)
         arrays, names.axes, names.fixed = next(of_size, next(iter((*fitting, *tried)), none))
         yield from arrays
-
-
-def _different(options: Sequence[AnnotatedType]) -> list[AnnotatedType]:
-    """Leave out what JAX does not tell apart: NumPy's arrays and numbers, and the bits of a key."""
-    has_key = any(isinstance(option, KeyType) for option in options)
-    different: dict[Any, AnnotatedType] = {}
-    for option in options:
-        if isinstance(option, ArrayType):
-            different.setdefault((option.axes, option.dtypes), option)
-        elif not isinstance(option, ValueType) or option.only == (None,):
-            different[option] = option
-    arrays = [
-        option for option in different.values() if not (has_key and isinstance(option, ArrayType))
-    ]
-    return arrays if any(option.has_shapes() for option in arrays) or has_key else [*options]
 
 
 def _shown(option: AnnotatedType) -> str:

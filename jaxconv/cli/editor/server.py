@@ -9,7 +9,6 @@ from pathlib import Path
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.uris import to_fs_path
-from pygls.workspace import TextDocument
 
 import jaxconv
 from jaxconv.cli.check_process import Checker, CheckProcess, NothingChecked
@@ -274,8 +273,38 @@ def code_action(ls: ShapeServer, params: lsp.CodeActionParams) -> list[lsp.CodeA
         The corrections.
     """
     document = ls.workspace.get_text_document(params.text_document.uri)
-    found = [one for one in params.context.diagnostics if one.source == "jaxconv"]
-    return [action for one in found for action in _actions(document, one)]
+    lines = split_lines(document.source)
+
+    def action(
+        diagnostic: lsp.Diagnostic, title: str, edit: Edit, is_preferred: bool
+    ) -> lsp.CodeAction:
+        # Python counts columns in bytes, and the editor in units that it chose.
+        before = (lines[edit.line].encode()[:at].decode() for at in (edit.start, edit.end))
+        units = map(document.position_codec.client_num_units, before)
+        start, end = (lsp.Position(edit.line, unit) for unit in units)
+        change = lsp.TextEdit(lsp.Range(start, end), edit.text)
+        changes = lsp.WorkspaceEdit({document.uri: [change]})
+        kind = lsp.CodeActionKind.QuickFix
+        return lsp.CodeAction(title, kind, [diagnostic], edit=changes, is_preferred=is_preferred)
+
+    actions = []
+    for diagnostic in params.context.diagnostics:
+        if diagnostic.source != "jaxconv":
+            continue
+        data = diagnostic.data if isinstance(diagnostic.data, dict) else {}
+        line = diagnostic.range.start.line
+        if data.get("correction"):
+            axis, expected, returned = data["correction"]
+            found = correction(document.source, line, axis, expected, returned)
+            if found is not None:
+                title = f"Write {found.text} in place of {expected}"
+                actions.append(action(diagnostic, title, found, True))
+        if diagnostic.code in SEVERITIES and diagnostic.code != "note":
+            end = len(lines[line].rstrip().encode())
+            ignoring = Edit(line, end, end, f"  # jaxconv: ignore[{diagnostic.code}]")
+            title = f"Ignore that this is {diagnostic.code}"
+            actions.append(action(diagnostic, title, ignoring, False))
+    return actions
 
 
 FEATURES = {
@@ -303,30 +332,3 @@ def _diagnostic(
     rule, words = (finding.rule, list(finding.correction)) if finding else (None, [])
     data = {"correction": words}
     return lsp.Diagnostic(place, message, level, rule, source="jaxconv", data=data)
-
-
-def _actions(document: TextDocument, diagnostic: lsp.Diagnostic) -> Iterator[lsp.CodeAction]:
-    """Changes of the code that answer a diagnostic."""
-    data = diagnostic.data if isinstance(diagnostic.data, dict) else {}
-    line = diagnostic.range.start.line
-    lines = split_lines(document.source)
-
-    def action(title: str, edit: Edit, is_preferred: bool) -> lsp.CodeAction:
-        # Python counts columns in bytes, and the editor in units that it chose.
-        before = (lines[edit.line].encode()[:at].decode() for at in (edit.start, edit.end))
-        units = map(document.position_codec.client_num_units, before)
-        start, end = (lsp.Position(edit.line, unit) for unit in units)
-        change = lsp.TextEdit(lsp.Range(start, end), edit.text)
-        changes = lsp.WorkspaceEdit({document.uri: [change]})
-        kind = lsp.CodeActionKind.QuickFix
-        return lsp.CodeAction(title, kind, [diagnostic], edit=changes, is_preferred=is_preferred)
-
-    if data.get("correction"):
-        axis, expected, returned = data["correction"]
-        found = correction(document.source, line, axis, expected, returned)
-        if found is not None:
-            yield action(f"Write {found.text} in place of {expected}", found, True)
-    if diagnostic.code in SEVERITIES and diagnostic.code != "note":
-        end = len(lines[line].rstrip().encode())
-        ignoring = Edit(line, end, end, f"  # jaxconv: ignore[{diagnostic.code}]")
-        yield action(f"Ignore that this is {diagnostic.code}", ignoring, False)
