@@ -114,7 +114,15 @@ def export_constraints(sizes: SizeSet) -> list[str]:
         else:  # as jax.export needs one summand on the left of an equality, another each time
             texts += [f"{left} >= {right}", f"{left} <= {right}"]
     if cases:
-        either = [_joined("min", [*_not_negative(case)]) for case in cases]
+        either = []
+        for case in cases:
+            sums = []  # all are at least 0 where the comparisons hold
+            for difference, is_equality in case:
+                terms, constant = _terms(difference, EXPORT)
+                sums.append(_text(terms, constant))
+                if is_equality:
+                    sums.append(_text([(-k, name) for k, name in terms], -constant))
+            either.append(_joined("min", sums))
         texts.append(f"{_joined('max', either)} >= 0")
     return texts
 
@@ -253,15 +261,6 @@ def _residue(one: Sum) -> tuple[Sum, int, int] | None:
             top.constant % divisor,
         )
     return Sum(top.names, (), 0), divisor, -top.constant % divisor
-
-
-def _not_negative(case: Sequence[AffineConstraint]) -> Iterator[str]:
-    """Texts of sums that are all at least 0 where the comparisons hold."""
-    for difference, is_equality in case:
-        terms, constant = _terms(difference, EXPORT)
-        yield _text(terms, constant)
-        if is_equality:
-            yield _text([(-k, name) for k, name in terms], -constant)
 
 
 def _joined(extreme: str, texts: Sequence[str]) -> str:

@@ -225,8 +225,22 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        result = _rounded(self, function, divide)
-        return _opaque_int(self.trace, function, self) if result is None else result
+        size, sign = variable_of(self)
+        recipe = _recipe(self) if sign and self.trace.searching else None
+        rounding, line = function, None
+        if recipe is not None and 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
+            if function is int:
+                rounding, divide = (math.floor, _floor) if self >= 0 else (math.ceil, _ceiling)
+            line = lines.rounded(recipe, ROUNDINGS[rounding])
+        if line is None:
+            return _opaque_int(self.trace, function, self)
+        # A linear function of one size is rounded as its floats are.
+        exact = divide(Ratio(line.slope * size + line.offset, line.denominator, NEAR))
+        for difference in (1, -1):
+            ranges = [one for one in line.ranges if one.difference == difference]
+            if ranges and size.is_in(ranges):
+                return exact + difference
+        return exact
 
     def __floor__(self) -> Any:
         return self._to_int(math.floor, _floor)
@@ -726,27 +740,6 @@ def _range_of(size: Any) -> tuple[int, int] | None:
     if least is None or least < 0:
         return None
     return int(least), LARGEST_SIZE if most is None else min(int(most), LARGEST_SIZE)
-
-
-def _rounded(value: Real, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
-    """Round a linear function of one size as its floats are rounded; None for other numbers."""
-    size, sign = variable_of(value)
-    recipe = _recipe(value) if sign and value.trace.searching else None
-    if recipe is None or not 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
-        return None
-    if function is int:
-        function = math.floor if value >= 0 else math.ceil
-    result = lines.rounded(recipe, ROUNDINGS[function])
-    if result is None:
-        return None
-    if divide is _truncated:
-        divide = _floor if function is math.floor else _ceiling
-    exact = divide(Ratio(result.slope * size + result.offset, result.denominator, NEAR))
-    for difference in (1, -1):
-        ranges = [one for one in result.ranges if one.difference == difference]
-        if ranges and size.is_in(ranges):
-            return exact + difference
-    return exact
 
 
 def _recipe(value: Any) -> lines.Recipe:
