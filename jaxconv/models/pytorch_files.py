@@ -210,8 +210,8 @@ def _unpickle(file: io.BytesIO | io.BufferedReader) -> tuple[Any, dict[str, str]
     return unpickler.load(), unpickler.dtypes
 
 
-def _state(saved: Any) -> dict[str, _Tensor]:
-    """The tensors of what was saved, by name."""
+def _as_arrays(saved: Any, read: Read) -> dict[str, np.ndarray]:
+    """The numbers of each tensor in what was saved, by name; all must be in the tensor's block."""
     for holder in HOLDERS:
         if isinstance(saved, Mapping) and isinstance(saved.get(holder), Mapping):
             saved = saved[holder]
@@ -224,14 +224,9 @@ def _state(saved: Any) -> dict[str, _Tensor]:
             "it has no tensors. Fix: pass a file that torch.save(model.state_dict(), ...) wrote."
         )
     if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
-
-
-def _as_arrays(saved: Any, read: Read) -> dict[str, np.ndarray]:
-    """The numbers of each tensor, all of which must be in its block."""
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     arrays = {}
-    for name, (storage, offset, shape, strides) in _state(saved).items():
+    for name, (storage, offset, shape, strides) in tensors.items():
         block = read(storage)[storage.offset : storage.offset + storage.length]
         numbers = (offset, *shape, *strides)
         is_valid = all(type(n) is int and n >= 0 for n in numbers) and len(shape) == len(strides)

@@ -204,9 +204,15 @@ def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
     if missing or extra:
         lacks_head = not extra and all(is_head[name] for name in missing)
         kind = MissingHeadError if lacks_head else WeightsError
+        fix = "where only the head is missing, pass head=None."
+        are_norms = all(".norm." in name for name in (*missing, *extra))
+        if are_norms and not lacks_head and not (missing and extra):
+            fix = f"pass batch_norm={bool(extra)}."
+        elif not lacks_head:
+            fix = f"build the model that was saved, or, {fix}"
         raise kind(
             f"{unfitting} it lacks {_few(missing)}, and has {_few(extra)} without a counterpart. "
-            f"Fix: {_fix(missing, extra, lacks_head)}"
+            f"Fix: {fix}"
         )
 
     def as_matrix(shape: tuple[int, ...]) -> tuple[int, ...]:  # inputs and outputs of a layer
@@ -230,19 +236,6 @@ def check_fit(model: nnx.Module, stored: StoredWeights) -> None:
                 f"{unfitting} {name} is {tensor.dtype}, but must be floats. Fix: pass the file "
                 "that was saved before the weights were quantized."
             )
-
-
-def _fix(missing: list[str], extra: list[str], lacks_head: bool) -> str:
-    if lacks_head:
-        return "where only the head is missing, pass head=None."
-    for names, value in ((extra, True), (missing, False)):
-        if (
-            names
-            and all(".norm." in name for name in names)
-            and not ({*missing, *extra} - {*names})
-        ):
-            return f"pass batch_norm={value}."
-    return "build the model that was saved, or, where only the head is missing, pass head=None."
 
 
 def variables_of(model: nnx.Module) -> dict[str, nnx.Variable]:

@@ -43,7 +43,7 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
             warnings.simplefilter("ignore", UserWarning)  # about unusual metadata
             with Image.open(path) as image:
                 image.load()
-                upright = ImageOps.exif_transpose(image)
+                photo = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise PhotoError(f"There is no file {path}. Fix: check the path.") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -58,7 +58,16 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
             f"{path} cannot be read: {str(error) or type(error).__name__}. "
             "Fix: check that the file is complete, or save it anew."
         ) from None
-    return np.asarray(_converted(upright, size))
+    if photo.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale
+        numbers = np.nan_to_num(np.asarray(photo, np.float64), posinf=0, neginf=0).clip(0)
+        tops = (65535,) if photo.mode.startswith("I;16") else (1, 255, 65535)
+        top = next((top for top in tops if numbers.max() <= top), numbers.max())
+        photo = Image.fromarray((numbers / top * 255).round().astype(np.uint8))
+    if photo.has_transparency_data:
+        photo = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+    photo = photo.convert("RGB")
+    return np.asarray(photo if size is None else _resized(photo, size))
 
 
 def resized_photo(photo: np.ndarray, size: int) -> np.ndarray:
@@ -90,22 +99,6 @@ def cropped_photo(photo: np.ndarray, size: int, share: float) -> np.ndarray:
     resized = resized_photo(photo, round(size / share))
     top, left = ((side - size) // 2 for side in resized.shape[:2])
     return resized[top : top + size, left : left + size]
-
-
-def _converted(image: "PilImage", size: int | None) -> "PilImage":
-    """An image of any mode as RGB, resized to a shorter side of ``size`` pixels if it is given."""
-    from PIL import Image
-
-    if image.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip, not scale
-        numbers = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0).clip(0)
-        tops = (65535,) if image.mode.startswith("I;16") else (1, 255, 65535)
-        top = next((top for top in tops if numbers.max() <= top), numbers.max())
-        image = Image.fromarray((numbers / top * 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
-    return image if size is None else _resized(image, size)
 
 
 def resized_sides(sides: Sequence[int], size: int) -> tuple[int, ...]:
