@@ -477,28 +477,26 @@ def require_dimensions() -> None:
     Raises:
         UnsupportedJaxError: a name is missing, or dimensions are made or compared elsewhere.
     """
-    if differences := [*_dimension_differences()]:
+    missing_paths = _missing_attributes(_dimensions_module(), DIMENSION_ATTRIBUTES)
+    differences = [f"{DIMENSIONS}.{path} is missing" for path in missing_paths]
+    if not differences:  # what follows needs the attributes
+        (size,) = jax.export.symbolic_shape("size")
+        asked = _RecordedQuestions()
+        with _answered(size.scope, asked), contextlib.suppress(Exception):  # pyright: ignore[reportAttributeAccessIssue]
+            _ = size + 1 >= 1, size // 2, size.max(3)  # pyright: ignore[reportAttributeAccessIssue]
+        expected = {"simplify": ["size + 1", "floordiv(size, 2)"], "bounds": ["size - 3"]}
+        differences = [
+            f"a dimension is no longer made or compared by {QUESTIONS[question]}"
+            for question, dimensions in expected.items()
+            if not set(dimensions) <= asked.by_question[question]
+        ]
+    if differences:
         raise UnsupportedJaxError(
             f"exporting for symbolic sizes supports JAX {OLDEST} and newer, below {BELOW}; this is "
             f"JAX {jax.__version__}, in which {'; '.join(differences)}.\n"
             f"  Fix: python -m pip install 'jax>={OLDEST},<{BELOW}', or export for sizes that are "
             "numbers."
         )
-
-
-def _dimension_differences() -> Iterator[str]:
-    """The unexpected: missing attributes, and dimensions that are made or compared elsewhere."""
-    if lacking := [*_missing_attributes(_dimensions_module(), DIMENSION_ATTRIBUTES)]:
-        yield from (f"{DIMENSIONS}.{path} is missing" for path in lacking)
-        return  # what follows needs them
-    (size,) = jax.export.symbolic_shape("size")
-    asked = _RecordedQuestions()
-    with _answered(size.scope, asked), contextlib.suppress(Exception):  # pyright: ignore[reportAttributeAccessIssue]
-        _ = size + 1 >= 1, size // 2, size.max(3)  # pyright: ignore[reportAttributeAccessIssue]
-    expected = {"simplify": ["size + 1", "floordiv(size, 2)"], "bounds": ["size - 3"]}
-    for question, dimensions in expected.items():
-        if not set(dimensions) <= asked.by_question[question]:
-            yield f"a dimension is no longer made or compared by {QUESTIONS[question]}"
 
 
 QUESTIONS = {"simplify": "_DimExpr._normalize_sorted_terms", "bounds": "_bounds_decision"}

@@ -283,23 +283,21 @@ def origin_of_error(error: BaseException) -> Origin:
     Returns:
         The line; its layer is the module of Linen or Haiku that was running, where there is one.
     """
-    modules = [frame.f_locals.get("self") for frame, _ in _frames_of_error(error)]
-    layers = list(filter(None, map(_module_name, modules)))
+    layer = ""
+    for frame, _ in _frames_of_error(error):
+        module = frame.f_locals.get("self")
+        if type(module).__module__ == "builtins":
+            continue
+        try:
+            path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
+        except ValueError:  # a module of Linen that is not bound has no path
+            continue
+        if isinstance(path, tuple) and all(isinstance(part, str) for part in path):
+            layer = ".".join(path) or layer
+        elif isinstance(name, str):
+            layer = name.replace("/", ".") or layer
     line = origin(call_sites_of_error(error))
-    return replace(line, layer=layers[-1]) if layers else line
-
-
-def _module_name(module: Any) -> str:
-    """The name by which a module of Linen or Haiku knows itself; empty for other objects."""
-    if type(module).__module__ == "builtins":
-        return ""
-    try:
-        path, name = (getattr(module, attribute, None) for attribute in ("path", "module_name"))
-    except ValueError:  # a module of Linen that is not bound has no path
-        return ""
-    if isinstance(path, tuple) and all(isinstance(part, str) for part in path):
-        return ".".join(path)
-    return name.replace("/", ".") if isinstance(name, str) else ""
+    return replace(line, layer=layer) if layer else line
 
 
 def current_call_sites() -> list[CallSite]:

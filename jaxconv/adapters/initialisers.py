@@ -11,7 +11,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,18 +20,6 @@ from jaxconv.source import is_inside_jax
 
 PLAIN = (int, float, str, bool, types.NoneType)  # a symbolic size is none of these types
 CLOSED_OVER = ("init_args", "init_fn", "init_kwargs")  # by the function whose shapes Linen asks
-
-
-class Initialisation(NamedTuple):
-    """A call of an initialiser.
-
-    Attributes:
-        initialiser: a function of JAX.
-        arguments: those after the key.
-    """
-
-    initialiser: Callable[..., Any]
-    arguments: Hashable
 
 
 _known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Hashable, Any]] = (
@@ -57,26 +45,18 @@ def remembered_initialisers() -> Iterator[None]:
 
 def _shapes(fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """What ``jax.eval_shape`` returns, of an initialisation of JAX the result that is known."""
-    call = None if args or named else _initialisation(fn)
-    if call is None:
-        return jax.eval_shape(fn, *args, **named)
-    known = _known.setdefault(call.initialiser, {})
-    if call.arguments not in known:
-        known[call.arguments] = jax.eval_shape(fn)
-    return known[call.arguments]
-
-
-def _initialisation(fn: Callable[..., Any]) -> Initialisation | None:
-    """The initialisation that a function of Linen closes over; None where it is another one."""
     names = getattr(getattr(fn, "__code__", None), "co_freevars", ())
-    if names != CLOSED_OVER:
-        return None
-    arguments, initialiser, named = (cell.cell_contents for cell in fn.__closure__ or ())
+    if args or named or names != CLOSED_OVER:
+        return jax.eval_shape(fn, *args, **named)
+    arguments, initialiser, others = (cell.cell_contents for cell in fn.__closure__ or ())
     code = getattr(initialiser, "__code__", None)
-    key = (tuple(arguments), tuple(sorted(named.items())))
-    if code is None or not is_inside_jax(code.co_filename) or not _is_plain(key):
-        return None
-    return Initialisation(initialiser, _hashable(key))
+    values = (tuple(arguments), tuple(sorted(others.items())))
+    if code is None or not is_inside_jax(code.co_filename) or not _is_plain(values):
+        return jax.eval_shape(fn)
+    known, key = _known.setdefault(initialiser, {}), _hashable(values)
+    if key not in known:
+        known[key] = jax.eval_shape(fn)
+    return known[key]
 
 
 def _is_plain(value: Any) -> bool:

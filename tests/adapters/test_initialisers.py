@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
-from jaxconv.adapters.initialisers import _initialisation, remembered_initialisers
+from jaxconv.adapters.initialisers import remembered_initialisers
 
 KEY = jax.random.key(0)
 
@@ -67,14 +67,20 @@ def test_a_parameter_of_another_shape_is_refused():
     assert verdict.accepts == jc.SizeSet.parse("b c", "c = 3")
 
 
-def test_symbolic_arguments_are_not_remembered():
+def test_symbolic_arguments_are_not_remembered(evaluated):
+    init_fn, init_kwargs = nn.initializers.constant(2), {}
+
+    def evaluations(*init_args):
+        before = len(evaluated)
+        for _ in range(2):
+            flax.core.scope.jax.eval_shape(lambda: init_fn(KEY, *init_args, **init_kwargs))
+        return len(evaluated) - before
+
     (size,) = jc.sizes("c")
-    scope = flax.core.scope
-    init_fn, init_args, init_kwargs = nn.initializers.zeros, ((size, 4), jnp.float32), {}
-    assert _initialisation(lambda: init_fn(KEY, *init_args, **init_kwargs)) is None
-    init_args = ((3, 4), jnp.float32)
-    assert _initialisation(lambda: init_fn(KEY, *init_args, **init_kwargs)) is not None
-    assert scope.jax is jax
+    with remembered_initialisers():
+        assert evaluations((size, 4), jnp.float32) == 2
+        assert evaluations((3, 4), jnp.float32) == 1
+    assert flax.core.scope.jax is jax
 
 
 def test_flax_is_as_before_afterwards():
