@@ -1,10 +1,34 @@
 """Whose code a line is."""
 
+import flax.linen as nn
 import jax
 from jax import lax
 
 import jaxconv as jc
 from jaxconv.source import is_inside_jax
+
+
+class Rows(nn.Module):
+    """Fails: x has 5 columns."""
+
+    def __call__(self, x):
+        return x.reshape(-1, 7)
+
+
+class Nested(nn.Module):
+    """Two levels of modules around it."""
+
+    depth: int
+
+    @nn.compact
+    def __call__(self, x):
+        inner = Nested(self.depth - 1, name=f"block{self.depth}") if self.depth else Rows()
+        return inner(x)
+
+
+def test_the_layer_of_an_error_is_the_innermost_module():
+    failures = jc.check(lambda x: Nested(2).apply({}, x), "3 5").failures
+    assert [failure.layer for failure in failures] == ["block2.block1.Rows_0"]
 
 
 def test_a_function_of_an_installed_package_is_no_part_of_jax():

@@ -205,6 +205,14 @@ DAMAGE = {
 }
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_file_with_norms_or_without_says_which_model_it_fits(tmp_path, batch_norm):
+    path = tmp_path / "w.safetensors"
+    weights.write_weights(small(batch_norm=batch_norm), path)
+    with pytest.raises(weights.WeightsError, match=rf"Fix: pass batch_norm={batch_norm}\.$"):
+        weights.fill(small(batch_norm=not batch_norm), weights.read_weights(path))
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_file_that_does_not_fit_is_refused_and_the_model_left_alone(tmp_path, damage):
     change, message = DAMAGE[damage]

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import jaxconv as jc
 from jaxconv.symbolic.domains import split
 from jaxconv.symbolic.real import number_of
 from jaxconv.symbolic.sets import SizeSet
@@ -80,3 +81,10 @@ def test_operators_give_what_they_give_for_numbers(name):
 
             found = list(differences(applied))
             assert not found, (function, other, swapped, found[0])
+
+
+def test_floats_below_zero_are_rounded_towards_zero():
+    verdict = jc.check(lambda x: x[: int(4 - x.shape[0] * 0.3) + 6], "h", where="h <= 30")
+    assert verdict.status == "proven"
+    for h in range(1, 31):
+        assert eval(str(verdict.outputs), {"h": h}) == (min(h, int(4 - h * 0.3) + 6),)

@@ -41,6 +41,19 @@ def test_cases_by_remainder_become_one_formula(k):
     assert str(unite(parts)) == f"{k}*((h + 7)//8)"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [((1, 2, 0), "(h + 1) % 3"), ((2, 0, 1), "(h - 1) % 3"), ((0, 2, 1), "2 - (h - 1) % 3")],
+)
+def test_numbers_by_remainder_become_one_formula(numbers, text):
+    parts = []
+    for rest, number in enumerate(numbers):
+        some = jc.SizeSet.parse("h", f"h mod 3 = {rest}").points
+        trace = SymbolicTrace(some)
+        parts.append(SizePart(some, Size(trace, trace.ring.number(number))))
+    assert str(unite(parts)) == text
+
+
 def test_values_on_one_line_print_as_one_formula():
     """Also of sizes that are traced one by one, and whose formulas are numbers."""
 
