@@ -230,6 +230,11 @@ REMEDIES = (
         "make the weights of this layer for {0} features, or pass it {1} features.",
     ),
     (
+        "ShapeDtypeStruct",
+        "pass the model that has shapes in the place of weights as an argument: "
+        "@jc.contract(..., net=net) above def f(net, x), or jc.check(net, ...).",
+    ),
+    (
         r"lhs feature dimension size .* but (.+) // (.+) != (.+)\.",
         "make the kernel of this layer for {0} channels in {1} group(s), or pass it {2} channels "
         "per group.",

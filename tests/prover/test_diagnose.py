@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 from jax import lax
 
 import jaxconv as jc
@@ -83,3 +84,15 @@ def test_channels_that_fit_no_size_get_the_fix():
     assert f"at {failure.where}, called at {failure.caller}: ValueError: conv" in str(failure)
     (failure,) = jc.check(lambda x: x @ weights, "b 7").failures
     assert failure.fix == "make the weights of this layer for 7 features, or pass it 12 features."
+
+
+def test_a_model_without_weights_that_a_function_closes_over_is_to_be_an_argument():
+    net = nnx.eval_shape(lambda: nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0)))
+
+    def scaled(x):
+        return net(x) * 2
+
+    verdict = jc.check(scaled, "b h w 3")
+    assert "pass the model that has shapes in the place of weights" in verdict.failures[0].fix
+    contracted = jc.contract("b h w 3 -> b h w 4", net=net)(lambda net, x: net(x))
+    assert jc.check(contracted).ok
