@@ -120,6 +120,8 @@ class Propagator(FixpointInterpreter[Seen]):
         """
         if any(value.field for value in inputs):
             return super().apply(eqn, inputs, scope)
+        if not eqn.outvars:  # a callback, or a call that returns nothing
+            return []
         context = self._context(eqn, inputs)
         constants = constant_results(context)
         flow = control_flow(eqn)

@@ -131,6 +131,8 @@ class _BatchSplitter:
         """Whether the first axis is the batch in all maps that are read and computed."""
         first, last = instruction.equations[0], instruction.equations[-1]
         read = self.read_images(instruction)
+        if not last.outvars:  # a callback, which takes the whole batch
+            return False
         if shape_of(last.outvars[0])[:1] != shape_of(read[0])[:1]:
             return False
         record = record_of(first)

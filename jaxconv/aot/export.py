@@ -185,6 +185,9 @@ def proven_program(
         where = joined_conditions(cases[0].where, where)
     exploration = explore_sizes(fn, *args, where=where, joins_programs=False, **named)
     region = _only_region(exploration)
+    if region.closed.effects:
+        wrong = "the function calls Python while it runs, which a program in a file cannot."
+        raise ValidationError([Diagnostic(wrong, "leave out jax.debug.print and other callbacks.")])
     sizes = SizeSet(region.sizes)
     # A model keeps parameters that have values, and takes all others.
     call = read_call(fn, args, named, closes_over=True)

@@ -265,10 +265,21 @@ def test_a_map_goes_on_after_the_axis_of_one_image_is_removed(sizes):
     assert str(table.rows[0].output) == f"({sizes}, 4)"
 
 
-def test_an_operation_without_a_result_is_no_layer():
+CALLS_OF_PYTHON = {
+    "with a map": lambda x: jax.debug.callback(lambda _: None, x),
+    "with a number": lambda _: jax.debug.print("step {}", 3),
+    "with nothing": lambda _: jax.debug.callback(lambda: None),
+    "with a constant": lambda _: jax.debug.callback(lambda _: None, np.arange(3)),
+    "compiled": lambda _: jax.jit(lambda n: jax.debug.callback(lambda _: None, n))(jnp.ones(3)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_OF_PYTHON)
+def test_an_operation_without_a_result_is_no_layer(name):
     def checked(x):
-        jax.debug.callback(lambda _: None, x)
+        CALLS_OF_PYTHON[name](x)
         return jc.max_pool(x, 2)
 
     table = jc.summary(checked, "b h w 3", where="h >= 2 and w >= 2")
     assert [row.name.split()[0] for row in table.rows] == ["max_pool"]
+    assert jc.receptive_field(checked, "1 8 8 3", layer=table.rows[0].name).size == (2, 2)

@@ -406,6 +406,15 @@ def test_a_size_that_jax_cannot_compute_from_the_input_is_named():
         jc.export(lambda x: x, "b h//2")
 
 
+def test_a_function_that_calls_python_cannot_be_exported():
+    def printed(x):
+        jax.debug.print("a step")
+        return x * 2
+
+    with pytest.raises(jc.ShapeError, match=r"calls Python while it runs[\s\S]*jax\.debug\.print"):
+        jc.export(printed, "b 3")
+
+
 def test_what_jax_cannot_export_is_named_with_the_line():
     with pytest.raises(jc.ShapeError, match=r"cannot export this \(at test_export.py:\d+\): .*spl"):
         jc.export(lambda x: jnp.split(x, x.shape[0])[0], "h")
