@@ -355,11 +355,13 @@ def safe_value(tree: ast.expr, frame: FrameType | FutureFrame) -> Any:
     return _evaluated(tree, frame.f_globals, frame.f_locals)
 
 
-def _evaluated(tree: ast.expr, *names: dict[str, Any]) -> Any:
+def _evaluated(
+    tree: ast.expr, names: dict[str, Any], variables: Mapping[str, Any] | None = None
+) -> Any:
     """The value of an expression without side effects; UNKNOWN where it raises an error."""
     try:
         code = compile(ast.fix_missing_locations(ast.Expression(tree)), "<lookup>", "eval")
-        return eval(code, *names)
+        return eval(code, names, variables)
     except Exception:
         return UNKNOWN
 

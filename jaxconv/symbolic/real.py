@@ -37,6 +37,7 @@ LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
 FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
 MOST_RESULTS = 64  # of a conversion to an int, for sizes that are examined, if all are tried
 LARGEST_EXAMINED = 2**26  # a size
+LEAST_FACTOR = 1e-20  # of a product that floats do not round to 0
 # Numbers that JAX computes with are 32-bit integers by default.
 LARGEST_NUMBER = 2**31 - 1
 LARGEST_SIDE = 2**16  # of an array, up to which it is examined whether numbers fit
@@ -694,7 +695,17 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
 
 
 def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
-    """Compare numbers without fractions: a function of one size that only grows, or only falls."""
+    """Compare numbers without fractions.
+
+    A product has the sign of its factors. Others are functions of one size that only grow, or only
+    fall; or the numbers are computed.
+    """
+    is_product = isinstance(a, Real) and a.function in (operator.mul, operator.truediv)
+    if is_product and not isinstance(b, Symbolic) and b == 0:
+        numbers = [x for x in a.arguments if not isinstance(x, Symbolic)]
+        if all(x == 0 or LEAST_FACTOR < abs(x) < 1 / LEAST_FACTOR for x in numbers):
+            signs = (int(x > 0) - int(x < 0) for x in a.arguments)
+            return bool(relation(math.prod(signs), 0))
     size, sign = variable_of(a)
     if not sign or isinstance(b, Symbolic):
         # Where the recipes have numbers, formulas are compared with these.

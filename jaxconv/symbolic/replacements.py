@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import islpy as isl
+import numpy as np
 
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
@@ -124,13 +125,32 @@ class _Sections(Sequence[Any]):
 def _split(
     original: Callable[..., Any], name: str, array: Any, sections: Any, axis: int = 0
 ) -> Any:
-    """Split into a symbolic number of sections."""
-    if name != "split" or not isinstance(sections, SymbolicInt):
+    """Split into a symbolic number of sections, or at symbolic places."""
+    size = array.shape[axis]
+    if name == "split" and isinstance(sections, SymbolicInt):
+        width, rest = divmod(size, sections)
+        if rest != 0:
+            raise ValueError(f"array split does not result in an equal division: rest is {rest}")
+        return _Sections(array, sections, width, axis)
+    if not (isinstance(sections, tuple | list) and _has_sizes((size, *sections)) and _clips()):
         return original(name, array, sections, axis)
-    width, rest = divmod(array.shape[axis], sections)
-    if rest != 0:
-        raise ValueError(f"array split does not result in an equal division: rest is {rest}")
-    return _Sections(array, sections, width, axis)
+    from jax import lax
+
+    cuts = [-larger(-size, -larger(0, cut + size if cut < 0 else cut)) for cut in sections]
+    widths = [stop - start for start, stop in itertools.pairwise((0, *cuts, size))]
+    return [*lax.split(array, widths, axis=axis)]
+
+
+@functools.cache
+def _clips() -> bool:
+    """Whether this version of JAX moves places that are beyond an array to its end."""
+    import jax
+
+    try:
+        jax.eval_shape(lambda x: jax.numpy.split(x, [2]), jax.ShapeDtypeStruct((1,), np.float32))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _associative_scan(

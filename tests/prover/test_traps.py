@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import AbstractMesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxconv as jc
@@ -199,6 +199,11 @@ def repeated(x):
     return at_least(12, x)
 
 
+def by_its_sign(x):
+    slope = (x.shape[1] * 0.1 - 0.3) / x.shape[0]  # 3*0.1 is above 0.3
+    return x[:, :1] if slope > 0 else x[:, 1:]
+
+
 def emptied(x):
     x = jnp.minimum(x, x[:, 3:])  # of one row and of none, which is none
     return x[:, : x.shape[0] + 1]  # of no row: for numbers, JAX leaves the slice out
@@ -331,7 +336,7 @@ class Padder:
         return step - rest if rest else 0
 
 
-MESH = AbstractMesh((4, 2), ("data", "model"))
+MESH = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def sharded(function, inputs, outputs):
@@ -504,6 +509,7 @@ EXACT = {
     "shifted by a number below 0": (lambda x: x[:, : 1 << min(x.shape[1] - 3, 4)], "h >= 3"),
     "a step of 0": (lambda x: x[:, :: max(x.shape[1] - 3, 0)], "h >= 4"),
     "emptied before a whole slice": (emptied, "h = 4"),
+    "the sign of a quotient": (by_its_sign, "h >= 2"),
     "a mean of very many": (
         lambda x: (jnp.tile(x, 999).mean() * jnp.ones((3, x.shape[1]))) @ np.tri(x.shape[1]),
         "",

@@ -72,6 +72,15 @@ def subjaxprs(eqn):
                 yield inner
 
 
+def row_by_row(eqn, side):
+    """Operands or results of a scan of which its body sees one row."""
+    if eqn.primitive.name != "scan":
+        return []
+    inside = getattr(eqn.params["jaxpr"].jaxpr, side)
+    pairs = zip(getattr(eqn, side), inside, strict=True)
+    return [one for one, row in pairs if len(one.aval.shape) > len(row.aval.shape)]
+
+
 def empty_maps(jaxpr):
     """The empty values of a trace, but for pieces that are only put beside a map, or scanned."""
 
@@ -79,14 +88,11 @@ def empty_maps(jaxpr):
         return eqn.primitive.name in PIECES
 
     def is_scanned(eqn, var):
-        name, at = eqn.primitive.name, eqn.params
-        return name == "scan" and not any(
-            var is read for read in eqn.invars[: at["num_consts"] + at["num_carry"]]
-        )
+        read = [one for one in eqn.invars if one is var]
+        return bool(read) and len(read) == sum(one is var for one in row_by_row(eqn, "invars"))
 
     def is_stacked(eqn, var):
-        stacked = eqn.outvars[eqn.params["num_carry"] :] if eqn.primitive.name == "scan" else ()
-        return any(var is one for one in stacked) and is_free(var)
+        return any(var is one for one in row_by_row(eqn, "outvars")) and is_free(var)
 
     def is_free(var):
         readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
