@@ -45,7 +45,7 @@ def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open(
     assert verdict.status == "tested"
     assert not verdict.ok
     assert verdict.notes == (
-        "not decided: the code needs int(h*2.718281828459045) as a number, at test_explore.py:41",
+        "not decided: the code needs int(h*2.718281828459045) as a number, at test_explore.py:42",
         "tried 12 sizes one by one",
     )
     assert verdict.accepts.contains(b=1, h=64, w=64)
