@@ -53,6 +53,7 @@ INTERNALS: dict[str, str | tuple[str, ...]] = {
     "select_and_gather_add_p": "jax.extend.core.primitives",
     "select_and_scatter_add_p": "jax.extend.core.primitives",
     "Tracer": "jax.core",
+    "TracedArray": "jax._src.interpreters.partial_eval:DynamicJaxprTracer",
     "eval_jaxpr": "jax.core",
     "trace_state_clean": "jax._src.core",
     "Zero": "jax.interpreters.ad",
@@ -85,6 +86,7 @@ REPLACEABLE: dict[str, tuple[str, ...]] = {
         "jax._src.numpy.indexing:eliminate_deprecated_list_indexing",
     ),
     "iterate": ("jax._src.lax.lax:ShapedArray._iter",),
+    "parse_indices": ("jax._src.numpy.indexing:_parse_indices",),
     "pad_reflected": ("jax._src.numpy.lax_numpy:_pad_symmetric_or_reflect",),
     "pad_wrapped": ("jax._src.numpy.lax_numpy:_pad_wrap",),
     "shuffle": ("jax._src.random.core:_shuffle", "jax._src.random:_shuffle"),
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
         register_canonicalize_value_handler,
         register_weak_scalar_type,
     )
+    from jax._src.interpreters.partial_eval import DynamicJaxprTracer as TracedArray
     from jax.core import Tracer, eval_jaxpr
     from jax.export import is_symbolic_dim
     from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var

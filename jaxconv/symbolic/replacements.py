@@ -18,6 +18,7 @@ import numpy as np
 from jaxconv.compat import replaced
 from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.loops import rows
+from jaxconv.symbolic.masks import parsed_indices
 from jaxconv.symbolic.real import INTEGERS, Symbolic, SymbolicInt
 from jaxconv.symbolic.size import Size, at_least_one, equal, larger
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
@@ -280,6 +281,7 @@ REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "constant_like": _constant_like,
     "eliminate_deprecated_list_indexing": _index,
     "iterate": rows,
+    "parse_indices": parsed_indices,
     "pad_reflected": _pad_repeated,
     "pad_wrapped": _pad_repeated,
     "shuffle": _shuffle,

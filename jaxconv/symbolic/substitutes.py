@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxconv import compat
 from jaxconv.symbolic.loops import SizeRange
+from jaxconv.symbolic.masks import OF_MASKS, Mask, counted
 from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply_function, number_of
 from jaxconv.symbolic.texts import NumberText
 
@@ -191,7 +192,11 @@ def _of_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
             if named.get("dtype") is not None:
                 named["dtype"] = dtypes.canonicalize_dtype(named["dtype"])
             name = {"empty": "zeros"}.get(name, name)
-            return getattr(numpy, name, function)(*arguments, **named)
+            if len(values) == 1 and isinstance(values[0], Mask) and function in OF_MASKS:
+                return OF_MASKS[function](values[0])
+            result = getattr(numpy, name, function)(*arguments, **named)
+            counts = function is np.arange and len(arguments) <= 3 and not named
+            return counted(result, *arguments) if counts else result
         return function(*arguments, **named)
 
     return substitute
