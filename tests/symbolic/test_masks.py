@@ -36,7 +36,7 @@ PROGRAMS = {
     "in steps": lambda x: x[:, np.arange(1, 2 * x.shape[1], 2) % 6 == 3],
     "in steps that share a factor": lambda x: x[:, np.arange(0, 4 * x.shape[1], 4) % 6 == 3],
     "in steps, bounded": lambda x: x[:, np.arange(1, 3 * x.shape[1], 3) >= 8],
-    "of a small type": lambda x: x[:, np.arange(0, x.shape[1], 1, np.uint8) % 3 == 0],
+    "of a small type": lambda x: x[:, np.arange(x.shape[1], dtype=np.uint8) % 3 == 0],
     "downwards": lambda x: x[:, np.arange(x.shape[1], 0, -1) % 2 == 0],
     "of another axis": lambda x: x[:, np.arange(x.shape[0]) % 2 == 0],
     "of an array of JAX": lambda x: x[:, jnp.arange(x.shape[1]) % 2 == 0],
