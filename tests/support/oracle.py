@@ -106,8 +106,8 @@ def empty_maps(jaxpr):
 
     for eqn in jaxpr.eqns:
         for var in eqn.outvars:
-            is_wasted = (is_piece(eqn) and is_free(var)) or is_stacked(eqn, var)
-            if 0 in getattr(var.aval, "shape", ()) and not is_wasted:
+            is_empty = 0 in getattr(var.aval, "shape", ())
+            if is_empty and not (is_piece(eqn) and is_free(var)) and not is_stacked(eqn, var):
                 yield var
         for inner in subjaxprs(eqn):
             yield from empty_maps(inner)
