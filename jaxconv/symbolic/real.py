@@ -846,6 +846,20 @@ def _remainder(a: Ratio, b: Ratio) -> Ratio | None:
     return product and _sum(a, Ratio(-product.numerator, product.denominator, product.level))
 
 
+def _square_root(r: Ratio) -> Ratio | None:
+    """The root of a number that is a square for all sizes: its float is exact.
+
+    The float of a square below 2**104 differs from it by so little that the nearest root is whole.
+    """
+    is_size = r.level == EXACT and r.is_integer and hasattr(r.numerator, "square_root")
+    root = r.numerator.square_root() if is_size else None
+    return None if root is None else Ratio(abs(root), 1, EXACT)
+
+
+def _power(base: Ratio, exponent: Ratio) -> Ratio | None:
+    return _square_root(base) if exponent[:2] == (1, 2) else None
+
+
 def _whole(divide: Callable[[Ratio], Any]) -> Callable[[Ratio], Ratio]:
     return lambda r: Ratio(divide(r), 1, EXACT)
 
@@ -860,6 +874,10 @@ FRACTIONS: dict[Callable[..., Any], Callable[..., Ratio | None]] = {
     operator.truediv: _quotient,
     operator.floordiv: _floor_quotient,
     operator.mod: _remainder,
+    operator.pow: _power,
+    math.pow: _power,
+    math.sqrt: _square_root,
+    np.sqrt: _square_root,
     np.floor: _whole(_floor),
     np.ceil: _whole(_ceiling),
     np.rint: _whole(_nearest),

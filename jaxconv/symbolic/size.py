@@ -527,6 +527,19 @@ class Size(SymbolicInt):
                 return digit
         return int(str(self.number())[0])
 
+    def square_root(self) -> Any:
+        """Find a formula whose square this one is; None where there is none."""
+        ring, point = self.trace.ring, SizeSet(self.trace.domain).smallest()
+        value = self.at(**point)
+        at_point = math.isqrt(max(value, 0))
+        for factors, k in self.polynomial.products.items():
+            leading = Size(self.trace, ring.sum_of({factors[::2]: math.isqrt(abs(k))}))
+            for number in (at_point, -at_point):
+                root = leading + (number - leading.at(**point))
+                if (self.polynomial - (root * root).polynomial).constant == 0:
+                    return root
+        return None
+
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
         """The square root."""

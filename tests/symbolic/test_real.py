@@ -5,6 +5,7 @@ import math
 import operator
 from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,8 @@ from jaxconv.symbolic.real import number_of
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import sizes_of
 from jaxconv.symbolic.trace import Fork, SymbolicTrace, Undecided
+from tests.support.networks import Network
+from tests.support.oracle import disagreement
 
 LARGEST = 3  # of the sizes that are compared
 NUMBERS = {
@@ -88,3 +91,33 @@ def test_floats_below_zero_are_rounded_towards_zero():
     assert verdict.status == "proven"
     for h in range(1, 31):
         assert eval(str(verdict.outputs), {"h": h}) == (min(h, int(4 - h * 0.3) + 6),)
+
+
+ROOTS = {
+    "of a square": lambda h, w: math.sqrt(h * h),
+    "of a square of a quotient": lambda h, w: np.sqrt((h // 16) * (h // 16)),
+    "of a square of a sum": lambda h, w: ((2 * h + 3) * (3 + 2 * h)) ** 0.5,
+    "of a square of a difference": lambda h, w: math.pow((h - 7) * (h - 7), 0.5),
+    "of squares": lambda h, w: math.isqrt(9 * h * h * w * w),
+}
+OTHER_ROOTS = {
+    "of squares beside a number": lambda h, w: math.isqrt((h * w - 5) ** 2),
+    "of a square and a number": lambda h, w: math.isqrt(h * h + 1),
+    "of a product": lambda h, w: math.isqrt(h * w),
+    "of a number of squares": lambda h, w: math.isqrt(2 * h * h),
+    "of a cube": lambda h, w: math.sqrt(h * h * h),
+    "of a product that is not a square": lambda h, w: math.sqrt(h * h + 2 * h * w),
+    "of a square below 0": lambda h, w: math.sqrt(abs(-h * h)) - h,
+    "third": lambda h, w: (h * h) ** (1 / 3),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS | OTHER_ROOTS)
+def test_roots_of_squares_are_formulas(name):
+    root = (ROOTS | OTHER_ROOTS)[name]
+    network = Network(lambda x: jnp.zeros(1 + int(root(*x.shape))), ("h w",), None, ())
+    verdict = jc.check(network.fn, *network.specs)
+    points = [{"h": h, "w": w} for h in range(1, 36, 2) for w in (1, 4, 9)]
+    decided = [point for point in points if not verdict.untried.contains(**point)]
+    assert not any(disagreement(network, verdict, point) for point in decided)
+    assert decided == points or name not in ROOTS

@@ -1,5 +1,7 @@
 """Sizes and sets of sizes against plain integers."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -56,6 +58,18 @@ def test_a_number_is_divided_by_a_larger_size():
     assert -1 // w == -1
     with pytest.raises(jc.Undecided):
         _ = 5 // h
+
+
+@pytest.mark.parametrize("text", ["h", "(h + 1)//2", "h*w", "h//3*w", "h*h"])
+def test_the_root_of_a_square_is_found_and_no_other(text):
+    for factor, number in itertools.product((1, -1, 3), (0, 5, -7)):
+        h, w = jc.sizes("h w")
+        root = factor * eval(text, {"h": h, "w": w}) + number
+        found = (root * root).square_root()
+        assert all(abs(at(found, point)) == abs(at(root, point)) for point in POINTS)
+        for other in (root * root + 1, 2 * root * root, root * root + h * w, -root * root):
+            found = other.square_root()
+            assert found is None or found * found == other
 
 
 def test_sizes_work_with_chex_and_jax():
