@@ -27,6 +27,7 @@ from jaxconv.symbolic.polynomials import (
     positive_divisors,
 )
 from jaxconv.symbolic.sets import bounds, integer
+from jaxconv.symbolic.univariate import where_ordered_in_one_size
 
 MOST_VALUES = 64  # of a product that are tried one by one
 
@@ -58,7 +59,9 @@ def zeros(difference: Polynomial) -> tuple[isl.Set, bool]:
     if not finest.products or low > 0 or high < 0:
         return finest.affine.eq_set(ring.formula(0)) if not finest.products else ring.nowhere, True
     others, exact = _zeros_of_products(finest)
-    cases = None if exact else _few_values(finest)
+    cases = None if exact else where_ordered_in_one_size(difference, "==")
+    if cases is None and not exact:
+        cases = _few_values(finest)
     return (points.union(others), exact) if cases is None else (cases, True)
 
 

@@ -14,6 +14,7 @@ from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import affine_bounds, as_product, formulas_of_sign
 from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing, computed_once
 from jaxconv.symbolic.sets import RELATIONS, bounds
+from jaxconv.symbolic.univariate import where_ordered_in_one_size
 
 CASES = 256  # of one condition, after which it is not decided
 FLIPPED = {"<": ">", "<=": ">=", "==": "==", ">=": "<=", ">": "<"}
@@ -38,6 +39,8 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
         points, exact = zeros(difference)
         return points.intersect(ring.domain) if exact else None
     decided = _by_bounds(ring, symbol, difference.bounds())
+    if decided is None:
+        decided = where_ordered_in_one_size(difference, symbol)
     if decided is not None:
         return decided
     product = as_product(difference)

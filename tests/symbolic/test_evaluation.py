@@ -39,6 +39,7 @@ DECIDED = [
     "(h*w)//w == 3",
     "-h % 3 == 1",
     "h >= 9223372036854775807 or h == 3",
+    "w < (w*w)//3",
 ]
 
 
@@ -54,7 +55,7 @@ REFUSED = {
     "h % w == 0": "it has too many cases",
     "h*w >= 10000000000": "it compares products of sizes that are not bounded",
     "h*w*h % 1000003 == 1": "it divides a product of sizes",
-    "w < (w*w)//3": "it compares products of sizes that are not bounded",
+    "h < (w*w)//3": "it compares products of sizes that are not bounded",
     "h//(h*w - h - w) >= 2": "divides by zero, as h*w - h - w may be 0",
     "h//(h*h*w - h - w) >= 2": "it divides by h*h*w - h - w",
 }

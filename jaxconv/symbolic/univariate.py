@@ -1,0 +1,263 @@
+"""Where a polynomial of one size is less than 0, 0, or more: exactly, for every size.
+
+Let all formulas in a polynomial depend on one size n only, as in ``n*n - 28*(n//4)``. For the sizes
+with one remainder by a suitable number, and from some size on, each formula is a line. The
+polynomial is then one in the usual sense, and its signs follow from its differences: where
+``p(n + 1) - p(n)`` does not change its sign, p is monotone, and bisection finds where it changes
+its own.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import islpy as isl
+
+from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
+from jaxconv.symbolic.sets import RELATIONS, bounds, integer
+from jaxconv.symbolic.sums import DIV, PARAM
+
+LONGEST_PERIOD = 64  # of the floors of the formulas
+MOST_VALUES = 512  # of a size, that are examined one by one before the formulas are lines
+LARGE = 2**40  # a size from which on formulas are taken for lines, before this is proven
+
+
+class _TooManyValuesError(Exception):
+    """The formulas are not lines, or only beyond many sizes."""
+
+
+def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | None:
+    """Find where a polynomial of one size is less than 0, or 0, and so on.
+
+    Args:
+        difference: the polynomial, such as the difference of two sizes.
+        symbol: the order, one of ``< <= == >= >``, between the polynomial and 0.
+
+    Returns:
+        The sizes of the ring's domain for which it holds; None for a polynomial of several sizes,
+        or of formulas that take too many cases.
+    """
+    ring = difference.ring
+    factors = {factor.affine for factors in difference.products for factor in factors}
+    formulas = [difference.affine, *factors]
+    domain = ring.domain
+    names = [i for i in range(domain.dim(PARAM)) if any(_depends(f, i) for f in formulas)]
+    period = math.lcm(*(number for formula in formulas for number in _denominators(formula)))
+    if len(names) != 1 or period > LONGEST_PERIOD:
+        return None
+    size = ring.formula(domain.get_dim_name(PARAM, names[0]))
+    sizes = domain
+    for i in range(domain.dim(PARAM)):
+        sizes = sizes if i == names[0] else sizes.eliminate(PARAM, i, 1)
+    signs: dict[int, list[tuple[int, int]]] = {}
+    try:
+        for rest in range(period):
+            points = size.mod_val(integer(period)).eq_set(ring.formula(rest)).intersect(sizes)
+            if not points.is_empty():
+                signs[rest] = _signs(difference, _Class(ring, size, points, period))
+    except _TooManyValuesError:
+        return None
+    return _where(ring, size, period, signs, symbol).intersect(domain).coalesce()
+
+
+def _depends(formula: isl.PwAff, name: int) -> bool:
+    return formula.involves_dims(PARAM, name, 1)
+
+
+def _denominators(formula: isl.PwAff) -> Iterator[int]:
+    """The numbers by which floors in a formula divide, and in the conditions of its pieces."""
+    for points, aff in formula.get_pieces():
+        parts = [aff, *points.get_basic_sets()]
+        for part in parts:
+            for i in range(part.dim(DIV)):
+                yield part.get_div(i).get_denominator_val().to_python()
+
+
+class _Class(NamedTuple):
+    """The sizes of one remainder.
+
+    Attributes:
+        ring: the ring of the polynomial.
+        size: the formula of the size itself.
+        points: the sizes.
+        period: the number whose remainder they have.
+    """
+
+    ring: PolynomialRing
+    size: isl.PwAff
+    points: isl.Set
+    period: int
+
+
+def _signs(polynomial: Polynomial, sizes: _Class) -> list[tuple[int, int]]:
+    """The signs of a polynomial for the sizes of one remainder: from which size on it is which."""
+    affine, products = polynomial.affine, polynomial.products
+    factors = dict.fromkeys(factor for product in products for factor in product)
+    lines = {factor: _line(factor.affine, sizes) for factor in factors}
+    base = _line(affine, sizes)
+    start = max(line.first for line in (base, *lines.values()))
+    signs = []
+    rest = sizes.points.intersect(sizes.size.lt_set(sizes.ring.formula(start)))
+    for value, point in _each(rest, sizes):
+        numbers = {f: _value(f.affine, point) for f in factors}
+        products_there = (k * math.prod(numbers[f] for f in fs) for fs, k in products.items())
+        signs.append((value, _sign(_value(affine, point) + sum(products_there))))
+    degree = max(map(len, products), default=1)
+    values = [
+        base.at(n) + sum(k * math.prod(lines[f].at(n) for f in fs) for fs, k in products.items())
+        for n in range(start, start + (degree + 1) * sizes.period, sizes.period)
+    ]
+    for steps, sign in _signs_of_differences(_differences(values)):
+        signs.append((start + steps * sizes.period, sign))
+    return signs
+
+
+class _Line(NamedTuple):
+    """A formula that is linear from a size on.
+
+    Attributes:
+        slope: by how much it grows with the size.
+        offset: its value at 0.
+        first: the size.
+    """
+
+    slope: Fraction
+    offset: Fraction
+    first: int
+
+    def at(self, size: int) -> Fraction:
+        return self.slope * size + self.offset
+
+
+def _line(formula: isl.PwAff, sizes: _Class) -> _Line:
+    """The line that a formula is from some size on, which isl proves.
+
+    Raises:
+        _TooManyValuesError: it is none.
+    """
+    ring, size, points, _ = sizes
+    low, high = bounds(points, size)
+    assert low is not None
+    if high is None:
+        low, _ = bounds(points.intersect(size.ge_set(ring.formula(LARGE))), size)
+        high, _ = bounds(points.intersect(size.gt_set(ring.formula(low))), size)
+    else:
+        _, low = bounds(points.intersect(size.lt_set(ring.formula(high))), size)
+    assert high is not None
+    at_high = _value(formula, size.eq_set(ring.formula(high)))
+    if low is None:  # there is one size
+        return _Line(Fraction(0), Fraction(at_high), high)
+    at_low = _value(formula, size.eq_set(ring.formula(low)))
+    slope = Fraction(at_high - at_low, high - low)
+    offset = at_low - slope * low
+    common = math.lcm(slope.denominator, offset.denominator)
+    expected = size.scale_val(integer(int(slope * common))).add(ring.formula(int(offset * common)))
+    is_other = points.subtract(formula.scale_val(integer(common)).eq_set(expected))
+    if is_other.is_empty():
+        first, _ = bounds(points, size)
+    else:
+        _, first = bounds(is_other, size)
+        if first is None:
+            raise _TooManyValuesError
+        first += sizes.period
+    assert first is not None
+    return _Line(slope, offset, first)
+
+
+def _value(formula: isl.PwAff, point: isl.Set) -> int:
+    value, _ = bounds(point, formula)
+    if value is None:  # the formula is not defined there
+        raise _TooManyValuesError
+    return value
+
+
+def _each(points: isl.Set, sizes: _Class) -> Iterator[tuple[int, isl.Set]]:
+    """The sizes of a set in order, each with the set of it alone."""
+    low, high = bounds(points, sizes.size)
+    if low is None:
+        return
+    if high is None or high - low > MOST_VALUES * sizes.period:
+        raise _TooManyValuesError
+    for value in range(low, high + 1, sizes.period):
+        point = sizes.size.eq_set(sizes.ring.formula(value))
+        if not point.is_disjoint(points):
+            yield value, point
+
+
+def _where(
+    ring: PolynomialRing,
+    size: isl.PwAff,
+    period: int,
+    signs: Mapping[int, Sequence[tuple[int, int]]],
+    symbol: str,
+) -> isl.Set:
+    """The sizes for which the sign is in an order to 0, from the signs for each remainder."""
+    starts = sorted({start for runs in signs.values() for start, _ in runs})
+    holds = ring.nowhere
+
+    def between(first: int, end: int | None) -> isl.Set:
+        points = size.ge_set(ring.formula(first))
+        return points if end is None else points.intersect(size.lt_set(ring.formula(end)))
+
+    for first, end in itertools.zip_longest(starts, starts[1:]):
+        answers: dict[int, bool] = {}  # without the remainders that no size below end has
+        for rest, runs in signs.items():
+            before = [sign for start, sign in runs if start <= first]
+            if before:
+                answers[rest] = RELATIONS[symbol].on_ints(before[-1], 0)
+        if all(answers.values()):
+            holds = holds.union(between(first, end))
+        elif end is not None and end - first <= period:
+            for n in range(first, end):
+                holds = holds.union(between(n, n + 1)) if answers.get(n % period) else holds
+        else:
+            for rest in (rest for rest, answer in answers.items() if answer):
+                points = size.mod_val(integer(period)).eq_set(ring.formula(rest))
+                holds = holds.union(between(first, end).intersect(points))
+    return holds
+
+
+def _sign(number: Fraction | int) -> int:
+    return (number > 0) - (number < 0)
+
+
+def _differences(values: list[Fraction]) -> list[Fraction]:
+    """The first value, the first difference, the difference of differences, and so on."""
+    differences = []
+    while values:
+        differences.append(values[0])
+        values = [after - before for before, after in itertools.pairwise(values)]
+    while len(differences) > 1 and differences[-1] == 0:
+        differences.pop()
+    return differences
+
+
+def _signs_of_differences(differences: Sequence[Fraction]) -> list[tuple[int, int]]:
+    """The signs of a polynomial at 0, 1, 2 and so on: from which number on it is which.
+
+    Its value at n is the sum of its differences times binomial coefficients (Newton's formula).
+    """
+
+    def sign_at(n: int) -> int:
+        return _sign(sum(d * math.comb(n, k) for k, d in enumerate(differences)))
+
+    if len(differences) == 1:
+        return [(0, sign_at(0))]
+    starts = {0}
+    slopes = _signs_of_differences(differences[1:])
+    ends = [*(start for start, _ in slopes[1:]), None]
+    for (first, slope), end in zip(slopes, ends, strict=True):
+        last = first + 1 if end is None else end
+        while end is None and sign_at(last) != slope:  # where it is monotone up to infinity
+            last = 2 * last
+        for level in (0, 1):
+            low, high = first, last  # the first number whose sign times the slope is the level
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (
+                    (low, middle) if slope * sign_at(middle) >= level else (middle + 1, high)
+                )
+            starts.add(low)
+    return [(n, sign_at(n)) for n in sorted(starts)]
