@@ -48,13 +48,10 @@ def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | 
     if len(names) != 1 or period > LONGEST_PERIOD:
         return None
     size = ring.formula(domain.get_dim_name(PARAM, names[0]))
-    sizes = domain
-    for i in range(domain.dim(PARAM)):
-        sizes = sizes if i == names[0] else sizes.eliminate(PARAM, i, 1)
     signs: dict[int, list[tuple[int, int]]] = {}
     try:
         for rest in range(period):
-            points = size.mod_val(integer(period)).eq_set(ring.formula(rest)).intersect(sizes)
+            points = size.mod_val(integer(period)).eq_set(ring.formula(rest)).intersect(domain)
             if not points.is_empty():
                 signs[rest] = _signs(difference, _Class(ring, size, points, period))
     except _TooManyValuesError:

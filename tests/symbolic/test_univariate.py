@@ -94,10 +94,14 @@ def test_polynomials_of_several_sizes_and_of_many_cases_are_not_decided():
 
 def test_formulas_that_become_lines_late_are_not_decided(monkeypatch):
     ring = ring_over("h >= 1 and b >= 1")
-    text = "h*((h - 700)*(h - 700) - 5)"
-    assert where_ordered_in_one_size(read(ring, text), "<") is not None
-    polynomial = ring.simplify(ring.formula("h").max(ring.formula("700")), {})
-    late = polynomial * polynomial - read(ring, "500000")
+
+    def larger(number):
+        return ring.simplify(ring.formula("h").max(ring.formula(number)), {})
+
+    early = larger(7) * larger(7)  # at h = 6 it is not 36, but 49
+    assert str(SizeSet(where_ordered_in_one_size(early - ring.number(64), "<"))) == "h <= 7"
+    assert where_ordered_in_one_size(early - ring.number(45), "<").is_empty()
+    late = larger(700) * larger(700) - ring.number(500000)
     assert where_ordered_in_one_size(late, "<") is None
     monkeypatch.setattr(univariate, "MOST_VALUES", 1000)
     points = SizeSet(where_ordered_in_one_size(late, "<"))
