@@ -61,6 +61,7 @@ from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, whe
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
 from jaxconv.symbolic.text_uses import Use, use_of_text
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
+from jaxconv.symbolic.univariate import likely_quotient
 
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
@@ -834,6 +835,11 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     if (ends := _range_of_quotient(a, b)) is not None and ends[1] - ends[0] < most:
         quotient = _largest_where(*ends, lambda n: a >= n * b)
         return quotient, a - quotient * b
+    line = likely_quotient(a.polynomial, b.polynomial)
+    if line is not None:
+        quotient = Size.of(a.trace, line)
+        if quotient * b <= a < (quotient + 1) * b:
+            return quotient, a - quotient * b
     _fork_on_few_values(a.trace, a.polynomial)
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 

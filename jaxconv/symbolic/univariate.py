@@ -7,6 +7,7 @@ polynomial is then one in the usual sense, and its signs follow from its differe
 its own.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from jaxconv.symbolic.sums import DIV, PARAM
 LONGEST_PERIOD = 64  # of the floors of the formulas
 MOST_VALUES = 512  # of a size, that are examined one by one before the formulas are lines
 LARGE = 2**40  # a size from which on formulas are taken for lines, before this is proven
+POINTS_OF_LINE = 5  # through which a line goes that may be a quotient
+FEW_SIZES = 32  # whose quotients are found one by one
 
 
 class _TooManyValuesError(Exception):
@@ -39,15 +42,11 @@ def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | 
         The sizes of the ring's domain for which it holds; None for a polynomial of several sizes,
         or of formulas that take too many cases.
     """
-    ring = difference.ring
-    factors = {factor.affine for factors in difference.products for factor in factors}
-    formulas = [difference.affine, *factors]
-    domain = ring.domain
-    names = [i for i in range(domain.dim(PARAM)) if any(_depends(f, i) for f in formulas)]
+    ring, domain, size = difference.ring, difference.ring.domain, _only_size(difference)
+    formulas = _formulas(difference)
     period = math.lcm(*(number for formula in formulas for number in _denominators(formula)))
-    if len(names) != 1 or period > LONGEST_PERIOD:
+    if size is None or period > LONGEST_PERIOD:
         return None
-    size = ring.formula(domain.get_dim_name(PARAM, names[0]))
     signs: dict[int, list[tuple[int, int]]] = {}
     try:
         for rest in range(period):
@@ -59,8 +58,65 @@ def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | 
     return _where(ring, size, period, signs, symbol).intersect(domain).coalesce()
 
 
-def _depends(formula: isl.PwAff, name: int) -> bool:
-    return formula.involves_dims(PARAM, name, 1)
+def likely_quotient(dividend: Polynomial, divisor: Polynomial) -> Polynomial | None:
+    """Find a line that is the quotient of two polynomials of one size, at least for one size.
+
+    ``n*n`` divided by ``(n + 1)//2`` is ``2*n - 2`` for even n, and ``2*n - 1`` for odd n above 1.
+
+    Args:
+        dividend: the dividend.
+        divisor: another polynomial of its ring, positive on the domain.
+
+    Returns:
+        The quotient for a large size and others near it; for one size, where the domain has few.
+        None for polynomials of several sizes, or whose quotient is no line.
+    """
+    ring, size = dividend.ring, _only_size(dividend, divisor)
+    if size is None:
+        return None
+
+    @functools.cache
+    def quotient_at(number: int) -> int | None:
+        point = size.eq_set(ring.formula(number))
+        values = [] if point.is_disjoint(ring.domain) else [dividend, divisor]
+        numbers = [_value_of(polynomial, point) for polynomial in values]
+        return numbers[0] // numbers[1] if numbers else None
+
+    large = ring.domain.intersect(size.ge_set(ring.formula(LARGE)))
+    start, _ = bounds(large, size)
+    if start is None:
+        low, high = bounds(ring.domain, size)
+        is_few = low is not None and high is not None and high - low < FEW_SIZES
+        number = quotient_at(low) if is_few else None
+        return None if number is None else ring.number(number)
+    for step in range(1, LONGEST_PERIOD + 1):
+        values = [quotient_at(start + step * i) for i in range(POINTS_OF_LINE)]
+        known = [value for value in values if value is not None]
+        growths = {after - before for before, after in itertools.pairwise(known)}
+        if len(known) == POINTS_OF_LINE and len(growths) == 1:
+            slope = Fraction(growths.pop(), step)
+            offset = slope.denominator * known[0] - slope.numerator * start
+            line = size.scale_val(integer(slope.numerator)).add(ring.formula(offset))
+            return ring.simplify(line.scale_down_val(integer(slope.denominator)).floor(), {})
+    return None
+
+
+def _formulas(*polynomials: Polynomial) -> list[isl.PwAff]:
+    """The affine parts of polynomials, and the factors of their products."""
+    products = [factors for one in polynomials for factors in one.products]
+    factors = dict.fromkeys(factor for factors in products for factor in factors)
+    return [*(one.affine for one in polynomials), *(factor.affine for factor in factors)]
+
+
+def _only_size(*polynomials: Polynomial) -> isl.PwAff | None:
+    """The size on which all polynomials depend; None where there are several, or there is none."""
+    ring, formulas = polynomials[0].ring, _formulas(*polynomials)
+    names = [
+        ring.domain.get_dim_name(PARAM, i)
+        for i in range(ring.domain.dim(PARAM))
+        if any(formula.involves_dims(PARAM, i, 1) for formula in formulas)
+    ]
+    return ring.formula(names[0]) if len(names) == 1 else None
 
 
 def _denominators(formula: isl.PwAff) -> Iterator[int]:
@@ -98,9 +154,7 @@ def _signs(polynomial: Polynomial, sizes: _Class) -> list[tuple[int, int]]:
     signs = []
     rest = sizes.points.intersect(sizes.size.lt_set(sizes.ring.formula(start)))
     for value, point in _each(rest, sizes):
-        numbers = {f: _value(f.affine, point) for f in factors}
-        products_there = (k * math.prod(numbers[f] for f in fs) for fs, k in products.items())
-        signs.append((value, _sign(_value(affine, point) + sum(products_there))))
+        signs.append((value, _sign(_value_of(polynomial, point))))
     degree = max(map(len, products), default=1)
     values = [
         base.at(n) + sum(k * math.prod(lines[f].at(n) for f in fs) for fs, k in products.items())
@@ -161,6 +215,14 @@ def _line(formula: isl.PwAff, sizes: _Class) -> _Line:
         first += sizes.period
     assert first is not None
     return _Line(slope, offset, first)
+
+
+def _value_of(polynomial: Polynomial, point: isl.Set) -> int:
+    products = (
+        k * math.prod(_value(factor.affine, point) for factor in factors)
+        for factors, k in polynomial.products.items()
+    )
+    return _value(polynomial.affine, point) + sum(products)
 
 
 def _value(formula: isl.PwAff, point: isl.Set) -> int:

@@ -349,6 +349,26 @@ EXACT = {
     # Quotients of two formulas that take few values, and of a product by a number.
     "a pool of a part": (lambda x: jnp.zeros(x.shape[1] // (x.shape[1] // 5 + 1) + 1), ""),
     "a falling quotient": (lambda x: jnp.zeros(9 + (3 - 4 * x.shape[1]) // (x.shape[1] + 1)), ""),
+    # Polynomials of one size.
+    "a square by its half": (
+        lambda x: jnp.zeros((x.shape[0], x.shape[1], x.shape[1])).reshape(
+            x.shape[0], (x.shape[1] + 1) // 2, -1
+        ),
+        "h = 1 or h mod 2 = 0",
+    ),
+    "a square by a multiple": (
+        lambda x: jnp.zeros(x.shape[1] ** 2).reshape(-1, x.shape[1] // 4 * 4),
+        "h mod 4 = 0 or h = 6",
+    ),
+    "a square by a size less a number": (
+        lambda x: jnp.zeros(x.shape[1] ** 2).reshape(-1, x.shape[1] - 3),
+        "h = 4 or h = 6 or h = 12",
+    ),
+    "a quotient of one size": (lambda x: jnp.zeros(x.shape[1] ** 2 // (x.shape[1] + 3) + 1), ""),
+    "a square above a multiple": (
+        lambda x: x if x.shape[1] ** 2 > 28 * (x.shape[1] // 3) else x[:, :2],
+        "",
+    ),
     "a step of a part": (lambda x: x[:, :: max(1, x.shape[1] // 10)], ""),
     "every fourth": (lambda x: jnp.concatenate([x.ravel(), jnp.zeros(9)])[::4], ""),
     "a third of all": (lambda x: x.ravel()[: x.size // 3], "b >= 3 or h >= 3 or b >= 2 and h >= 2"),

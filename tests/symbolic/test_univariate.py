@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxconv.symbolic import univariate
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.univariate import where_ordered_in_one_size
+from jaxconv.symbolic.univariate import likely_quotient, where_ordered_in_one_size
 from tests.support.polynomials import read, ring_over
 
 ORDERS = {
@@ -106,3 +106,38 @@ def test_formulas_that_become_lines_late_are_not_decided(monkeypatch):
     monkeypatch.setattr(univariate, "MOST_VALUES", 1000)
     points = SizeSet(where_ordered_in_one_size(late, "<"))
     assert str(points) == "h <= 707"
+
+
+LARGE = range(2**40, 2**40 + 60)
+
+
+@pytest.mark.parametrize(
+    ("dividend", "divisor", "domain"),
+    [
+        ("h*h", "h//2", "h mod 2 = 1"),
+        ("h*h", "4*(h//4)", "h mod 4 = 3 and b <= h"),
+        ("h*(h + 1)", "2*(h//3) + 1", "h >= 5"),
+        ("7 - 3*h*h", "h + 3", ""),
+    ],
+)
+def test_a_likely_quotient_is_one_for_large_sizes(dividend, divisor, domain):
+    ring = ring_over(domain)
+    line = likely_quotient(read(ring, dividend), read(ring, divisor))
+    right = [
+        line.value_at(SizeSet.parse("b h w", f"h = {h}").points)
+        == eval(f"({dividend})//({divisor})", {"h": h})
+        for h in LARGE
+        if SizeSet(ring.domain).contains(b=1, h=h, w=1)
+    ]
+    assert sum(right) >= 5
+
+
+def test_a_few_sizes_have_one_quotient_each():
+    ring = ring_over("3 <= h and h < 9")
+    assert likely_quotient(read(ring, "h*h*h"), read(ring, "h + 1")).constant == 27 // 4
+
+
+def test_a_quotient_that_is_no_line_is_not_likely():
+    for dividend, domain in (("h*h*h", ""), ("h*w", ""), ("h*h*h", "h <= 50")):
+        ring = ring_over(domain)
+        assert likely_quotient(read(ring, dividend), read(ring, "h + 1")) is None
