@@ -21,6 +21,7 @@ from jaxconv.symbolic.sets import RELATIONS, bounds, integer
 from jaxconv.symbolic.sums import DIV, PARAM
 
 LONGEST_PERIOD = 64  # of the floors of the formulas
+MOST_RUNS = 8  # of remainders for which a polynomial has a sign: isl is slow with more
 MOST_VALUES = 512  # of a size, that are examined one by one before the formulas are lines
 LARGE = 2**40  # a size from which on formulas are taken for lines, before this is proven
 POINTS_OF_LINE = 5  # through which a line goes that may be a quotient
@@ -53,9 +54,10 @@ def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | 
             points = size.mod_val(integer(period)).eq_set(ring.formula(rest)).intersect(domain)
             if not points.is_empty():
                 signs[rest] = _signs(difference, _Class(ring, size, points, period))
+        holds = _where(ring, size, period, signs, symbol)
     except _TooManyValuesError:
         return None
-    return _where(ring, size, period, signs, symbol).intersect(domain).coalesce()
+    return holds.intersect(domain).coalesce()
 
 
 def likely_quotient(dividend: Polynomial, divisor: Polynomial) -> Polynomial | None:
@@ -252,7 +254,11 @@ def _where(
     signs: Mapping[int, Sequence[tuple[int, int]]],
     symbol: str,
 ) -> isl.Set:
-    """The sizes for which the sign is in an order to 0, from the signs for each remainder."""
+    """The sizes for which the sign is in an order to 0, from the signs for each remainder.
+
+    Raises:
+        _TooManyValuesError: these are the sizes of very many remainders.
+    """
     starts = sorted({start for runs in signs.values() for start, _ in runs})
     holds = ring.nowhere
 
@@ -272,8 +278,15 @@ def _where(
             for n in range(first, end):
                 holds = holds.union(between(n, n + 1)) if answers.get(n % period) else holds
         else:
-            for rest in (rest for rest, answer in answers.items() if answer):
-                points = size.mod_val(integer(period)).eq_set(ring.formula(rest))
+            remainder = size.mod_val(integer(period))
+            runs = [
+                [*run] for answer, run in itertools.groupby(sorted(answers), answers.get) if answer
+            ]
+            if len(runs) > MOST_RUNS:
+                raise _TooManyValuesError
+            for run in runs:
+                points = remainder.ge_set(ring.formula(run[0]))
+                points = points.intersect(remainder.le_set(ring.formula(run[-1])))
                 holds = holds.union(between(first, end).intersect(points))
     return holds
 

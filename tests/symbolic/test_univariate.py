@@ -92,6 +92,14 @@ def test_polynomials_of_several_sizes_and_of_many_cases_are_not_decided():
         assert where_ordered_in_one_size(read(ring, text), "<") is None
 
 
+def test_signs_that_alternate_with_the_remainder_are_not_decided(monkeypatch):
+    ring = ring_over()
+    text = "(h - 2*(h//2))*h - 1"  # at least 0 for odd h
+    assert str(SizeSet(where_ordered_in_one_size(read(ring, text), ">="))) == "h odd"
+    monkeypatch.setattr(univariate, "MOST_RUNS", 0)
+    assert where_ordered_in_one_size(read(ring, text), ">=") is None
+
+
 def test_formulas_that_become_lines_late_are_not_decided(monkeypatch):
     ring = ring_over("h >= 1 and b >= 1")
 
