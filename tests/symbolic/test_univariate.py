@@ -65,6 +65,7 @@ def test_an_order_holds_where_it_holds_of_numbers(products, number, domain, symb
         "(h//2)*(h//3) - 40*(h//5)",  # a period of 30
         "h*h - 1000000*h + 5",  # roots far apart
         "(h//2)*(h//2) - 3*(h//4)*h",  # a sign for each remainder, up to infinity
+        "h*h - 16*(h//4)*(h//4) - 1",  # one sign for several remainders, up to infinity
     ],
 )
 def test_signs_between_roots_are_those_of_numbers(text, domain):
