@@ -234,6 +234,11 @@ class _Comparing:
             raise self._error("it has too many cases")
 
     def _error(self, why: str) -> SpecError:
+        compared = self.comparison.left.tree, self.comparison.symbol, self.comparison.right.tree
+        match compared:
+            case (ast.BinOp(ast.Name(n), ast.Mod(), ast.Name(divisor)), "==", ast.Constant(0)):
+                fix = f"write {n} as a product in the spec, such as {n}_per_{divisor}*{divisor}"
+                return _undecided(self.text, why, f"{fix}, in the place of this condition")
         return _undecided(self.text, why)
 
 
@@ -263,8 +268,9 @@ def _in(ring: PolynomialRing, polynomial: Polynomial) -> Polynomial:
     return total
 
 
-def _undecided(text: str, why: str) -> SpecError:
-    return SpecError(
-        f"{text} cannot be decided for all sizes: {why}.\n"
-        "  Fix: bound the sizes first, such as h <= 255, or divide by numbers only."
-    )
+def _undecided(
+    text: str,
+    why: str,
+    fix: str = "bound the sizes first, such as h <= 255, or divide by numbers only",
+) -> SpecError:
+    return SpecError(f"{text} cannot be decided for all sizes: {why}.\n  Fix: {fix}.")

@@ -1,5 +1,7 @@
 """Conditions on sizes, against Python's own evaluation."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 
@@ -67,6 +69,18 @@ def test_a_condition_is_refused_with_a_fix(text):
         domain_of(["h", "w"], text)
     assert REFUSED[text] in str(error.value)
     assert "Fix: " in str(error.value)
+
+
+def test_the_fix_of_a_multiple_of_a_size_works():
+    def in_heads(x):
+        b, n, d = x.shape
+        return x.reshape(b, n // d, d, d)
+
+    with pytest.raises(jc.SpecError) as error:
+        jc.check(in_heads, "b n d", where="n % d == 0")
+    fix = r"Fix: write n as a product in the spec, such as (\S+), in the place of this condition"
+    (product,) = re.findall(fix, str(error.value))
+    assert jc.check(in_heads, f"b {product} d").status == "proven"
 
 
 def test_the_fix_of_a_division_by_zero_works():
