@@ -445,8 +445,10 @@ def _points_to_confirm(
         for value in (*SWEPT, *subject.constants()):
             generic = [f"{other} >= {7 + 2 * i}" for i, other in enumerate(whole.names)]
             generic[whole.names.index(name)] = f"{name} = {value}"
-            some = whole & SizeSet.parse(whole.names, " and ".join(generic))
-            points += [] if some.is_empty() else [_smallest_point(some)]
+            of_value = whole & SizeSet.parse(whole.names, f"{name} = {value}")
+            some = of_value & SizeSet.parse(whole.names, " and ".join(generic))
+            if not of_value.is_empty():  # in a set such as b = 4 the others may not be large
+                points.append(_smallest_point(of_value if some.is_empty() else some))
     return list({str(point): point for point in points}.values())
 
 

@@ -12,11 +12,12 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import islpy as isl
+import jax
 
 from jaxconv.prover.conditions import EMPTY
 from jaxconv.prover.confirm import (
@@ -37,8 +38,10 @@ from jaxconv.prover.diagnose import (
     unknowns_of_error,
     unmet_requirements,
 )
+from jaxconv.prover.results import structure_key
 from jaxconv.prover.subject import Subject, Traced, seldom_collected
 from jaxconv.symbolic.domains import intersect_most, split
+from jaxconv.symbolic.real import Symbolic
 from jaxconv.symbolic.sets import (
     SizeSet,
     bounded,
@@ -188,9 +191,16 @@ class Exploration:
                 self._take_back(*decided)
                 self._leave_open(domain, [str(error).partition("\n")[0]])
 
-    def _attempt(self, domain: isl.Set, deadline: float) -> Attempt:
+    def _attempt(
+        self, domain: isl.Set, deadline: float, *, reverses_sets: bool = False
+    ) -> Attempt:
         """Trace once."""
-        trace = SymbolicTrace(domain, deadline=deadline, until_empty=self.subject.ends_early)
+        trace = SymbolicTrace(
+            domain,
+            deadline=deadline,
+            until_empty=self.subject.ends_early,
+            reverses_sets=reverses_sets,
+        )
         try:
             return Attempt(trace, self.subject.trace(trace))
         except (Exception, Fork, Restart, OutOfTime, EmptyMap) as raised:
@@ -202,6 +212,8 @@ class Exploration:
         self.deferred += trace.deferred
         decided = len(self.regions), len(self.refusals), len(self.open_regions)
         try:
+            if trace.keeps_keys and isinstance(outcome, Traced | Exception):
+                self._require_same_in_other_order(trace, outcome)
             if isinstance(outcome, Traced):
                 return [*self._finished(trace, outcome)]
             if isinstance(outcome, Restart | EmptyMap):
@@ -222,6 +234,26 @@ class Exploration:
             reason = str(error).partition("\n")[0] or type(error).__name__
             apart = self._with_cases_apart(trace)
             return apart or [*self._by_value(trace.domain, [reason])]
+
+    def _require_same_in_other_order(
+        self, trace: SymbolicTrace, outcome: Traced | Exception
+    ) -> None:
+        """Trace again with sets that list sizes in another order, as those of numbers may.
+
+        Raises:
+            Undecided: the result is another one.
+        """
+        other = self._attempt(trace.domain, trace.deadline, reverses_sets=True).outcome
+        if isinstance(other, OutOfTime | Fork):  # its parts are compared, each on its own
+            raise other
+        if isinstance(outcome, Traced):
+            same = isinstance(other, Traced) and _formulas(other.shapes) == _formulas(outcome.shapes)
+        else:
+            same = isinstance(other, type(outcome)) and operation_of_error(
+                other
+            ) == operation_of_error(outcome)
+        if not same:
+            raise Undecided("the code depends on the order in which a set lists sizes")
 
     def _with_cases_apart(self, trace: SymbolicTrace) -> list[isl.Set | Attempt]:
         """Trace again without formulas by cases, about which less may be decided, if it had any."""
@@ -460,6 +492,13 @@ class Exploration:
     def _leave_open(self, sizes: isl.Set, unknowns: Sequence[str]) -> None:
         reasons = tuple(f"not decided: {unknown}" for unknown in dict.fromkeys(unknowns))
         self.open_regions.append(OpenRegion(sizes, reasons))
+
+
+def _formulas(shapes: Any) -> tuple[Hashable, list[str]]:
+    """A result as text: formulas of two traces cannot be compared as they are."""
+    leaves = jax.tree.leaves(shapes)
+    texts = [str(leaf if isinstance(leaf, int | str | Symbolic) else type(leaf)) for leaf in leaves]
+    return structure_key(shapes), texts
 
 
 def _peak_memory() -> int:

@@ -209,10 +209,10 @@ class Subject:
             if not isinstance(trace.stop, Restart):  # with substitutes it may need no number
                 self.uses_numbers |= trace.uses_numbers
             self.uses_chance |= _state_of_chance() != chance
+            self.is_irregular |= trace.keeps_keys
             if not self.keeps_state:
                 self.changes_state |= self._state.restore()
         trace.finish()
-        self.is_irregular |= trace.keeps_keys
         self._raise_unanswered(trace)
         return traced
 

@@ -365,7 +365,7 @@ class Size(SymbolicInt):
         for key in dict.fromkeys(keys):
             if self == key:
                 return hash(key)
-        return hash(id(self.trace))  # the same for all, so that a set of sizes compares them
+        return self.trace.hash_of(self.polynomial)
 
     # Numbers.
 

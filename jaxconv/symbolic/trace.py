@@ -96,6 +96,7 @@ class Overflow(NamedTuple):
 
 
 PACKAGE = str(Path(__file__).parent) + os.sep
+SLOTS = 256  # of a set, in which the hash of a size has a place of its own
 
 
 def caller() -> FrameType:
@@ -181,6 +182,8 @@ class SymbolicTrace:
         keeps_keys: whether the code keeps sizes as keys of a container, which does not compare them
             with all numbers that the code looks up later.
         kept: these keys, and the containers.
+        reverses_sets: whether sizes come in another order in sets than they do otherwise.
+        hashed: in such a run, the sizes that were hashed, in the order of their first use.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
         case: the sizes of one case of a call, all of whose cases are computed at once.
@@ -213,6 +216,8 @@ class SymbolicTrace:
     asks_to_count: CallSite | None = None
     keeps_keys: bool = False
     kept: list[tuple[Polynomial, Any]] = field(default_factory=list)
+    reverses_sets: bool = False
+    hashed: list[Polynomial] = field(default_factory=list)
     uses_numbers: bool = False
     deadline: float = math.inf
     case: isl.Set | None = None
@@ -372,6 +377,28 @@ class SymbolicTrace:
         self.keeps_keys = True
         if container is not None:
             self.kept.append((key, container))
+
+    def hash_of(self, size: Polynomial) -> int:
+        """Return the hash of a size that is none of the numbers beside it.
+
+        It is the same for all sizes, so that a set compares them, and comes before numbers in sets.
+        In a run that reverses sets, sizes that differ come last, the first of them at the end.
+
+        Args:
+            size: the formula of the size.
+
+        Returns:
+            A hash of its own for each run.
+        """
+        base = id(self) * SLOTS
+        if not self.reverses_sets:
+            return base
+        for place, other in enumerate(self.hashed):
+            points, _ = zeros(size - other)
+            if self.ring.decides(points):
+                return base + SLOTS - 1 - place
+        self.hashed.append(size)
+        return base + SLOTS - len(self.hashed)
 
     def _fork_on_keys(self) -> None:
         """Fork where a size that a container keeps equals a number that it keeps."""
