@@ -410,9 +410,8 @@ def _boundary_points(
     part of the set. None where they are too many or too large to be tried.
     """
     whole = SizeSet(sizes)
-    larger = (f"{name} >= {7 + 2 * i}" for i, name in enumerate(whole.names))
     points = [_smallest_point(whole)]
-    for others in (whole & SizeSet.parse(whole.names, " and ".join(larger)), whole):
+    for others in (_with_large_sides(whole), whole):
         rest = others - SizeSet(points[0])
         if len(points) == 1 and not rest.is_empty():
             points.append(_smallest_point(rest))
@@ -443,13 +442,17 @@ def _points_to_confirm(
     whole = SizeSet(sizes)
     for name in whole.names:
         for value in (*SWEPT, *subject.constants()):
-            generic = [f"{other} >= {7 + 2 * i}" for i, other in enumerate(whole.names)]
-            generic[whole.names.index(name)] = f"{name} = {value}"
-            of_value = whole & SizeSet.parse(whole.names, f"{name} = {value}")
-            some = of_value & SizeSet.parse(whole.names, " and ".join(generic))
-            if not of_value.is_empty():  # in a set such as b = 4 the others may not be large
-                points.append(_smallest_point(of_value if some.is_empty() else some))
+            some = whole & SizeSet.parse(whole.names, f"{name} = {value}")
+            points += [] if some.is_empty() else [_smallest_point(_with_large_sides(some))]
     return list({str(point): point for point in points}.values())
+
+
+def _with_large_sides(sizes: SizeSet) -> SizeSet:
+    """The sizes of a set of which as many as possible are larger than 1 and not alike."""
+    for i, name in enumerate(sizes.names):  # where b is 3, h may be large
+        large = sizes & SizeSet.parse(sizes.names, f"{name} >= {7 + 2 * i}")
+        sizes = sizes if large.is_empty() else large
+    return sizes
 
 
 def _smallest_point(sizes: SizeSet) -> isl.Set:

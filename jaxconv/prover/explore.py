@@ -191,9 +191,7 @@ class Exploration:
                 self._take_back(*decided)
                 self._leave_open(domain, [str(error).partition("\n")[0]])
 
-    def _attempt(
-        self, domain: isl.Set, deadline: float, *, reverses_sets: bool = False
-    ) -> Attempt:
+    def _attempt(self, domain: isl.Set, deadline: float, *, reverses_sets: bool = False) -> Attempt:
         """Trace once."""
         trace = SymbolicTrace(
             domain,
@@ -247,11 +245,11 @@ class Exploration:
         if isinstance(other, OutOfTime | Fork):  # its parts are compared, each on its own
             raise other
         if isinstance(outcome, Traced):
-            same = isinstance(other, Traced) and _formulas(other.shapes) == _formulas(outcome.shapes)
+            shapes = _formulas(outcome.shapes)
+            same = isinstance(other, Traced) and _formulas(other.shapes) == shapes
         else:
-            same = isinstance(other, type(outcome)) and operation_of_error(
-                other
-            ) == operation_of_error(outcome)
+            operation = operation_of_error(outcome)
+            same = isinstance(other, type(outcome)) and operation_of_error(other) == operation
         if not same:
             raise Undecided("the code depends on the order in which a set lists sizes")
 

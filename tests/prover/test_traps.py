@@ -64,6 +64,24 @@ def matched(x):
             return x
 
 
+def first_of_a_set(x):
+    n = at_least(17, x).shape[1] + 5
+    return jnp.zeros(next(iter({n, 6})))  # the hash of 95 is that of 7 in a set of 8 places
+
+
+def met_first(x):
+    for n in {x.shape[1], 5}:
+        if n > 6:
+            return x
+        if n < 6:
+            raise ValueError("too small")
+    return x
+
+
+def odd_of_three(x):
+    return x - x[2:]
+
+
 def named(x):
     if x.shape[1] <= 3:
         raise ValueError(f"{x.shape[1]} is too small: {x.shape[1] / 3:.2f}")
@@ -816,6 +834,14 @@ LOOPS = {
     "a class": loop("y.n += 1", "jnp.zeros(y.n)", "y = type('Y', (), {'n': 0})"),
 }
 NEVER_WRONG = {
+    "the first of a set": (first_of_a_set, "b h"),
+    "the last of a set": (lambda x: jnp.zeros({x.shape[1], 9}.pop()), "b h"),
+    "a set as a shape": (lambda x: jnp.zeros(tuple(set(x.shape))), "b h"),
+    "what a loop over a set meets first": (met_first, "b h"),
+    "a scan of some rows, for three images": (
+        lambda x: odd_of_three(lax.associative_scan(jnp.maximum, at_least(6, x), axis=1)),
+        "b h",
+    ),
     "empty pieces that fit": (
         lambda x: jnp.concatenate([x, x[3:] * x[3 : 3 + x.shape[0] // 2]]),
         "h w",
