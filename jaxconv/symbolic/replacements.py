@@ -154,6 +154,12 @@ def _clips() -> bool:
     return True
 
 
+# Operations whose results may be empty where they are only put beside others.
+OF_EMPTY_PIECES = frozenset(
+    ("add", "broadcast_in_dim", "convert_element_type", "mul", "neg", "sub")
+)
+
+
 def _associative_scan(
     original: Callable[..., Any], fn: Any, elems: Any, reverse: bool = False, axis: int = 0
 ) -> Any:
@@ -186,11 +192,13 @@ def _keeps_any_count(fn: Any, elems: Any, axis: int) -> bool:
 
     parts = jax.tree.map(with_any_count, elems)
     try:
-        result = jax.eval_shape(fn, parts, parts)
+        closed, result = jax.make_jaxpr(fn, return_shape=True)(parts, parts)
         same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, result, parts)
     except Exception:
         return False
     trace = count.trace
+    if not OF_EMPTY_PIECES.issuperset(eqn.primitive.name for eqn in closed.jaxpr.eqns):
+        return False  # for some counts JAX calls it for no elements, which is an empty map
     return all(jax.tree.leaves(same)) and not (trace.deferred or trace.unknowns or trace.unanswered)
 
 
