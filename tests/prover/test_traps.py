@@ -842,7 +842,7 @@ NEVER_WRONG = {
     "what a loop over a set meets first": (met_first, "b h"),
     "an associative scan of maxima": (
         lambda x: lax.associative_scan(jnp.maximum, at_least(6, x), axis=1),
-        "b h",
+        "n n",
     ),
     "a large side, for three images": (odd_of_three, "b h"),
     "empty pieces that fit": (
