@@ -440,11 +440,15 @@ def _points_to_confirm(
     if points is None or not subject.is_irregular:
         return points
     whole = SizeSet(sizes)
+    unique = {str(point): point for point in points}
     for name in whole.names:
         for value in (*SWEPT, *subject.constants()):
             some = whole & SizeSet.parse(whole.names, f"{name} = {value}")
-            points += [] if some.is_empty() else [_smallest_point(_with_large_sides(some))]
-    return list({str(point): point for point in points}.values())
+            if not some.is_empty():
+                point = _smallest_point(_with_large_sides(some))
+                unique.setdefault(str(point), point)
+    subject.swept += len(unique) - len(points)
+    return list(unique.values())
 
 
 def _with_large_sides(sizes: SizeSet) -> SizeSet:

@@ -62,7 +62,7 @@ from jaxconv.symbolic.trace import (
 )
 
 MANY_TRACES = 24  # after which the smallest sizes are traced first
-TRACES = 500  # after which the rest is tested, not proven
+TRACES = 500  # without those that sweep sizes, after which the rest is tested, not proven
 LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
 TIMEOUT = 60.0  # seconds for a proof
@@ -174,7 +174,7 @@ class Exploration:
             if domain.is_empty():
                 continue
             now = time.monotonic()
-            if self.subject.traces >= TRACES or now > until:
+            if self.subject.traces - self.subject.swept >= TRACES or now > until:
                 reason = f"gave up after {self.subject.traces} traces in {now - start:.0f} seconds"
                 left = (rest.trace.domain if isinstance(rest, Attempt) else rest for rest in work)
                 self.open_regions += [OpenRegion(rest, (reason,)) for rest in (domain, *left)]

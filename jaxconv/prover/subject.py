@@ -91,6 +91,7 @@ class Subject:
         returns: a tree of specs of what it must return; None where anything will do.
         notes: what a verdict says of how the function is called.
         traces: how often it was traced.
+        swept: at how many points more than others an irregular function was to be traced.
         substituted: dictionaries of modules that apply int, float, math or NumPy to sizes.
         counted_loops: where loops over sizes start whose turns are counted; None for all loops.
         helpers: functions that compute numbers from sizes, all of whose cases are traced at once.
@@ -112,6 +113,7 @@ class Subject:
     returns: Any
     notes: list[str] = field(default_factory=list)
     traces: int = 0
+    swept: int = 0
     substituted: list[dict[str, Any]] = field(default_factory=list)
     counted_loops: set[CallSite] | None = field(default_factory=set)
     helpers: list[FunctionType] = field(default_factory=list)

@@ -299,3 +299,14 @@ def test_no_larger_sizes_are_tried_once_arrays_take_much_memory(monkeypatch):
     peaks = itertools.chain([2**30] * 3, itertools.repeat(2**31))
     monkeypatch.setattr(explore, "_peak_memory", lambda: next(peaks))
     assert sampled() == 2
+
+
+def test_sweeps_over_irregular_functions_do_not_use_up_the_traces(monkeypatch):
+    def numbered(x, cache={}):
+        cache.setdefault(x.shape, len(cache))
+        return x.reshape(-1, 4)
+
+    monkeypatch.setattr(explore, "TRACES", 60)
+    verdict = jc.check(numbered, "b h")
+    assert verdict.runs > 60
+    assert verdict.untried.is_empty()
