@@ -12,10 +12,12 @@ calls :func:`require_supported_jax` first, which says what is missing.
 """
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import inspect
 import operator
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FrameType
@@ -275,6 +277,19 @@ def symbolic_dimensions() -> Iterator[None]:
         yield
     finally:
         is_symbolic_dim.__code__ = original
+
+
+def set_local(frame: types.FrameType, name: str, value: Any) -> None:
+    """Set a local variable of a function that runs.
+
+    Args:
+        frame: of the function.
+        name: of the variable, which no inner function refers to.
+        value: its new value.
+    """
+    frame.f_locals[name] = value
+    if sys.version_info < (3, 13):  # a copy, which is written back as debuggers do
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
 
 
 def are_of_one_trace(one: Any, other: Any) -> bool:

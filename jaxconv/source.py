@@ -423,6 +423,21 @@ def for_statement(code: CodeType, instruction: int) -> ast.For | None:
     return None
 
 
+def while_statement(code: CodeType, instruction: int) -> ast.While | None:
+    """Find the loop whose condition an instruction compares.
+
+    Args:
+        code: of the function.
+        instruction: the instruction in it.
+
+    Returns:
+        The statement; None where there is no source, or where it is not that of a loop.
+    """
+    at = _positions(code, instruction)
+    lines = tuple(linecache.getlines(code.co_filename))
+    return next((one for one in _nodes(lines, ast.While) if at == _place(one.test)), None)
+
+
 def comprehension_of(code: CodeType, instruction: int) -> ast.SetComp | ast.DictComp | None:
     """Find the comprehension that adds an element to a set or dict by an instruction.
 

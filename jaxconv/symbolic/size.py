@@ -984,6 +984,12 @@ def _compare(a: Size, symbol: str, b: Size) -> bool:
     relation = RELATIONS[symbol]
     if difference.constant is not None:
         return relation.on_ints(difference.constant, 0)
+    if trace.searching:
+        from jaxconv.symbolic.while_loops import skip_turns
+
+        holds = skip_turns(trace)
+        if holds is not None:
+            return holds
     condition = where_ordered(difference, symbol)
     if condition is not None:
         return trace.settle(condition)

@@ -184,6 +184,7 @@ class SymbolicTrace:
         kept: these keys, and the containers.
         reverses_sets: whether sizes come in another order in sets than they do otherwise.
         hashed: in such a run, the sizes that were hashed, in the order of their first use.
+        skips_turns: whether turns of a loop are being skipped.
         uses_numbers: whether the code asked for numbers, so that it may have made arrays of them.
         deadline: when the time is over, in seconds of the monotonic clock.
         case: the sizes of one case of a call, all of whose cases are computed at once.
@@ -218,6 +219,7 @@ class SymbolicTrace:
     kept: list[tuple[Polynomial, Any]] = field(default_factory=list)
     reverses_sets: bool = False
     hashed: list[Polynomial] = field(default_factory=list)
+    skips_turns: bool = False
     uses_numbers: bool = False
     deadline: float = math.inf
     case: isl.Set | None = None

@@ -302,7 +302,7 @@ def test_no_larger_sizes_are_tried_once_arrays_take_much_memory(monkeypatch):
 
 
 def test_sweeps_over_irregular_functions_do_not_use_up_the_traces(monkeypatch):
-    def numbered(x, cache={}):
+    def numbered(x, cache={}):  # noqa: B006 - which is kept
         cache.setdefault(x.shape, len(cache))
         return x.reshape(-1, 4)
 
