@@ -279,6 +279,15 @@ def symbolic_dimensions() -> Iterator[None]:
         is_symbolic_dim.__code__ = original
 
 
+def names_of_primitives(closed: ClosedJaxpr) -> set[str]:
+    """The names of the operations of a trace, without those inside others.
+
+    Args:
+        closed: the trace.
+    """
+    return {eqn.primitive.name for eqn in closed.jaxpr.eqns}
+
+
 def set_local(frame: types.FrameType, name: str, value: Any) -> None:
     """Set a local variable of a function that runs.
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import islpy as isl
 import numpy as np
 
-from jaxconv.compat import replaced
+from jaxconv.compat import names_of_primitives, replaced
 from jaxconv.symbolic.domains import sizes
 from jaxconv.symbolic.loops import rows
 from jaxconv.symbolic.masks import parsed_indices
@@ -197,7 +197,7 @@ def _keeps_any_count(fn: Any, elems: Any, axis: int) -> bool:
     except Exception:
         return False
     trace = count.trace
-    if not OF_EMPTY_PIECES.issuperset(eqn.primitive.name for eqn in closed.jaxpr.eqns):
+    if not names_of_primitives(closed) <= OF_EMPTY_PIECES:
         return False  # for some counts JAX calls it for no elements, which is an empty map
     return all(jax.tree.leaves(same)) and not (trace.deferred or trace.unknowns or trace.unanswered)
 
