@@ -25,11 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxconv.models import hdf5_files
 from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra
 from jaxconv.models.file_writing import write_file
 from jaxconv.models.hashes import verify
-from jaxconv.models.hdf5_files import read_hdf5
+from jaxconv.models.hdf5_files import MAGIC, read_hdf5
 from jaxconv.models.preprocessing import (
     KERAS_PREPROCESSING,
     TORCHVISION,
@@ -258,15 +257,17 @@ def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     form: Form = "tensors"
     metadata = ""
     with path.open("rb") as file:
-        start = file.read(len(hdf5_files.MAGIC))
+        start = file.read(9)
+    # The header of a .safetensors file follows its length, whose first byte may be any.
+    is_safetensors = start[8:] == b"{"
     if path.suffix == ".onnx":
         import onnx
 
         initializers = onnx.load(path).graph.initializer
         form, tensors = "onnx", {i.name: onnx.numpy_helper.to_array(i) for i in initializers}
-    elif start == hdf5_files.MAGIC or path.suffix == ".h5":
+    elif start.startswith(MAGIC) or (path.suffix == ".h5" and not is_safetensors):
         form, tensors = "keras", read_hdf5(path)
-    elif is_pytorch_file(path, start):
+    elif is_pytorch_file(path, start) and not is_safetensors:
         tensors = read_pytorch(path)
     else:
         import safetensors

@@ -236,6 +236,20 @@ def test_a_truncated_file_is_refused(tmp_path):
             weights.read_weights(tmp_path / "cut.safetensors")
 
 
+def test_a_file_is_recognised_whatever_the_length_of_its_header(tmp_path):
+    """The length comes first: of one in 32, its first byte is that of a pickle."""
+    tensors = {"conv1_1.kernel": noise(3, 3, 3, 4)}
+    sizes = [f"x{'y' * count}" for count in range(0, 256, 8)]
+    files = [save(tensors, {"about": text}) for text in sizes]
+    (pickle_like,) = (content for content in files if content[:1] == b"\x80")
+    for suffix in (".safetensors", ".bin", ".h5", ""):
+        path = tmp_path / f"w{suffix}"
+        path.write_bytes(pickle_like)
+        np.testing.assert_array_equal(
+            weights.read_weights(path).tensors["conv1_1.kernel"], tensors["conv1_1.kernel"]
+        )
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"There is no file .*gone\.safetensors"):
         jc.vgg16(weights=tmp_path / "gone.safetensors")
