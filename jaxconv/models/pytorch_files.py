@@ -7,6 +7,7 @@ else is refused. Both forms are read: the ZIP archives that PyTorch has written 
 and the files before, among which most of torchvision's VGG weights are.
 """
 
+import functools
 import io
 import math
 import pickle
@@ -41,6 +42,9 @@ PICKLE_MAGIC = b"\x80"
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 HOLDERS = ("state_dict", "model_state_dict", "model")  # where checkpoints have the parameters
 MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")  # Python allocates as many entries as they say
+# What has another type than PyTorch writes is not put into a message: a nested tuple of a few bytes
+# may be gigabytes as text.
+UNCLEAR = "it describes its data wrongly"
 
 Read = Callable[["_Storage"], np.ndarray]
 
@@ -114,8 +118,10 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         _, dtype, key, _, count, *view = pid
         offset = view[0][1] if view and view[0] else 0
-        self.dtypes[str(key)] = dtype
-        return _Storage(dtype, str(key), count, offset)
+        if [*map(type, (dtype, key, count, offset))] != [str, str, int, int]:
+            raise ValueError(UNCLEAR)
+        self.dtypes[key] = dtype
+        return _Storage(dtype, key, count, offset)
 
 
 def is_pytorch_file(path: Path, start: bytes) -> bool:
@@ -165,11 +171,11 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in names else b"little"
         saved, _ = _unpickle(io.BytesIO(archive.read(pickled)))
 
-        def read(storage: _Storage) -> np.ndarray:
-            data = archive.read(f"{folder}data/{storage.key}")
-            return _numbers(data, storage.dtype, is_big=order == b"big")
+        @functools.cache  # of which any number of tensors may be views
+        def block(key: str, dtype: str) -> np.ndarray:
+            return _numbers(archive.read(f"{folder}data/{key}"), dtype, is_big=order == b"big")
 
-        return _as_arrays(saved, read)
+        return _as_arrays(saved, lambda storage: block(storage.key, storage.dtype))
 
 
 def _read_old(path: Path) -> dict[str, np.ndarray]:
@@ -178,9 +184,11 @@ def _read_old(path: Path) -> dict[str, np.ndarray]:
         if (magic, version) != (OLD_MAGIC_NUMBER, OLD_VERSION):
             raise ValueError("it was not written by PyTorch")
         (saved, dtypes), (keys, _) = _unpickle(file), _unpickle(file)
+        if {*map(type, keys)} - {str}:
+            raise ValueError(UNCLEAR)
         is_big = system.get("little_endian") is False
         blocks = {}
-        for key in map(str, keys):
+        for key in keys:
             (count,) = struct.unpack(">q" if is_big else "<q", file.read(8))
             size = count * np.dtype(DTYPES[dtypes[key]]).itemsize
             if not 0 <= size <= path.stat().st_size - file.tell():

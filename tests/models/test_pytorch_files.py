@@ -206,6 +206,37 @@ def test_what_takes_more_memory_than_the_file_has_is_not_unpacked(tmp_path):
         read_weights(path)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_tensors_of_the_same_numbers_share_them(tmp_path, form):
+    saved = {"a": np.zeros(4, np.float32)}
+    path = tmp_path / "w.pth"
+    path.write_bytes(FORMS[form](saved, lambda state: state | {"b": state["a"]}))
+    read = read_pytorch(path)
+    assert np.shares_memory(read["a"], read["b"])
+
+
+def nested(levels=16):
+    """A tuple of 20 objects that is a million characters as text."""
+    made = ("0" * 8,)
+    for _ in range(levels):
+        made = (made, made)
+    return made
+
+
+def test_what_is_short_in_the_file_and_long_as_text_is_a_short_sentence(tmp_path):
+    old = torch_files.old({"a": np.zeros(2, np.float32)})
+    forms = {
+        "key": tensor(key=nested()),
+        "count": tensor(count=nested()),
+        "keys": old.replace(pickle.dumps(["0"], 2), pickle.dumps([nested()], 2)),
+    }
+    for name, content in forms.items():
+        (tmp_path / f"{name}.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match="it describes its data wrongly") as error:
+            read_weights(tmp_path / f"{name}.pth")
+        assert len(str(error.value)) < 300, name
+
+
 def test_the_undamaged_tensor_is_read(tmp_path):
     (tmp_path / "w.pth").write_bytes(tensor())
     assert read_pytorch(tmp_path / "w.pth")["a"].tolist() == [0, 0]
