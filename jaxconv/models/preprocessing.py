@@ -63,9 +63,15 @@ class Preprocessing:
 
         Raises:
             TypeError: not exactly these fields, or not numbers.
+            ValueError: numbers that no images can be prepared with.
         """
         known = cls(**fields)  # so that unknown and missing ones are an error
-        return cls(float(known.scale), *(tuple(map(float, f)) for f in (known.mean, known.std)))
+        mean, std = (tuple(map(float, values)) for values in (known.mean, known.std))
+        made = cls(float(known.scale), mean, std)
+        if not np.isfinite([made.scale, *mean, *std]).all() or 0 in std or len(mean) != len(std):
+            wrong = f"scale {made.scale}, mean {mean} and std {std}"
+            raise ValueError(f"images cannot be prepared with {wrong}")
+        return made
 
 
 # The Visual Geometry Group trained on BGR less a mean; their first kernels are turned to RGB here.

@@ -107,3 +107,11 @@ def test_it_is_read_from_json():
     for wrong in (fields | {"size": 3}, {"scale": 1}, fields | {"mean": 3}, [1]):
         with pytest.raises(TypeError):
             Preprocessing.from_json(wrong)
+    for useless in (
+        {"scale": np.inf},
+        {"mean": [1, 2]},
+        {"std": [1, 0, 1]},
+        {"mean": [np.nan] * 3},
+    ):
+        with pytest.raises(ValueError, match="images cannot be prepared with scale "):
+            Preprocessing.from_json(fields | useless)
