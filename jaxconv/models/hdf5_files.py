@@ -10,6 +10,7 @@ from jaxconv.models.errors import WeightsError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 SKIPPED = ("optimizer", "optimizer_weights")  # of the training, at the root
+FIX = "Fix: write it with model.save_weights() of Keras, which neither links nor compresses arrays."
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -37,10 +38,11 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
                 link = group.get(name, getlink=True)
                 if not isinstance(link, h5py.HardLink):
                     kind = type(link).__name__
-                    raise WeightsError(f"its {prefix}{name} is a link ({kind}), which is not read.")
+                    wrong = f"its {prefix}{name} is a link ({kind}), which is not read."
+                    raise WeightsError(f"{wrong} {FIX}")
                 entry = group[name]
                 if entry in seen:  # a group may contain itself
-                    raise WeightsError(f"its {prefix}{name} is there more than once.")
+                    raise WeightsError(f"its {prefix}{name} is there more than once. {FIX}")
                 seen.add(entry)
                 if isinstance(entry, h5py.Group) and not (prefix == "" and name in SKIPPED):
                     groups.append((f"{prefix}{name}/", entry))
@@ -54,9 +56,11 @@ def _check(datasets: dict[str, Any], size: int) -> None:
     """Refuse arrays of anything but numbers, data of other files, and what a file cannot have."""
     for name, dataset in datasets.items():
         if dataset.dtype.kind not in "fiu" or dataset.shape is None:
-            raise WeightsError(f"its {name} is not an array of numbers.")
+            raise WeightsError(f"its {name} is not an array of numbers. {FIX}")
         if dataset.is_virtual or dataset.external:
-            raise WeightsError(f"its {name} has its data in another file, which is not read.")
+            wrong = f"its {name} has its data in another file, which is not read."
+            raise WeightsError(f"{wrong} {FIX}")
     claimed = sum(math.prod(map(int, d.shape)) * d.dtype.itemsize for d in datasets.values())
     if claimed > size:  # compressed, or never written
-        raise WeightsError(f"its arrays would take {claimed:,} bytes, but the file has {size:,}.")
+        wrong = f"its arrays would take {claimed:,} bytes, but the file has {size:,}."
+        raise WeightsError(f"{wrong} {FIX}")

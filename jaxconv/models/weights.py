@@ -121,6 +121,9 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn each error of reading a file into one that names the file."""
+    if path.is_dir():
+        fix = f"pass a file in it, such as {path / 'model.safetensors'}"
+        raise WeightsError(f"{path} is a folder, not a file of weights. Fix: {fix}.")
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Fix: check the path.")
     try:
@@ -263,7 +266,11 @@ def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     if path.suffix == ".onnx":
         import onnx
 
-        initializers = onnx.load(path).graph.initializer
+        initializers = onnx.load(path, load_external_data=False).graph.initializer
+        for one in initializers:
+            if one.data_location == onnx.TensorProto.EXTERNAL:
+                wrong = f"its {one.name} has its data in another file, which is not read."
+                raise WeightsError(f"{wrong} Fix: save it as one file.")
         form, tensors = "onnx", {i.name: onnx.numpy_helper.to_array(i) for i in initializers}
     elif start.startswith(MAGIC) or (path.suffix == ".h5" and not is_safetensors):
         form, tensors = "keras", read_hdf5(path)

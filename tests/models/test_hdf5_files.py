@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from jaxconv.models import hdf5_files
 from jaxconv.models.errors import WeightsError
 from jaxconv.models.hdf5_files import read_hdf5
 from jaxconv.models.weights import read_weights
@@ -110,7 +111,7 @@ def test_a_file_that_asks_for_more_than_it_has_is_a_sentence(tmp_path, path, mak
     with pytest.raises(WeightsError) as error:
         read_weights(path)
     assert str(error.value).startswith(f"{path} cannot be used: {BOMBS[make]}")
-    assert str(error.value).endswith("Fix: download it again.")
+    assert str(error.value).endswith(hdf5_files.FIX)
 
 
 def test_a_truncated_file_is_a_sentence(path):

@@ -1,6 +1,8 @@
 """Weights: published ones against onnxruntime, every form that is read, every way to be wrong."""
 
+import re
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -253,6 +255,27 @@ def test_a_file_is_recognised_whatever_the_length_of_its_header(tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"There is no file .*gone\.safetensors"):
         jc.vgg16(weights=tmp_path / "gone.safetensors")
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
+    small().save_pretrained(tmp_path / "net")
+    with pytest.raises(weights.WeightsError, match="is a folder, not a file of weights") as error:
+        weights.read_weights(tmp_path / "net")
+    fix = re.search(r"Fix: pass a file in it, such as (.+)\.$", str(error.value))
+    weights.fill(small(), weights.read_weights(Path(fix[1])))
+
+
+def test_an_onnx_file_gets_no_data_of_other_files(tmp_path):
+    from onnx import TensorProto, helper
+
+    (tmp_path / "secret").write_bytes(bytes(8))
+    outside = TensorProto(name="block1_conv1", data_type=TensorProto.FLOAT, dims=[2])
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="secret")
+    model = helper.make_model(helper.make_graph([], "g", [], [], [outside]))
+    (tmp_path / "w.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(weights.WeightsError, match="its block1_conv1 has its data in another file"):
+        weights.read_weights(tmp_path / "w.onnx")
 
 
 @pytest.mark.parametrize("module", ["safetensors", "platformdirs"])
