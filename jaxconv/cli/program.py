@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -29,6 +30,7 @@ EXPECTED_ERRORS = (
     UsageError,
     WeightsError,
 )
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the messages of XLA
 INSTALL = "python -m pip install 'jaxconv[{0}]', or -e '.[{0}]' in a checkout."
 
@@ -56,9 +58,16 @@ def run(arguments: Sequence[str]) -> int:
     command = commands()[options.command]
     try:
         return _run(command, options)
-    except BrokenPipeError:  # the reader has seen enough, as in `jaxconv maps | head`
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, *FULL_DISK):
+            raise
+        # Python would write the rest at its end, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return command.status_if_cut
+        if error.errno == errno.EPIPE:  # the reader has seen enough, as in `jaxconv maps | head`
+            return command.status_if_cut
+        said = f"the output cannot be written: {error.strerror}"
+        print(f"jaxconv {command.name}: {said}. Fix: write it elsewhere.", file=sys.stderr)
+        return 2
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:

@@ -64,6 +64,18 @@ def test_full_memory_is_a_sentence(folder, capsys, monkeypatch, name):
     )
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_output_on_a_full_disk_is_a_sentence():
+    command = [sys.executable, "-m", "jaxconv", "shape", "8x8x3", "--filters=1", "--kernel=1"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "jaxconv shape: the output cannot be written: No space left on device. Fix: write it "
+        "elsewhere.\n",
+    )
+
+
 def test_another_error_of_jax_is_not_hidden(folder, monkeypatch):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: a mistake")
