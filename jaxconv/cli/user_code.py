@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxconv.cli.progress import doing
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
+from jaxconv.models.errors import WeightsError
 from jaxconv.source import JAX, folder_of
 
 OURS = (
@@ -44,7 +45,7 @@ def user_code(text: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         report = traceback.TracebackException.from_exception(error)
         is_users = bool(_without_ours(report.stack))
-        if isinstance(error, ShapeError) and not is_users:
+        if isinstance(error, ShapeError | WeightsError) and not is_users:
             raise TargetError(str(error)) from None
         is_clear = not is_users and isinstance(error, SyntaxError | ImportError)
         chain = [report] if is_users else []  # where the error is ours, all frames stay

@@ -81,6 +81,7 @@ BAD = [
     (["nets_to_export.py:halve", "--platforms", "gpu"], "'gpu' does not name platforms, of cpu"),
     (["nets_to_export.py:halve", "--where", "h >"], "The condition cannot be read"),
     (["nets_to_export.py:absent"], "absent"),
+    (["vgg16(weights='no.pth')"], "jaxconv export: There is no file no.pth. Fix: check the path."),
 ]
 
 
