@@ -1,6 +1,7 @@
 """Arguments that several commands take: numbers, sizes, and files to write."""
 
 import argparse
+import contextlib
 import io
 import re
 import tempfile
@@ -100,9 +101,9 @@ def check_writable(out: Path, suffixes: Sequence[str], photo: Path | None = None
         )
     if photo is not None and out.resolve() == photo.resolve():
         _unwritable(out, "it is the photo itself")
-    if out.is_dir():
-        _unwritable(out, "it is a folder")
     try:
+        if out.is_dir():
+            _unwritable(out, "it is a folder")
         with tempfile.TemporaryFile(dir=out.parent):
             pass
     except OSError as error:
@@ -147,6 +148,7 @@ def save(content: bytes, out: Path) -> None:
         partial.write_bytes(content)
         partial.replace(out)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of its name, which may be too long
+            partial.unlink(missing_ok=True)
         _unwritable(out, error.strerror)
     print(f"wrote {out}")

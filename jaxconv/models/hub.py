@@ -1,6 +1,7 @@
 """Models as the Hugging Face hub keeps them: config.json, model.safetensors and a model card."""
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def open_repository(source: str | Path) -> Repository:
         WeightsError: unavailable, damaged, not a model, or a missing package.
     """
     folder = Path(source)
-    if folder.is_dir() and not str(source).startswith(PREFIX):
+    if os.path.isdir(folder) and not str(source).startswith(PREFIX):
         paths = {name: folder / name for name in (CONFIG, *WEIGHTS) if (folder / name).is_file()}
         name = str(source)
     else:

@@ -121,12 +121,12 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn each error of reading a file into one that names the file."""
-    if path.is_dir():
-        fix = f"pass a file in it, such as {path / 'model.safetensors'}"
-        raise WeightsError(f"{path} is a folder, not a file of weights. Fix: {fix}.")
-    if not path.is_file():
-        raise WeightsError(f"There is no file {path}. Fix: check the path.")
     try:
+        if path.is_dir():
+            fix = f"pass a file in it, such as {path / 'model.safetensors'}"
+            raise WeightsError(f"{path} is a folder, not a file of weights. Fix: {fix}.")
+        if not path.is_file():
+            raise WeightsError(f"There is no file {path}. Fix: check the path.")
         yield
     except ModuleNotFoundError as error:
         raise missing_extra(error) from None

@@ -53,6 +53,8 @@ def open_photo(path: str | Path, size: int | None = None) -> np.ndarray:
         ) from None
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not a picture. Fix: pass a photo, as JPEG or PNG.") from None
+    except IsADirectoryError:
+        raise PhotoError(f"{path} is a folder. Fix: pass a photo in it.") from None
     except Exception as error:  # decoders raise many types for damaged files
         raise PhotoError(
             f"{path} cannot be read: {str(error) or type(error).__name__}. "

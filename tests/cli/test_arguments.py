@@ -41,6 +41,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, capsys):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError, match="Fix: pass another --out"):
         save(b"content", tmp_path / "folder.png")
+    with pytest.raises(UsageError, match="File name too long"):
+        check_writable(tmp_path / f"{'x' * 300}.png", (".png",))
+    with pytest.raises(UsageError, match="File name too long"):
+        save(b"content", tmp_path / f"{'x' * 246}.png")  # that of the partial file
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.png", "folder.png"]
 
 

@@ -202,7 +202,7 @@ def test_without_the_head_it_says_what_it_cannot_do(photos, capsys, offline):
 BAD = {
     "no photo": (["none.png"], "There is no file none.png."),
     "one of several": (["hopper.png", "classifiednets.py"], "classifiednets.py is not a picture."),
-    "a folder": (["."], ". cannot be read"),
+    "a folder": (["."], ". is a folder. Fix: pass a photo in it."),
     "a layout": (["hopper.png", "--layout", "NCHW"], "vgg16 takes no --layout. Fix: omit it."),
     "no weights": (["hopper.png", "--weights", "x.pth"], "There is no file x.pth."),
     "weights that run code": (["hopper.png", "--weights", "evil.pth"],

@@ -255,6 +255,10 @@ def test_a_file_is_recognised_whatever_the_length_of_its_header(tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"There is no file .*gone\.safetensors"):
         jc.vgg16(weights=tmp_path / "gone.safetensors")
+    long = tmp_path / f"{'x' * 300}.safetensors"
+    for read in (weights.read_weights, jc.VGG.from_pretrained):
+        with pytest.raises(weights.WeightsError, match="Fix: "):
+            read(long)
 
 
 def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
