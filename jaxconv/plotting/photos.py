@@ -88,7 +88,7 @@ def resized_photo(photo: np.ndarray, size: int) -> np.ndarray:
 
 
 def cropped_photo(photo: np.ndarray, size: int, share: float) -> np.ndarray:
-    """Resize a photo, and cut a square from its middle.
+    """Resize a photo, and cut a square from its middle, as torchvision and timm evaluate VGG.
 
     Args:
         photo: uint8 (h, w, 3).
@@ -98,8 +98,12 @@ def cropped_photo(photo: np.ndarray, size: int, share: float) -> np.ndarray:
     Returns:
         uint8 (size, size, 3).
     """
-    resized = resized_photo(photo, round(size / share))
-    top, left = ((side - size) // 2 for side in resized.shape[:2])
+    from PIL import Image
+
+    image = Image.fromarray(photo)
+    width, height = resized_sides(image.size, round(size / share))
+    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    top, left = (round((side - size) / 2) for side in resized.shape[:2])
     return resized[top : top + size, left : left + size]
 
 

@@ -94,8 +94,8 @@ def prepared(path, size=224):
     with Image.open(path) as photo:
         short = round(size * 8 / 7)
         width, height = (side * short // min(photo.size) for side in photo.size)
-        resized = photo.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
+        resized = photo.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxconv.plotting.photos import PhotoError, from_channels_last, open_photo, preprocess
+from jaxconv.models.preprocessing import TORCHVISION
+from jaxconv.plotting.photos import (
+    PhotoError,
+    cropped_photo,
+    from_channels_last,
+    open_photo,
+    preprocess,
+)
+from tests.support.pytorch import import_torchvision
 
 
 @pytest.fixture
@@ -90,6 +98,17 @@ def test_the_cameras_rotation_is_applied(tmp_path, image, orientation):
 def test_size_is_the_shorter_side(hopper):
     assert open_photo(hopper).shape == (600, 512, 3)
     assert open_photo(hopper, 128).shape == (150, 128, 3)
+
+
+def test_the_middle_of_a_photo_is_that_of_torchvision():
+    torchvision = import_torchvision()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 79, 3), np.uint8)
+    transform = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms(
+        crop_size=49, resize_size=56
+    )
+    for photo in (pixels, pixels.swapaxes(0, 1)):  # 56 x 69: half a pixel is rounded
+        want = transform(Image.fromarray(photo)).movedim(0, -1).numpy()
+        np.testing.assert_allclose(TORCHVISION(cropped_photo(photo, 49, 0.875)), want, atol=1e-5)
 
 
 def test_files_that_are_no_photos(tmp_path, hopper):
