@@ -7,6 +7,7 @@ that are equal for all of these sizes become the same object, and constant ones 
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,10 +16,13 @@ import islpy as isl
 from jaxconv.compat import dimension_constraints, dimension_terms
 from jaxconv.source import current_call_sites, origin
 from jaxconv.symbolic.equality import zeros
+from jaxconv.symbolic.factoring import in_shared_factors
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
+from jaxconv.symbolic.spec_errors import SpecError
+from jaxconv.symbolic.specs import parse_formula
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
 
 SPREAD = ((1, 0), (3, 4), (37, 14), (211, 90), (997, 331))  # sizes at which dimensions are computed
@@ -35,9 +39,14 @@ class DecidedDimensions:
         trace: the sizes; questions that differ within them are not answered.
         branches: sentences on comparisons of the user's code that differ within them.
         is_users_code: whether code outside JAX that compares dimensions is the user's.
+
+    Args:
+        sizes: the set.
+        dimensions: what stands for each name in JAX.
     """
 
-    def __init__(self, sizes: SizeSet) -> None:
+    def __init__(self, sizes: SizeSet, dimensions: Mapping[str, Any]) -> None:
+        self._dimensions = dimensions
         self.trace = SymbolicTrace(sizes.points, searching=False)
         self.branches: list[str] = []
         self.is_users_code = True
@@ -69,8 +78,28 @@ class DecidedDimensions:
             is_known = str(known) == str(dimension)
             if is_known or (size is not None and self.is_same(known, size)):
                 return known
-        alike.append(dimension)
-        return dimension
+        simple = self._without_division(dimension)
+        alike.append(simple)
+        return simple
+
+    def _without_division(self, dimension: Any) -> Any:
+        """The formula of a quotient of dimensions, such as 6*w for 3*h*w//(h//2) where h is even.
+
+        For sizes that are refused its divisor may be 0, which would end the process that computes
+        it before JAX refuses them.
+        """
+        size = self.size_of(dimension)
+        factors = [factor for _, product in dimension_terms(dimension) for factor, _ in product]
+        operations = [factor for factor in factors if not isinstance(factor, str)]
+        divisors = [of[1] for operation, of in operations if operation in ("floordiv", "mod")]
+        is_quotient = any(not isinstance(self.size_of(divisor), int) for divisor in divisors)
+        if not isinstance(size, Size) or not is_quotient:
+            return dimension
+        try:
+            formula = parse_formula(str(size), str(size)).value(self._dimensions)
+        except SpecError:
+            return dimension
+        return formula if self.is_same(formula, size) else dimension
 
     def bounds(self, dimension: Any) -> tuple[float, float] | None:
         """The least and the largest value, or infinite; None where they are not known.
@@ -194,9 +223,21 @@ def _extreme(name: str) -> Callable[[Any, Any], Any]:
     return extreme
 
 
+def _divided(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A quotient or a remainder, of sizes whose factors may be multiples of each other's: h//2."""
+
+    def divided(one: Any, other: Any) -> Any:
+        if isinstance(one, Size) and isinstance(other, Size):
+            alike = in_shared_factors(one.polynomial, other.polynomial)
+            one, other = (Size.of(one.trace, polynomial) for polynomial in alike)
+        return operation(one, other)
+
+    return divided
+
+
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "floordiv": lambda one, other: one // other,
-    "mod": lambda one, other: one % other,
+    "floordiv": _divided(operator.floordiv),
+    "mod": _divided(operator.mod),
     "max": _extreme("max"),
     "min": _extreme("min"),
 }

@@ -201,7 +201,7 @@ def proven_program(
             call = read_call(fn, args, named)
     run = ArrayFunction(call)
     dimensions = _dimensions(sizes)
-    decided = DecidedDimensions(sizes)
+    decided = DecidedDimensions(sizes, dimensions)
     program = ProvenProgram(run, run.types(dimensions), sizes, decided)
     with _exporting(fn, dimensions, decided):
         yield program

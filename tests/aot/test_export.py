@@ -51,6 +51,12 @@ def flat(x):
     return jc.dense(jc.flatten(jc.max_pool(x, 32)), normal(147, 5))
 
 
+def bands(x):
+    """Bands of four rows; JAX divides the numbers by those of the axes to find the last axis."""
+    b, h, w, _ = x.shape
+    return x.reshape(b, h // 4, 4, w, 3).swapaxes(2, 3).reshape(b, h // 4, -1)
+
+
 def head(x):
     """What a dense layer for 96 x 96 is as a convolution, for any larger size."""
     return jc.conv(jc.max_pool(x, 32), normal(3, 3, 3, 5), padding="VALID")
@@ -74,6 +80,7 @@ ACCEPTED = {
     "five pools": (five_pools, [(1, h, 123 - h) for h in range(32, 82, 5)], [(1, 31, 64)]),
     "gradient": (gradient, [(2, h, 21 - 2 * h) for h in range(1, 11)], []),
     "flatten": (flat, [(b, 224 + 3 * b, 255 - b) for b in range(1, 11)], [(1, 256, 224)]),
+    "bands": (bands, [(b, 4 * b, 9 - b) for b in range(1, 9)], [(1, 3, 5), (1, 6, 4)]),
     "levels": (levels, [(1, 4 * n, 44 - 4 * n) for n in range(1, 11)], [(1, 6, 8), (1, 3, 4)]),
     "trunk": (trunk(), [(1, 32 + 7 * n, 96 - 5 * n) for n in range(10)], [(1, 31, 40)]),
     "head": (head, [(b, 96 + 9 * b, 130) for b in range(1, 11)], [(2, 95, 130)]),
