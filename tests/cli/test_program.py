@@ -13,6 +13,7 @@ import pytest
 
 import jaxconv
 from jaxconv.cli.command import commands
+from jaxconv.cli.program import cache_programs
 from tests.support.command_line import run
 from tests.support.processes import UNREAD, forked
 
@@ -62,6 +63,18 @@ def test_full_memory_is_a_sentence(folder, capsys, monkeypatch, name):
     assert capsys.readouterr().err == (
         "jaxconv maps: out of memory. Fix: pass a smaller --size, or fewer --layer.\n"
     )
+
+
+def test_a_cache_that_cannot_be_made_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXCONV_CACHE", str(tmp_path / "file" / "cache"))
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        cache_programs()
+        assert jax.config.jax_compilation_cache_dir is None  # type: ignore[attr-defined]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")

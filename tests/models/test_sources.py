@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from jaxconv.models import sources
+from jaxconv.models import sources, vgg
 from jaxconv.models.registry import published_weights
 from tests.support.processes import forked
 
@@ -173,6 +173,13 @@ def test_on_a_full_disk_nothing_is_kept(tmp_path):
     assert "The imagenet weights of vgg16 are unavailable" in said
     assert "File too large" in said
     assert [*(tmp_path / "cache").iterdir()] == []
+
+
+def test_a_cache_that_cannot_be_made_names_the_setting(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXCONV_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match="cannot be made: Not a directory; JAXCONV_CACHE sets"):
+        vgg.KERAS_TRUNK.download()
 
 
 def write_wheel(links, content=b""):
