@@ -44,6 +44,7 @@ HOLDERS = ("state_dict", "model_state_dict", "model")  # where checkpoints have 
 MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")  # Python allocates as many entries as they say
 # What has another type than PyTorch writes is not put into a message: a nested tuple of a few bytes
 # may be gigabytes as text.
+LONGEST = 100  # characters of a name
 UNCLEAR = "it describes its data wrongly"
 
 Read = Callable[["_Storage"], np.ndarray]
@@ -108,8 +109,9 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in KNOWN:
+            called = f"{module_name}.{global_name}"[:LONGEST]
             raise WeightsError(
-                f"it is a program that calls {module_name}.{global_name}, which is not run. Fix: "
+                f"it is a program that calls {called}, which is not run. Fix: "
                 "pass a file that has tensors only, saved by torch.save(model.state_dict(), ...), "
                 "or a .safetensors file."
             )

@@ -52,6 +52,7 @@ TORCHVISION_HASHES = frozenset(
      FEATURES_HASH)
 )  # fmt: skip
 TRUNK_PREPROCESSING = Preprocessing(1 / 255, (0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
+LONGEST = 300  # characters of a parser's reason, which may quote any part of the file
 Form = Literal["tensors", "keras", "onnx"]
 
 
@@ -138,7 +139,7 @@ def _explained(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}. Fix: allow it.") from None
     except Exception as error:  # parsers raise many types on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__
         raise WeightsError(
             f"{path} is truncated or not a file of weights ({reason}). Fix: download it again."
         ) from error

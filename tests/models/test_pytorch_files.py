@@ -225,6 +225,19 @@ def nested(levels=16):
 
 def test_what_is_short_in_the_file_and_long_as_text_is_a_short_sentence(tmp_path):
     old = torch_files.old({"a": np.zeros(2, np.float32)})
+    whole = torch_files.archive({"a": np.zeros(9000, np.float32)})
+    entry = whole.index(b"w/data/0")  # in front of the data, behind the length of the name
+    long = whole[: entry - 4] + struct.pack("<H", 30_000) + whole[entry - 2 :]
+    reasons = {
+        "long.pth": (long, "is truncated or not a file of weights (File name in directory"),
+        "call.pth": (b"\x80\x02cos\n" + b"x" * 30_000 + b"\n.", "it is a program that calls os.x"),
+    }
+    for name, (content, reason) in reasons.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError) as error:
+            read_weights(tmp_path / name)
+        assert reason in str(error.value)
+        assert len(str(error.value)) < 600
     forms = {
         "key": tensor(key=nested()),
         "count": tensor(count=nested()),
