@@ -252,7 +252,8 @@ def variables_of(model: nnx.Module) -> dict[str, nnx.Variable]:
 
 
 def _few(names: list[str]) -> str:
-    listed = ", ".join(names[:3])
+    readable = (name if name.isprintable() else ascii(name) for name in names[:3])
+    listed = ", ".join(name[:LONGEST] for name in readable)
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed or "nothing"
 
 

@@ -196,6 +196,10 @@ DAMAGE = {
         lambda t: t | {"conv9_9.bias": noise(3)},
         "it lacks nothing, and has conv9_9.bias without a counterpart",
     ),
+    "a name that moves the cursor": (
+        lambda t: t | {"\x1b[2J\nFix: ": noise(3)},
+        r"it lacks nothing, and has '\x1b[2J\nFix: ' without a counterpart",
+    ),
     "another shape": (
         lambda t: t | {"fc8.bias": noise(7)},
         "fc8.bias has shape (7,), but the model has (5,)",
