@@ -108,6 +108,7 @@ CONVERTS_LENGTH = frozenset(("scan", "_infer_scan_length"))
 MEASURE_ARRAYS = ("jax._src.numpy.lax_numpy", "jax._src.numpy.polynomial", "jax._src.scipy.signal")
 SQUEEZES, SQUEEZE_DEPTH = "_squeeze", 4  # within so many calls from the question
 DIVIDES_SHAPES = "divide_shape_sizes"
+LIST_LEAVES = (jax.tree.leaves, jax.tree_util.tree_leaves)  # of a tree, and do nothing else
 # Functions of JAX that hash sizes as keys of caches. Others hash them to compare sizes as a set.
 HASHES_FOR_CACHE = frozenset(("__new__", "to_tangent_aval"))
 HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not written in Python

@@ -236,21 +236,31 @@ def _elements(tree: ast.expr, frame: FrameType) -> Any:
             ]
             known = all(isinstance(one, LISTED) for one in lists)
             return [*itertools.chain.from_iterable(lists)] if known else UNKNOWN
-        case ast.Call(func=function, args=arguments, keywords=named):
-            value = safe_value(function, frame)
-            if value is np.shape and len(arguments) == 1:
-                tree = ast.Attribute(arguments[0], "shape", ast.Load())
-            maker = next((made for maker, made in MAKERS.items() if maker is value), None)
-            if maker is not None:
-                parts = [_elements(argument, frame) for argument in arguments]
-                options = {one.arg: safe_value(one.value, frame) for one in named if one.arg}
-                known = all(isinstance(part, (*LISTED, int)) for part in parts)
-                try:
-                    return list(maker(*parts, **options)) if known else UNKNOWN
-                except (TypeError, ValueError):
-                    return UNKNOWN
+        case ast.Call() if (made := _made_by(tree, frame)) is not None:
+            return made
     value = safe_value(tree, frame)
     return [*value] if isinstance(value, range) and len(value) <= MOST_KEYS else value
+
+
+def _made_by(call: ast.Call, frame: FrameType) -> Any:
+    """What a call makes of containers, as a list, or UNKNOWN; None where it is not one of these."""
+    function, arguments = safe_value(call.func, frame), call.args
+    if any(function is one for one in compat.LIST_LEAVES):
+        is_variable = len(arguments) == 1 and isinstance(arguments[0], ast.Name | ast.Attribute)
+        known = is_variable and not call.keywords
+        return function(safe_value(arguments[0], frame)) if known else UNKNOWN
+    if function is np.shape and len(arguments) == 1:
+        return safe_value(ast.Attribute(arguments[0], "shape", ast.Load()), frame)
+    maker = next((made for maker, made in MAKERS.items() if maker is function), None)
+    if maker is None:
+        return None
+    parts = [_elements(argument, frame) for argument in arguments]
+    options = {one.arg: safe_value(one.value, frame) for one in call.keywords if one.arg}
+    known = all(isinstance(part, (*LISTED, int)) for part in parts)
+    try:
+        return list(maker(*parts, **options)) if known else UNKNOWN
+    except (TypeError, ValueError):
+        return UNKNOWN
 
 
 def is_formatting(frame: FrameType) -> bool:

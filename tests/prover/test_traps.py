@@ -942,6 +942,7 @@ OF_SHAPES = {
     "a set of a generator": lambda x: len(set(n // 1 for n in x.shape)),  # noqa: C401
     "a set of a list": lambda x: len(set(sorted(x.shape))),  # noqa: C414
     "pairs": lambda x: len(dict(zip(x.shape, "ab", strict=True))),
+    "leaves": lambda x: len(set(jax.tree.leaves(x.shape))),
     "a counter": lambda x: collections.Counter(x.shape)[x.shape[0]],
     "a set comprehension": lambda x: len({n for n in x.shape}),  # noqa: C416
     "a dict comprehension": lambda x: {n: i for i, n in enumerate(x.shape)}[x.shape[0]] + 1,
