@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import islpy as isl
@@ -99,15 +99,19 @@ def analyze(
     verdict = conclude(exploration)
     # Where there are no formulas, every size fails, or sizes are needed as numbers.
     fix = 'pass numbers, such as "1 224 224 3".'
-    if exploration.open_regions:
+    if exploration.open_regions and (verdict.status == "tested" or not exploration.proven_regions):
         notes = "; ".join(exploration.reasons)
         wrong = f"the sizes cannot be traced as formulas: {notes}."
         raise ValidationError([Diagnostic(wrong, fix)])
     if not exploration.regions and verdict.failures:
-        failure = verdict.failures[0]
+        failure = verdict.failures[-1]  # that of the largest sizes: small maps become empty
         line = "".join(f"{text}: " for text in (failure.where, failure.layer) if text)
         wrong = f"no size is accepted. {line}{failure.message}"
         raise ValidationError([Diagnostic(wrong, failure.fix)])
+    regions = exploration.regions[: exploration.proven_regions]
+    if verdict.tried is not None:  # one by one: there are no formulas
+        untried = verdict.untried | verdict.tried
+        verdict = replace(verdict, accepts=verdict.accepts - verdict.tried, untried=untried)
     return NetworkAnalysis(
         exploration.subject,
         verdict,
@@ -117,7 +121,7 @@ def analyze(
                 read_network(region.closed, exploration.subject.arguments, exploration.subject.fn),
                 _substitution(region.sizes),
             )
-            for region in exploration.regions
+            for region in regions
         ],
     )
 

@@ -199,17 +199,24 @@ def _formula_table(
         inputs[name] = tuple(analysis.unite(*sizes) for sizes in zip(*shapes, strict=True))
     excluded = functools.reduce(operator.or_, (one.excluded for one in confirmations))
     sizes = analysis.verdict.accepts - excluded
-    notes = tuple(_notes(excluded, confirmations, network, fields))
+    unknown = analysis.verdict.untried
+    notes = tuple(_notes(excluded, unknown, confirmations, network, fields))
     model = MemoryModel(analysis.subject)
     return Summary(rows, inputs, *totals, sizes, padded_taps, notes=notes, _model=model)
 
 
 def _notes(
-    excluded: SizeSet, confirmations: Iterable[Confirmation], network: Network, fields: FieldsByName
+    excluded: SizeSet,
+    unknown: SizeSet,
+    confirmations: Iterable[Confirmation],
+    network: Network,
+    fields: FieldsByName,
 ) -> Iterator[str]:
     """Say for which sizes the formulas do not hold, and why layers see the whole image."""
     if not excluded.is_empty():
         yield f"For {excluded} the layers or their counts differ; pass numbers to see them."
+    if not unknown.is_empty():
+        yield f"For {unknown} the layers are not known; pass numbers to see them."
     example = next((one.examples[0] for one in confirmations if one.examples), None)
     if example is not None:
         yield (
