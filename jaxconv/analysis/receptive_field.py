@@ -412,7 +412,8 @@ def _pixel_axes(layout: str | None, region: RegionNetwork) -> tuple[int, ...]:
     given = "" if layout is None else f", not {shown(layout)}"
     wrong = f"the image has {len(shape)} axes, {shape_text(shape)}{given}."
     fix = "pass layout= with a letter for each of them: N, C, and any other for one with pixels"
-    raise ValidationError([Diagnostic(wrong, f"{fix}, such as 'HWC'.")])
+    example = {1: "W", 2: "NW"}.get(len(shape), f"N{'DHW'[5 - len(shape) :]}C")
+    raise ValidationError([Diagnostic(wrong, f"{fix}, such as {shown(example)}.")])
 
 
 def _position_diagnostics(

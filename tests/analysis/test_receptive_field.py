@@ -393,11 +393,12 @@ WRONG = {
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer=1, layout="HWC"),
         "receptive_field: the image has 4 axes, (1, 8, 9, 3), not 'HWC'.\n"
         "  Fix: pass layout= with a letter for each of them: N, C, and any other for one with "
-        "pixels, such as 'HWC'.",
+        "pixels, such as 'NHWC'.",
     ),
     "no image": (
         lambda: jc.receptive_field(lambda x: x @ noise(3, 4), "b 3", layer=1),
-        "receptive_field: the image has 2 axes, (b, 3).\n  Fix: pass layout= ",
+        "receptive_field: the image has 2 axes, (b, 3).\n  Fix: pass layout= with a letter for "
+        "each of them: N, C, and any other for one with pixels, such as 'NW'.",
     ),
     "a place outside": (
         lambda: jc.receptive_field(plain, "1 8 9 3", noise(3, 3, 3, 2), layer="map").box(8, 0),
