@@ -27,11 +27,12 @@ def feature_maps(
     """Turn a function into one that returns its feature maps.
 
     A feature map is the output of a layer after its activation: of a convolution, matrix product,
-    pool, reduction or merge of branches, the rows of :func:`summary`, under the same names. So is
-    any value that the function names with ``jax.ad_checkpoint.checkpoint_name(value, name)``, which
-    costs nothing at run time; a layer named in this way has this name. Other layers are named after
-    their module or parameters, or after what they do, such as ``add (net.py:12)``. If some maps are
-    named, a result without a name is left out unless it is requested: logits are not a map.
+    pool, reduction, merge of branches or lookup in an embedding, the rows of :func:`summary`, under
+    the same names. So is any value that the function names with
+    ``jax.ad_checkpoint.checkpoint_name(value, name)``, which costs nothing at run time; a layer
+    named in this way has this name. Other layers are named after their module or parameters, or
+    after what they do, such as ``add (net.py:12)``. If some maps are named, a result without a name
+    is left out unless it is requested: logits are not a map.
 
     Maps inside a scan are stacked along a new first axis, one for each step. Those inside a while
     loop or one branch of a ``lax.cond`` have no single value, and are left out.

@@ -23,7 +23,8 @@ class Layer:
     """One layer of a trace.
 
     Attributes:
-        kind: "convolution", "product", "pool", "reduction", "join", "unknown" or "input".
+        kind: "convolution", "product", "pool", "reduction", "join", "lookup", "unknown" or
+            "input".
         name: unique among the rows of its network.
         eqn: what computes it; None for an input.
         calls: those around ``eqn``, the outermost first.

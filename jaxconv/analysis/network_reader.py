@@ -1,9 +1,9 @@
 """Read a jaxpr as a graph of layers.
 
-A layer is a convolution, a matrix product, a pool, a reduction, or a merge of branches. Whatever
-follows one and needs nothing of another, such as a bias, batch norm or an activation, belongs to
-it. So do the statistics with which it is normalised: a mean that is only put back into the map it
-was taken of is not a layer.
+A layer is a convolution, a matrix product, a pool, a reduction, a merge of branches, or a lookup in
+a table that was learnt. Whatever follows one and needs nothing of another, such as a bias, batch
+norm or an activation, belongs to it. So do the statistics with which it is normalised: a mean that
+is only put back into the map it was taken of is not a layer.
 """
 
 import re
@@ -64,8 +64,9 @@ def read_network(
         tuple(one for one in graph.parameters if one not in known),
         frozenset(
             layers[root].name
-            for root in map(grouping.root, grouping.merged)
+            for core, root in ((one, grouping.root(one)) for one in grouping.merged)
             if root.kind != "product"  # whose softmax is a part of attention
+            and _reduces_axes(core) > 1  # not the channels of each pixel alone
         ),
     )
 
@@ -153,6 +154,8 @@ class _Grouping:
         inner = (step for jaxpr in subjaxprs(eqn) for step in equations(jaxpr))
         multiplies = any(record_of(step).macs is not None for step in inner)
         kind = record.kind or ("unknown" if multiplies else "")
+        if record.looks_up and inputs[0].parameters and not inputs[0].cores:
+            kind = "lookup"  # unless the indices, too, are the same for all inputs
         always = kind == "unknown" or record.macs is not None
         if kind and (always or any(content.cores for content in inputs)):
             return self._begin_layer(kind, operation, inputs)
@@ -195,7 +198,10 @@ class _Grouping:
         eqns = (operation.eqn, *operation.scope.calls[::-1])
         origins = [*map(origin_of_equation, eqns)]
         layer = next((origin.layer for origin in origins if origin.layer), "")
-        action = called_by(operation.eqn) or _action(operation.eqn)
+        # Inside what JAX has compiled as a whole, such as resize, there is no line of the user.
+        place = next((i for i, origin in enumerate(origins) if str(origin)), 0)
+        is_repeated = place and operation.scope.iterations()
+        action = ("" if is_repeated else called_by(eqns[place])) or _action(operation.eqn)
         steps = zip(*(parameter.path[:-1] for parameter in parameters), strict=False)
         shared = takewhile(lambda step: len({*step}) == 1, steps)
         module = ".".join(step[0] for step in shared)
@@ -213,7 +219,7 @@ class _Grouping:
         block, before = self.blocks.get(frame.function, ("", -1))
         if block.startswith(layer) and block and frame.instruction > before:
             return f"{block}.{action}", action
-        line = str(origins[0])
+        line = str(origins[place])
         return layer or (f"{action} ({line})" if line else action), action
 
     def _claim(self, core: Core, inputs: Iterable[Content]) -> None:
@@ -234,6 +240,11 @@ class _Grouping:
             return self._begin_layer("join", operation, inputs)
         owner = next((core for core in cores if core.kind != "input"), None)
         if owner is None:
+            # Those of an image's own statistics belong to the next layer.
+            given = [one for one, core in self.owners.items() if self.root(core) in cores]
+            parameters = (*parameters, *given)
+            for one in given:
+                del self.owners[one]
             # A number that the image is normalised with, and that no model calls a parameter.
             constants = [one for one in parameters if cores and not one.path]
             self.constants.update(constants)
@@ -283,6 +294,11 @@ class _Grouping:
         self.merged[core] = root
         for source in core.sources:
             self._merge(source, root)
+
+
+def _reduces_axes(core: Core) -> int:
+    """How many axes a statistic reduces."""
+    return len(core.operation.eqn.params.get("axes", ())) if core.operation else 0
 
 
 def _unique(groups: Iterable[Iterable[Any]]) -> tuple[Any, ...]:

@@ -34,7 +34,7 @@ class Row:
 
     Attributes:
         name: of the layer, or what it does and its source line, such as ``add (net.py:12)``.
-        kind: "convolution", "product", "pool", "reduction", "join", or "unknown".
+        kind: "convolution", "product", "pool", "reduction", "join", "lookup" or "unknown".
         inputs: names of the rows that feed it; "input" is the first input of the function.
         output: shape after the activation.
         dtype: of the output.

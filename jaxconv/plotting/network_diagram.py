@@ -60,6 +60,7 @@ KIND_STYLES = {  # for each kind of layer its label in the legend, and its colou
     "join": ("merge of branches", "#3fa66b"),
     "product": ("dense (matrix product)", "#eda63a"),
     "reduction": ("reduction (such as a mean)", "#9a6bc9"),
+    "lookup": ("lookup (such as an embedding)", "#c2698f"),
     "unknown": ("unknown", "#a8a29a"),
 }
 
@@ -240,7 +241,9 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
         >>> [text.text for text in network_diagram(table).texts][-2:]
         ['h//2 x w//2', 'x 3']
     """
-    nothing = "there is no layer to draw: no convolution, product, pool, reduction or merge."
+    nothing = (
+        "there is no layer to draw: no convolution, product, pool, reduction, merge or lookup."
+    )
     fix = "name a function that has one; jaxconv summary lists the layers of a function."
     raise_if([] if summary.rows else [Diagnostic(nothing, fix)])
     scale = _Scale(summary)

@@ -242,6 +242,48 @@ def test_normalisation_constants_are_not_parameters():
         assert sum(row.parameters for row in table.rows) == count - unused
 
 
+def test_parameters_that_the_statistics_of_the_image_are_multiplied_with_are_counted():
+    rngs = nnx.Rngs(0)
+    norm, dense = nnx.LayerNorm(8, rngs=rngs), nnx.Linear(8, 4, rngs=rngs)
+    table = jc.summary(nnx.Sequential(norm, dense), "b t 8")
+    assert [row.parameters for row in table.rows] == [2 * 8 + 8 * 4 + 4]
+    assert jc.summary(norm, "b t 8").parameters == 2 * 8
+
+
+@pytest.mark.parametrize("form", ["a model", "a function"])
+def test_an_embedding_is_a_layer_with_its_parameters(form):
+    rngs = nnx.Rngs(0)
+    embed, dense = nnx.Embed(9, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+    table, kernel = jnp.ones((9, 4)), jnp.ones((4, 2))
+    calls = {
+        "a model": (nnx.Sequential(embed, dense), ["layers.0", "layers.1"], [36, 10]),
+        "a function": (lambda x: jnp.dot(jnp.take(table, x, 0), kernel), None, [36, 8]),
+    }
+    fn, names, counts = calls[form]
+    rows = jc.summary(fn, "b t:int32").rows
+    assert [row.kind for row in rows] == ["lookup", "product"]
+    assert [row.parameters for row in rows] == counts
+    assert names is None or [row.name for row in rows] == names
+    # What does not depend on the input is no layer.
+    positions = jc.summary(lambda x: jc.dense(x, kernel) + kernel[jnp.array([0, 1])], "2 4")
+    assert [row.kind for row in positions.rows] == ["product"]
+
+
+def test_what_jax_compiles_as_a_whole_has_the_line_of_its_call():
+    rows = jc.summary(lambda x: jax.image.resize(x, (1, 9, 9, 3), "linear"), "1 4 4 3").rows
+    assert all(row.name.startswith("resize (test_network_reader.py:") for row in rows)
+
+
+@pytest.mark.parametrize(("axes", "count"), [((1, 2), 1), ((3,), 0)])
+def test_the_note_on_statistics_is_not_of_those_of_each_pixel(axes, count):
+    def patches(x):
+        maps = jc.conv(x, jnp.ones((4, 4, 3, 16)), stride=4)
+        maps = maps - maps.mean(axes, keepdims=True)
+        return maps.reshape(maps.shape[0], -1, 16) * 2
+
+    assert sum("statistics" in note for note in jc.summary(patches, "b h w 3").notes) == count
+
+
 def test_batch_statistics_of_linen_are_not_parameters_however_they_are_passed():
     linen = LinenNet()
     variables = with_any_numbers(linen.init, KEY, jnp.ones((1, 8, 8, 3)))

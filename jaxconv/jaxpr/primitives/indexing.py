@@ -35,7 +35,7 @@ def _dynamically_sliced(context: EquationContext) -> Field:
     return context.change(change)
 
 
-@register_rule(PrimitiveRecord(), "gather")
+@register_rule(PrimitiveRecord(looks_up=True), "gather")
 def _looked_up(context: EquationContext) -> Field:
     """Slices at constant starts, and single numbers at constant indices.
 

@@ -62,6 +62,8 @@ class PrimitiveRecord:
             or an activation. Counts only with an index map.
         only_moves: it moves, casts or names numbers, and does not change them.
         names_value: it gives the value the name in its parameter ``name``.
+        looks_up: it reads its first operand at indices. Where only these depend on the inputs, this
+            is a table that was learnt, such as an embedding, and a layer of the kind "lookup".
         adds: it adds its operands, as a bias is added.
         builds_padding: padding a map with its own numbers is made of it. Its results may be empty
             if they are only concatenated to others.
@@ -96,6 +98,7 @@ class PrimitiveRecord:
     keeps_feature_map: bool = False
     only_moves: bool = False
     names_value: bool = False
+    looks_up: bool = False
     adds: bool = False
     builds_padding: bool = False
     concatenates: bool = False
