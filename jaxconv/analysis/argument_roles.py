@@ -1,8 +1,9 @@
 """Which arguments of a function are inputs, which are parameters, and which are state.
 
 Libraries tell parameters from state: Flax by collections and types of variables, Equinox by its
-``State``, Haiku by separate trees. Where a tree is passed or closed over without its type, state is
-known by the names that the normalisations of these libraries give to it.
+``State``, Haiku by separate trees, Optax by the types of its states. Where a tree is passed or
+closed over without its type, state is known by the names that the normalisations of these libraries
+give to it.
 """
 
 import contextlib
@@ -115,8 +116,12 @@ def _innermost_names(tree: dict[Any, Any]) -> Iterator[set[Any]]:
 
 
 def _is_state(value: Any) -> bool:
+    """Whether a part of the arguments is the state of an Equinox model, or of an optimizer."""
+    if type(value) is tuple and value:
+        return all(map(_is_state, value))
     equinox: Any = sys.modules.get("equinox")
-    return equinox is not None and isinstance(value, equinox.nn.State)
+    is_of_model = equinox is not None and isinstance(value, equinox.nn.State)
+    return is_of_model or type(value).__module__.partition(".")[0] == "optax"
 
 
 def _is_whole(value: Any) -> bool:

@@ -8,6 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -160,3 +161,17 @@ USED = eqx.nn.Linear(3, 5, use_bias=False, key=jax.random.key(1))
 def test_a_model_that_a_function_does_not_use_does_not_count():
     fn = lambda x, flag=False: jax.vmap(OTHER if flag else USED)(x)  # noqa: E731
     assert jc.summary(fn, "b 3").parameters == 15
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(0.1), optax.sgd(0.1, momentum=0.9)])
+def test_the_state_of_an_optimizer(optimizer):
+    kernel = jnp.ones((3, 3, 3, 4))
+
+    def step(kernel, state, x):
+        gradient = jax.grad(lambda kernel: jc.conv(x, kernel).mean())(kernel)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(kernel, updates), state
+
+    state = optimizer.init(kernel)
+    assert jc.summary(step, kernel, state, "b h w 3").parameters == kernel.size
+    assert jc.summary(lambda x: step(kernel, state, x), "b h w 3").parameters == kernel.size
