@@ -350,6 +350,10 @@ def bounded(operations: int) -> Iterator[None]:
         context.set_max_operations(operations)
         try:
             yield
+        except TypeError as error:  # where none is left, a text or a number is None
+            if isl.Val(0).to_str() is None:
+                raise isl.Error("no operation is left") from error
+            raise
         finally:
             context.set_max_operations(before)  # 0 is unbounded
             context.reset_operations()

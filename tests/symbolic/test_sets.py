@@ -183,6 +183,14 @@ def test_a_set_without_a_least_size_has_an_example_too(monkeypatch):
     assert str(SizeSet(isl.Set("[h] -> { : h mod 2 = 0 }"))) == "(h = 2) and other sizes"
 
 
+def test_a_number_that_isl_has_no_operation_left_to_write_is_its_error():
+    number = isl.Val(3)
+    with pytest.raises(isl.Error), bounded(1):
+        number.to_python()
+    with pytest.raises(TypeError, match="of the user"), bounded(1000):
+        raise TypeError("of the user")
+
+
 def test_threads_leave_no_bound():
     """Bounds of two threads that overlap would otherwise put back that of the other one."""
     first_is_inside, second_is_inside = threading.Event(), threading.Event()
