@@ -61,7 +61,10 @@ BAD_SUMMARIES = [
     (["vgg16", "b h w 3", "--at", "b=1,h=-2"], "--at b=1,h=-2 cannot be read."),
     (["vgg16", "b h w 3", "--at", "b=1"], "--at is {'b': 1}, but must have b, h, w, each a whole"),
     (["vgg16", "b h w 3", "--at", "b=1,h=9,w=9"], "b = 1, h = 9, w = 9 is not accepted: VGG: x"),
-    (["vgg16", "b h w 3", "--where", "h > 300"], "no size is accepted. VGG: x has hxw"),
+    (
+        ["vgg16", "b h w 3", "--where", "h > 300"],
+        "no size is accepted. VGG: the dense head flattens",
+    ),
     (["vgg16", "b h w 3", "--where", "k > 3"], "--where names k, but the sizes are b, h, w."),
     (["vgg16", "b h w 3 -> b 9"], "describes a result, and summary takes inputs only."),
 ]
