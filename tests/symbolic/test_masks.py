@@ -64,7 +64,7 @@ UNDECIDED |= {"below a float", "of a small type", "downwards", "inverted by NumP
 def test_verdicts_on_masks_are_those_of_numbers(name):
     network = Network(PROGRAMS[name], ("b n",), returns=None, layers=())
     verdict = jc.check(network.fn, *network.specs)
-    points = [{"b": b, "n": n} for b in (1, 2, 5) for n in range(1, 17)]
+    points = [{"b": b, "n": n} for b in (1, 5) for n in range(1, 14)]
     decided = [point for point in points if not verdict.untried.contains(**point)]
     assert not any(disagreement(network, verdict, point) for point in decided)
     assert (decided == points) == (name not in UNDECIDED)
