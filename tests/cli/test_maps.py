@@ -238,7 +238,7 @@ BAD_MAPS = {
         lambda *_: ["photo.jpg", "--out", "./photo.jpg"],
         "photo.jpg cannot be written: it is the photo itself.",
     ),
-    "no name": (lambda *_: [""], "cannot be read: "),
+    "no name": (lambda *_: [""], "is a folder. Fix: pass a photo in it."),
     "a size beyond all memory": (
         lambda *_: ["photo.jpg", "--size", "60000"],
         "Size 60000 makes a picture of 60000x70312 pixels, more than 89,478,485.",
