@@ -343,6 +343,7 @@ class Size(SymbolicInt):
         return self != 0
 
     def __hash__(self) -> int:
+        self.trace.stop_in_time()  # a set of many shapes asks for the hash of each of their sides
         frame = caller()
         counting = frame
         while file_of(counting) == collections.__file__ and counting.f_back is not None:

@@ -267,8 +267,7 @@ class SymbolicTrace:
             Fork: it holds on a part of the domain, and the run searches.
             Undecided: it holds on a part of the domain, and the run does not search.
         """
-        if time.monotonic() > self.deadline and self.searching:
-            self.stop_with(OutOfTime())
+        self.stop_in_time()
         decided = self.ring.decides(condition)
         if decided is None and self.case is not None:
             decided = True if self.case.is_subset(condition) else None
@@ -320,6 +319,15 @@ class SymbolicTrace:
         """Forget the equalities that the running operation asked: it fails where they hold, too."""
         site, _ = comparison_site()
         self.deferred = [one for one in self.deferred if one.site != site]
+
+    def stop_in_time(self) -> None:
+        """Stop a run that searches where the time is over.
+
+        Raises:
+            OutOfTime: it is.
+        """
+        if time.monotonic() > self.deadline and self.searching:
+            self.stop_with(OutOfTime())
 
     def stop_with(self, stop: "Fork | Restart | OutOfTime | EmptyMap") -> NoReturn:
         """Stop the run.

@@ -6,9 +6,10 @@ import jax
 import pytest
 
 import jaxconv as jc
+from jaxconv import compat
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.size import sizes_of
-from jaxconv.symbolic.trace import Fork, Restart, SymbolicTrace
+from jaxconv.symbolic.trace import Fork, OutOfTime, Restart, SymbolicTrace
 
 
 def trace_of(where=""):
@@ -76,3 +77,10 @@ def test_a_cache_of_jax_asks_nothing():
     assert not scope["__new__"](h, w)
     assert scope["__new__"](h, h)
     assert not trace.deferred
+
+
+def test_the_time_limit_holds_while_code_that_compares_nothing_asks_for_hashes(monkeypatch):
+    monkeypatch.setattr(compat, "hashes_for_cache", lambda _: True)
+    size = sizes_of(SymbolicTrace(trace_of().domain, deadline=0))["h"]
+    with pytest.raises(OutOfTime):
+        hash(size)
