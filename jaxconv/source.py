@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 CallSite = tuple[CodeType, int]  # a function and the instruction in it
 
@@ -404,38 +404,27 @@ def _own_call_sites(eqn: Any) -> list[CallSite]:
     return [site for site in [*frames][::-1] if not is_inside_library(site[0].co_filename)]
 
 
-def for_statement(code: CodeType, instruction: int) -> ast.For | None:
-    """Find the loop whose iterator an instruction makes.
+Loop = TypeVar("Loop", ast.For, ast.While)
+
+
+def loop_statement(code: CodeType, instruction: int, kind: type[Loop]) -> Loop | None:
+    """Find the loop whose iterator an instruction makes, or whose condition it compares.
 
     Args:
         code: of the function.
         instruction: the instruction in it.
+        kind: ``ast.For`` or ``ast.While``.
 
     Returns:
         The statement; None where there is no source, or where it is not that of a loop.
     """
     at = _positions(code, instruction)
-    lines = tuple(linecache.getlines(code.co_filename))
-    for statement in _nodes(lines, ast.For):
-        # The instruction has the place of the statement, or of what it iterates over.
-        if at in (_place(statement), _place(statement.iter)):
+    for statement in _nodes(tuple(linecache.getlines(code.co_filename)), kind):
+        # The instruction of a for statement has the place of it, or of what it iterates over.
+        parts = (statement, statement.iter) if kind is ast.For else (statement.test,)
+        if at in map(_place, parts):
             return statement
     return None
-
-
-def while_statement(code: CodeType, instruction: int) -> ast.While | None:
-    """Find the loop whose condition an instruction compares.
-
-    Args:
-        code: of the function.
-        instruction: the instruction in it.
-
-    Returns:
-        The statement; None where there is no source, or where it is not that of a loop.
-    """
-    at = _positions(code, instruction)
-    lines = tuple(linecache.getlines(code.co_filename))
-    return next((one for one in _nodes(lines, ast.While) if at == _place(one.test)), None)
 
 
 def comprehension_of(code: CodeType, instruction: int) -> ast.SetComp | ast.DictComp | None:

@@ -182,7 +182,7 @@ def reduced_views(
     }
     chosen = [network.name(layer, "layers") for layer in (refs if layers is None else layers)]
     if not chosen:
-        wrong = "there is no layer to show: none has maps, or their receptive fields are unknown."
+        wrong = "there are no layers to show: none has maps, or their receptive fields are unknown."
         fix = "name a function with a convolution that takes images (b, h, w, c)."
         raise ValidationError([Diagnostic(wrong, fix)])
     raise_if(

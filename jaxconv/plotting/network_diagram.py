@@ -176,7 +176,7 @@ def draw(
         a file.
 
     Raises:
-        ShapeError: there is no layer, the title is not a text, or :func:`summary` raises it.
+        ShapeError: there are no layers, the title is not a text, or :func:`summary` raises it.
 
     Example:
         >>> import jaxconv as jc
@@ -232,7 +232,7 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
         The drawing, with ``to_svg`` and ``to_png``.
 
     Raises:
-        ShapeError: there is no layer.
+        ShapeError: there are no layers.
 
     Example:
         >>> import jax, jaxconv as jc
@@ -242,7 +242,7 @@ def network_diagram(summary: Summary, title: str = "network") -> Drawing:
         ['h//2 x w//2', 'x 3']
     """
     nothing = (
-        "there is no layer to draw: no convolution, product, pool, reduction, merge or lookup."
+        "there are no layers to draw: no convolution, product, pool, reduction, merge or lookup."
     )
     fix = "name a function that has one; jaxconv summary lists the layers of a function."
     raise_if([] if summary.rows else [Diagnostic(nothing, fix)])

@@ -7,13 +7,14 @@ and the loop ends. If it does not, or if the code asks for the index, the loop i
 with as many turns as it has, size by size.
 """
 
+import ast
 import dis
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 from jaxconv import compat
-from jaxconv.source import CallSite, file_of, for_statement, is_inside_jax
+from jaxconv.source import CallSite, file_of, is_inside_jax, loop_statement
 from jaxconv.symbolic.heap import UnknownStateError, state_of
 from jaxconv.symbolic.real import OpaqueInt, Symbolic, SymbolicInt, number_of
 from jaxconv.symbolic.size import Size, larger
@@ -133,14 +134,14 @@ def turns(count: Any, item: Callable[[LoopIndex | int], Any]) -> Iterator[Any] |
         return None
     if dis.opname[frame.f_code.co_code[frame.f_lasti]] != "GET_ITER":
         return None  # enumerate, zip or list count the items
-    statement = None if frame.f_code.co_flags & HIDES_STATE else for_statement(*loop)
+    statement = None if frame.f_code.co_flags & HIDES_STATE else loop_statement(*loop, ast.For)
     return statement and _turns(count, item, frame, loop)
 
 
 def _turns(
     count: Size, item: Callable[[LoopIndex | int], Any], frame: FrameType, loop: CallSite
 ) -> Iterator[Any]:
-    trace, statement = count.trace, for_statement(*loop)
+    trace, statement = count.trace, loop_statement(*loop, ast.For)
     assert statement is not None
     if not count > 0:
         return

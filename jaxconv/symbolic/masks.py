@@ -131,7 +131,7 @@ class _Counting(TracedArray):
         return result
 
     def __and__(self, other: Any) -> Any:
-        return self % 2 if other == 1 else super().__and__(other)
+        return self % 2 if type(other) is int and other == 1 else super().__and__(other)
 
     def __lt__(self, other: Any) -> Any:
         return self._split(super().__lt__(other), other)

@@ -17,7 +17,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from jaxconv import compat
-from jaxconv.source import is_inside_jax, while_statement
+from jaxconv.source import is_inside_jax, loop_statement
 from jaxconv.symbolic.loops import LoopIndex
 from jaxconv.symbolic.size import Size, larger
 from jaxconv.symbolic.trace import SymbolicTrace, caller
@@ -105,7 +105,7 @@ def skip_turns(trace: SymbolicTrace) -> bool | None:
 def _loop_at(code: CodeType, instruction: int) -> _Loop | None:
     """The loop whose condition an instruction compares; None where it does anything else."""
     may_repeat = not BACKWARD.isdisjoint(code.co_code[::2]) and not is_inside_jax(code.co_filename)
-    statement = while_statement(code, instruction) if may_repeat else None
+    statement = loop_statement(code, instruction, ast.While) if may_repeat else None
     loop = None if statement is None else _read(statement)
     return loop if loop is not None and loop.steps.keys() <= {*code.co_varnames} else None
 

@@ -264,7 +264,7 @@ def test_an_embedding_is_a_layer_with_its_parameters(form):
     assert [row.kind for row in rows] == ["lookup", "product"]
     assert [row.parameters for row in rows] == counts
     assert names is None or [row.name for row in rows] == names
-    # What does not depend on the input is no layer.
+    # What does not depend on the input is not a layer.
     positions = jc.summary(lambda x: jc.dense(x, kernel) + kernel[jnp.array([0, 1])], "2 4")
     assert [row.kind for row in positions.rows] == ["product"]
 

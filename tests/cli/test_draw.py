@@ -87,7 +87,10 @@ def test_it_writes_png(folder, capsys):
 
 
 BAD = [
-    (["nets_to_draw.py:nothing"], "draw: there is no layer to draw: no convolution, product, pool"),
+    (
+        ["nets_to_draw.py:nothing"],
+        "draw: there are no layers to draw: no convolution, product, pool",
+    ),
     (["nets_to_draw.py:plane"], "nets_to_draw has no plane.\n  Fix: write plain."),
     (["nets_to_draw.py:plain", "b h w 4"], "draw: no size is accepted. nets_to_draw.py:6: conv"),
     (["nets_to_draw.py:plain", "b h ? 3"], "The spec cannot be read: this is not a formula."),

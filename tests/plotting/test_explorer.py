@@ -320,7 +320,7 @@ BAD = {
     "a text": (lambda: jc.explore(filtered, "photo.jpg"), "the image is 'photo.jpg', but"),
     "a layer": (lambda: jc.explore(filtered, PHOTO, layers="no"), "layers is 'no'"),
     "a layout": (lambda: jc.explore(filtered, PHOTO, layout="HCW"), "layout is 'HCW'"),
-    "no layers": (lambda: jc.explore(lambda x: x + 1, PHOTO), "there is no layer to show"),
+    "no layers": (lambda: jc.explore(lambda x: x + 1, PHOTO), "there are no layers to show"),
 }
 WRONG_TYPES = {
     "a title": (lambda: jc.explore(filtered, PHOTO, title=3), "title is 3, but must be a text"),

@@ -171,7 +171,7 @@ def test_layers_in_a_loop_are_left_out():
     def network(x):
         return jax.lax.while_loop(lambda x: x.sum() < 9, lambda x: jc.conv(x, kernel), x)
 
-    with pytest.raises(jc.ShapeError, match="there is no layer to show"):
+    with pytest.raises(jc.ShapeError, match="there are no layers to show"):
         layer_views(network, PHOTO)
     with pytest.raises(jc.ShapeError, match=r"cannot be shown: it is in a loop"):
         layer_views(lambda x: network(jc.max_pool(x)), PHOTO, layers=[3])

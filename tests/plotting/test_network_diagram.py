@@ -419,7 +419,7 @@ def table_of(number):
 def test_random_networks(number):
     found = next(filter(None, (table_of(100 * number + turn) for turn in range(100))))
     if not found.rows:
-        with pytest.raises(jc.ShapeError, match="no layer to draw"):
+        with pytest.raises(jc.ShapeError, match="no layers to draw"):
             network_diagram(found)
         return
     picture = network_diagram(found)
@@ -517,7 +517,7 @@ def test_widths_of_texts_are_no_less_than_those_of_the_font():
 
 
 def test_a_function_without_layers_is_refused():
-    with pytest.raises(jc.ShapeError, match=r"draw: there is no layer to draw: no convolution"):
+    with pytest.raises(jc.ShapeError, match=r"draw: there are no layers to draw: no convolution"):
         network_diagram(jc.summary(lambda x: x + 1, "b h w 3"))
 
 
@@ -555,7 +555,7 @@ def test_a_drawing_is_named_after_the_function(case):
 
 
 def test_draw_says_what_is_wrong_under_its_own_name():
-    with pytest.raises(jc.ShapeError, match=r"^draw: there is no layer to draw"):
+    with pytest.raises(jc.ShapeError, match=r"^draw: there are no layers to draw"):
         jc.draw(lambda x: x + 1, "b h w 3")
     with pytest.raises(jc.ShapeError, match=r"^draw: at= is 3"):
         jc.draw(inception, "b h w 3", at=3)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import operator
 
 from hypothesis import strategies as st
 
@@ -9,6 +10,13 @@ from jaxconv.symbolic.polynomials import PolynomialRing
 from jaxconv.symbolic.sets import SizeSet
 
 NAMES = ("b", "h", "w")
+ORDERS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
 POINTS = [
     dict(zip(NAMES, sizes, strict=True))
     for sizes in itertools.product((1, 2, 3), (*range(1, 8), 20), (*range(1, 8), 23))

@@ -23,6 +23,7 @@ PROGRAMS = {
     "truth": lambda x: x[..., (np.arange(x.shape[1]) % 2).astype(bool)],
     "truth of more remainders": lambda x: x[..., (np.arange(x.shape[1]) % 3).astype(bool)],
     "a bit": lambda x: x[:, (np.arange(x.shape[1]) & 1) == 1],
+    "bits of an array": lambda x: x + (np.arange(x.shape[1]) & jnp.arange(x.shape[1])),
     "two bits": lambda x: x[:, (np.arange(x.shape[1]) & 2) == 2],
     "below": lambda x: x[:, np.arange(x.shape[1]) < 3],
     "below a size": lambda x: x[:, np.arange(x.shape[1]) < x.shape[0] // 2],

@@ -1,22 +1,12 @@
 """Orders of polynomials, against plain integers."""
 
-import operator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.sets import SizeSet
-from tests.support.polynomials import DOMAINS, polynomials, read, ring_over, values
-
-ORDERS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    ">=": operator.ge,
-    ">": operator.gt,
-}
+from tests.support.polynomials import DOMAINS, ORDERS, polynomials, read, ring_over, values
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,7 +1,6 @@
 """Orders of polynomials of one size, against plain integers."""
 
 import itertools
-import operator
 
 import pytest
 from hypothesis import given, settings
@@ -10,15 +9,8 @@ from hypothesis import strategies as st
 from jaxconv.symbolic import univariate
 from jaxconv.symbolic.sets import SizeSet
 from jaxconv.symbolic.univariate import likely_quotient, where_ordered_in_one_size
-from tests.support.polynomials import read, ring_over
+from tests.support.polynomials import ORDERS, read, ring_over
 
-ORDERS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    ">=": operator.ge,
-    ">": operator.gt,
-}
 FACTORS = ("h", "(h//2)", "(h//3)", "(h - 7)", "((h + 1)//2)", "(2*h - 9)", "(h//4)")
 COEFFICIENTS = st.sampled_from([1, -1, 2, -3, 7, -28, 40])
 PRODUCTS = st.tuples(COEFFICIENTS, st.lists(st.sampled_from(FACTORS), min_size=1, max_size=3))
