@@ -1,9 +1,10 @@
 """Files that are written as a whole or not at all."""
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from jaxconv.models.errors import WeightsError
@@ -50,6 +51,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         WeightsError: they cannot be written.
     """
     scratch = str(path)
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
@@ -65,8 +67,16 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 raise
     except WeightsError as error:
+        _remove_empty(missing)
         raise WeightsError(str(error).replace(scratch, str(path))) from None
     except OSError as error:
+        _remove_empty(missing)
         reason = error.strerror or str(error)
         wrong = f"{path} cannot be written: {reason}."
         raise WeightsError(f"{wrong} Fix: choose another place.") from None
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

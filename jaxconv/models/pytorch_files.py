@@ -42,6 +42,10 @@ PICKLE_MAGIC = b"\x80"
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 HOLDERS = ("state_dict", "model_state_dict", "model")  # where checkpoints have the parameters
 MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")  # Python allocates as many entries as they say
+# A key is hashed with all elements of its elements, which a few bytes of a file may double; lists,
+# dictionaries and sets in it are not.
+LARGEST_KEY = 1000  # elements; a tensor is described by about 20
+UNHASHED = ("APPEND", "APPENDS", "LIST", "SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET")
 # What has another type than PyTorch writes is not put into a message: a nested tuple of a few bytes
 # may be gigabytes as text.
 LONGEST = 100  # characters of a name
@@ -209,15 +213,47 @@ def _numbers(data: bytes, dtype: str, *, is_big: bool) -> np.ndarray:
 def _unpickle(file: io.BytesIO | io.BufferedReader) -> tuple[Any, dict[str, str]]:
     """Read one pickle: its value, and the dtypes of the blocks that it names.
 
-    Its opcodes are read first: none may ask for more memory than it has.
+    Its opcodes are read first: none may ask for more memory than it has, or for years of hashing.
     """
     start = file.tell()
-    codes = [(code.name, arg) for code, arg, _ in pickletools.genops(file)]
-    if any(name in MEMO_OPCODES and int(arg or 0) > len(codes) for name, arg in codes):
+    codes = [(code, arg) for code, arg, _ in pickletools.genops(file)]
+    if any(code.name in MEMO_OPCODES and int(arg or 0) > len(codes) for code, arg in codes):
         raise ValueError("its pickle is damaged")
+    if _largest_key(codes) > LARGEST_KEY:
+        raise ValueError(UNCLEAR)
     file.seek(start)
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.dtypes
+
+
+def _largest_key(codes: list[tuple[pickletools.OpcodeInfo, Any]]) -> int:
+    """The most elements, those of elements included, of what a pickle may use as a key.
+
+    Its opcodes are followed on a stack that has numbers of elements in the place of values.
+    """
+    stack: list[int] = []
+    marks: list[int] = []  # heights of the stack
+    memo: dict[int, int] = {}
+    largest = 0
+    for code, arg in codes:
+        if code.name == "MARK":
+            marks.append(len(stack))
+        elif code.name == "MEMOIZE" or code.name in MEMO_OPCODES:
+            memo[len(memo) if arg is None else arg] = stack[-1]
+        elif code.name.endswith("GET"):
+            stack.append(memo[arg])
+        elif code.name == "POP" and marks[-1:] == [len(stack)]:
+            marks.pop()
+        else:
+            before = code.stack_before
+            has_mark = pickletools.markobject in before
+            below = before.index(pickletools.markobject) if has_mark else len(before)
+            start = (marks.pop() if has_mark else len(stack)) - below
+            taken, stack[start:] = stack[start:], []
+            size = 1 if code.name in UNHASHED else 1 + sum(taken)
+            stack += [size] * len(code.stack_after)
+            largest = max(largest, size)
+    return largest
 
 
 def _as_arrays(saved: Any, read: Read) -> dict[str, np.ndarray]:

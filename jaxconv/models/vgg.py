@@ -306,7 +306,11 @@ class VGG(nnx.Module):
         saved = hub.open_repository(source)
         try:
             arguments = {**_read_config(saved.config), **options}
-            # Before anything is allocated: a damaged configuration may have any size.
+            # Before anything is made: a damaged configuration may have any size.
+            layers = len(jax.tree.leaves(arguments["stages"]))
+            if layers > len(saved.weights.tensors):
+                wrong = f"its stages have {layers} convolutions, more than there are weights"
+                raise ValueError(wrong)
             abstract = nnx.eval_shape(lambda: cls(**arguments, rngs=nnx.Rngs(0)))
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())

@@ -123,7 +123,8 @@ def resized_sides(sides: Sequence[int], size: int) -> tuple[int, ...]:
     if size > min(sides) and math.prod(resized) > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise PhotoError(
             f"Size {size} makes a picture of {'x'.join(map(str, resized))} pixels, more than "
-            f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size."
+            f"{Image.MAX_IMAGE_PIXELS:,}. Fix: choose a smaller size, or crop the photo, which "
+            f"has {'x'.join(map(str, sides))}."
         )
     return resized
 

@@ -151,6 +151,8 @@ DAMAGE = {
     "a preprocessing": (damaged({"preprocessing": {"mean": 3}}),
         "has a preprocessing that cannot be read ("),
     "terabytes": (damaged({"stages": [[1000, 10**9]]}), "does not fit the model: "),
+    "a thousand layers": (damaged({"stages": [[1] * 1000] * 1000}), "does not describe a VGG (its "
+        "stages have 1000000 convolutions, more than there are weights). Fix: "),
     "another width": (damaged({"stages": [[4], [6, 7]]}), "conv2_2.bias has shape (6,), but the "
         "model has (7,)"),
     "a missing tensor": (wrong_tensors(**{"conv1_1.bias": None}), "it lacks conv1_1.bias"),
@@ -205,6 +207,9 @@ def test_on_a_full_disk_nothing_is_written(tmp_path):
     wrong = "model.safetensors cannot be written: File too large. Fix: choose another place."
     assert said.splitlines() == [f"{tmp_path}/{folder}/{wrong}" for folder in ("net", "new")]
     assert {p.name: p.read_bytes() for p in (tmp_path / "net").iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+    said = forked("-c", FULL, tmp_path / "a" / "b" / "new").stdout
+    assert "new/model.safetensors cannot be written: File too large." in said
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
 

@@ -215,12 +215,45 @@ def test_tensors_of_the_same_numbers_share_them(tmp_path, form):
     assert np.shares_memory(read["a"], read["b"])
 
 
-def nested(levels=16):
-    """A tuple of 20 objects that is a million characters as text."""
+def nested(levels=7):
+    """A tuple of few objects, which is long as text: a million characters with 16 levels."""
     made = ("0" * 8,)
     for _ in range(levels):
         made = (made, made)
     return made
+
+
+LARGE = nested(12)
+PICKLES = {
+    "a key": lambda protocol: pickle.dumps({"a": [{LARGE: 1}]}, protocol),
+    "a key of a key": lambda protocol: pickle.dumps({(1, LARGE, 2): 1}, protocol),
+    "an element": lambda protocol: pickle.dumps({LARGE}, max(protocol, 4)),
+    "doubled": lambda _: b"}" + b"K\x012\x86" + b"2\x86" * 12 + b"K\x00s.",
+    "behind a mark that is gone": lambda _: b"}K\x01" + b"2\x86(0" * 12 + b"K\x00s.",
+    "in a description of a tensor": lambda _: (
+        b"}ctorch._utils\n_rebuild_parameter\n" + b"K\x01" + b"2\x86\x85" * 12 + b"R" + b"K\x00s."
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("case", PICKLES)
+def test_a_key_that_takes_hours_to_hash_is_not_read(tmp_path, case, protocol):
+    (tmp_path / "w.pth").write_bytes(
+        torch_files.zipped({"a/data.pkl": PICKLES[case](protocol), "a/data/0": b""})
+    )
+    with pytest.raises(WeightsError, match="it describes its data wrongly"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_a_key_of_several_values_is_read(tmp_path):
+    """Checkpoints have other objects than the parameters, too."""
+    saved = {"a": np.zeros(2, np.float32)}
+    others = {(1, ("b", 2)): [{}, [*range(2000)]], "steps": dict.fromkeys(range(5000))}
+    (tmp_path / "w.pth").write_bytes(
+        torch_files.archive(saved, lambda state: {"others": others, "state_dict": state})
+    )
+    assert [*read_pytorch(tmp_path / "w.pth")] == ["a"]
 
 
 def test_what_is_short_in_the_file_and_long_as_text_is_a_short_sentence(tmp_path):
