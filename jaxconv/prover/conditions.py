@@ -82,8 +82,10 @@ def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
     """Find values that nothing but scans uses, row by row, and what scans stack.
 
     What a scan stacks may also be concatenated, as in ``jnp.concatenate([first[None], stacked])``.
+    Pieces that are cut out may be used by nothing at all.
     """
     may_be_empty: set[Var] = set()
+    scanned: set[Var] = set()
     concatenated: set[Var] = set()
     needed: set[Var] = {*variables(jaxpr.outvars)}
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
@@ -95,10 +97,13 @@ def _only_scanned(jaxpr: Jaxpr) -> set[Var]:
         if flow is not None and flow.length is not None:
             may_be_empty |= {*eqn.outvars[flow.carried :]} - needed
             needed.update(variables(eqn.invars[: flow.carry.stop]))
-        elif (record.keeps_positions or record.builds_padding or cuts) and (
-            needed | concatenated
-        ).isdisjoint(results):
+            scanned.update(variables(eqn.invars[flow.carry.stop :]))
+        elif (
+            record.builds_padding or cuts or (record.keeps_positions and results <= scanned)
+        ) and (needed | concatenated).isdisjoint(results):
             may_be_empty |= {*eqn.outvars}
+            if results <= scanned:
+                scanned.update(variables(eqn.invars))
         elif record.concatenates:
             concatenated.update(variables(eqn.invars))
         else:

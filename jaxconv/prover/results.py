@@ -33,7 +33,12 @@ def split_results(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
                 "  Fix: call the function first, as in make(), and pass what it returns."
             )
     varies = [is_array(leaf) or isinstance(leaf, NUMBERS) for leaf in leaves]
-    arrays = [leaf for leaf, one in zip(leaves, varies, strict=True) if one]
+    arrays = [
+        # JAX asks no number that is returned whether it fits in 32 bits, as it does Python's.
+        leaf.__jax_array__() if isinstance(leaf, Symbolic) else leaf
+        for leaf, one in zip(leaves, varies, strict=True)
+        if one
+    ]
     return arrays, [None if one else leaf for leaf, one in zip(leaves, varies, strict=True)]
 
 

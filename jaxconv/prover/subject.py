@@ -34,7 +34,7 @@ from jaxconv.symbolic.replacements import functions_that_take_sizes
 from jaxconv.symbolic.reshapes import checked_reshapes
 from jaxconv.symbolic.sets import bounded
 from jaxconv.symbolic.size import Size, at_least_one, sizes_of
-from jaxconv.symbolic.substitutes import substituted
+from jaxconv.symbolic.substitutes import limited, substituted
 from jaxconv.symbolic.trace import (
     EmptyMap,
     Fork,
@@ -192,13 +192,15 @@ class Subject:
                 if trace.until_empty:
                     stack.enter_context(observed_windows(run.end_if_empty))
                 if any(isinstance(size, Size) for size in sizes.values()):
-                    # Numbers are traced with JAX and Python as they are.
+                    # Numbers are traced with JAX and Python as they are, but for large arrays.
                     stack.enter_context(functions_that_take_sizes())
                     stack.enter_context(symbolic_dimensions())
                     stack.enter_context(padding_by_sizes())
                     stack.enter_context(checked_reshapes())
                     stack.enter_context(substituted(self.substituted))
                     stack.enter_context(merged_cases(self.helpers, trace))
+                else:
+                    stack.enter_context(limited(self.substituted, trace))
                 closed, arrays = jax.make_jaxpr(run.call, return_shape=True)(*shapes)
                 traced = Traced(closed, merge_results(arrays, *run.result), run.ended_early)
         except BaseException as error:

@@ -14,6 +14,7 @@ import functools
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import FrameType
@@ -24,9 +25,11 @@ import numpy as np
 from jaxconv import compat
 from jaxconv.source import formats_texts, frame_of_user, is_of_user
 from jaxconv.symbolic import lines
+from jaxconv.symbolic.intervals import interval_of
 from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
+from jaxconv.symbolic.undefined import is_complex, raise_where_undefined
 
 # How near a float is to its fraction. EXACT: it is equal. ROUNDED: it is the float nearest to it.
 # NEAR: it differs by a few rounding errors, and is equal where the fraction is an integer.
@@ -36,7 +39,9 @@ LARGEST_DENOMINATOR = 2**16  # of a constant: 0.1 is read as 1/10, since 0.1 is 
 LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
 FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
 MOST_RESULTS = 64  # of a conversion to an int, for sizes that are examined, if all are tried
+LARGEST_CONSTANT = 1e100  # products of larger ones may be infinite as floats
 LARGEST_EXAMINED = 2**26  # a size
+LARGEST_FLOAT = sys.float_info.max
 LEAST_FACTOR = 1e-20  # of a product that floats do not round to 0
 # Numbers that JAX computes with are 32-bit integers by default.
 LARGEST_NUMBER = 2**31 - 1
@@ -226,10 +231,14 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
+        is_finite = all(map(math.isfinite, interval_of(self, LARGEST_SIZE)))
+        if not is_finite and not -LARGEST_FLOAT <= self <= LARGEST_FLOAT:
+            raise OverflowError("cannot convert float infinity to integer")
         size, sign = variable_of(self)
         recipe = _recipe(self) if sign and self.trace.searching else None
         rounding, line = function, None
-        if recipe is not None and 0 <= size.largest_examined() <= lines.LARGEST_SIZE:
+        is_examined = recipe is not None and _range_of(size)[0] >= 0
+        if is_examined and size.largest_examined() <= lines.LARGEST_SIZE:
             if function is int:
                 rounding, divide = (math.floor, _floor) if self >= 0 else (math.ceil, _ceiling)
             line = lines.rounded(recipe, ROUNDINGS[rounding])
@@ -284,7 +293,7 @@ class Real(Symbolic):
         return bool(self.ratio.numerator % self.ratio.denominator == 0)
 
     def __jax_array__(self) -> Any:
-        return placeholder(self, 1.0)
+        return placeholder(self, 1j if is_complex(self) else 1.0)
 
     # The names under which NumPy looks for its functions in an array of objects.
     def floor(self) -> Any:
@@ -436,9 +445,10 @@ class OpaqueInt(Real, SymbolicInt):
             with contextlib.suppress(Undecided):
                 return operator.index(super().number())  # it may be one of NumPy's
         else:
-            least, most = _range_of(size) or (0, 0)
+            least, most = _range_of(size)
             first, last = (self.at(n) for n in (least, min(most, LARGEST_EXAMINED)))
-            for result in range(first, (last if last - first < MOST_RESULTS else FEW_RESULTS) + 1):
+            end = last if last - first < MOST_RESULTS else FEW_RESULTS
+            for result in range(first, end + 1) if least > -LARGEST_SIZE else ():
                 if _is_below(size, lambda n, result=result: self.at(n) > result):
                     return result
         error = self.trace.undecided(f"the code needs {self.formula()} as a number")
@@ -499,8 +509,8 @@ class OpaqueInt(Real, SymbolicInt):
     def __jax_array__(self) -> Any:
         if self.varies and _growth(self) * LARGEST_EXAMINED > LARGEST_NUMBER:
             self.number()  # one of the turns of a loop may have a number that is too large
-        _, sign = variable_of(self)
-        if sign and abs(self.at(LARGEST_SIDE)) > LARGEST_NUMBER and abs(self) > LARGEST_NUMBER:
+        most = 0 if self.varies else max(map(abs, interval_of(self, LARGEST_SIDE)))
+        if most > LARGEST_NUMBER and abs(self) > LARGEST_NUMBER:
             raise OverflowError(f"{self.formula()} does not fit in the 32 bits of JAX's numbers")
         return placeholder(self, 1)
 
@@ -586,7 +596,7 @@ def ratio_of(value: Any) -> Ratio | None:
 
 def _constant(value: float) -> Ratio | None:
     """The simplest fraction to which a float is the nearest float."""
-    if not math.isfinite(value):
+    if not abs(value) < LARGEST_CONSTANT:
         return None
     exact = Fraction(value)
     simple = exact.limit_denominator(LARGEST_DENOMINATOR)
@@ -604,10 +614,15 @@ def apply_function(function: Callable[..., Any], *arguments: Any) -> Any:
 
     Returns:
         The number, with its fraction where that is known; NotImplemented for what is no number.
+
+    Raises:
+        ArithmeticError: the function has no value for any of the sizes considered.
+        ValueError: likewise.
     """
     traces = [x.trace for x in arguments if isinstance(x, Symbolic)]
     if not all(map(is_number, arguments)):
         return NotImplemented
+    raise_where_undefined(traces[0], function, *arguments)
     rule = FRACTIONS.get(function)
     ratios = [ratio_of(x) for x in arguments]
     ratio = rule(*ratios) if rule is not None and None not in ratios else None
@@ -627,7 +642,7 @@ def _opaque_int(trace: SymbolicTrace, function: Callable[..., Any], *arguments: 
     """Compute an integer by a recipe: an int where it is the same for all sizes of the domain."""
     value = OpaqueInt(trace, function, arguments, None)
     size, sign = variable_of(value)
-    least, most = (sign and _range_of(size)) or (0, LARGEST_SIZE)
+    least, most = _range_of(size) if sign else (0, LARGEST_SIZE)
     if most < LARGEST_SIZE and value.at(least) == value.at(most):
         return operator.index(value.at(least))
     return value
@@ -697,9 +712,12 @@ def compare(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> Any:
 def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> bool:
     """Compare numbers without fractions.
 
-    A product has the sign of its factors. Others are functions of one size that only grow, or only
-    fall; or the numbers are computed.
+    The intervals in which they lie may tell. A product has the sign of its factors. Others are
+    functions of one size that only grow, or only fall; or the numbers are computed.
     """
+    one, other = interval_of(a), interval_of(b)
+    if one.most < other.least or one.least > other.most:
+        return bool(relation(one.least, other.least))
     is_product = isinstance(a, Real) and a.function in (operator.mul, operator.truediv)
     if is_product and not isinstance(b, Symbolic) and b == 0:
         numbers = [x for x in a.arguments if not isinstance(x, Symbolic)]
@@ -735,22 +753,27 @@ def variable_of(value: Any) -> tuple[Any, int]:
         or where it depends on several sizes.
     """
     if not isinstance(value, Real):
-        return value, int(isinstance(value, Symbolic) and _range_of(value) is not None)
+        return value, int(isinstance(value, Symbolic))
     symbolic = [i for i, x in enumerate(value.arguments) if isinstance(x, Symbolic)]
     others = [x for x in value.arguments if not isinstance(x, Symbolic)]
     rule = MONOTONE.get((value.function, *symbolic))
     if rule is None:
         return None, 0
-    size, sign = variable_of(value.arguments[symbolic[0]])
+    argument = value.arguments[symbolic[0]]
+    size, sign = variable_of(argument)
+    has_sign = (value.function, *symbolic) in MONOTONE_ABOVE_ZERO
+    if not sign or (has_sign and interval_of(argument).least < 0):
+        return None, 0
     return size, sign * rule(*others)
 
 
-def _range_of(size: Any) -> tuple[int, int] | None:
-    """The least and the largest value of a size; None where it may be negative."""
+def _range_of(size: Any) -> tuple[int, int]:
+    """The least and the largest value of a size, of those for which floats are evaluated."""
     least, most = size.bounds()
-    if least is None or least < 0:
-        return None
-    return int(least), LARGEST_SIZE if most is None else min(int(most), LARGEST_SIZE)
+    return (
+        -LARGEST_SIZE if least is None else max(int(least), -LARGEST_SIZE),
+        LARGEST_SIZE if most is None else min(int(most), LARGEST_SIZE),
+    )
 
 
 def _recipe(value: Any) -> lines.Recipe:
@@ -768,9 +791,10 @@ def _recipe(value: Any) -> lines.Recipe:
 
 def _is_below(size: Any, condition: Callable[[int], bool]) -> bool:
     """Decide whether a size is below the least one that meets a condition, as do all above it."""
-    low, high = _range_of(size) or (0, 0)
-    least = bisect.bisect_left(range(high + 1), True, lo=low, key=condition)
-    return least > high or bool(size < least)
+    low, high = _range_of(size)
+    with np.errstate(all="ignore"):  # of sizes that the code does not compute with
+        least = low + bisect.bisect_left(range(low, high + 1), True, key=condition)
+    return least > low and (least > high or bool(size < least))
 
 
 def _floor(r: Ratio) -> Any:
@@ -819,7 +843,7 @@ def _product(a: Ratio, b: Ratio) -> Ratio | None:
 
 def _quotient(a: Ratio, b: Ratio) -> Ratio | None:
     if b.numerator == 0:
-        raise ZeroDivisionError("division by zero")
+        return None  # a number of NumPy, which is infinite or not a number
     sign = 1 if b.numerator > 0 else -1
     numerator = sign * a.numerator * b.denominator
     denominator = sign * b.numerator * a.denominator
@@ -906,7 +930,8 @@ def _sign(number: float | np.number) -> int:
 MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     **{(f, 0): lambda: 1 for f in (float, np.float32, math.sqrt, math.log2, math.log10, math.exp)},
     **{(f, 0): lambda: 1 for f in (np.sqrt, np.log, np.log2, np.log10, np.floor, np.ceil, np.rint)},
-    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, int, int.bit_length)},
+    **{(f, 0): lambda: 1 for f in (math.floor, math.ceil, int, int.bit_length, np.exp, math.log1p)},
+    **{(f, 0): lambda: 1 for f in (math.expm1, math.exp2, math.sinh, math.tanh, math.atan)},
     (round, 0): lambda _=0: 1,
     (math.log, 0): lambda base=math.e: int(base > 1),
     (operator.neg, 0): lambda: -1,
@@ -921,14 +946,25 @@ MONOTONE: dict[tuple[Any, ...], Callable[..., int]] = {
     (operator.floordiv, 0): _sign,
     (operator.rshift, 0): lambda bits: int(bits >= 0),
     (operator.pow, 0): _sign,
+    (operator.pow, 1): lambda base: _sign(base - 1) if base > 0 else 0,
     (math.pow, 0): _sign,
+    (math.pow, 1): lambda base: _sign(base - 1) if base > 0 else 0,
 }
+# Those for which this holds only where the argument is not negative.
+MONOTONE_ABOVE_ZERO = frozenset(
+    (
+        *((f, 0) for f in (math.sqrt, math.log, math.log2, math.log10, math.log1p, int.bit_length)),
+        *((f, 0) for f in (np.sqrt, np.log, np.log2, np.log10, operator.pow, math.pow)),
+        (operator.truediv, 1),
+    )
+)
 
 INTEGERS = (SymbolicInt, int, np.integer, np.bool_)
 # Functions that compute integers from integers.
 WHOLE = frozenset((
     operator.neg, operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod,
     operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift, int.bit_length,
+    math.comb, math.factorial, math.perm,
 ))  # fmt: skip
 
 COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)

@@ -377,6 +377,11 @@ class Size(SymbolicInt):
         low, high = (None if math.isinf(n) else int(n) for n in self.polynomial.bounds())
         return low, high
 
+    @property
+    def degree(self) -> int:
+        """The most sizes that the formula multiplies with each other."""
+        return max(map(len, self.polynomial.products), default=1)
+
     def number(self) -> int:
         """Find the number, where the size takes few values; else try its least values one by one.
 

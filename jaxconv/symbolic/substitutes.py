@@ -20,6 +20,7 @@ from jaxconv.symbolic.loops import SizeRange
 from jaxconv.symbolic.masks import OF_MASKS, Mask, counted
 from jaxconv.symbolic.real import Real, Symbolic, SymbolicInt, apply_function, number_of
 from jaxconv.symbolic.texts import NumberText
+from jaxconv.symbolic.trace import SymbolicTrace
 
 MOST_RESIDUES = 64  # of a size, that math.gcd tries one by one
 
@@ -149,28 +150,19 @@ OF_SIZES: dict[Callable[..., Any], Callable[..., Any]] = {
     math.fabs: abs,
     math.pow: lambda a, b: apply_function(math.pow, a, b),
 }
-# Where a function of math raises ValueError.
-FORBIDDEN: dict[Callable[..., Any], Callable[[Any], bool]] = {
-    math.sqrt: lambda x: x < 0,
-    math.isqrt: lambda x: x < 0,
-    math.log: lambda x: x <= 0,
-    math.log2: lambda x: x <= 0,
-    math.log10: lambda x: x <= 0,
-}
 NATURAL = (math.floor, math.ceil, math.trunc, math.prod)  # ask sizes for nothing but formulas
 # Functions of NumPy that make an array of a size, and JAX's of the same name.
 CREATORS = frozenset((
     "arange", "bartlett", "blackman", "empty", "eye", "full", "hamming", "hanning", "identity",
     "indices", "linspace", "ones", "tri", "zeros",
 ))  # fmt: skip
+LARGEST_ARRAY = 2**27  # numbers of an array that NumPy may make in a trace with numbers
 
 
 def _of_math(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def substitute(*arguments: Any, **named: Any) -> Any:
         if any(isinstance(x, Symbolic) for x in arguments) and not named:
-            if function in FORBIDDEN and FORBIDDEN[function](arguments[0]):
-                raise ValueError("math domain error")
             return OF_SIZES.get(function, functools.partial(apply_function, function))(*arguments)
         return function(*arguments, **named)
 
@@ -229,6 +221,32 @@ class _Module(types.ModuleType):
         return value
 
 
+class _LimitedNumpy(types.ModuleType):
+    """A substitute for NumPy, which makes no arrays that fill the memory."""
+
+    def __init__(self, trace: SymbolicTrace) -> None:
+        super().__init__("numpy")
+        self._trace = trace
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np, name)
+        return _limited(value, self._trace) if name in CREATORS else value
+
+
+def _limited(function: Callable[..., Any], trace: SymbolicTrace) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def substitute(*arguments: Any, **named: Any) -> Any:
+        sides = [n for n in _flat((*arguments, *named.values())) if isinstance(n, int | np.integer)]
+        count = max if function is np.arange else math.prod
+        if sides and count([abs(int(n)) for n in sides]) > LARGEST_ARRAY:
+            error = trace.undecided(f"the code makes an array of {sides} numbers")
+            trace.unanswered.append(str(error))  # which code may catch
+            raise error
+        return function(*arguments, **named)
+
+    return substitute
+
+
 MODULES = {math: _Module(math, _of_math), np: _Module(np, _of_numpy)}
 MATH_FUNCTIONS = tuple(
     value for value in vars(math).values() if callable(value) and value not in NATURAL
@@ -241,9 +259,32 @@ def _substitute_of(value: Any) -> Any:
         return MODULES.get(value)
     if isinstance(value, types.BuiltinFunctionType):
         return _of_math(value) if value in MATH_FUNCTIONS else None
+    return _of_numpy(value) if _creates(value) else None
+
+
+def _creates(value: Any) -> bool:
+    """Whether a value is a function of NumPy that makes an array of a size."""
     name = getattr(value, "__name__", "")
-    is_numpy = isinstance(value, Callable) and name and vars(np).get(name) is value
-    return _of_numpy(value) if is_numpy and name in CREATORS else None
+    return isinstance(value, Callable) and name in CREATORS and vars(np).get(name) is value
+
+
+@contextlib.contextmanager
+def limited(modules: Sequence[dict[str, Any]], trace: SymbolicTrace) -> Iterator[None]:
+    """Let a trace with numbers be undecided where NumPy would fill the memory with an array.
+
+    Args:
+        modules: whose calls of NumPy are watched, as dictionaries.
+        trace: the trace.
+    """
+    with contextlib.ExitStack() as stack:
+        for module in modules:
+            new = {
+                name: _LimitedNumpy(trace) if value is np else _limited(value, trace)
+                for name, value in module.items()
+                if value is np or _creates(value)
+            }
+            stack.enter_context(_with_globals(module, new))
+        yield
 
 
 ABSENT = object()  # for a name that is a builtin, and not among the globals

@@ -404,7 +404,7 @@ EXACT = {
     "a remainder by a small number": (lambda x: jnp.zeros(x.size % 5 + 1), ""),
     "a remainder by less than 0": (lambda x: jnp.zeros(3 - x.size % -3), ""),
     "a multiple of a large number": (lambda x: x if x.size % 28 else x[:, :1], ""),
-    "bits of a product": (lambda x: x * (x.size & (x.size - 1)) * (x.size >> x.shape[0]), ""),
+    "bits of a product": (lambda x: x * (x.size & x.shape[1]) * (x.shape[1] >> x.shape[0]), ""),
     # A size compared with a number that is not an int.
     "above a root": (lambda x: x if x.shape[1] > 50**0.5 else x[:, :1], ""),
     "above a float of 32 bits": (lambda x: x if x.shape[1] >= np.float32(7.3) else x[:, :1], ""),
@@ -494,6 +494,16 @@ EXACT = {
         "h >= 2",
     ),
     "a scan of nothing beside the first row": (after_the_first_row, ""),
+    "a scan of what is computed of nothing": (
+        lambda x: lax.scan(lambda c, r: (c + r, None), x[:, 0], jnp.exp(x[:, 1:]).T)[0],
+        "",
+    ),
+    "what is cut and not used": (lambda x: (x, x[:, 3:] * 2)[0], ""),
+    "what is computed of nothing and not used": (lambda x: jnp.exp(x[:, 3:]).shape[0], "h >= 4"),
+    "a map of which only the shape is used": (
+        jax.jit(lambda x: jnp.minimum(x[:, 2:], x[:, 2:][:, :]).shape),
+        "h >= 3",
+    ),
     "a scan beside what needs numbers": (
         lambda x: lax.scan(lambda c, r: (c, r), x[:, 1:].max(), x[:, 1:].T)[0],
         "h >= 2",
@@ -840,6 +850,10 @@ NEVER_WRONG = {
     "the last of a set": (lambda x: jnp.zeros({x.shape[1], 9}.pop()), "b h"),
     "a set as a shape": (lambda x: jnp.zeros(tuple(set(x.shape))), "b h"),
     "what a loop over a set meets first": (met_first, "b h"),
+    "all bits of a product": (  # which has more than 32 for large images
+        lambda x: x * (x.size & (x.size - 1)) * (x.size >> x.shape[0]),
+        "b h",
+    ),
     "an associative scan of maxima": (
         lambda x: lax.associative_scan(jnp.maximum, at_least(6, x), axis=1),
         "n n",
@@ -931,6 +945,96 @@ NEVER_WRONG = {
 def test_no_trap_leads_to_a_wrong_answer(name):
     function, *specs = NEVER_WRONG[name]
     compare(function, tuple(specs), jc.check(function, *specs))
+
+
+# Numbers without a value for some sizes, which nothing asks for; and the sizes that have one.
+UNDEFINED = {
+    "a power of a remainder": (lambda b, h: (h % 2) ** -0.5, "h mod 2 = 1"),
+    "a whole power": (lambda b, h: (h % 2) ** -1, "h mod 2 = 1"),
+    "a power of math": (lambda b, h: math.pow(h % 3, -2), "h mod 3 >= 1"),
+    "a power of a difference": (lambda b, h: (h - b + 5) ** -0.5, "b != h + 5"),
+    "a large power": (lambda b, h: float(h) ** 200, "h <= 34"),
+    "a power of two": (lambda b, h: 2.0 ** (h - 5), "h <= 1028"),
+    "a power of a half": (lambda b, h: 0.5 ** (h - 1200), "h >= 177"),
+    "a power of nothing": (lambda b, h: 0.0 ** (h - 3), "h >= 3"),
+    "a root": (lambda b, h: 1 / (math.sqrt(h) - 2), "h != 4"),
+    "the power of a root": (lambda b, h: 1 / (h**0.5 - 2), "h != 4"),
+    "a root of NumPy": (lambda b, h: 1 / (np.sqrt(h) - 2), ""),
+    "a sum of roots": (lambda b, h: 1 / (math.sqrt(h) + math.sqrt(b) - 2), "b >= 2 or h >= 2"),
+    "a constant": (lambda b, h: math.sqrt(2) / (h - 2), "h != 2"),
+    "a whole quotient": (lambda b, h: 0.1 // (h - 2), "h != 2"),
+    "a remainder": (lambda b, h: 0.123456789 % (h - 2), "h != 2"),
+    "divmod": (lambda b, h: divmod(b, h / 7 - 2), "h != 14"),
+    "an embedding": (lambda b, h: math.exp(-math.log(10000) / (h // 2 - 1)), "h = 1 or h >= 4"),
+    "a vanishing exponential": (lambda b, h: 1 / math.exp(-h / 7), "h <= 5215"),
+    "an exponential": (lambda b, h: math.exp(h * 100), "h <= 7"),
+    "a hyperbolic cosine": (lambda b, h: math.cosh(3 - h), "h <= 713"),
+    "a logarithm": (lambda b, h: math.log(h % 3), "h mod 3 >= 1"),
+    "a logarithm to a base": (lambda b, h: 2 * math.log(b, h), "h >= 2"),
+    "a logarithm of one more": (lambda b, h: math.log1p(-(h % 2)), "h mod 2 = 0"),
+    "an angle": (lambda b, h: math.acos(h / 3), "h <= 3"),
+    "a hyperbolic angle": (lambda b, h: math.atanh(1 / h), "h >= 2"),
+    "a remainder of math": (lambda b, h: math.fmod(b, h % 2), "h mod 2 = 1"),
+    "a factorial": (lambda b, h: (math.factorial(h - 3), None)[1], "h >= 3"),
+    "combinations": (lambda b, h: (math.comb(5, h - 3), None)[1], "h >= 3"),
+    "the gamma function": (lambda b, h: math.gamma(h % 3), "h mod 3 >= 1"),
+    "an infinite number": (lambda b, h: (int(h * 1e307), None)[1], "h <= 17"),
+    "an infinite exponential": (lambda b, h: (math.floor(np.exp(h)), None)[1], "h <= 709"),
+    "a logarithm of NumPy": (lambda b, h: (round(np.log(h)), None)[1], ""),
+    "a complex number": (lambda b, h: (h - 5) ** 0.5, ""),
+    "a root of a complex number": (lambda b, h: ((h - 5) ** 0.5 + 1) ** 0.5, ""),
+    "a softmax": (lambda b, h: 1 / (1 + math.exp(-h)), ""),
+}
+
+
+@pytest.mark.filterwarnings("ignore:(divide by zero|overflow) encountered:RuntimeWarning")
+@pytest.mark.parametrize("name", UNDEFINED)
+def test_a_number_is_computed_even_if_nothing_asks_for_it(name):
+    number, accepted = UNDEFINED[name]
+
+    def function(x):
+        return x, number(*x.shape)
+
+    verdict = jc.check(function, "b h")
+    assert verdict.untried.is_empty(), verdict
+    assert verdict.accepts == jc.SizeSet.parse("b h", accepted), verdict
+    network = Network(function, ("b h",), None, ())
+    for b, h in itertools.product((1, 2, 7), (*range(1, 16), 34, 35, 176, 177, 711, 714, 1029)):
+        assert not disagreement(network, verdict, {"b": b, "h": h})
+
+
+def test_a_number_that_is_complex_is_one_for_jax():
+    verdict = jc.check(lambda x: jnp.floor(x * (x.shape[1] - 5) ** 0.5), "b h")
+    assert verdict.accepts == jc.SizeSet.parse("b h", "h >= 5")
+    assert "complex" in verdict.failures[0].message
+
+
+LARGE_INTEGERS = {
+    "a factorial": lambda b, h: math.factorial(h),
+    "combinations": lambda b, h: math.comb(2 * h, h),
+    "a sum of roots": lambda b, h: int(h**0.5) ** 9 + int(b**0.5),
+    "a remainder": lambda b, h: int(h**0.5) ** 9 % (int(b**0.5) + 2**40),
+    "small numbers": lambda b, h: (int(h**0.5) + int(b**0.5)) % 2**20 + int(h**0.5).bit_length(),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_INTEGERS)
+def test_an_integer_that_is_returned_fits_in_32_bits(name):
+    def function(x):
+        return x, LARGE_INTEGERS[name](*x.shape)
+
+    verdict = jc.check(function, "b h")
+    assert (name == "small numbers") == verdict.untried.is_empty()
+    network = Network(function, ("b h",), None, ())
+    for b, h in itertools.product((1, 2, 7), (1, 12, 13, 17, 18, 100, 121, 122, 400)):
+        is_open = verdict.untried.contains(b=b, h=h)
+        assert is_open or not disagreement(network, verdict, {"b": b, "h": h})
+
+
+def test_a_function_that_may_have_no_value_is_open():
+    verdict = jc.check(lambda x: (x, math.ldexp(x.shape[1], x.shape[0])), "b h")
+    assert "whether ldexp(h, b) is a number" in verdict.notes[0]
+    assert not verdict.untried.is_empty()
 
 
 # Containers whose keys are the sizes of a shape, in which one side is a large number.

@@ -104,10 +104,27 @@ def empty_maps(jaxpr):
         wasted = all(is_piece(eqn) and all(map(is_free, eqn.outvars)) for eqn in others)
         return wasted and not any(var is out for out in jaxpr.outvars)
 
+    def is_for_rows(var):
+        readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
+        is_returned = any(var is out for out in jaxpr.outvars)
+        return (
+            bool(readers)
+            and not is_returned
+            and all(
+                is_scanned(eqn, var)
+                or (
+                    eqn.primitive.name in PIECES | ELEMENTWISE
+                    and all(map(is_for_rows, eqn.outvars))
+                )
+                for eqn in readers
+            )
+        )
+
     for eqn in jaxpr.eqns:
         for var in eqn.outvars:
             is_empty = 0 in getattr(var.aval, "shape", ())
-            if is_empty and not (is_piece(eqn) and is_free(var)) and not is_stacked(eqn, var):
+            may_be = (is_piece(eqn) and is_free(var)) or is_stacked(eqn, var) or is_for_rows(var)
+            if is_empty and not may_be:
                 yield var
         for inner in subjaxprs(eqn):
             yield from empty_maps(inner)
@@ -116,6 +133,10 @@ def empty_maps(jaxpr):
 PIECES = set(
     """add broadcast_in_dim concatenate convert_element_type copy dynamic_slice iota mul neg reshape
     rev slice squeeze sub transpose""".split()  # noqa: SIM905
+)
+ELEMENTWISE = set(
+    """abs cos div exp exp2 expm1 integer_pow log log1p logistic max min pow rsqrt select_n sign sin
+    sqrt square tanh""".split()  # noqa: SIM905
 )
 
 
