@@ -122,7 +122,9 @@ def empty_maps(jaxpr):
 
     for eqn in jaxpr.eqns:
         for var in eqn.outvars:
-            is_empty = 0 in getattr(var.aval, "shape", ())
+            is_empty = (
+                min(getattr(var.aval, "shape", ()), default=1) < 1
+            )  # JAX runs no negative side
             may_be = (is_piece(eqn) and is_free(var)) or is_stacked(eqn, var) or is_for_rows(var)
             if is_empty and not may_be:
                 yield var
