@@ -34,7 +34,7 @@ def split_results(leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
             )
     varies = [is_array(leaf) or isinstance(leaf, NUMBERS) for leaf in leaves]
     arrays = [
-        # JAX asks no number that is returned whether it fits in 32 bits, as it does Python's.
+        # JAX does not check that a symbolic number it returns fits in 32 bits, as Python's must.
         leaf.__jax_array__() if isinstance(leaf, Symbolic) else leaf
         for leaf, one in zip(leaves, varies, strict=True)
         if one
