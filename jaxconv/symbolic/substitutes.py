@@ -156,6 +156,7 @@ CREATORS = frozenset((
     "arange", "bartlett", "blackman", "empty", "eye", "full", "hamming", "hanning", "identity",
     "indices", "linspace", "ones", "tri", "zeros",
 ))  # fmt: skip
+SQUARE = (np.eye, np.identity, np.tri)  # of one size, unless there are two
 LARGEST_ARRAY = 2**27  # numbers of an array that NumPy may make in a trace with numbers
 
 
@@ -237,11 +238,11 @@ def _limited(function: Callable[..., Any], trace: SymbolicTrace) -> Callable[...
     @functools.wraps(function)
     def substitute(*arguments: Any, **named: Any) -> Any:
         sides = [n for n in _flat((*arguments, *named.values())) if isinstance(n, int | np.integer)]
+        if function in SQUARE:
+            sides = (sides * 2)[:2]
         count = max if function is np.arange else math.prod
         if sides and count([abs(int(n)) for n in sides]) > LARGEST_ARRAY:
-            error = trace.undecided(f"the code makes an array of {sides} numbers")
-            trace.unanswered.append(str(error))  # which code may catch
-            raise error
+            raise trace.undecided(f"the code makes an array of {sides} numbers")
         return function(*arguments, **named)
 
     return substitute

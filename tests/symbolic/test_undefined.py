@@ -50,7 +50,7 @@ def is_left_out(function, arguments):
     return abs(exponent) > 1 and base != 0 and not 2**-52 <= abs(base) <= 2**52
 
 
-@pytest.mark.parametrize("function", [*ERRORS, *TOTAL], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", sorted([*ERRORS, *TOTAL], key=str), ids=lambda f: f.__name__)
 def test_an_error_is_raised_where_python_raises_one(function):
     numbers = NUMBERS
     if function in OF_INTEGERS:
