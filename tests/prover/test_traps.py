@@ -13,6 +13,7 @@ import functools
 import itertools
 import linecache
 import math
+import operator
 import pprint
 import string
 
@@ -850,6 +851,14 @@ NEVER_WRONG = {
     "the last of a set": (lambda x: jnp.zeros({x.shape[1], 9}.pop()), "b h"),
     "a set as a shape": (lambda x: jnp.zeros(tuple(set(x.shape))), "b h"),
     "what a loop over a set meets first": (met_first, "b h"),
+    "decimal parts below zero": (  # where -90 * 0.7 is above -63
+        lambda x: jnp.zeros(int((x.shape[1] - 100) * 0.7) + 100),
+        "b h",
+    ),
+    "a square that falls and grows": (
+        lambda x: x if (x.shape[1] * 0.3 - 7.1) ** 2.0 > 4 else x[:, :1],
+        "b h",
+    ),
     "all bits of a product": (  # which has more than 32 for large images
         lambda x: x * (x.size & (x.size - 1)) * (x.size >> x.shape[0]),
         "b h",
@@ -998,14 +1007,16 @@ def test_a_number_is_computed_even_if_nothing_asks_for_it(name):
     verdict = jc.check(function, "b h")
     assert verdict.untried.is_empty(), verdict
     assert verdict.accepts == jc.SizeSet.parse("b h", accepted), verdict
+    failed = [failure.sizes for failure in verdict.failures]
+    assert functools.reduce(operator.or_, failed, verdict.accepts) == jc.SizeSet.parse("b h")
     network = Network(function, ("b h",), None, ())
     for b, h in itertools.product((1, 2, 7), (*range(1, 16), 34, 35, 176, 177, 711, 714, 1029)):
         assert not disagreement(network, verdict, {"b": b, "h": h})
 
 
 def test_a_number_that_is_complex_is_one_for_jax():
-    verdict = jc.check(lambda x: jnp.floor(x * (x.shape[1] - 5) ** 0.5), "b h")
-    assert verdict.accepts == jc.SizeSet.parse("b h", "h >= 5")
+    verdict = jc.check(lambda x: jnp.floor(x * (50 - x.shape[1]) ** 0.5), "b h")
+    assert verdict.accepts == jc.SizeSet.parse("b h", "h <= 50")
     assert "complex" in verdict.failures[0].message
 
 

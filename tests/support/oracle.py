@@ -83,53 +83,48 @@ def row_by_row(eqn, side):
 
 def empty_maps(jaxpr):
     """The empty values of a trace, but for pieces that are only put beside a map, or scanned."""
-
-    def is_piece(eqn):
-        return eqn.primitive.name in PIECES
-
-    def is_scanned(eqn, var):
-        read = [one for one in eqn.invars if one is var]
-        return bool(read) and len(read) == sum(one is var for one in row_by_row(eqn, "invars"))
-
-    def is_stacked(eqn, var):
-        return any(var is one for one in row_by_row(eqn, "outvars")) and is_free(var)
-
-    def is_free(var):
-        readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
-        others = [
-            eqn
-            for eqn in readers
-            if eqn.primitive.name != "concatenate" and not is_scanned(eqn, var)
-        ]
-        wasted = all(is_piece(eqn) and all(map(is_free, eqn.outvars)) for eqn in others)
-        return wasted and not any(var is out for out in jaxpr.outvars)
-
-    def is_for_rows(var):
-        readers = [eqn for eqn in jaxpr.eqns if any(var is read for read in eqn.invars)]
-        is_returned = any(var is out for out in jaxpr.outvars)
-        return (
-            bool(readers)
-            and not is_returned
-            and all(
-                is_scanned(eqn, var)
-                or (
-                    eqn.primitive.name in PIECES | ELEMENTWISE
-                    and all(map(is_for_rows, eqn.outvars))
-                )
-                for eqn in readers
-            )
-        )
-
+    made = {var for eqn in jaxpr.eqns for var in eqn.outvars}
+    read = {var for eqn in jaxpr.eqns for var in eqn.invars if not is_literal(var)}
+    free = read_only_by(jaxpr, made, ["concatenate"], PIECES)
+    rows = read_only_by(jaxpr, made & read, [], PIECES | ELEMENTWISE)
     for eqn in jaxpr.eqns:
+        stacked = row_by_row(eqn, "outvars")
         for var in eqn.outvars:
-            is_empty = (
-                min(getattr(var.aval, "shape", ()), default=1) < 1
-            )  # JAX runs no negative side
-            may_be = (is_piece(eqn) and is_free(var)) or is_stacked(eqn, var) or is_for_rows(var)
-            if is_empty and not may_be:
+            is_piece = eqn.primitive.name in PIECES or any(var is one for one in stacked)
+            may_be_empty = (is_piece and var in free) or var in rows
+            # JAX traces negative sides, but runs none.
+            if min(getattr(var.aval, "shape", ()), default=1) < 1 and not may_be_empty:
                 yield var
         for inner in subjaxprs(eqn):
             yield from empty_maps(inner)
+
+
+def is_literal(var):
+    return hasattr(var, "val")
+
+
+def read_only_by(jaxpr, values, readers, passing):
+    """Those of some values that are not returned, and only read by some operations.
+
+    Args:
+        jaxpr: the trace.
+        values: the values.
+        readers: names of the operations; scans may read the values row by row, too.
+        passing: names of operations whose results must be such values.
+    """
+    found = values.difference(var for var in jaxpr.outvars if not is_literal(var))
+    for eqn in reversed(jaxpr.eqns):  # the readers of a value before the value
+        name = eqn.primitive.name
+        if name in readers or (name in passing and found.issuperset(eqn.outvars)):
+            continue
+        scanned = row_by_row(eqn, "invars")
+        found.difference_update(
+            var
+            for var in eqn.invars
+            if not is_literal(var)
+            and sum(var is one for one in eqn.invars) > sum(var is one for one in scanned)
+        )
+    return found
 
 
 PIECES = set(

@@ -21,7 +21,7 @@ UNARY = [f for f in (*MONOTONE, *BOUNDED) if isinstance(f, np.ufunc | type)] + [
 ]  # fmt: skip
 BINARY = [
     operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
-    operator.pow, math.pow, operator.and_, operator.rshift,
+    operator.pow, math.pow, operator.and_, operator.rshift, math.log, round,
 ]  # fmt: skip
 BITS = (operator.and_, operator.rshift, int.bit_length)
 
@@ -54,6 +54,11 @@ def computed(function, *arguments):
 
 def is_symbolic(x):
     return isinstance(x, Symbolic)
+
+
+def test_an_integer_that_no_float_is_lies_in_its_interval():
+    for number in (2**60 + 1, -(2**60) - 1, 2**53 + 1):
+        assert interval_of(number).least <= number <= interval_of(number).most
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -7,6 +7,8 @@ import operator
 import numpy as np
 import pytest
 
+import jaxconv as jc
+from jaxconv.symbolic.trace import SymbolicTrace
 from jaxconv.symbolic.undefined import ERRORS, TOTAL, raise_where_undefined
 
 NUMBERS = (
@@ -35,7 +37,8 @@ def error_of(function, *arguments):
 
 
 def predicted(function, *arguments):
-    return error_of(lambda *given: raise_where_undefined(None, function, *given), *arguments)
+    trace = SymbolicTrace(jc.SizeSet.parse("h").points)
+    return error_of(lambda *given: raise_where_undefined(trace, function, *given), *arguments)
 
 
 def is_left_out(function, arguments):
