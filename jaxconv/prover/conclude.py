@@ -27,6 +27,7 @@ from jaxconv.symbolic.sets import SizeSet, bounded
 from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.trace import Undecided
 
+RESULT_OPERATIONS = 2_000_000  # of isl, after which results are listed case by case
 NOTE_OPERATIONS = 5_000_000  # of isl, after which notes are left out: none is worth long work
 
 
@@ -158,12 +159,13 @@ def _outputs(regions: Sequence[Region]) -> Any:
         return cases
     leaves = zip(*(jax.tree.leaves(region.shapes) for region in regions), strict=True)
     try:
-        sizes = [
-            unite([SizePart(r.sizes, size) for r, size in zip(regions, part, strict=True)])
-            if isinstance(part[0], int | Size)
-            else part[0]  # a text or a function beside the arrays
-            for part in leaves
-        ]
-    except Undecided:
+        with bounded(RESULT_OPERATIONS):
+            sizes = [
+                unite([SizePart(r.sizes, size) for r, size in zip(regions, part, strict=True)])
+                if isinstance(part[0], int | Size)
+                else part[0]  # a text or a function beside the arrays
+                for part in leaves
+            ]
+    except (Undecided, isl.Error):
         return cases
     return jax.tree.unflatten(jax.tree.structure(regions[0].shapes), sizes)

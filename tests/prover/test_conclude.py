@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
+from jaxconv.prover import conclude
 from tests.support.cnns import bare_head
 
 
@@ -37,3 +38,14 @@ def test_a_verdict_is_refuted_only_if_most_of_the_sizes_that_people_use_are_deci
     assert verdict.status == status
     assert verdict.failures[0].sizes == jc.SizeSet.parse("b h w", f"h < {limit}")
     assert verdict.untried.contains(b=1, h=300, w=301)
+
+
+def test_results_that_take_too_long_to_join_are_listed_case_by_case(monkeypatch):
+    def cut(x):
+        return x[:, :1] if x.shape[1] < 5 else x[:, :3]
+
+    assert str(jc.check(cut, "b h").outputs) == "(b, 1 if h <= 4 else 3)"
+    monkeypatch.setattr(conclude, "RESULT_OPERATIONS", 1)
+    listed = jc.check(cut, "b h")
+    assert listed.ok
+    assert str(listed.outputs) == "(b, 1) for h <= 4 or (b, 3) for h >= 5"
