@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxconv.symbolic.recipes import remembered
+
 
 class Interval(NamedTuple):
     """Numbers between two floats, which are among them.
@@ -49,8 +51,9 @@ POWERS, QUOTIENTS = (operator.pow, math.pow), (operator.truediv, operator.floord
 WITHIN_ONE = (math.sin, math.cos, math.tanh, math.erf, np.sin, np.cos, np.tanh)
 
 
-def interval_of(value: Any, largest: float = math.inf) -> Interval:
-    """Find an interval in which a number lies, or is infinite.
+@remembered
+def interval_of(value: Any, largest: float = LARGEST) -> Interval:
+    """Find an interval in which a number lies, for the sizes considered or some more.
 
     Args:
         value: a number, symbolic or not.
@@ -63,12 +66,9 @@ def interval_of(value: Any, largest: float = math.inf) -> Interval:
     function = getattr(value, "function", None)
     if function is None:  # a size
         end = largest**value.degree
-        return _interval(
-            [
-                sign * end if n is None or abs(n) > end else float(n)
-                for n, sign in zip(value.bounds(), (-1, 1), strict=True)
-            ]
-        )
+        least, most = value.bounds()
+        low = -end if least is None else max(float(least), -end)
+        return _interval([low, end if most is None else max(min(float(most), end), low)])
     intervals = [interval_of(x, largest) for x in value.arguments]
     if function in BOUNDED:
         return BOUNDED[function](*intervals)

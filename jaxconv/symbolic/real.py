@@ -26,6 +26,7 @@ from jaxconv import compat
 from jaxconv.source import formats_texts, frame_of_user, is_of_user
 from jaxconv.symbolic import lines
 from jaxconv.symbolic.intervals import interval_of
+from jaxconv.symbolic.recipes import remembered
 from jaxconv.symbolic.text_uses import Use, use_of_repr, use_of_text
 from jaxconv.symbolic.texts import NumberText
 from jaxconv.symbolic.trace import SymbolicTrace, Undecided
@@ -39,6 +40,7 @@ LARGEST_DENOMINATOR = 2**16  # of a constant: 0.1 is read as 1/10, since 0.1 is 
 LARGEST_SIZE = 2**52  # up to which Python's floats are evaluated
 FEW_RESULTS = 16  # the largest result of a conversion to an int, up to which all are tried
 MOST_RESULTS = 64  # of a conversion to an int, for sizes that are examined, if all are tried
+LONGEST_TEXT = 200  # characters of a number's recipe, as an argument of another one
 LARGEST_CONSTANT = 1e100  # products of larger ones may be infinite as floats
 LARGEST_EXAMINED = 2**26  # a size
 LARGEST_FLOAT = sys.float_info.max
@@ -184,7 +186,7 @@ class SymbolicInt(Symbolic):
 class Real(Symbolic):
     """A real number that is computed from sizes."""
 
-    __slots__ = ("arguments", "function", "ratio", "sign", "trace", "varies")
+    __slots__ = ("answers", "arguments", "function", "ratio", "sign", "trace", "varies")
     stands_for = float
 
     def __init__(
@@ -199,6 +201,7 @@ class Real(Symbolic):
         self.arguments = arguments
         self.ratio = ratio
         self.sign = 0
+        self.answers: dict[Any, Any] = {}  # to questions about the recipe, in the run
         self.varies = any(isinstance(x, Real) and x.varies for x in arguments)  # turn by turn
 
     def with_sign(self, sign: int) -> "Real":
@@ -213,6 +216,7 @@ class Real(Symbolic):
         self.sign = sign
         return self
 
+    @remembered
     def number(self) -> Any:
         """Compute the number, for the single sizes that the run then considers.
 
@@ -231,7 +235,7 @@ class Real(Symbolic):
     def _to_int(self, function: Callable[[Any], int], divide: Callable[[Ratio], Any]) -> Any:
         if self.ratio is not None:
             return divide(self.ratio)
-        is_finite = all(map(math.isfinite, interval_of(self, LARGEST_SIZE)))
+        is_finite = all(map(math.isfinite, interval_of(self)))
         if not is_finite and not -LARGEST_FLOAT <= self <= LARGEST_FLOAT:
             raise OverflowError("cannot convert float infinity to integer")
         size, sign = variable_of(self)
@@ -398,18 +402,25 @@ class Real(Symbolic):
     def __hash__(self) -> int:
         return hash(self.number())
 
+    @remembered
     def formula(self) -> str:
         """The text of the fraction, or of the recipe."""
         if self.ratio is not None:
             return f"({self.ratio.numerator})/({self.ratio.denominator})"
         if self.function in INFIX and len(self.arguments) == 2:
             operands = []
-            for text in map(str, self.arguments):
+            for text in map(_short_text, self.arguments):
                 has_operator = re.search(r"[-+*/% ]", text[1:]) and not text.endswith(")")
                 operands.append(f"({text})" if has_operator else text)
             return INFIX[self.function].join(operands)
         name = "int" if self.function is int else getattr(self.function, "__name__", "number")
-        return f"{name}({', '.join(map(str, self.arguments))})"
+        return f"{name}({', '.join(map(_short_text, self.arguments))})"
+
+
+def _short_text(value: Any) -> str:
+    """The text of an argument; a longer one would tell a reader nothing."""
+    text = value.formula() if isinstance(value, Symbolic) else str(value)
+    return text if len(text) <= LONGEST_TEXT else "..."
 
 
 # Operators as they are written.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.symbolic.intervals import KNOWN
+from jaxconv.symbolic.recipes import remembered
 from jaxconv.symbolic.trace import SymbolicTrace
 
 LARGEST = sys.float_info.max
@@ -53,6 +54,7 @@ def raise_where_undefined(
             raise kind(text)
 
 
+@remembered
 def is_of_numpy(value: Any) -> bool:
     """Whether arithmetic with a number is that of NumPy, which warns and raises no error.
 
@@ -79,6 +81,7 @@ def _has_complex_power(base: Any, exponent: Any) -> bool:
     return not (base >= 0 or _is_whole(exponent))
 
 
+@remembered
 def is_complex(value: Any) -> bool:
     """Whether a number is a complex one, as roots of negative numbers are.
 

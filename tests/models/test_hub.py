@@ -151,7 +151,7 @@ DAMAGE = {
     "a preprocessing": (damaged({"preprocessing": {"mean": 3}}),
         "has a preprocessing that cannot be read ("),
     "terabytes": (damaged({"stages": [[1000, 10**9]]}), "does not fit the model: "),
-    "a thousand layers": (damaged({"stages": [[1] * 1000] * 1000}), "does not describe a VGG (its "
+    "a million layers": (damaged({"stages": [[1] * 1000] * 1000}), "does not describe a VGG (its "
         "stages have 1000000 convolutions, more than there are weights). Fix: "),
     "another width": (damaged({"stages": [[4], [6, 7]]}), "conv2_2.bias has shape (6,), but the "
         "model has (7,)"),

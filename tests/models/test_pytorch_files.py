@@ -224,23 +224,23 @@ def nested(levels=7):
 
 
 LARGE = nested(12)
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 PICKLES = {
-    "a key": lambda protocol: pickle.dumps({"a": [{LARGE: 1}]}, protocol),
-    "a key of a key": lambda protocol: pickle.dumps({(1, LARGE, 2): 1}, protocol),
-    "an element": lambda protocol: pickle.dumps({LARGE}, max(protocol, 4)),
-    "doubled": lambda _: b"}" + b"K\x012\x86" + b"2\x86" * 12 + b"K\x00s.",
-    "behind a mark that is gone": lambda _: b"}K\x01" + b"2\x86(0" * 12 + b"K\x00s.",
-    "in a description of a tensor": lambda _: (
+    **{f"a key, protocol {n}": pickle.dumps({"a": [{LARGE: 1}]}, n) for n in PROTOCOLS},
+    **{f"a key of a key, protocol {n}": pickle.dumps({(1, LARGE, 2): 1}, n) for n in PROTOCOLS},
+    "an element": pickle.dumps({LARGE}, 4),
+    "doubled": b"}" + b"K\x012\x86" + b"2\x86" * 12 + b"K\x00s.",
+    "behind a mark that is gone": b"}K\x01" + b"2\x86(0" * 12 + b"K\x00s.",
+    "in a description of a tensor": (
         b"}ctorch._utils\n_rebuild_parameter\n" + b"K\x01" + b"2\x86\x85" * 12 + b"R" + b"K\x00s."
     ),
 }
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("case", PICKLES)
-def test_a_key_that_takes_hours_to_hash_is_not_read(tmp_path, case, protocol):
+def test_a_key_that_takes_hours_to_hash_is_not_read(tmp_path, case):
     (tmp_path / "w.pth").write_bytes(
-        torch_files.zipped({"a/data.pkl": PICKLES[case](protocol), "a/data/0": b""})
+        torch_files.zipped({"a/data.pkl": PICKLES[case], "a/data/0": b""})
     )
     with pytest.raises(WeightsError, match="it describes its data wrongly"):
         read_weights(tmp_path / "w.pth")

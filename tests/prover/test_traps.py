@@ -220,6 +220,32 @@ def repeated(x):
     return at_least(12, x)
 
 
+def by_newton(x):
+    root = x.shape[1] / 2.5
+    for _ in range(60):
+        root = 0.5 * (root + x.shape[1] / root)
+    return x * root
+
+
+def doubled(function):
+    """A function of a number that occurs 2**60 times in how it is computed."""
+
+    def program(x):
+        number = function(x.shape[1])
+        for _ in range(60):
+            number = number + number
+        return x * (1 / number) if x.shape[1] != 5 else x
+
+    return program
+
+
+def doubled_side(x):
+    number = math.sqrt(x.shape[1])
+    for _ in range(60):
+        number = number * 0.25 + number * 0.25
+    return jnp.zeros(int(number) % 3)
+
+
 def by_its_sign(x):
     slope = (x.shape[1] * 0.1 - 0.3) / x.shape[0]  # 3*0.1 is above 0.3
     return x[:, :1] if slope > 0 else x[:, 1:]
@@ -495,6 +521,10 @@ EXACT = {
         "h >= 2",
     ),
     "a scan of nothing beside the first row": (after_the_first_row, ""),
+    "a root by Newton's method": (by_newton, ""),
+    "a sum of itself": (doubled(lambda h: 1 / math.sqrt(h)), ""),
+    "a complex sum of itself": (doubled(lambda h: (h - 5) ** 0.5), ""),
+    "a sum of itself in NumPy": (doubled(lambda h: 1 / np.sqrt(h)), ""),
     "a scan of what is computed of nothing": (
         lambda x: lax.scan(lambda c, r: (c + r, None), x[:, 0], jnp.exp(x[:, 1:]).T)[0],
         "",
@@ -851,6 +881,7 @@ NEVER_WRONG = {
     "the last of a set": (lambda x: jnp.zeros({x.shape[1], 9}.pop()), "b h"),
     "a set as a shape": (lambda x: jnp.zeros(tuple(set(x.shape))), "b h"),
     "what a loop over a set meets first": (met_first, "b h"),
+    "a side that is a sum of itself": (doubled_side, "b h"),
     "decimal parts below zero": (  # where -90 * 0.7 is above -63
         lambda x: jnp.zeros(int((x.shape[1] - 100) * 0.7) + 100),
         "b h",
