@@ -145,7 +145,10 @@ def _divisors(
     candidates = [value]
     if rest:
         candidates = [signed for n in positive_divisors(abs(value)) for signed in (n, -n)]
+    least, most = bounds(ring.domain, first.affine)
     for number in candidates:
+        if (least is not None and number < least) or (most is not None and number > most):
+            continue
         points = first.affine.eq_set(ring.formula(number)).intersect(ring.domain)
         if points.is_empty():
             continue

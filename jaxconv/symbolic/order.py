@@ -11,7 +11,12 @@ from collections.abc import Iterator
 import islpy as isl
 
 from jaxconv.symbolic.equality import zeros
-from jaxconv.symbolic.factoring import affine_bounds, as_product, formulas_of_sign
+from jaxconv.symbolic.factoring import (
+    affine_bounds,
+    as_product,
+    formulas_of_sign,
+    in_finest_factors,
+)
 from jaxconv.symbolic.polynomials import Factor, Polynomial, PolynomialRing, computed_once
 from jaxconv.symbolic.sets import RELATIONS, bounds
 from jaxconv.symbolic.univariate import where_ordered_in_one_size
@@ -53,7 +58,7 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
     formulas, rest = formulas_of_sign(difference)
     if formulas and rest.constant is None:
         return _of_signs(ring, formulas, rest, symbol)
-    return _by_bounds(ring, symbol, affine_bounds(difference))
+    return _of_finest_factors(difference, symbol)
 
 
 def _by_bounds(ring: PolynomialRing, symbol: str, ends: tuple[float, float]) -> isl.Set | None:
@@ -62,6 +67,21 @@ def _by_bounds(ring: PolynomialRing, symbol: str, ends: tuple[float, float]) -> 
     if len(answers) > 1:
         return None
     return ring.domain if answers.pop() else ring.nowhere
+
+
+def _of_finest_factors(difference: Polynomial, symbol: str) -> isl.Set | None:
+    """Where a polynomial with as few factors as are found is in an order to 0."""
+    ring, finest = difference.ring, in_finest_factors(difference)
+    if not finest.products:
+        return where_ordered(finest, symbol)
+    ends = affine_bounds(finest)
+    decided = _by_bounds(ring, symbol, ends)
+    points, exact = zeros(difference) if decided is None and 0 in ends else (ring.nowhere, False)
+    if not exact:
+        return decided
+    # It is never below 0, or never above: the order is whether it is 0.
+    is_zero = points.intersect(ring.domain)
+    return is_zero if RELATIONS[symbol].on_ints(0, 0) else ring.domain.subtract(points)
 
 
 def _of_signs(

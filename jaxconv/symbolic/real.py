@@ -459,8 +459,9 @@ class OpaqueInt(Real, SymbolicInt):
             least, most = _range_of(size)
             first, last = (self.at(n) for n in (least, min(most, LARGEST_EXAMINED)))
             end = last if last - first < MOST_RESULTS else FEW_RESULTS
-            for result in range(first, end + 1) if least > -LARGEST_SIZE else ():
-                if _is_below(size, lambda n, result=result: self.at(n) > result):
+            is_tried = least > -LARGEST_SIZE and not _is_irregular_root(self, size)
+            for result in range(first, end + 1) if is_tried else ():
+                if _is_below(self, size, lambda n, result=result: self.at(n) > result):
                     return result
         error = self.trace.undecided(f"the code needs {self.formula()} as a number")
         self.trace.unanswered.append(str(error))  # JAX does not say so where it catches the error
@@ -745,11 +746,11 @@ def _compare_values(relation: Callable[[Any, Any], bool], a: Any, b: Any) -> boo
         return a.at(n) if isinstance(a, Real) else n
 
     if sign > 0:
-        below = _is_below(size, lambda n: at(n) >= b)
-        above = not below and not _is_below(size, lambda n: at(n) > b)
+        below = _is_below(a, size, lambda n: at(n) >= b)
+        above = not below and not _is_below(a, size, lambda n: at(n) > b)
     else:
-        above = _is_below(size, lambda n: at(n) <= b)
-        below = not above and not _is_below(size, lambda n: at(n) < b)
+        above = _is_below(a, size, lambda n: at(n) <= b)
+        below = not above and not _is_below(a, size, lambda n: at(n) < b)
     return bool(relation(above - below, 0))
 
 
@@ -800,12 +801,39 @@ def _recipe(value: Any) -> lines.Recipe:
     return value.item() if is_of_numpy else value if isinstance(value, int | float) else None
 
 
-def _is_below(size: Any, condition: Callable[[int], bool]) -> bool:
-    """Decide whether a size is below the least one that meets a condition, as do all above it."""
+def _has_root(value: Any) -> bool:
+    """Whether a function of one size takes a square root."""
+    if not isinstance(value, Real):
+        return False
+    rule, exponents = FRACTIONS.get(value.function), [ratio_of(x) for x in value.arguments[1:]]
+    is_root = rule is _square_root or (rule is _power and exponents == [Ratio(1, 2, EXACT)])
+    return is_root or any(map(_has_root, value.arguments))
+
+
+def _is_irregular_root(value: Any, size: Any) -> bool:
+    """Whether a number is the root of a product that has each value for many small sets of sizes.
+
+    Square images are examined on their own: for them, the root is a formula.
+
+    Raises:
+        Fork: the two factors of the product are equal for a part of the domain.
+    """
+    factors = size.irregular_factors() if _has_root(value) else None
+    return factors is not None and not size.trace.settle(factors[0].eq_set(factors[1]))
+
+
+def _is_below(value: Any, size: Any, condition: Callable[[int], bool]) -> bool:
+    """Decide whether a size is below the least one that meets a condition, as do all above it.
+
+    The condition is one of a number that is a function of the size.
+    """
     low, high = _range_of(size)
     with np.errstate(all="ignore"):  # of sizes that the code does not compute with
         least = low + bisect.bisect_left(range(low, high + 1), True, key=condition)
-    return least > low and (least > high or bool(size < least))
+    if not low < least <= high:
+        return least > low
+    _is_irregular_root(value, size)
+    return bool(size < least)
 
 
 def _floor(r: Ratio) -> Any:

@@ -26,6 +26,7 @@ from jaxconv import compat
 from jaxconv.source import current_call_sites, file_of, is_inside_jax, is_of_user
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import (
+    as_product,
     in_shared_factors,
     where_floors_are_exact,
     without_shared_factors,
@@ -61,7 +62,7 @@ from jaxconv.symbolic.residues import division_cases, steps_to_divisibility, whe
 from jaxconv.symbolic.sets import RELATIONS, SizeSet, bounds, integer
 from jaxconv.symbolic.text_uses import Use, use_of_text
 from jaxconv.symbolic.trace import Overflow, SymbolicTrace, Undecided, caller, comparison_site
-from jaxconv.symbolic.univariate import likely_quotient
+from jaxconv.symbolic.univariate import likely_quotient, only_size
 
 MOST_REMAINDERS = 16  # of a product, that are tried one by one
 POWERS_OF_TEN = tuple(10**exponent for exponent in range(9))  # of sizes that are examined
@@ -72,6 +73,7 @@ MOST_QUOTIENTS = 64  # of two formulas, that are tried one by one
 FEW_PARTS = 8  # of a domain, that is split by the remainders of a product
 LARGEST_BIT = 30  # of a number that JAX computes with
 LARGEST_POWER = 8  # of a size that is multiplied out
+MOST_IRREGULAR = 64  # pairs of factors of a product that is needed as a number
 FEW_VALUES = 8  # of a size, and its least values, that are tried where a number is needed
 
 
@@ -391,8 +393,9 @@ class Size(SymbolicInt):
         """
         self.trace.uses_numbers = True
         low, _ = self.bounds()
-        tried = range(low, FEW_VALUES + 1) if low is not None and self.trace.searching else ()
-        return self._one_of_few(tried)
+        is_tried = low is not None and self.trace.searching
+        is_tried = is_tried and self.irregular_factors() is None
+        return self._one_of_few(range(low, FEW_VALUES + 1) if is_tried else ())
 
     def _one_of_few(self, tried: Sequence[int] = ()) -> int:
         """The number, where the size takes few values, or one of those to be tried."""
@@ -546,6 +549,23 @@ class Size(SymbolicInt):
                 if (self.polynomial - (root * root).polynomial).constant == 0:
                     return root
         return None
+
+    def irregular_factors(self) -> tuple[isl.PwAff, isl.PwAff] | None:
+        """Find the factors of a product that has each value for many small sets of sizes.
+
+        Returns:
+            The two formulas, those of h and w for ``4*h*w``, which is 144 for nine sizes of images;
+            None for other formulas, those of one size, and where the factors have few values.
+        """
+        is_of_several = self.polynomial.products and only_size(self.polynomial) is None
+        product = as_product(self.polynomial) if is_of_several else None
+        counts = collections.Counter(product.factors if product else ())
+        different = [factor.affine for factor, count in counts.items() if count % 2]
+        if product is None or product.constant or len(different) != 2:
+            return None
+        ranges = [bounds(self.trace.domain, factor) for factor in different]
+        values = (math.inf if None in ends else ends[1] - ends[0] + 1 for ends in ranges)
+        return (different[0], different[1]) if math.prod(values) > MOST_IRREGULAR else None
 
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
@@ -824,6 +844,12 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     if low is not None and high is not None and high - low < cases:
         return _divide_by(a, _largest_where(low, high, lambda n: b >= n))
     number = a.polynomial.constant
+    has_products = a.polynomial.products or b.polynomial.products
+    most = cases if has_products else max(cases, MOST_QUOTIENTS)
+    largest = LARGEST_LIKELY
+    if _has_many_quotients(a, b, most):  # as h//w has: those of square images are one formula
+        a.trace.settle(only_size(a.polynomial).eq_set(only_size(b.polynomial)))
+        largest = 1
     # A number has few quotients; two sizes may have few, too: (h + 4)//h.
     if number is not None and 0 <= number <= LARGEST_DIVIDEND:
         quotients = {0, *(number // n for n in range(1, number + 1))}
@@ -832,12 +858,10 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
         wished = ({n: size + i for i, n in enumerate(domain.names)} for size in (1, 5, 50, 9999))
         points = [domain.nearest(point) for point in wished]
         values = ((a.at(**point), b.at(**point)) for point in points)
-        quotients = {i // j for i, j in values if j > 0 and abs(i // j) <= LARGEST_LIKELY}
+        quotients = {i // j for i, j in values if j > 0 and abs(i // j) <= largest}
     for quotient in sorted(quotients):
         if quotient * b <= a < (quotient + 1) * b:
             return quotient, a - quotient * b
-    has_products = a.polynomial.products or b.polynomial.products
-    most = cases if has_products else max(cases, MOST_QUOTIENTS)
     if (ends := _range_of_quotient(a, b)) is not None and ends[1] - ends[0] < most:
         quotient = _largest_where(*ends, lambda n: a >= n * b)
         return quotient, a - quotient * b
@@ -848,6 +872,15 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
             return quotient, a - quotient * b
     _fork_on_few_values(a.trace, a.polynomial)
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
+
+
+def _has_many_quotients(a: Size, b: Size, most: int) -> bool:
+    """Whether formulas of two different sizes have more quotients than are tried."""
+    one, other = only_size(a.polynomial), only_size(b.polynomial)
+    if one is None or other is None or one.plain_is_equal(other):
+        return False
+    ends = _range_of_quotient(a, b)
+    return ends is None or ends[1] - ends[0] >= most
 
 
 def _largest_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
@@ -1016,7 +1049,7 @@ def _equals(a: Size, b: Size) -> bool:
         _, is_branch = comparison_site()
         if is_branch:
             raise trace.undecided(question)
-    if not (trace.domain.is_subset(points) or trace.domain.is_disjoint(points)):
+    if trace.ring.decides(points) is None:
         _, is_branch = comparison_site()
         if is_branch and is_unequal_anyway(caller()):
             return False

@@ -43,7 +43,7 @@ def where_ordered_in_one_size(difference: Polynomial, symbol: str) -> isl.Set | 
         The sizes of the ring's domain for which it holds; None for a polynomial of several sizes,
         or of formulas that take too many cases.
     """
-    ring, domain, size = difference.ring, difference.ring.domain, _only_size(difference)
+    ring, domain, size = difference.ring, difference.ring.domain, only_size(difference)
     formulas = _formulas(difference)
     period = math.lcm(*(number for formula in formulas for number in _denominators(formula)))
     if size is None or period > LONGEST_PERIOD:
@@ -73,7 +73,7 @@ def likely_quotient(dividend: Polynomial, divisor: Polynomial) -> Polynomial | N
         The quotient for a large size and others near it; for one size, where the domain has few.
         None for polynomials of several sizes, or whose quotient is no line.
     """
-    ring, size = dividend.ring, _only_size(dividend, divisor)
+    ring, size = dividend.ring, only_size(dividend, divisor)
     if size is None:
         return None
 
@@ -110,8 +110,15 @@ def _formulas(*polynomials: Polynomial) -> list[isl.PwAff]:
     return [*(one.affine for one in polynomials), *(factor.affine for factor in factors)]
 
 
-def _only_size(*polynomials: Polynomial) -> isl.PwAff | None:
-    """The size on which all polynomials depend; None where there are several, or there is none."""
+def only_size(*polynomials: Polynomial) -> isl.PwAff | None:
+    """Find the one size on which polynomials depend.
+
+    Args:
+        *polynomials: polynomials of one ring.
+
+    Returns:
+        The size as a formula; None where there are several, or there is none.
+    """
     ring, formulas = polynomials[0].ring, _formulas(*polynomials)
     names = [
         ring.domain.get_dim_name(PARAM, i)

@@ -1,6 +1,7 @@
 """What stays open: questions without an answer, errors of isl, and the limits of a proof."""
 
 import itertools
+import math
 import time
 
 import islpy as isl
@@ -45,7 +46,7 @@ def test_errors_of_the_users_own_are_failures_and_what_cannot_be_traced_is_open(
     assert verdict.status == "tested"
     assert not verdict.ok
     assert verdict.notes == (
-        "not decided: the code needs int(h*2.718281828459045) as a number, at test_explore.py:42",
+        "not decided: the code needs int(h*2.718281828459045) as a number, at test_explore.py:43",
         "tried 12 sizes one by one",
     )
     assert verdict.accepts.contains(b=1, h=64, w=64)
@@ -309,3 +310,63 @@ def test_sweeps_over_irregular_functions_do_not_use_up_the_traces(monkeypatch):
     verdict = jc.check(numbered, "b h")
     assert verdict.runs > 60
     assert verdict.untried.is_empty()
+
+
+def in_a_square(x, most=None):
+    """The pixels as square maps, as models of patches make them."""
+    side = int(math.sqrt(x.shape[1] * x.shape[2]))
+    side = side if most is None or side <= most else most
+    return x.reshape(-1, side, side, 3)
+
+
+def in_stripes(x):
+    side = x.shape[2] // 4
+    count = x.shape[1] // side
+    return x[:, : count * side].reshape(x.shape[0], count, side, x.shape[2], 3)
+
+
+ON_SQUARES = {
+    "a root": (lambda x: in_a_square(x[:, ::4, ::4]), "floor((h + 3)/4) = floor((w + 3)/4)", ""),
+    "a power": (lambda x: x[:, : int((x.shape[1] * x.shape[2]) ** 0.5)], "h = w", ""),
+    "a compared root": (lambda x: in_a_square(x, 7), "h = w and b = 1", "h <= 7 or h mod 7 = 0"),
+    "two roots": (lambda x: in_a_square(in_a_square(x)[:, ::2, ::2]), "h = w", ""),
+    "a quotient": (in_stripes, "h = w", "w >= 4"),
+    "a small quotient": (lambda x: x[:, :: 1 + x.shape[1] // (x.shape[2] + 3)], "h = w", ""),
+}
+
+
+@pytest.mark.parametrize("name", ON_SQUARES)
+def test_square_images_are_decided_on_their_own(name):
+    function, where, accepted = ON_SQUARES[name]
+    verdict = jc.check(function, "b h w 3")
+    squares = jc.SizeSet.parse("b h w", where)
+    assert (verdict.untried & squares).is_empty()
+    assert (verdict.accepts & squares) == jc.SizeSet.parse("b h w", accepted) & squares
+    assert verdict.runs <= 60
+    network = Network(function, ("b h w 3",), None, ())
+    for b, h, w in itertools.product((1, 2), (1, 2, 4, 7, 9, 14, 22), (1, 3, 4, 8, 14, 21, 22)):
+        point = {"b": b, "h": h, "w": w}
+        if not verdict.untried.contains(**point):
+            assert not disagreement(network, verdict, point), point
+
+
+def in_parts(x, parts):
+    """Means over almost equal parts of the pixels, as equinox.nn.AdaptiveAvgPool1d computes."""
+    pixels = x.reshape(x.shape[0], -1)
+    size = pixels.shape[1]
+    longer = size % parts
+    if longer == 0:
+        return pixels.reshape(x.shape[0], parts, -1).mean(-1)
+    end = longer * (size // parts + 1)
+    head = pixels[:, :end].reshape(x.shape[0], longer, -1).mean(-1)
+    tail = pixels[:, end:].reshape(x.shape[0], -1, size // parts).mean(-1)
+    return jnp.concatenate([head, tail], 1)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_parts_of_a_product_of_sizes_are_decided(parts):
+    verdict = jc.check(lambda x: in_parts(x, parts), "b h w")
+    assert verdict.untried.is_empty()
+    for b, h, w in itertools.product((1, 2), range(1, 9), range(1, 9)):
+        assert verdict.accepts.contains(b=b, h=h, w=w) == (h * w >= parts)
+    assert str(verdict.outputs) == f"(b, {parts})"

@@ -57,3 +57,22 @@ def test_an_order_of_too_many_cases_is_not_decided():
     assert SizeSet(bounded).contains(b=1, h=250, w=200)
     assert not SizeSet(bounded).contains(b=1, h=250, w=199)
     assert where_ordered(read(ring_over(), "h*w - h - b"), ">") is None
+
+
+NEVER_BELOW_0 = {
+    "h*w - ((h - 1)//3)*w - (w + 2)//3": "h mod 3 = 1 and w mod 3 = 1",
+    "h*w - w": "",
+    "(h - 1)*(w - 1) + h//2": "",
+    "4*((h - 1)//2)*((w - 1)//2) - h*w + 2*h + 2*w - 3": "h mod 2 = 1 and w mod 2 = 1",
+}
+
+
+@pytest.mark.parametrize("text", NEVER_BELOW_0)
+def test_what_is_never_below_0_is_above_it_where_it_is_not_0(text):
+    ring = ring_over(NEVER_BELOW_0[text])
+    for one, above, other in ((text, ">", "<="), (f"-1*({text})", "<", ">=")):
+        more, zero = (SizeSet(where_ordered(read(ring, one), order)) for order in (above, other))
+        for point, value in values(ring, text):
+            assert value >= 0
+            assert more.contains(**point) == (value > 0)
+            assert zero.contains(**point) == (value == 0)
