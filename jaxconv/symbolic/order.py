@@ -72,7 +72,8 @@ def _by_bounds(ring: PolynomialRing, symbol: str, ends: tuple[float, float]) -> 
 def _of_finest_factors(difference: Polynomial, symbol: str) -> isl.Set | None:
     """Where a polynomial with as few factors as are found is in an order to 0."""
     ring, finest = difference.ring, in_finest_factors(difference)
-    if not finest.products:
+    one, other = ({f for fs in each.products for f in fs} for each in (finest, difference))
+    if len(one) < len(other):
         return where_ordered(finest, symbol)
     ends = affine_bounds(finest)
     decided = _by_bounds(ring, symbol, ends)

@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -500,23 +500,37 @@ def _multiples(
         if len(factors) < 2 or missing == 1:
             done[factors] = done.get(factors, 0) + k
             continue
-        for i, factor in enumerate(factors):
-            steps = reversed(positive_divisors(missing)[1:])
-            rests = ((step, known_remainder(ring.domain, factor.affine, step)) for step in steps)
-            step, rest = next((one for one in rests if one[1] is not None), (1, None))
-            if rest is not None:
-                others = factors[:i] + factors[i + 1 :]
-                quotient = factor.affine.scale_down_val(integer(step)).floor()
-                quotient = ring.simplify(quotient, {})
-                if quotient.constant is None:
-                    work += [(in_order((ring.factor(quotient.affine), *others)), k * step)]
-                else:
-                    work += [(others, k * step * quotient.constant)]
-                work += [(others, k * rest)] if rest else []
-                break
-        else:
+        step, rest, i = _known_remainder_of_one(ring, factors, missing)
+        if rest is None:
             return None
+        others = factors[:i] + factors[i + 1 :]
+        quotient = factors[i].affine.scale_down_val(integer(step)).floor()
+        quotient = ring.simplify(quotient, {})
+        if quotient.constant is None:
+            work += [(in_order((ring.factor(quotient.affine), *others)), k * step)]
+        else:
+            work += [(others, k * step * quotient.constant)]
+        work += [(others, k * rest)] if rest else []
     return done
+
+
+def _known_remainder_of_one(
+    ring: PolynomialRing, factors: Sequence[Factor], number: int
+) -> tuple[int, int | None, int]:
+    """A divisor of a number, the remainder of a factor by it, and the position of the factor.
+
+    Where a factor is a multiple of a divisor, this one keeps the product a single one. The
+    remainder is None where none is known.
+    """
+    best: tuple[int, int | None, int] = (1, None, 0)
+    for i, factor in enumerate(factors):
+        for step in reversed(positive_divisors(number)[1:]):
+            rest = known_remainder(ring.domain, factor.affine, step)
+            if rest == 0:
+                return step, rest, i
+            if rest is not None and best[1] is None:
+                best = step, rest, i
+    return best
 
 
 LARGEST_FACTORED = 2**44  # number whose divisors are listed

@@ -816,11 +816,8 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
     if a.trace.settle(zero):
         raise ZeroDivisionError("a size is divided by zero.")
     canceled = a.polynomial.cancel(b.polynomial)
-    # Parts of factors may be alike where these are not: h and h//2, where h is even.
-    may_share = canceled is None and a.polynomial.products and a.trace.searching
-    if may_share and all(map(a.trace.settle, where_floors_are_exact(b.polynomial))):
-        dividend, divisor = in_shared_factors(a.polynomial, b.polynomial)
-        canceled = dividend.cancel(divisor)
+    if canceled is None and a.polynomial.products and a.trace.searching:
+        canceled = _cancel_shared_factors(a, b)
     if canceled is not None:
         reduced, coefficient, factors = canceled
         quotient, part = _divide_by(Size(b.trace, reduced), coefficient)
@@ -836,6 +833,21 @@ def divide(a: Any, b: Any, cases: int = FEW_VALUES) -> tuple[Any, Any]:
         quotient, remainder = divide(-a, -b, cases)
         return quotient, -remainder
     return _divide_case_by_case(a, b, cases)
+
+
+def _cancel_shared_factors(a: Size, b: Size) -> tuple[Polynomial, int, Polynomial] | None:
+    """Cancel parts of factors that are multiples of one formula: h and h//2, where h is even.
+
+    Raises:
+        Fork: they are multiples on a part of the domain.
+    """
+    dividend, divisor = in_shared_factors(a.polynomial, b.polynomial)
+    canceled = dividend.cancel(divisor)
+    if canceled is None:
+        for condition in where_floors_are_exact(b.polynomial):
+            if not a.trace.settle(condition):
+                break
+    return canceled
 
 
 def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:

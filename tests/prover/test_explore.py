@@ -370,3 +370,14 @@ def test_parts_of_a_product_of_sizes_are_decided(parts):
     for b, h, w in itertools.product((1, 2), range(1, 9), range(1, 9)):
         assert verdict.accepts.contains(b=b, h=h, w=w) == (h * w >= parts)
     assert str(verdict.outputs) == f"(b, {parts})"
+
+
+def test_factors_that_are_multiples_of_one_another_cancel_without_a_fork():
+    def windows(x):
+        tokens, count = x.shape[0] * (x.shape[1] // 4) ** 2, (x.shape[1] // 28) ** 2
+        return jnp.zeros((tokens // count, count))
+
+    verdict = jc.check(windows, "b h", where="h % 28 <= 3 and h >= 28")
+    assert verdict.ok
+    assert str(verdict.outputs) == "(49*b, (h//28)*(h//28))"
+    assert verdict.runs <= 5

@@ -59,6 +59,12 @@ def test_an_order_of_too_many_cases_is_not_decided():
     assert where_ordered(read(ring_over(), "h*w - h - b"), ">") is None
 
 
+def test_factors_that_are_multiples_of_one_another_are_compared():
+    ring = ring_over("28*floor(h/28) >= h - 3 and h >= 28")
+    points = SizeSet(where_ordered(read(ring, "480*(h//4)*(h//4) - 4704*b*(h//28)*(h//28)"), ">="))
+    assert points == SizeSet.parse("b h w", "b <= 5") & SizeSet(ring.domain)
+
+
 NEVER_BELOW_0 = {
     "h*w - ((h - 1)//3)*w - (w + 2)//3": "h mod 3 = 1 and w mod 3 = 1",
     "h*w - w": "",
