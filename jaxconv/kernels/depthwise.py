@@ -40,6 +40,7 @@ MAX_ELEMENTS = 128  # of a window: each one takes a slice, which takes time to c
 # Arrays that XLA sums up at once over an axis of 8: a loop of this length is unrolled, and the
 # loop around it vectorises. Longer axes take four to eight times as long.
 PIECES = 8
+MOST_SUMS = 2**18  # numbers that a loop adds to: they stay in the second-level cache
 FEW_ELEMENTS, AT_ONCE = 9, 5  # of a window: all at once up to the first number, else the second
 barrier = lax.optimization_barrier
 
@@ -162,33 +163,43 @@ def _pad_axis(x: jax.Array, axis: int, low: int, high: int) -> jax.Array:
 
 
 def _sums(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
-    """Sum the products of images and maps over all images: (*map, channels) per element.
+    """Sum the products of images and maps over all images: (rows, *map, channels) per element.
 
-    Few images are cut into strips along their first axis, so that there are enough pieces; each
-    strip has the pixels that its windows see.
+    Images are cut into strips along their first axis, and 8 of them are summed up at once; each
+    strip has the pixels that its windows see. The sums are always in a loop: XLA computes what a
+    loop reads once, and would compute what a sum reads, such as the gradient of an activation, for
+    each element of the window again.
     """
-    count = min(ceil(PIECES / x.shape[0]), g.shape[1])
-    if count > 1:
-        rows, stride = ceil(g.shape[1] / count), sliding.stride[0]
-        starts = [i * rows * stride for i in range(count)]
-        length = (rows - 1) * stride + (sliding.window[0] - 1) * sliding.dilation[0] + 1
-        low = sliding.pads[0]
-        x = _pad_axis(x, 1, low, starts[-1] + length - low - x.shape[1])
-        x = jnp.stack([lax.slice_in_dim(x, i, i + length, axis=1) for i in starts], 1)
-        g = _pad_axis(g, 1, 0, rows * count - g.shape[1])
-        sliding = replace(sliding, map=(rows, *sliding.map[1:]), pads=(0, *sliding.pads[1:]))
-        x, g = barrier(x.reshape(-1, *x.shape[2:])), g.reshape(-1, rows, *g.shape[2:])
-    if x.shape[0] <= PIECES:
-        return _sum_images(x, g, sliding)
-    missing = -x.shape[0] % PIECES
-    x, g = (_pad_axis(a, 0, 0, missing) for a in (x, g))
+    size = min(x.shape[0], PIECES)
+    groups, stride = ceil(x.shape[0] / size), sliding.stride[0]
+    at_once = min(PIECES // size, ceil(g.shape[1] / 2))
+    most = MOST_SUMS // (prod(sliding.window) * prod(g.shape[2:]))  # rows of a strip
+    strips = ceil(g.shape[1] / (at_once * max(most, sliding.window[0])))
+    strips = max(strips, 3 - groups)
+    rows = ceil(g.shape[1] / (at_once * strips))
+    length = (rows - 1) * stride + (sliding.window[0] - 1) * sliding.dilation[0] + 1
+    low, last = sliding.pads[0], (strips * at_once - 1) * rows * stride
+    x, g = (_pad_axis(a, 0, 0, groups * size - len(a)) for a in (x, g))
+    x = _pad_axis(x, 1, low, last + length - low - x.shape[1])
+    g = _pad_axis(g, 1, 0, strips * at_once * rows - g.shape[1])
+    sliding = replace(sliding, map=(rows, *sliding.map[1:]), pads=(0, *sliding.pads[1:]))
 
     def body(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
-        part, maps = (lax.dynamic_slice_in_dim(a, i * PIECES, PIECES) for a in (x, g))
-        return [a + b for a, b in zip(sums, _sum_images(part, maps, sliding), strict=True)]
+        starts = [(i % strips * at_once + j) * rows for j in range(at_once)]
+        pieces = (
+            jnp.concatenate([_strip(a, i // strips * size, size, n * k, count) for n in starts])
+            for a, k, count in ((x, stride, length), (g, 1, rows))
+        )
+        return [a + b for a, b in zip(sums, _sum_images(*pieces, sliding), strict=True)]
 
-    zeros = [jnp.zeros(g.shape[1:], g.dtype)] * prod(sliding.window)
-    return lax.fori_loop(0, x.shape[0] // PIECES, body, zeros)
+    zeros = [jnp.zeros((rows, *g.shape[2:]), g.dtype)] * prod(sliding.window)
+    return lax.fori_loop(0, groups * strips, body, zeros)
+
+
+def _strip(a: jax.Array, image: jax.Array, images: int, row: jax.Array, rows: int) -> jax.Array:
+    """Some rows of some images."""
+    starts = (image, row, *[0] * (a.ndim - 2))
+    return lax.dynamic_slice(a, starts, (images, rows, *a.shape[2:]))
 
 
 def _sum_images(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
