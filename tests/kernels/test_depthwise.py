@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
@@ -73,3 +74,27 @@ def test_others_are_left_to_lax():
     assert depthwise.CONVOLUTION not in {name for name, _ in chosen(many_inputs, x, kernel)}
     highest = partial(jc.conv, groups=18, precision="highest")
     assert SLOW in lowered(highest, x, kernel[:, :, :1].repeat(9, 3))
+
+
+@pytest.mark.parametrize("images", [1, 3, 8, 9, 17])
+@pytest.mark.parametrize(("height", "stride"), [(1, 1), (2, 1), (7, 2), (20, 1), (40, 3)])
+def test_the_gradient_of_a_kernel_sums_over_all_strips(monkeypatch, images, height, stride):
+    monkeypatch.setattr(depthwise, "MOST_SUMS", 500)  # few rows in each strip
+    random = np.random.default_rng([images, height])
+    x = random.standard_normal((images, height, 5, 4), np.float32)
+    kernel = random.standard_normal((3, 3, 1, 4), np.float32)
+    g = random.standard_normal((images, -(-height // stride), -(-5 // stride), 4), np.float32)
+
+    def gradient(**options):
+        conv = partial(jc.conv, stride=stride, groups=4, **options)
+        return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](g)[0]
+
+    np.testing.assert_allclose(gradient(), gradient(precision="highest"), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("images", [1, 4, 8])
+def test_the_gradient_of_a_kernel_computes_what_it_reads_once(images):
+    x, kernel = np.ones((images, 16, 16, 8), np.float32), np.ones((5, 5, 1, 8), np.float32)
+    step = jc.jit(jax.grad(lambda kernel: (jc.conv(x, kernel, groups=8) ** 2).sum()))
+    operations = step.lower(kernel).compile().cost_analysis()["flops"]
+    assert operations < 3 * 2 * kernel[..., 0, 0].size * x.size  # 6 times, once for each element
