@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from experiments.bench.machine import machine
 from experiments.zoo.page import summarize, write_page
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _machine() -> str:
     """The machine, and how busy it was, as other work makes a proof slower."""
-    text = f"{os.cpu_count()} cores, {platform.machine()}"
+    facts = machine(range(os.cpu_count() or 1))
+    text = f"{os.cpu_count()} cores of {facts['processor']} ({', '.join(facts['vectors'])})"
     return f"{text}, load {os.getloadavg()[1]:.0f}" if hasattr(os, "getloadavg") else text
 
 

@@ -44,10 +44,14 @@ def run(model, x):
 
 
 def same(got, want):
-    """Whether logits are equal within 1e-5 of the largest."""
+    """Whether logits are equal: their relative error, in the Euclidean norm, is at most 1e-5.
+
+    Single logits that are nearly 0 differ by more of their size, and on processors without AVX-512
+    by more than on others.
+    """
     assert got.shape == want.shape
     assert np.abs(want).max() > 1e-3
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    assert np.linalg.norm(got - want) <= 1e-5 * np.linalg.norm(want)
 
 
 def trained(net):
