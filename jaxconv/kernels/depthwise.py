@@ -186,11 +186,11 @@ def _sums(x: jax.Array, g: jax.Array, sliding: Sliding) -> list[jax.Array]:
 
     def body(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
         starts = [(i % strips * at_once + j) * rows for j in range(at_once)]
-        pieces = (
+        part, maps = (
             jnp.concatenate([_strip(a, i // strips * size, size, n * k, count) for n in starts])
             for a, k, count in ((x, stride, length), (g, 1, rows))
         )
-        return [a + b for a, b in zip(sums, _sum_images(*pieces, sliding), strict=True)]
+        return [a + b for a, b in zip(sums, _sum_images(part, maps, sliding), strict=True)]
 
     zeros = [jnp.zeros((rows, *g.shape[2:]), g.dtype)] * prod(sliding.window)
     return lax.fori_loop(0, groups * strips, body, zeros)

@@ -393,9 +393,9 @@ class Size(SymbolicInt):
         """
         self.trace.uses_numbers = True
         low, _ = self.bounds()
-        is_tried = low is not None and self.trace.searching
-        is_tried = is_tried and self.irregular_factors() is None
-        return self._one_of_few(range(low, FEW_VALUES + 1) if is_tried else ())
+        if low is None or not self.trace.searching or self.irregular_factors() is not None:
+            return self._one_of_few()
+        return self._one_of_few(range(low, FEW_VALUES + 1))
 
     def _one_of_few(self, tried: Sequence[int] = ()) -> int:
         """The number, where the size takes few values, or one of those to be tried."""
@@ -563,9 +563,10 @@ class Size(SymbolicInt):
         different = [factor.affine for factor, count in counts.items() if count % 2]
         if product is None or product.constant or len(different) != 2:
             return None
-        ranges = [bounds(self.trace.domain, factor) for factor in different]
-        values = (math.inf if None in ends else ends[1] - ends[0] + 1 for ends in ranges)
-        return (different[0], different[1]) if math.prod(values) > MOST_IRREGULAR else None
+        values: float = 1
+        for low, high in (bounds(self.trace.domain, factor) for factor in different):
+            values *= math.inf if low is None or high is None else high - low + 1
+        return (different[0], different[1]) if values > MOST_IRREGULAR else None
 
     # The names under which NumPy looks for its functions in an array of objects.
     def sqrt(self) -> Any:
@@ -858,9 +859,9 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     number = a.polynomial.constant
     has_products = a.polynomial.products or b.polynomial.products
     most = cases if has_products else max(cases, MOST_QUOTIENTS)
-    largest = LARGEST_LIKELY
-    if _has_many_quotients(a, b, most):  # as h//w has: those of square images are one formula
-        a.trace.settle(only_size(a.polynomial).eq_set(only_size(b.polynomial)))
+    largest, squares = LARGEST_LIKELY, _squares_of_many_quotients(a, b, most)
+    if squares is not None:  # their quotients are one formula
+        a.trace.settle(squares)
         largest = 1
     # A number has few quotients; two sizes may have few, too: (h + 4)//h.
     if number is not None and 0 <= number <= LARGEST_DIVIDEND:
@@ -886,13 +887,13 @@ def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     raise a.trace.undecided(f"{a} divided by {b} is not a formula")
 
 
-def _has_many_quotients(a: Size, b: Size, most: int) -> bool:
-    """Whether formulas of two different sizes have more quotients than are tried."""
+def _squares_of_many_quotients(a: Size, b: Size, most: int) -> isl.Set | None:
+    """Where two sizes are equal whose formulas have more quotients than are tried, as h//w has."""
     one, other = only_size(a.polynomial), only_size(b.polynomial)
     if one is None or other is None or one.plain_is_equal(other):
-        return False
+        return None
     ends = _range_of_quotient(a, b)
-    return ends is None or ends[1] - ends[0] >= most
+    return one.eq_set(other) if ends is None or ends[1] - ends[0] >= most else None
 
 
 def _largest_where(low: int, high: int, holds: Callable[[int], bool]) -> int:
