@@ -169,8 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _machine() -> str:
     """The machine, and how busy it was, as other work makes a proof slower."""
-    facts = machine(range(os.cpu_count() or 1))
-    text = f"{os.cpu_count()} cores of {facts['processor']} ({', '.join(facts['vectors'])})"
+    text = f"{os.cpu_count()} cores, {platform.machine()}"
+    if sys.platform == "linux":  # which says what processor it is
+        facts = machine(range(os.cpu_count() or 1))
+        text = f"{os.cpu_count()} cores of {facts['processor']} ({', '.join(facts['vectors'])})"
     return f"{text}, load {os.getloadavg()[1]:.0f}" if hasattr(os, "getloadavg") else text
 
 

@@ -832,7 +832,7 @@ def _is_below(value: Any, size: Any, condition: Callable[[int], bool]) -> bool:
         least = low + bisect.bisect_left(range(low, high + 1), True, key=condition)
     if not low < least <= high:
         return least > low
-    _is_irregular_root(value, size)
+    _is_irregular_root(value, size)  # forks on square images before the order splits the sizes
     return bool(size < least)
 
 
