@@ -46,12 +46,20 @@ def run(model, x):
 def same(got, want):
     """Whether logits are equal: their relative error, in the Euclidean norm, is at most 1e-5.
 
-    Single logits that are nearly 0 differ by more of their size, and on processors without AVX-512
-    by more than on others.
+    A single logit of float32 may be off by more of the largest one, depending on the processor's
+    order of additions; :func:`same_in_float64` compares each.
     """
     assert got.shape == want.shape
     assert np.abs(want).max() > 1e-3
     assert np.linalg.norm(got - want) <= 1e-5 * np.linalg.norm(want)
+
+
+def same_in_float64(net, x, model):
+    """Whether each logit is equal, without the roundings of float32: the weights are the same."""
+    got = run(model, x.astype(np.float64))
+    want = logits_of(net.double(), x.astype(np.float64))
+    assert got.dtype == want.dtype == np.float64
+    assert np.abs(got - want).max() <= 1e-9 * np.abs(want).max()
 
 
 def trained(net):
@@ -110,16 +118,20 @@ def logits_of(net, x):
 @pytest.mark.parametrize("library", [torchvision_net, timm_net])
 def test_weights_made_by_pytorch_libraries(tmp_path, library, suffix, depth, batch_norm):
     torch, net = import_torch(), library(depth, batch_norm)
+    path = tmp_path / f"w{suffix}"
     if suffix == ".pth":
-        torch.save(net.state_dict(), tmp_path / "w.pth")
+        torch.save(net.state_dict(), path)
     else:
         from safetensors.torch import save_file
 
-        save_file(net.state_dict(), tmp_path / "w.safetensors")
-    model = ours(f"vgg{depth}", tmp_path / f"w{suffix}", batch_norm=batch_norm)
+        save_file(net.state_dict(), path)
+    model = ours(f"vgg{depth}", path, batch_norm=batch_norm)
     assert model.preprocessing == TORCHVISION
     x = model.preprocessing(PHOTO)
     same(run(model, x), logits_of(net, x))
+    with jax.enable_x64(True):
+        model = ours(f"vgg{depth}", path, batch_norm=batch_norm, dtype="float64")
+        same_in_float64(net, x, model)
 
 
 def test_the_head_made_by_pytorch_slides(tmp_path):
