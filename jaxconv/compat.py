@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from jaxconv.source import frame_outside, is_inside_jax
+from jaxconv.source import file_of, frame_outside, is_inside_jax
 
 OLDEST, BELOW = "0.10.2", "0.13"  # versions of JAX with which the tests pass
 # Whether XLA computes the parts of a concatenation along the last axis where it is used.
@@ -116,6 +116,8 @@ HASHES_FOR_CACHE_BEFORE_0_12 = frozenset(("wrapper",))  # newer caches are not w
 HASHES_PARAMETERS = frozenset(("default_process_primitive",))
 # Methods of JAX that compare sizes among the static arguments of a function, keys of a cache.
 COMPARES_FOR_CACHE = frozenset(("Static.__eq__",))
+HASHES_BY_NAME = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
+GENERATED = "<string>"  # the file of the methods of dataclasses, some of which are keys of caches
 
 # What jaxconv.export uses of JAX's symbolic dimensions: attributes of a module and of its classes.
 DIMENSIONS = "jax._src.export.shape_poly"
@@ -643,14 +645,16 @@ def divides_shapes(code: CodeType) -> bool:
     return code.co_name == DIVIDES_SHAPES and is_inside_jax(code.co_filename)
 
 
-def hashes_for_cache(code: CodeType) -> bool:
+def hashes_for_cache(frame: FrameType) -> bool:
     """Whether a function of JAX hashes or compares sizes in order to cache something by them.
 
     Args:
-        code: of the function.
+        frame: of the function.
     """
-    names = HASHES_FOR_CACHE | HASHES_FOR_CACHE_BEFORE_0_12 | HASHES_PARAMETERS
-    is_listed = code.co_name in names or code.co_qualname in COMPARES_FOR_CACHE
+    code = frame.f_code
+    if code.co_filename == GENERATED:  # with the globals of the module of the dataclass
+        return code.co_name == "__hash__" and is_inside_jax(file_of(frame))
+    is_listed = code.co_name in HASHES_BY_NAME or code.co_qualname in COMPARES_FOR_CACHE
     return is_listed and is_inside_jax(code.co_filename)
 
 

@@ -16,6 +16,7 @@ import functools
 import itertools
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -322,6 +323,9 @@ class Size(SymbolicInt):
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Size) and other.trace is not self.trace:
             return False
+        if compat.hashes_for_cache(sys._getframe(1)):
+            # By their formulas: a cache that does not find its key only computes again.
+            return isinstance(other, Size) and self.polynomial.key() == other.polynomial.key()
         answer = _equals(self, other)
         return compare(operator.eq, self, other) if answer is NotImplemented else answer
 
@@ -346,13 +350,12 @@ class Size(SymbolicInt):
 
     def __hash__(self) -> int:
         self.trace.stop_in_time()  # a set of many shapes asks for the hash of each of their sides
-        frame = caller()
-        counting = frame
+        by_formula = hash((id(self.trace), self.polynomial.key()))
+        if compat.hashes_for_cache(sys._getframe(1)):
+            return by_formula
+        counting = caller()
         while file_of(counting) == collections.__file__ and counting.f_back is not None:
             counting = counting.f_back  # a Counter counts for the function that made it
-        by_formula = hash((id(self.trace), self.polynomial.key()))
-        if compat.hashes_for_cache(frame.f_code):
-            return by_formula
         if is_inside_jax(file_of(counting)):
             keys = keys_beside(counting, self)
         else:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import islpy as isl
 
-from jaxconv.compat import Tracer, converts_length, hashes_for_cache
+from jaxconv.compat import Tracer, converts_length
 from jaxconv.source import (
     CallSite,
     current_call_sites,
@@ -274,8 +274,6 @@ class SymbolicTrace:
             decided = False if self.case.is_disjoint(condition) else decided
         if decided is not None:
             return decided
-        if difference is not None and hashes_for_cache(caller().f_code):
-            return False  # a cache in C++ also compares keys whose hashes only resemble each other
         site, is_branch = comparison_site()
         if difference is not None and not (is_branch and self.searching):
             self.deferred.append(DeferredEquality(condition, site, difference))

@@ -79,6 +79,36 @@ def test_a_cache_of_jax_asks_nothing():
     assert not trace.deferred
 
 
+def test_a_cache_of_jax_compares_formulas_without_deciding_about_them(monkeypatch):
+    """Each static argument is compared with those of all calls before it."""
+    scope = {}
+    source = "class Static:\n    def __eq__(self, other):\n        return self.val == other.val"
+    exec(compile(source, jax.__file__, "exec"), scope)
+    h, w = sizes_of(trace_of()).values()
+
+    def static(value):
+        made = scope["Static"]()
+        made.val = value
+        return made
+
+    monkeypatch.setattr("jaxconv.symbolic.size.zeros", None)
+    assert static(h * w) != static(h + w)
+    assert static(h * w) == static(w * h)
+    assert static(h) != static(7)
+
+
+def test_a_dataclass_of_jax_is_hashed_by_the_formulas_in_it():
+    """It is the key of a cache, as of a function that vmap has transformed."""
+    method = compile("def __hash__(size):\n    return hash(size)", "<string>", "exec")
+    h, w = sizes_of(trace_of()).values()
+    exec(method, of_jax := {"__file__": jax.__file__})
+    hashed = of_jax["__hash__"]
+    assert hashed(h + w) == hashed(w + h) != hashed(h)
+    exec(method, of_user := {"__file__": __file__})
+    with pytest.raises(Fork):  # it asks for the number
+        of_user["__hash__"](h + w)
+
+
 def test_the_time_limit_holds_while_code_that_compares_nothing_asks_for_hashes(monkeypatch):
     monkeypatch.setattr(compat, "hashes_for_cache", lambda _: True)
     size = sizes_of(SymbolicTrace(trace_of().domain, deadline=0))["h"]
