@@ -488,10 +488,19 @@ def expression_of(code: CodeType, instruction: int) -> ast.expr | None:
     Returns:
         The expression; None where there is no source, or where it is not an expression.
     """
+    # Code is equal to that of another file, or of a line that was moved.
+    return _read_expression(code, code.co_filename, code.co_linetable, instruction)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_expression(
+    code: CodeType, path: str, linetable: bytes, instruction: int
+) -> ast.expr | None:
+    del linetable  # part of the key
     first, last, start, end = _positions(code, instruction)
     if first is None or last is None:
         return None
-    lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
+    lines = [linecache.getline(path, n).encode() for n in range(first, last + 1)]
     lines[-1] = lines[-1][:end]
     lines[0] = lines[0][start:]
     try:
