@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import islpy as isl
@@ -23,7 +23,7 @@ from jaxconv.prover.confirm import sample_points
 from jaxconv.prover.contract import MOST_CASES, proofs_of
 from jaxconv.prover.explore import TIMEOUT, Exploration
 from jaxconv.prover.returns import dtype_of
-from jaxconv.prover.subject import Subject
+from jaxconv.prover.subject import Subject, seldom_collected
 from jaxconv.prover.terms import ProofCase
 from jaxconv.prover.verdict import Verdict, combined, point_text
 from jaxconv.source import definition
@@ -33,6 +33,7 @@ from jaxconv.symbolic.spec_errors import SpecError, word_error
 from jaxconv.symbolic.specs import ANY, REST, Spec, joined_conditions, parse_spec
 
 LONGEST = 1e9  # seconds; no check takes longer
+MOST_OTHERS = 3  # sizes for which parameters are made only to compare their shapes
 
 
 def check(
@@ -117,6 +118,7 @@ def check_calls(
     return combined(verdicts, is_cut=len(calls) > MOST_CASES)
 
 
+@seldom_collected()
 def explore_sizes(
     fn: Any,
     *args: Any,
@@ -214,16 +216,20 @@ def completed_call(
         The call, with parameters if some could be made.
     """
     points = [SizeSet(point).smallest() for point in sample_points(domain)]
-    made: list[tuple[dict[str, int], Call]] = []  # for two sizes, those of ordinary images first
-    for point in sorted(points, key=lambda p: -max((n for n in p.values() if n <= 224), default=0)):
-        with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
-            made.append((point, complete(point)))
-        if len(made) == 2:
-            break
-    if not made:
+    # Those of ordinary images come first.
+    points.sort(key=lambda p: -max((n for n in p.values() if n <= 224), default=0))
+
+    def made(points: Sequence[dict[str, int]]) -> Iterator[tuple[dict[str, int], Call]]:
+        for point in points:
+            with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
+                yield point, complete(point)
+
+    point, first = next(made(points), ({}, None))
+    if first is None:
         return call
-    point, first = made[0]
-    if any(_parameter_shapes(other) != _parameter_shapes(first) for _, other in made[1:]):
+    others = points[points.index(point) + 1 :][:MOST_OTHERS]
+    _, other = next(made(others), (point, first))
+    if _parameter_shapes(other) != _parameter_shapes(first):
         notes.append(f"the parameters are made for {point_text(point)}")
     return first
 

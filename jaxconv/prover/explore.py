@@ -39,7 +39,7 @@ from jaxconv.prover.diagnose import (
     unmet_requirements,
 )
 from jaxconv.prover.results import structure_key
-from jaxconv.prover.subject import Subject, Traced, seldom_collected
+from jaxconv.prover.subject import Subject, Traced
 from jaxconv.symbolic.domains import intersect_most, split
 from jaxconv.symbolic.real import Symbolic
 from jaxconv.symbolic.sets import (
@@ -136,7 +136,6 @@ class Exploration:
         """Why regions are open, each reason once."""
         return list(dict.fromkeys(text for part in self.open_regions for text in part.reasons))
 
-    @seldom_collected()
     def run(self) -> None:
         """Work through domains until each is accepted, rejected, or open; then sample these."""
         start = time.monotonic()

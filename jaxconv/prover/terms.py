@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from jaxconv.adapters.call import static
 from jaxconv.symbolic.spec_errors import SpecError
@@ -180,6 +179,8 @@ def made(value: Any) -> Any:
         p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
     ):
         return value  # it is itself the argument
+    from flax import nnx  # here, as it takes a third of a second
+
     with contextlib.suppress(Exception):
         return nnx.eval_shape(value)
     return value()

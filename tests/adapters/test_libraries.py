@@ -102,6 +102,23 @@ def test_parameters_that_depend_on_the_size_are_those_of_ordinary_images():
     assert jc.check(Flattens(), "b h h 3", where="h == 32").ok
 
 
+def test_parameters_are_made_for_few_sizes():
+    """A network with a head for one size refuses all others, each after a whole trace."""
+    sizes = []
+
+    class OneSize(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            if self.is_initializing():
+                sizes.append(x.shape[1])
+            assert x.shape[1] == 224
+            return nn.Dense(4)(x)
+
+    assert jc.check(OneSize(), "b n").accepts == jc.SizeSet.parse("b n", "n = 224")
+    assert sizes[0] == 224
+    assert len(sizes) == 4
+
+
 def test_an_error_while_parameters_are_made_belongs_to_the_verdict():
     class Fails(nn.Module):
         @nn.compact
