@@ -1,7 +1,6 @@
 """Arguments that several commands take: numbers, sizes, and files to write."""
 
 import argparse
-import contextlib
 import io
 import re
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from jaxconv.cli.progress import doing
+from jaxconv.models.file_writing import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,12 +143,8 @@ def save(content: bytes, out: Path) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    partial = out.with_name(f".{out.name}.part")
     try:
-        partial.write_bytes(content)
-        partial.replace(out)
+        replace_file(out, content)
     except OSError as error:
-        with contextlib.suppress(OSError):  # of its name, which may be too long
-            partial.unlink(missing_ok=True)
         _unwritable(out, error.strerror)
     print(f"wrote {out}")

@@ -19,6 +19,7 @@ from jaxconv.cli.user_code import user_code
 from jaxconv.plotting.photos import cropped_photo, open_photo, preprocess
 
 USUAL_SIZE = 224  # pixels, of ImageNet
+Found = Sequence[tuple[Path, Sequence[ClassShare]]]
 SHARE = 0.875  # of the shorter side, which the square covers: 224 of 256
 
 
@@ -80,12 +81,12 @@ class ClassifyCommand(Command):
         photos = [cropped_photo(open_photo(path), options.size, SHARE) for path in paths]
         call = load_classifier(options)
         check_outputs(call, options.model, names)
-        found = {}
+        found = []
         for path, photo in zip(paths, photos, strict=True):
             with doing(f"classifying {path.name}"), user_code(f"running {options.model}"):
                 outputs = np.asarray(call.fn(preprocess(call.fn, photo)))
             try:
-                found[str(path)] = top_classes(outputs, options.top, names)
+                found.append((path, top_classes(outputs, options.top, names)))
             except ValueError:
                 wrong = f"{options.model} returns NaN or infinity for {path}."
                 raise UsageError(f"{wrong} Fix: check its weights.") from None
@@ -135,27 +136,27 @@ def check_outputs(call: PhotoCall, name: str, names: Sequence[str] | None) -> No
         )
 
 
-def shares_as_text(found: dict[str, list[ClassShare]]) -> str:
+def shares_as_text(found: Found) -> str:
     """Write classes for a reader.
 
     Args:
-        found: the classes, by the path of their photo.
+        found: each photo and its classes.
     """
     blocks = []
-    for path, classes in found.items():
+    for path, classes in found:
         rows = [f"{one.probability:8.1%}  {one.name}" for one in classes]
-        blocks.append("\n".join([path, *rows]))
+        blocks.append("\n".join([str(path), *rows]))
     return "\n\n".join(blocks)
 
 
-def shares_as_json(found: dict[str, list[ClassShare]]) -> str:
+def shares_as_json(found: Found) -> str:
     """Write classes for a program.
 
     Args:
-        found: the classes, by the path of their photo.
+        found: each photo and its classes.
     """
     entries = [
-        {"photo": path, "classes": [one._asdict() for one in classes]}
-        for path, classes in found.items()
+        {"photo": str(path), "classes": [one._asdict() for one in classes]}
+        for path, classes in found
     ]
     return json.dumps(entries, indent=2)

@@ -14,7 +14,7 @@ import jaxconv
 from jaxconv.cli.arguments import UsageError
 from jaxconv.cli.command import Command, commands, message_with_flags
 from jaxconv.cli.quotes import unread_hint
-from jaxconv.cli.user_code import TargetError
+from jaxconv.cli.user_code import TargetError, is_out_of_memory
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
 from jaxconv.models.registry import registered_models
@@ -31,7 +31,8 @@ EXPECTED_ERRORS = (
     WeightsError,
 )
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the messages of XLA
+# What to change where memory does not suffice, by the option that a command has.
+SMALLER = {"size": "pass a smaller --size", "layer": "fewer --layer"}
 INSTALL = "python -m pip install 'jaxconv[{0}]', or -e '.[{0}]' in a checkout."
 
 
@@ -88,10 +89,10 @@ def _run(command: Command, options: argparse.Namespace) -> int:
         print(f"jaxconv {command.name}: {message_with_flags(error, options)}", file=sys.stderr)
         return 2
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY not in str(error):
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
             raise
-        takes_photos = "size" in options
-        fix = "pass a smaller --size, or fewer --layer" if takes_photos else "use a smaller model"
+        fixes = [fix for name, fix in SMALLER.items() if name in options]
+        fix = ", or ".join(fixes) or "use a smaller model"
         print(f"jaxconv {command.name}: out of memory. Fix: {fix}.", file=sys.stderr)
         return 2
     return status

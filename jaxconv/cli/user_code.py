@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
+
 from jaxconv.cli.progress import doing
 from jaxconv.compat import UnsupportedJaxError
 from jaxconv.errors import ShapeError
@@ -20,6 +22,7 @@ OURS = (
     "<frozen ",
     "<@beartype(jaxconv.",  # checks of our annotations, where a user or a test asks for them
 )
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in the messages of XLA
 CALLED_THROUGH = (*OURS, *JAX, *map(folder_of, ("flax", "re")), str(contextlib.__file__))
 
 
@@ -43,6 +46,8 @@ def user_code(text: str) -> Iterator[None]:
     except (TargetError, UnsupportedJaxError):
         raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise  # which says more than the frames of the code
         report = traceback.TracebackException.from_exception(error)
         is_users = bool(_without_ours(report.stack))
         if isinstance(error, ShapeError | WeightsError) and not is_users:
@@ -55,6 +60,15 @@ def user_code(text: str) -> Iterator[None]:
             chain += [linked for linked in (part.__cause__, part.__context__) if linked]
         lines = report.format_exception_only() if is_clear else report.format()
         raise TargetError(f"{text} failed.\n{''.join(lines).rstrip()}") from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error is that of a device whose memory does not suffice.
+
+    Args:
+        error: any exception.
+    """
+    return isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY in str(error)
 
 
 def user_frames(error: BaseException) -> list[traceback.FrameSummary]:

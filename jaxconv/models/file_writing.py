@@ -1,6 +1,7 @@
 """Files that are written as a whole or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,8 +11,34 @@ from pathlib import Path
 from jaxconv.models.errors import WeightsError
 
 
-def write_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file; until it is complete, one that is there stays as it is.
+
+    Args:
+        path: of the file.
+        content: of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+    ) as file:
+        partial = Path(file.name)
+        try:
+            file.write(content)
+            file.close()
+            umask = os.umask(0)
+            os.umask(umask)
+            partial.chmod(0o666 & ~umask)  # a temporary file is readable by its owner only
+            partial.replace(path)
+        except BaseException:  # also where the user interrupts
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Do what :func:`replace_file` does for a user's file.
 
     Args:
         path: of the file.
@@ -20,24 +47,10 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         WeightsError: it cannot be written.
     """
-    partial = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # a temporary file is readable by its owner only
-        partial.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        if partial:
-            partial.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise WeightsError(
-            f"{path} cannot be written: {reason}. Fix: choose another place."
-        ) from None
+        raise _unwritable(path, error) from None
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -59,10 +72,13 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             for name, content in files.items():
                 write_file(Path(scratch, name), content)
             path.mkdir(exist_ok=True)
+            folders = [path / name for name in files if (path / name).is_dir()]
+            if folders:  # which no file replaces
+                raise IsADirectoryError(errno.EISDIR, f"{folders[0].name} in it is a folder")
             try:
                 for name in files:
                     Path(scratch, name).replace(path / name)
-            except OSError:
+            except BaseException:
                 if is_new:
                     shutil.rmtree(path, ignore_errors=True)
                 raise
@@ -71,9 +87,12 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         raise WeightsError(str(error).replace(scratch, str(path))) from None
     except OSError as error:
         _remove_empty(missing)
-        reason = error.strerror or str(error)
-        wrong = f"{path} cannot be written: {reason}."
-        raise WeightsError(f"{wrong} Fix: choose another place.") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> WeightsError:
+    reason = error.strerror or str(error)
+    return WeightsError(f"{path} cannot be written: {reason}. Fix: choose another place.")
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

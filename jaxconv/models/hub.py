@@ -1,5 +1,6 @@
 """Models as the Hugging Face hub keeps them: config.json, model.safetensors and a model card."""
 
+import contextlib
 import json
 import os
 import re
@@ -75,7 +76,7 @@ def open_repository(source: str | Path) -> Repository:
         name = str(source)
     else:
         name, _, revision = str(source).removeprefix(PREFIX).partition("@")
-        if not REPOSITORY.fullmatch(name):
+        if not _is_repository(name):
             raise WeightsError(
                 f"{source} is neither a folder nor a repository of the Hugging Face hub. Fix: pass "
                 "the path of a folder, or owner/repository."
@@ -150,7 +151,7 @@ def push_to_hub(
     Raises:
         WeightsError: the name, the token or the connection is wrong, or a missing package.
     """
-    if not REPOSITORY.fullmatch(repository):
+    if not _is_repository(repository):
         raise WeightsError(f"{repository} is not a repository. Fix: pass owner/repository.")
     try:
         from huggingface_hub import HfApi
@@ -177,6 +178,20 @@ def push_to_hub(
                 "Fix: check the name and the connection, and log in with: hf auth login"
             ) from error
     return done.commit_url
+
+
+def _is_repository(name: str) -> bool:
+    """Whether the hub takes a name; without its package only whether it has an owner."""
+    if not REPOSITORY.fullmatch(name):
+        return False
+    with contextlib.suppress(ModuleNotFoundError):
+        from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+        try:
+            validate_repo_id(name)
+        except HFValidationError:
+            return False
+    return True
 
 
 def _download(name: str, revision: str | None) -> dict[str, Path]:

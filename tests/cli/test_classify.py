@@ -38,6 +38,9 @@ def two(x):
 def undefined(x):
     return x.mean((1, 2)) * jnp.nan
 
+def needs_too_much(x):
+    return jnp.cumsum(jnp.full((2**22, 2**22), x.mean()), 0)[:1, :10]
+
 def one_size(x):
     return x.reshape(1, -1) @ jnp.ones((3 * 64 * 64, 10))
 """
@@ -128,6 +131,20 @@ def test_several_photos_as_json(photos, capsys):
             [one.probability for one in want],
             rtol=1e-3,
         )
+
+
+def test_a_photo_that_is_named_twice_is_there_twice(photos, capsys):
+    options = ["--model", "classifiednets:ten", "--size", 64, "--json"]
+    assert run("classify", "hopper.png", "hopper.png", *options) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == second
+
+
+def test_full_memory_of_a_device_is_a_sentence(photos, capsys):
+    options = ["--model", "classifiednets:needs_too_much", "--size", 64]
+    assert run("classify", "hopper.png", *options) == 2
+    said = capsys.readouterr().err
+    assert said == "jaxconv classify: out of memory. Fix: pass a smaller --size.\n"
 
 
 def test_a_larger_square_is_averaged(photos, capsys):

@@ -6,8 +6,9 @@ import stat
 
 import pytest
 
+from jaxconv.cli.arguments import save
 from jaxconv.models.errors import WeightsError
-from jaxconv.models.file_writing import write_file
+from jaxconv.models.file_writing import replace_file, write_file, write_folder
 from tests.support.processes import forked
 
 FULL = """
@@ -56,3 +57,23 @@ def test_a_folder_that_is_not_there_is_a_sentence(path):
     with pytest.raises(WeightsError, match=r"cannot be written: Is a directory\. Fix: "):
         write_file(path.parent / "folder", b"")
     assert sorted(p.name for p in path.parent.iterdir()) == ["folder", "w.safetensors"]
+
+
+@pytest.mark.parametrize("write", [write_file, replace_file, save])
+def test_where_the_user_interrupts_nothing_is_left(path, monkeypatch, write):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupt)
+    arguments = (b"after", path) if write is save else (path, b"after")
+    with pytest.raises(KeyboardInterrupt):
+        write(*arguments)
+    assert path.read_bytes() == b"before"
+    assert [*path.parent.iterdir()] == [path]
+
+
+def test_a_folder_in_the_place_of_a_file_leaves_all_files_as_they_were(path):
+    (path.parent / "config.json").mkdir()
+    with pytest.raises(WeightsError, match=r"config\.json in it is a folder\. Fix: choose another"):
+        write_folder(path.parent, {path.name: b"after", "config.json": b"{}"})
+    assert path.read_bytes() == b"before"

@@ -221,7 +221,10 @@ def test_a_place_that_is_a_file_is_a_sentence(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("name", ["net", "a/b/c", "", "hf:net", "no such/net"])
+NOT_OF_THE_HUB = ["../..", "a/..", "-a/net", "a/net-", "a--b/net", "net.git/x.git", f"a/{'n' * 99}"]
+
+
+@pytest.mark.parametrize("name", ["net", "a/b/c", "", "hf:net", "no such/net", *NOT_OF_THE_HUB])
 def test_a_name_that_is_no_repository_is_a_sentence(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match="is neither a folder nor a repository of the Hugging"):
