@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxconv.adapters.call import is_spec, library_contexts, shape_of_spec
 from jaxconv.compat import eval_jaxpr
-from jaxconv.errors import Diagnostic, ValidationError, shown
+from jaxconv.errors import Diagnostic, ValidationError, flag, shown, whole
 from jaxconv.jaxpr.liveness import compiled_peak
 from jaxconv.jaxpr.resources import bytes_of
 from jaxconv.prover.subject import Subject
@@ -220,8 +221,45 @@ def bytes_of_text(memory: Any) -> int:
     raise ValidationError([Diagnostic(wrong, 'pass memory="16GB", or a number of bytes.')])
 
 
+def read_options(train: Any, remat: Any, optimizer_arrays: Any) -> dict[str, Any]:
+    """Read the options of :meth:`MemoryModel.need`.
+
+    Args:
+        train: True or False.
+        remat: likewise.
+        optimizer_arrays: a whole number.
+
+    Returns:
+        The options, by name.
+
+    Raises:
+        ValidationError: anything else.
+    """
+    return {
+        "train": flag("train", train),
+        "remat": flag("remat", remat),
+        "optimizer_arrays": whole("optimizer_arrays", optimizer_arrays, 0),
+    }
+
+
+def read_sizes(at: Any) -> dict[str, Any]:
+    """Read numbers for sizes, of Python or NumPy; their range is not checked here.
+
+    Args:
+        at: by the names of the sizes.
+
+    Raises:
+        ValidationError: not a dict.
+    """
+    if not isinstance(at, Mapping):
+        wrong = f"at= is {shown(at)}, but must be a dict of sizes."
+        raise ValidationError([Diagnostic(wrong, 'pass a dict such as at={"b": 1}.')])
+    return {name: int(n) if isinstance(n, np.integer) else n for name, n in at.items()}
+
+
 def _text(count: int) -> str:
-    unit = next((name for name in ("TB", "GB", "MB", "kB") if count >= UNITS[name]), "")
+    # Rounded to three digits, 999.6 MB are 1 GB.
+    unit = next((name for name in ("TB", "GB", "MB", "kB") if count >= 0.9995 * UNITS[name]), "")
     return f"{count / UNITS[unit]:.3g} {unit}" if unit else f"{count} bytes"
 
 
@@ -261,5 +299,8 @@ def usual_sizes(accepted: SizeSet, at: Mapping[str, int] | None) -> dict[str, in
     if (whole := SizeSet(accepted.points)).is_empty():
         return {}
     wished = dict.fromkeys(whole.names, USUAL_SIDE)
+    alike = [f"{name} = {others[0]}" for name in others[1:]]
+    square = whole & SizeSet.parse(whole.names, " and ".join(alike))
+    whole = whole if square.is_empty() else square
     near = whole.nearest(wished | dict.fromkeys(whole.names[:1], 1))
     return {name: near[name] for name in others}

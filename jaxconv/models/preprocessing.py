@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.compat import Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error, shown
 
 
@@ -80,6 +81,11 @@ TORCHVISION = Preprocessing(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225
 
 
 def _as_pixels(pixels: Any, channels: int) -> np.ndarray:
+    if isinstance(pixels, Tracer):
+        wrong = "pixels are traced, but they are prepared by NumPy, before a program runs."
+        raise ValidationError(
+            [Diagnostic(wrong, "call preprocessing outside the jitted function.")]
+        )
     try:
         array = np.asarray(pixels)
         kinds = (jnp.integer, jnp.floating)  # bfloat16 among them, which NumPy does not know
@@ -101,7 +107,9 @@ def _as_pixels(pixels: Any, channels: int) -> np.ndarray:
         )
         order = (*range(array.ndim - 3), array.ndim - 2, array.ndim - 1, array.ndim - 3)
         raise ValidationError([Diagnostic(wrong, f"transpose pixels with {order}.", hint)])
-    if array.shape[-1:] == (1,):
+    if array.ndim == 2:
+        fix = f"{fix[:-1]}, such as np.stack([pixels] * {channels}, -1) of a grey image."
+    elif array.shape[-1:] == (1,):
         fix = "repeat the grey channel with np.repeat(pixels, 3, -1)."
     elif array.shape[-1:] == (4,) and channels == 3:
         fix = "leave out the fourth channel, transparency, with pixels[..., :3]."

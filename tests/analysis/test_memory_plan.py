@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
 import jaxconv as jc
-from jaxconv.analysis.memory_plan import bytes_of_text
+from jaxconv.analysis.memory_plan import MemoryNeed, bytes_of_text
 
 KERNEL = jnp.ones((3, 3, 3, 64))
 
@@ -68,6 +69,11 @@ BAD = [
     ({"memory": "lots"}, "memory is 'lots', which is not an amount"),
     ({"memory": -1}, "memory is -1"),
     ({"memory": "1kB"}, "the smallest sizes need more: b = 1, h = 224, w = 224"),
+    ({"memory": "1GB", "at": 3}, "at= is 3, but must be a dict of sizes"),
+    ({"memory": "1GB", "train": "yes"}, "train is 'yes', but must be True or False"),
+    ({"memory": "1GB", "remat": 2}, "remat is 2, but must be True or False"),
+    ({"memory": "1GB", "optimizer_arrays": -3}, "optimizer_arrays is -3"),
+    ({"memory": "1GB", "optimizer_arrays": 1.5}, "optimizer_arrays is 1.5, but must be an int"),
     ({"memory": "1GB", "at": {"q": 1}}, "the sizes are b, h, w, each at least 1"),
     ({"memory": "1GB", "at": {"b": 1, "h": 2, "w": 3}}, "at= gives all sizes, b, h, w"),
 ]
@@ -78,6 +84,28 @@ def test_bad_arguments_are_explained(table, arguments, said):
     with pytest.raises(jc.ShapeError, match=r"(?s)Fix: ") as error:
         table.largest(**arguments)
     assert said in str(error.value)
+
+
+def test_numbers_of_numpy_are_sizes(table):
+    assert table.largest("1GB", at={"b": np.int64(1)}) == table.largest("1GB", at={"b": 1})
+    sizes = {"b": 2, "h": 32, "w": 40}
+    assert table.memory({name: np.int32(n) for name, n in sizes.items()}) == table.memory(sizes)
+
+
+def test_the_image_is_square_where_squares_are_accepted():
+    """A head after a flatten takes all maps of as many numbers, such as 8 x 32."""
+    head = jnp.ones((16 * 16 * 2, 3))
+    table = jc.summary(lambda x: jc.flatten(jc.max_pool(jc.max_pool(x))) @ head, "b h w 2")
+    sizes = table.largest("1GB").sizes
+    assert sizes["h"] == sizes["w"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(999.4e6, "999 MB"), (999.6e6, "1 GB"), (7, "7 bytes")]
+)
+def test_amounts_have_three_digits(count, text):
+    need = MemoryNeed({"b": 1}, int(count), 0, 0, 0, 0)
+    assert str(need) == f"b = 1: {text} (parameters {text})"
 
 
 def test_sizes_outside_the_table_are_refused(table):

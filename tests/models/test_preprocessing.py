@@ -2,6 +2,7 @@
 
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,6 +38,8 @@ REFUSED = {
     "grey": (PHOTO[..., :1], "has shape (5, 7, 1)",
              "Fix: repeat the grey channel with np.repeat(pixels, 3, -1)."),
     "no channels": (PHOTO[..., 0], "has shape (5, 7)", "Fix: pass an array of shape (b, h, w, 3)"),
+    "grey of 4 columns": (PHOTO[:, :4, 0], "has shape (5, 4)",
+                          "(h, w, 3), such as np.stack([pixels] * 3, -1) of a grey image."),
     "transparency": (PHOTO[..., [0, 1, 2, 0]], "has shape (5, 7, 4)", "pixels[..., :3]"),
     "one number": (3, "has shape ()", "Fix: pass an array of shape (b, h, w, 3)"),
     "a text": ("photo.jpg", "pixels is 'photo.jpg'", "Fix: pass uint8 or floats"),
@@ -55,6 +58,11 @@ def test_other_values_are_an_error_with_a_fix(case):
     assert str(error.value).startswith("preprocessing: pixels ")
     assert wrong in str(error.value)
     assert fix in str(error.value)
+
+
+def test_a_traced_image_is_an_error_with_a_fix():
+    with pytest.raises(jc.ShapeError, match=r"(?s)pixels are traced, .* outside the jitted"):
+        jax.jit(TORCHVISION)(PHOTO)
 
 
 def test_grey_images_have_one_channel():
