@@ -12,7 +12,7 @@ from typing import Any
 
 from flax import nnx
 
-from jaxconv.models.errors import WeightsError, missing_extra
+from jaxconv.models.errors import WeightsError, missing_extra, require_path
 from jaxconv.models.file_writing import write_folder
 from jaxconv.models.preprocessing import Preprocessing
 from jaxconv.models.sources import HubFile, fetch, reason_of
@@ -37,9 +37,9 @@ tags:
 A model of jaxconv, in Flax NNX.
 
 ```python
-import jaxconv as jc
+{import_line}
 
-model = jc.{cls}.from_pretrained("{name}")
+model = {cls}.from_pretrained("{name}")
 {use}
 ```
 """
@@ -70,6 +70,7 @@ def open_repository(source: str | Path) -> Repository:
     Raises:
         WeightsError: unavailable, damaged, not a model, or a missing package.
     """
+    require_path("source", source, "pass the path of a folder, or owner/repository.")
     folder = Path(source)
     if os.path.isdir(folder) and not str(source).startswith(PREFIX):
         paths = {name: folder / name for name in (CONFIG, *WEIGHTS) if (folder / name).is_file()}
@@ -238,11 +239,14 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 def _card(model: nnx.Module, config: Mapping[str, Any], name: str) -> str:
     kind = type(model).__name__
     is_classifier = config.get("head") is not None
+    module = type(model).__module__
+    is_ours = module.startswith("jaxconv.")
     return CARD_TEXT.format(
         task="image-classification" if is_classifier else "image-feature-extraction",
         kind=kind.lower(),
         title=name.rpartition("/")[2],
-        cls=kind,
+        import_line="import jaxconv as jc" if is_ours else f"from {module} import {kind}",
+        cls=f"jc.{kind}" if is_ours else kind,
         name=name,
         use=f"{'logits' if is_classifier else 'maps'} = model(model.preprocessing(photos))"
         if getattr(model, "preprocessing", None)

@@ -172,7 +172,13 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         stored = sum(entry.file_size for entry in entries)
         if stored > path.stat().st_size or any(entry.compress_type for entry in entries):
             raise WeightsError("it is not an archive that PyTorch made. Fix: download it again.")
-        (pickled,) = (name for name in names if name.rpartition("/")[2] == "data.pkl")
+        found = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        if len(found) != 1:
+            raise WeightsError(
+                "it is a ZIP archive that PyTorch did not make. Fix: pass a file that was saved by "
+                "torch.save(model.state_dict(), ...), or a .safetensors file."
+            )
+        (pickled,) = found
         folder = pickled.removesuffix("data.pkl")
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in names else b"little"
         saved, _ = _unpickle(io.BytesIO(archive.read(pickled)))

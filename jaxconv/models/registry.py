@@ -24,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra
+from jaxconv.models.errors import MissingHeadError, WeightsError, missing_extra, require_path
 from jaxconv.models.hub import PREFIX, open_repository
 from jaxconv.models.sources import WeightsSource, fetch, reason_of
 from jaxconv.models.weights import StoredWeights, read_weights
@@ -134,6 +134,14 @@ def published_weights(model: str) -> Mapping[str, tuple[WeightsSource, ...]]:
     return {name: sources for (owner, name), sources in _published.items() if owner == model}
 
 
+def _read_file(weights: str | Path) -> StoredWeights:
+    if str(weights).isidentifier() and not Path(weights).exists():
+        known = dict.fromkeys(name for _, name in _published)
+        wrong = f"There is neither a file {weights} nor published weights of this name."
+        raise WeightsError(f"{wrong} Fix: pass the path of a file, or {', '.join(known)}.")
+    return read_weights(Path(weights))
+
+
 def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeights:
     """Read the weights that a user asked for.
 
@@ -150,12 +158,13 @@ def find_weights(model: str, weights: str | Path, *, head: bool) -> StoredWeight
         MissingHeadError: only weights without a classifier are available.
         WeightsError: no such file, nothing published, unreachable, damaged, or a missing package.
     """
+    require_path("weights", weights, "pass the path of a file, or hf:owner/repository.")
     if str(weights).startswith(PREFIX):
         return open_repository(str(weights)).weights
     sources = published_weights(model).get(str(weights), ())
     owners = [owner for owner, name in _published if name == weights]
     if not owners:
-        return read_weights(Path(weights))
+        return _read_file(weights)
     if model not in owners:
         raise WeightsError(
             f"{weights} weights exist for {', '.join(owners)} only, not for {model}. Fix: set "

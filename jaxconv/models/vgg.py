@@ -5,6 +5,7 @@ ICLR 2015: configurations A, B, D and E of table 1 are vgg11, vgg13, vgg16 and v
 """
 
 import functools
+import inspect
 import numbers
 import re
 from collections.abc import Mapping, Sequence
@@ -304,6 +305,13 @@ class VGG(nnx.Module):
             ((8, 8), (16,))
         """
         saved = hub.open_repository(source)
+        known = {**inspect.signature(cls.__init__).parameters}
+        del known["self"]
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
+        unknown = [] if takes_any else [name for name in options if name not in known]
+        if unknown:
+            fix = f"pass options among {', '.join(known)}."
+            raise WeightsError(f"{cls.__name__} has no option {', '.join(unknown)}. Fix: {fix}")
         try:
             arguments = {**_read_config(saved.config), **options}
             # Before anything is made: a damaged configuration may have any size.

@@ -19,8 +19,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -163,10 +164,17 @@ def stored_bytes(model: nnx.Module) -> bytes:
 
     Args:
         model: any model of Flax NNX.
+
+    Raises:
+        WeightsError: it has no numbers.
     """
     from safetensors.numpy import save
 
-    tensors = {name: np.asarray(value[...]) for name, value in variables_of(model).items()}
+    variables = variables_of(model)
+    if any(isinstance(v.get_value(), jax.ShapeDtypeStruct) for v in variables.values()):
+        wrong = "The model has shapes in the place of weights."
+        raise WeightsError(f"{wrong} Fix: make it without nnx.eval_shape, or load its weights.")
+    tensors = {name: np.asarray(value[...]) for name, value in variables.items()}
     preprocessing = getattr(model, "preprocessing", None)
     metadata = {"preprocessing": asdict(preprocessing)} if preprocessing else {}
     # One key only: safetensors writes several in an order that differs from call to call.
@@ -257,6 +265,16 @@ def _few(names: list[str]) -> str:
     return f"{listed} and {len(names) - 3} more" if len(names) > 3 else listed or "nothing"
 
 
+def _tensor_of(file: Any, name: str) -> np.ndarray:
+    """A tensor of a .safetensors file that is open."""
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError):  # of NumPy, which lacks its type
+        kind = file.get_slice(name).get_dtype()
+        wrong = f"its tensor {name} is of type {kind}, which cannot be read."
+        raise WeightsError(f"{wrong} Fix: save it as float32.") from None
+
+
 def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
     """The tensors of a file by their own names, what made it, and what it says about itself."""
     form: Form = "tensors"
@@ -282,7 +300,7 @@ def _parse(path: Path) -> tuple[dict[str, np.ndarray], Form, str]:
         import safetensors
 
         with safetensors.safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: _tensor_of(file, name) for name in file.keys()}  # noqa: SIM118
             metadata = (file.metadata() or {}).get("jaxconv", "")
     if not tensors:
         raise ValueError("it has no tensors")

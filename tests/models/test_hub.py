@@ -79,6 +79,37 @@ def test_the_card_and_the_configuration_say_what_it_is(tmp_path):
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
+class Mine(jc.VGG):
+    """A class of the user's."""
+
+
+def test_the_card_of_another_class_imports_it(tmp_path):
+    Mine([(4,)], head=None, rngs=nnx.Rngs(0)).save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert f"\nfrom {__name__} import Mine\n\nmodel = Mine.from_pretrained(" in card
+    assert Mine.from_pretrained(tmp_path).stages == ((4,),)
+
+
+def test_an_option_that_does_not_exist_is_a_sentence(tmp_path):
+    made().save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=r"VGG has no option heads\. Fix: pass .* head, classes"):
+        jc.VGG.from_pretrained(tmp_path, heads=None)
+
+
+def test_a_model_of_shapes_is_a_sentence(tmp_path):
+    with pytest.raises(WeightsError, match=r"has shapes in the place of weights\. Fix: make it"):
+        nnx.eval_shape(made).save_pretrained(tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+@WITHOUT_TYPE_CHECKS
+def test_what_is_no_path_is_a_sentence():
+    with pytest.raises(WeightsError, match=r"source is None, but must be a text or a path\. Fix: "):
+        jc.VGG.from_pretrained(None)
+    with pytest.raises(WeightsError, match=r"weights is 3, but must be a text or a path\. Fix: "):
+        jc.vgg16(weights=3)
+
+
 def test_options_may_differ_from_the_saved_ones(tmp_path):
     made(head="dense").save_pretrained(tmp_path)
     assert jc.VGG.from_pretrained(tmp_path, head="conv").head == "conv"

@@ -195,6 +195,13 @@ def test_a_damaged_file_is_a_sentence(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
+def test_an_archive_of_another_program_is_said_to_be_one(tmp_path):
+    np.savez(tmp_path / "w.npz", a=np.arange(3.0))
+    (tmp_path / "w.npz").rename(tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="is a ZIP archive that PyTorch did not make"):
+        read_weights(tmp_path / "w.pth")
+
+
 def test_what_takes_more_memory_than_the_file_has_is_not_unpacked(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(compressed(torch_files.pickled(torch_files.described({"a": np.zeros(2)}))))

@@ -265,6 +265,21 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
             read(long)
 
 
+def test_published_weights_of_another_name_are_a_sentence():
+    wrong = "neither a file imagenet21k nor published weights of this name. Fix: .*, or imagenet"
+    with pytest.raises(weights.WeightsError, match=wrong):
+        jc.vgg16(weights="imagenet21k")
+
+
+def test_numbers_that_numpy_does_not_know_are_a_sentence(tmp_path):
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"12")
+    wrong = r"its tensor a is of type F8_E4M3, which cannot be read\. Fix: save it as float32"
+    with pytest.raises(weights.WeightsError, match=wrong):
+        weights.read_weights(path)
+
+
 def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
     small().save_pretrained(tmp_path / "net")
     with pytest.raises(weights.WeightsError, match="is a folder, not a file of weights") as error:
