@@ -192,7 +192,7 @@ def proven_program(
     # A model keeps parameters that have values, and takes all others.
     call = read_call(fn, args, named, closes_over=True)
     if call.complete is not None:
-        completed = completed_call(call, call.complete, sizes.points, [])
+        completed = completed_call(call, call.complete, sizes.points).call
         call = read_call(fn, args, named, closes_over=True) if call.makes_values else completed
     else:
         parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))

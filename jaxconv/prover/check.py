@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import islpy as isl
 import jax
@@ -163,15 +163,18 @@ def explore_sizes(
     specs, expected = call.specs(), jax.tree.leaves(results, is_leaf=is_spec)
     names = _names_of(specs, expected)
     domain = without_empty_sides(domain_of(names, where), specs)
-    notes: list[str] = []
+    made_for = None
     if call.complete is not None:
-        call = completed_call(call, call.complete, domain, notes)
-    subject = Subject(call.fn, origin, call.arguments, results, notes=notes)
+        made_for = completed_call(call, call.complete, domain)
+        call = made_for.call
+    subject = Subject(call.fn, origin, call.arguments, results)
     subject.joins_programs = joins_programs
     if counts_turns:
         subject.counted_loops = None
     exploration = Exploration(subject, domain, timeout)
     exploration.run()
+    if made_for is not None and (exploration.refusals or exploration.open_regions):
+        subject.notes += made_for.notes()
     return exploration
 
 
@@ -199,39 +202,47 @@ def _names_of(specs: Sequence[Spec], expected: Sequence[Any]) -> list[str]:
     return names
 
 
-def completed_call(
-    call: Call, complete: Callable[[dict[str, int]], Call], domain: isl.Set, notes: list[str]
-) -> Call:
-    """Give a model the parameters that its library makes for sizes that people use.
+class CompletedCall(NamedTuple):
+    """A call of a model with the parameters that its library makes for sizes that people use.
 
-    Where none can be made, the errors belong to the verdict: each trace tries again.
+    Attributes:
+        call: with parameters; where none can be made, without, so that each trace tries again, and
+            the errors belong to the verdict.
+        complete: makes a call that has them, for a number for each size.
+        points: the sizes that the parameters are made for, then others.
+    """
+
+    call: Call
+    complete: Callable[[dict[str, int]], Call]
+    points: Sequence[dict[str, int]]
+
+    def notes(self) -> list[str]:
+        """Say which sizes the parameters are made for, where they depend on these."""
+        for point in self.points[1:][:MOST_OTHERS]:
+            with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
+                if _parameter_shapes(self.complete(point)) == _parameter_shapes(self.call):
+                    return []
+                return [f"the parameters are made for {point_text(self.points[0])}"]
+        return []
+
+
+def completed_call(
+    call: Call, complete: Callable[[dict[str, int]], Call], domain: isl.Set
+) -> CompletedCall:
+    """Give a model the parameters that its library makes for sizes that people use.
 
     Args:
         call: of a model that lacks them.
         complete: makes a call that has them, for a number for each size.
         domain: the sizes to consider.
-        notes: gets a note where the parameters depend on the sizes.
-
-    Returns:
-        The call, with parameters if some could be made.
     """
     points = [SizeSet(point).smallest() for point in sample_points(domain)]
     # Those of ordinary images come first.
     points.sort(key=lambda p: -max((n for n in p.values() if n <= 224), default=0))
-
-    def made(points: Sequence[dict[str, int]]) -> Iterator[tuple[dict[str, int], Call]]:
-        for point in points:
-            with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
-                yield point, complete(point)
-
-    point, first = next(made(points), ({}, None))
-    if first is None:
-        return call
-    others = points[points.index(point) + 1 :][:MOST_OTHERS]
-    _, other = next(made(others), (point, first))
-    if _parameter_shapes(other) != _parameter_shapes(first):
-        notes.append(f"the parameters are made for {point_text(point)}")
-    return first
+    for number, point in enumerate(points):
+        with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
+            return CompletedCall(complete(point), complete, points[number:])
+    return CompletedCall(call, complete, ())
 
 
 def _parameter_shapes(call: Call) -> list[Any]:

@@ -117,6 +117,9 @@ def test_parameters_are_made_for_few_sizes():
     assert jc.check(OneSize(), "b n").accepts == jc.SizeSet.parse("b n", "n = 224")
     assert sizes[0] == 224
     assert len(sizes) == 4
+    sizes.clear()
+    assert jc.check(OneSize(), "b 224").ok
+    assert sizes == [224]
 
 
 def test_an_error_while_parameters_are_made_belongs_to_the_verdict():
