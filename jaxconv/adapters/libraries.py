@@ -22,6 +22,7 @@ from jaxconv.adapters.adapter import (
 )
 from jaxconv.adapters.initialisers import remembered_initialisers
 from jaxconv.errors import Diagnostic, raise_if
+from jaxconv.symbolic.real import placeholder
 from jaxconv.symbolic.size import Size
 
 # Flax NNX
@@ -250,13 +251,19 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
     """Pool a row of symbolic length to some number of elements, each from windows of one width.
 
     The windows that Equinox makes are as wide or narrower by one; it takes symbolic lengths one
-    remainder after the other.
+    remainder after the other. The remainder of a product of sizes is no formula, so that a mean or
+    a maximum is taken of as many elements as there are, at positions that are not known.
     """
     length = x.shape[0]
-    if not isinstance(length, Size) or not isinstance(count, int) or length < count:
+    if not isinstance(length, Size) or not isinstance(count, int) or count < 1:
         return original(x, count, operation)
-    width, wider = divmod(length, count)
+    if length < count:
+        return original(jax.numpy.zeros(1, x.dtype), count, operation)  # they fail alike
     windows = jax.numpy.arange(count)
+    if length.polynomial.products and operation in (jax.numpy.mean, jax.numpy.max):
+        positions = windows[:, None] * placeholder(length, 1) + jax.numpy.arange(length)
+        return jax.vmap(operation)(x[positions])
+    width, wider = divmod(length, count)
     first = windows * width + jax.numpy.minimum(windows, wider)
     positions = first[:, None] + jax.numpy.arange(width + 1)[None]
     return jax.vmap(operation)(x[positions])

@@ -8,6 +8,7 @@ import flax.linen as nn
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -428,3 +429,32 @@ def test_adaptive_pools_of_equinox():
     assert verdict.runs < 25
     shape = jax.ShapeDtypeStruct((2, 3, 10, 9), "float32")
     assert jax.eval_shape(pool, shape).shape == (2, 3, 3, 2)  # as before the proof
+
+
+ROWS = {
+    "mean": eqx.nn.AdaptiveAvgPool1d,
+    "maximum": eqx.nn.AdaptiveMaxPool1d,
+    "the last": lambda count: eqx.nn.AdaptivePool(count, 1, lambda window: window.ravel()[-1]),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("mean", 1), ("mean", 5), ("maximum", 9), ("the last", 1), ("the last", 2)]
+)
+def test_adaptive_pools_of_a_row_of_pixels(kind, count):
+    """The remainder of h*w and the number of windows is no formula."""
+    pool = ROWS[kind](count)
+
+    def pixels(x):
+        return jax.vmap(lambda image: pool(image.reshape(-1, 2).T))(x)
+
+    verdict = jc.check(pixels, "b h w 2", timeout=20)
+    assert verdict.untried.is_empty()
+    assert verdict.runs < 40
+    for h, w in np.random.default_rng(count).integers(1, [5, 12], (12, 2)).tolist():
+        image = jax.ShapeDtypeStruct((3, h, w, 2), "float32")
+        try:
+            accepts = jax.eval_shape(pixels, image).shape == (3, 2, count)
+        except ZeroDivisionError:
+            accepts = False
+        assert verdict.accepts.contains(b=3, h=h, w=w) == accepts
