@@ -1,14 +1,16 @@
 """A ``state_dict`` of PyTorch put into any model of Flax NNX, by shape and order."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxconv.errors import shown
 from jaxconv.models.errors import WeightsError
+from jaxconv.models.image_borders import open_questions
+from jaxconv.models.tensor_orders import Layer, Orders, checked_orders, converted, with_axes
 from jaxconv.models.vgg_names import COUNTER
 from jaxconv.models.weights import variables_of
 
@@ -22,26 +24,12 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A module of the model that has variables of its own.
-
-    Attributes:
-        name: its path, such as "blocks.0.conv"; "" for the model itself.
-        module: what has the variables.
-        variables: by their names in the module.
-    """
-
-    name: str
-    module: Any
-    variables: Mapping[str, nnx.Variable]
-
-
 def load_state_dict(
     model: nnx.Module,
     state_dict: Mapping[str, Any],
     *,
     flattened: Mapping[str, int] | None = None,
+    unflattened: Mapping[str, int] | None = None,
     transposed: Mapping[str, int] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -59,8 +47,11 @@ def load_state_dict(
             :func:`jaxconv.models.weights.read_tensors` returns for a file.
         flattened: for each linear layer that takes a flattened image, by its name in the model, the
             number of channels of that image. PyTorch flattens (c, h, w), and this package, Flax and
-            Keras flatten (h, w, c). Pass 1 where the model flattens (c, h, w), too, or where the
-            input is not an image.
+            Keras flatten (h, w, c). Likewise for each norm of a flattened image, whose vectors have
+            this order, or of a whole image, whose parameters are (c, h, w) in PyTorch. Pass 1 where
+            the model has PyTorch's order, too, or where there is no image.
+        unflattened: for each linear layer whose outputs become an image, likewise, the number of
+            channels of that image; 1 as above.
         transposed: for each kernel of a transposed convolution that is not in a layer of Flax, as
             ``jc.conv_transpose`` takes it, by the name of its module, the number of groups.
         names: for layers that are not to be matched in order, the names in PyTorch, by those in the
@@ -72,8 +63,10 @@ def load_state_dict(
 
     Raises:
         WeightsError: layers of the model without tensors, tensors without a layer, norms whose
-            order is not clear, or a linear layer of which it is not known whether it takes a
-            flattened image; all are listed.
+            order is not clear, or, in a network with convolutions, numbers of which it is not known
+            whether they are a flattened image; all are listed. Nothing is asked where a layer has
+            the width of the layer before it, or one that is usual since the last convolution.
+            Also arguments of wrong types.
 
     Example:
         >>> import numpy as np
@@ -83,6 +76,9 @@ def load_state_dict(
         >>> load_state_dict(model, tensors)
         {'kernel': 'weight', 'bias': 'bias'}
     """
+    if not isinstance(model, nnx.Module | Mapping | list | tuple):
+        wrong = f"model is {shown(model)}, but must be a model of Flax NNX."
+        raise WeightsError(f"{wrong} Fix: pass one, such as nnx.Linear(3, 4, rngs=nnx.Rngs(0)).")
     theirs = _grouped(state_dict)
     layers = [*_layers(model)]
     found = {id(variable) for layer in layers for variable in layer.variables.values()}
@@ -92,12 +88,10 @@ def load_state_dict(
             f"{', '.join(hidden)} are in objects that are not modules of Flax NNX, lists or dicts. "
             "Fix: set these variables yourself."
         )
-    flat, turned = dict(flattened or {}), dict(transposed or {})
-    unknown = sorted({*flat, *turned} - {layer.name for layer in layers})
-    if unknown:
-        fix = f"Fix: pass names of {', '.join(layer.name for layer in layers)}."
-        raise WeightsError(f"The model has no layer {', '.join(unknown)}. {fix}")
-    matches = _matches(layers, theirs, turned, names or {})
+    orders = checked_orders(
+        layers, flattened=flattened, unflattened=unflattened, transposed=transposed
+    )
+    matches = _matches(layers, theirs, orders, {} if names is None else names)
     left = {name: group for name, group in theirs.items() if name not in matches.values()}
     unmatched = [layer for layer in layers if layer.name not in matches]
     if left or unmatched:
@@ -106,21 +100,25 @@ def load_state_dict(
         raise WeightsError(
             f"The tensors do not fit the model. Layers without tensors: {ours}. "
             f"Tensors without a layer: {others}. Fix: make the model with the same layers, or "
-            "leave out tensors that it does not need."
+            f"leave out tensors that it does not need{_advice(unmatched)}."
         )
-    questions = _open_questions(layers, matches, [*theirs], flat)
-    if questions:
-        raise WeightsError(
-            f"It is not known whether these layers take a flattened image: {'; '.join(questions)}. "
-            "Fix: pass flattened={name: channels} for each, with 1 for channels if it does not."
-        )
-    return _assign(layers, matches, theirs, flat, turned)
+    by_module = {matches[layer.name]: layer for layer in layers}
+    question = open_questions([by_module[module] for module in theirs], orders)
+    if question:
+        raise WeightsError(question)
+    return _assign(layers, matches, theirs, orders)
 
 
 def _grouped(state_dict: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """The tensors of each module, by the name of the module and that of the tensor in it."""
     groups: dict[str, dict[str, np.ndarray]] = {}
+    if not isinstance(state_dict, Mapping):
+        wrong = f"state_dict is of type {type(state_dict).__name__}, but must be a dict of tensors."
+        raise WeightsError(f"{wrong} Fix: pass net.state_dict(), or what read_tensors returns.")
     for name, tensor in state_dict.items():
+        if not isinstance(name, str):
+            wrong = f"state_dict has {shown(name)}, which is not the name of a tensor."
+            raise WeightsError(f'{wrong} Fix: pass names such as "conv.weight".')
         module, _, kind = name.rpartition(".")
         if kind == COUNTER:
             continue
@@ -137,7 +135,7 @@ def _grouped(state_dict: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     return groups
 
 
-def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterator[_Layer]:
+def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterator[Layer]:
     """The layers below a module, in the order in which their attributes were set."""
     seen = set() if seen is None else seen
     if id(module) in seen:
@@ -155,29 +153,34 @@ def _layers(module: Any, path: str = "", seen: set[int] | None = None) -> Iterat
     own = {name: v for name, v in children if isinstance(v, kinds) and id(v) not in seen}
     seen.update(map(id, own.values()))
     if own:
-        yield _Layer(path, module, own)
+        yield Layer(path, module, own)
     for name, child in children:
         if not isinstance(child, nnx.Variable):
             yield from _layers(child, f"{prefix}{name}", seen)
 
 
 def _matches(
-    layers: list[_Layer],
+    layers: list[Layer],
     theirs: Mapping[str, Mapping[str, np.ndarray]],
-    transposed: Mapping[str, int],
+    orders: Orders,
     named: Mapping[str, str],
 ) -> dict[str, str]:
     """The module of PyTorch for each layer that has one, by the names of both."""
     fitting = {
-        layer.name: [name for name, group in theirs.items() if _fits(layer, group, transposed)]
+        layer.name: [name for name, group in theirs.items() if _fits(layer, group, orders)]
         for layer in layers
     }
+    if not isinstance(named, Mapping):
+        fix = "pass a dict of names in PyTorch by names of layers, or leave it out"
+        raise WeightsError(f"names is {shown(named)}, but must be a dict. Fix: {fix}.")
     for layer, module in named.items():
-        if module not in fitting.get(layer, ()):
-            wrong = (
-                f"names= has {layer!r}: {module!r}, but there are no such layers of equal shapes."
-            )
+        pair = f"names= has {shown(layer)}: {shown(module)}, but"
+        if not isinstance(module, str) or module not in fitting.get(layer, ()):
+            wrong = f"{pair} there are no such layers of equal shapes."
             raise WeightsError(f"{wrong} Fix: pass a name of the model, and one of PyTorch's.")
+        if [*named.values()].count(module) > 1:
+            fix = "pass another name of PyTorch for each layer"
+            raise WeightsError(f"{pair} also for another layer. Fix: {fix}.")
     known = dict(named)
     for names in {tuple(names) for names in fitting.values()}:
         same = {layer for layer, found in fitting.items() if tuple(found) == names}
@@ -197,7 +200,7 @@ def _matches(
 
 
 def _in_order(
-    layers: list[_Layer],
+    layers: list[Layer],
     modules: list[str],
     fitting: Mapping[str, list[str]],
     known: Mapping[str, str],
@@ -221,13 +224,13 @@ def _in_order(
     return matches
 
 
-def _fits(layer: _Layer, group: Mapping[str, np.ndarray], transposed: Mapping[str, int]) -> bool:
+def _fits(layer: Layer, group: Mapping[str, np.ndarray], orders: Orders) -> bool:
     if {_tensor_name(name, group) for name in layer.variables} != {*group}:
         return False
     for name, variable in layer.variables.items():
         tensor = group[_tensor_name(name, group)]
         try:
-            if _converted(layer, name, tensor, transposed).shape != variable.shape:
+            if with_axes(layer, name, tensor, orders).shape != variable.shape:
                 return False
         except ValueError:  # another number of axes
             return False
@@ -239,61 +242,11 @@ def _tensor_name(name: str, group: Mapping[str, np.ndarray]) -> str:
     return name if name in group else NAMES.get(name, name)
 
 
-def _converted(
-    layer: _Layer, name: str, tensor: np.ndarray, transposed: Mapping[str, int]
-) -> np.ndarray:
-    """A tensor with the axes of a variable of a layer."""
-    if name != "kernel":
-        return tensor
-    if layer.name in transposed:  # to what jc.conv_transpose takes: (..., c_in/groups, c_out)
-        groups = transposed[layer.name]
-        c_in, each, *window = tensor.shape
-        split = tensor.reshape(groups, c_in // groups, each, *window)
-        moved = np.moveaxis(split, (1, 0, 2), (-3, -2, -1))
-        return moved.reshape(*window, c_in // groups, groups * each)
-    if isinstance(layer.module, nnx.ConvTranspose) and not layer.module.transpose_kernel:
-        spatial = tuple(range(tensor.ndim - 2))
-        return np.flip(np.moveaxis(tensor, (0, 1), (-2, -1)), spatial)
-    return np.moveaxis(tensor, (1, 0), (-2, -1))
-
-
-def _open_questions(
-    layers: list[_Layer], matches: Mapping[str, str], order: list[str], known: Mapping[str, int]
-) -> list[str]:
-    """Linear layers of a network with convolutions whose inputs may be a flattened image.
-
-    They are not where the inputs are as many as the channels or the outputs of the layer before.
-    """
-    kernels = {
-        matches[layer.name]: (layer, tuple(layer.variables["kernel"].shape))
-        for layer in layers
-        if "kernel" in layer.variables
-    }
-    if all(len(shape) == 2 for _, shape in kernels.values()):
-        return []
-    widths = {_outputs(layer, shape) for layer, shape in kernels.values()}
-    questions, before = [], None
-    for module in filter(kernels.__contains__, order):
-        layer, shape = kernels[module]
-        if len(shape) == 2 and layer.name not in known:
-            is_linear = before is not None and len(before[1]) == 2
-            usual = widths if is_linear else {_outputs(*before)} if before else set()
-            if shape[0] not in usual:
-                questions.append(f"{layer.name}, which takes {shape[0]} numbers")
-        before = layer, shape
-    return questions
-
-
-def _outputs(layer: _Layer, kernel: tuple[int, ...]) -> int:
-    return kernel[-2] if getattr(layer.module, "transpose_kernel", False) else kernel[-1]
-
-
 def _assign(
-    layers: list[_Layer],
+    layers: list[Layer],
     matches: Mapping[str, str],
     theirs: Mapping[str, Mapping[str, np.ndarray]],
-    flattened: Mapping[str, int],
-    transposed: Mapping[str, int],
+    orders: Orders,
 ) -> dict[str, str]:
     """Put all tensors into the model, after all of them have been converted."""
     values, assigned = [], {}
@@ -301,24 +254,21 @@ def _assign(
         module = matches[layer.name]
         for name, variable in layer.variables.items():
             kind = _tensor_name(name, theirs[module])
-            value = _converted(layer, name, theirs[module][kind], transposed)
+            value = converted(layer, name, theirs[module][kind], orders)
             if not jnp.issubdtype(value.dtype, jnp.floating):
                 wrong = f"{_joined(module, kind)} is {value.dtype}, but must be floats."
                 raise WeightsError(f"{wrong} Fix: pass the tensors before they were quantized.")
-            if name == "kernel" and layer.name in flattened:  # (c, h, w) becomes (h, w, c)
-                (inputs, *outputs), channels = value.shape, flattened[layer.name]
-                is_whole = type(channels) is int and channels > 0 and inputs % channels == 0
-                if not is_whole or len(outputs) != 1:
-                    wrong = f"{layer.name} takes {inputs} inputs, which is not a multiple of"
-                    fix = "Fix: pass the channels of the image that it flattens."
-                    raise WeightsError(f"{wrong} {channels} channels. {fix}")
-                split = value.reshape(channels, -1, *outputs)
-                value = split.swapaxes(0, 1).reshape(value.shape)
             values.append((variable, jnp.asarray(value, variable.dtype)))
             assigned[_joined(layer.name, name)] = _joined(module, kind)
     for variable, value in values:
         variable[...] = value
     return assigned
+
+
+def _advice(unmatched: list[Layer]) -> str:
+    """What may help for norms of a whole image, whose axes have another order in PyTorch."""
+    images = {one.name: one.shape[-1] for one in unmatched if len(one.shape) > 1}
+    return f"; for parameters (c, h, w) pass flattened={images}" if images else ""
 
 
 def _joined(module: str, name: str) -> str:

@@ -1,5 +1,7 @@
 """State dicts of PyTorch in models of Flax NNX: equal outputs, and what has no match."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -172,7 +174,7 @@ def test_a_network_with_all_kinds_of_layers_is_that_of_pytorch(tmp_path):
     torch, net, model = import_torch(), torch_net(), made(Net)
     torch.save(net.state_dict(), tmp_path / "net.pt")
     tensors = read_tensors(tmp_path / "net.pt")
-    with pytest.raises(WeightsError, match=r"a flattened image: hidden, which takes 96 numbers\."):
+    with pytest.raises(WeightsError, match=r": the 96 inputs of hidden\. Fix: pass flattened="):
         load_state_dict(model, tensors)
     names = load_state_dict(model, tensors, flattened={"hidden": 8})
     assert names["blocks.1.norm.var"] == "body.3.bn.running_var"
@@ -246,6 +248,152 @@ def test_norms_of_another_order_are_not_guessed():
             load_state_dict(Shortcut(), other, names=wrong)
 
 
+class Whole(nnx.Module):
+    """A norm of a whole image, with parameters for each pixel and channel."""
+
+    def __init__(self, shape=(4, 5, 6)):
+        self.scale, self.bias = nnx.Param(jnp.zeros(shape)), nnx.Param(jnp.zeros(shape))
+
+    def __call__(self, x):
+        mean, var = x.mean((1, 2, 3), keepdims=True), x.var((1, 2, 3), keepdims=True)
+        return (x - mean) / jnp.sqrt(var + 1e-5) * self.scale[...] + self.bias[...]
+
+
+class Gate(nnx.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, width):
+        self.down, self.up = made(nnx.Linear, width, 2), made(nnx.Linear, 2, width)
+
+    def __call__(self, x):
+        return x * jax.nn.sigmoid(self.up(self.down(x.mean((1, 2)))))[:, None, None]
+
+
+# A layer of this package or Flax by the name and numbers of that of PyTorch.
+OF_FLAX = {
+    "Conv2d": lambda c_in, c_out, *_: made(nnx.Conv, c_in, c_out, (3, 3)),
+    "ConvTranspose2d": lambda c_in, c_out, *_: made(
+        nnx.ConvTranspose, c_in, c_out, (2, 2), (2, 2), padding="VALID", transpose_kernel=True),
+    "Linear": lambda inputs, outputs: made(nnx.Linear, inputs, outputs),
+    "BatchNorm2d": lambda width: made(nnx.BatchNorm, width, use_running_average=True),
+    "BatchNorm1d": lambda width: made(nnx.BatchNorm, width, use_running_average=True),
+    "LayerNorm": lambda shape: Whole((*shape[1:], shape[0])),
+    "Gate": Gate,
+    "Flatten": lambda: jc.flatten,
+    "Unflatten": lambda _, image: lambda x: x.reshape(-1, *image[1:], image[0]),
+    "ReLU": lambda: jax.nn.relu,
+}  # fmt: skip
+
+
+def of_torch(name, *numbers):
+    nn = import_torch().nn
+
+    class TorchGate(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.down, self.up = nn.Linear(width, 2), nn.Linear(2, width)
+
+        def forward(self, x):
+            return x * self.up(self.down(x.mean((2, 3)))).sigmoid()[:, :, None, None]
+
+    return TorchGate(*numbers) if name == "Gate" else getattr(nn, name)(*numbers)
+
+
+def two_of(layers):
+    """The network of PyTorch, with random numbers, and that of Flax."""
+    torch = import_torch()
+    net = torch.nn.Sequential(*(of_torch(*layer) for layer in layers))
+    rng = torch.Generator().manual_seed(0)
+    for name, value in net.state_dict().items():
+        if value.dtype.is_floating_point:
+            torch.nn.init.uniform_(value, 0.5 if name.endswith("var") else -0.5, 0.7, rng)
+    return net, nnx.Sequential(*(OF_FLAX[name](*numbers) for name, *numbers in layers))
+
+
+CONV = ("Conv2d", 3, 4, 3, 1, 1)
+IMAGE = ("Unflatten", 1, (8, 2, 3))
+ENLARGE = ("ConvTranspose2d", 8, 3, 2, 2)
+# Networks for images of 4 x 5 pixels or vectors of 6 numbers: the questions, and the answers.
+BORDERS = {
+    "a flattened image that is as wide as an earlier layer": (
+        [("Conv2d", 3, 80, 3, 1, 1), ("Conv2d", 80, 4, 3, 1, 1), ("Gate", 4), ("Flatten",),
+         ("Linear", 80, 5)],
+        "the 80 inputs of layers.4", {"flattened": {"layers.4": 4}}),
+    "a norm of a flattened image": (
+        [CONV, ("BatchNorm2d", 4), ("Flatten",), ("BatchNorm1d", 80), ("Linear", 80, 5)],
+        "the 80 values of layers.3; the 80 inputs of layers.4",
+        {"flattened": {"layers.3": 4, "layers.4": 4}}),
+    "a norm without a linear layer": (
+        [CONV, ("Flatten",), ("BatchNorm1d", 80), ("Unflatten", 1, (4, 4, 5))],
+        "the 80 values of layers.2", {"flattened": {"layers.2": np.int64(4)}}),
+    "a generator": (
+        [("Linear", 6, 48), IMAGE, ENLARGE],
+        "the 6 inputs of layers.0; the 48 outputs of layers.0",
+        {"flattened": {"layers.0": 1}, "unflattened": {"layers.0": 8}}),
+    "a generator with norms": (
+        [("Linear", 6, 48), ("BatchNorm1d", 48), ("ReLU",), IMAGE, ("BatchNorm2d", 8), ENLARGE],
+        "the 6 inputs of layers.0; the 48 outputs of layers.0; the 48 values of layers.1",
+        {"flattened": {"layers.0": 1, "layers.1": 8}, "unflattened": {"layers.0": 8}}),
+    "an autoencoder": (
+        [("Conv2d", 3, 12, 3, 1, 1), ("Flatten",), ("BatchNorm1d", 240), ("Linear", 240, 240),
+         ("BatchNorm1d", 240), ("Unflatten", 1, (8, 5, 6)), ENLARGE],
+        "the 240 values of layers.2; the 240 inputs of layers.3; the 240 outputs of layers.3; "
+        "the 240 values of layers.4",
+        {"flattened": {"layers.2": 12, "layers.3": 12, "layers.4": 8},
+         "unflattened": {"layers.3": 8}}),
+    "a norm of a cube": (
+        [("Conv2d", 3, 4, (1, 2), 1), ("LayerNorm", [4, 4, 4])],
+        "the values (4, 4, 4) of layers.1", {"flattened": {"layers.1": 4}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BORDERS)
+def test_images_that_become_vectors_or_come_of_them_are_those_of_pytorch(case):
+    specs, questions, answers = BORDERS[case]
+    net, model = two_of(specs)
+    if case == "a norm of a cube":
+        model.layers[0] = made(nnx.Conv, 3, 4, (1, 2), padding="VALID")
+    with pytest.raises(WeightsError, match=re.escape(f": {questions}. Fix: pass ")):
+        load_state_dict(model, net.state_dict())
+    load_state_dict(model, net.state_dict(), **answers)
+    x = noise(2, 6) if specs[0][0] == "Linear" else noise(2, 4, 5, 3)
+    want = run(net, last_to_first(x))
+    got = jax.jit(lambda model, x: model(x))(model, x)
+    same(last_to_first(got), want)
+    ones = {option: dict.fromkeys(names, 1) for option, names in answers.items()}
+    load_state_dict(model, net.state_dict(), **ones)
+    wrong = last_to_first(jax.jit(lambda model, x: model(x))(model, x))
+    assert not np.allclose(wrong, want, atol=1e-2)
+
+
+def test_a_norm_of_an_image_gets_the_axes_of_the_model():
+    net, model = two_of([("LayerNorm", [3, 4, 5])])
+    load_state_dict(model, net.state_dict(), flattened={"layers.0": 3})
+    x = noise(2, 4, 5, 3)
+    same(last_to_first(model(x)), run(net, last_to_first(x)))
+
+
+IMPOSSIBLE = [0, -2, 3, 1.0, True, "2", None, [2], np.ones(2, int)]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=str)
+@pytest.mark.parametrize("option", ["flattened", "unflattened", "transposed"])
+def test_numbers_that_are_not_possible_are_refused(option, value):
+    is_turned = option == "transposed"
+    model = Turned((3,), 4, 4, 2) if is_turned else made(nnx.Linear, 4, 4)
+    unit = "groups" if is_turned else "channels of the image"
+    with pytest.raises(WeightsError) as error:
+        load_state_dict(model, {}, **{option: {"": value}})
+    assert str(error.value) == (
+        f"{option} has '': {value!r}, which must be one of 1, 2, 4. Fix: pass the number of {unit}."
+    )
+
+
+def test_only_a_model_gets_tensors():
+    with pytest.raises(WeightsError, match=r"model is <class .*Two'>, but must be a model of Flax"):
+        load_state_dict(Two, {})
+
+
 class Hidden(nnx.Module):
     def __init__(self):
         self.held = nnx.data({"a": (nnx.Param(jnp.ones(3)),)})
@@ -270,15 +418,37 @@ WRONG = {
     "an extra bias": (Two, layers(("a", (4, 4)), ("b", (4, 4))) | {"b.bias": noise(4)}, {},
         "Tensors without a layer: b: weight (4, 4), bias (4,). Fix: "),
     "no such layer": (Two, layers(("a", (4, 4))), {"flattened": {"x": 3}},
-        "The model has no layer x. Fix: pass names of first, second."),
-    "channels": (Two, layers(("a", (4, 4)), ("b", (4, 4))), {"flattened": {"first": 3}},
-        "first takes 4 inputs, which is not a multiple of 3 channels. Fix: "),
+        "flattened has 'x', but the model has no linear layer or norm of this name. Fix: pass "
+        "names of 'first', 'second'."),
+    "no such layer to transpose": (Two, layers(("a", (4, 4))), {"transposed": {"first": 1}},
+        "transposed has 'first', but the model has no kernel for jc.conv_transpose of this name. "
+        "Fix: leave it out."),
+    "a convolution": (Early, layers(("head", (4, 16))), {"flattened": {"conv": 3}},
+        "flattened has 'conv', but the model has no linear layer or norm of this name. Fix: pass "
+        "names of 'head'."),
+    "no model": (dict, {}, {"flattened": {"x": 1}},
+        "the model has no linear layer or norm of this name. Fix: leave it out."),
+    "a list of layers": (Two, layers(("a", (4, 4))), {"flattened": ["first"]},
+        "flattened is ['first'], but must be a dict. Fix: pass a dict such as {'first': 1}."),
+    "a list of names": (Two, layers(("a", (4, 4))), {"names": ["first"]},
+        "names is ['first'], but must be a dict. Fix: pass a dict of names in PyTorch by "),
+    "one name twice": (Two, layers(("a", (4, 4)), ("b", (4, 4))),
+        {"names": {"first": "a", "second": "a"}},
+        "names= has 'first': 'a', but also for another layer. Fix: pass another name of PyTorch"),
+    "a name that is an array": (Two, layers(("a", (4, 4))), {"names": {"first": noise(2)}},
+        ", but there are no such layers of equal shapes. Fix: "),
+    "a list of tensors": (Two, [noise(4, 4)], {},
+        "state_dict is of type list, but must be a dict of tensors. Fix: pass net.state_dict()"),
+    "a number as name": (Two, {0: noise(4, 4)}, {},
+        "state_dict has 0, which is not the name of a tensor. Fix: pass names such as"),
+    "an image of other axes": (Whole, {"weight": noise(6, 4, 5), "bias": noise(6, 4, 5)}, {},
+        "that it does not need; for parameters (c, h, w) pass flattened={'': 6}."),
     "whole numbers": (Two, {"a.weight": np.ones((4, 4), np.int8), **layers(("b", (4, 4)))}, {},
         "a.weight is int8, but must be floats. Fix: "),
     "no tensor": (Two, {"a.weight": "text"}, {}, "a.weight is <U4, but must be numbers. Fix: "),
     "an object": (Two, {"a.weight": object()}, {}, "a.weight is object, but must be numbers."),
     "a head that is made first": (Early, layers(("head", (4, 16)), ("c", (16, 3, 2, 2))), {},
-        "whether these layers take a flattened image: head, which takes 16 numbers. Fix: "),
+        "(h, w, c): the 16 inputs of head. Fix: pass flattened={'head': channels}, where "),
 }  # fmt: skip
 
 
