@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.compat import Tracer
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error, shown
 
 
@@ -81,16 +81,15 @@ TORCHVISION = Preprocessing(1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225
 
 
 def _as_pixels(pixels: Any, channels: int) -> np.ndarray:
-    if isinstance(pixels, Tracer):
-        wrong = "pixels are traced, but they are prepared by NumPy, before a program runs."
-        raise ValidationError(
-            [Diagnostic(wrong, "call preprocessing outside the jitted function.")]
-        )
     try:
         array = np.asarray(pixels)
         kinds = (jnp.integer, jnp.floating)  # bfloat16 among them, which NumPy does not know
         is_real = any(jnp.issubdtype(array.dtype, kind) for kind in kinds)
         array = array if array.dtype.kind in "iuf" or not is_real else array.astype(np.float32)
+    except jax.errors.TracerArrayConversionError:
+        wrong = "pixels are traced, but they are prepared by NumPy, before a program runs."
+        fix = "call preprocessing outside the jitted function."
+        raise ValidationError([Diagnostic(wrong, fix)]) from None
     except Exception:  # what can be passed is any object
         array, is_real = np.zeros(()), False
     if not is_real:
