@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from jaxconv.source import file_of, frame_outside, is_inside_jax
+from jaxconv.source import TYPE_CHECKERS, file_of, frame_outside, is_inside_jax
 
 OLDEST, BELOW = "0.10.2", "0.13"  # versions of JAX with which the tests pass
 # Whether XLA computes the parts of a concatenation along the last axis where it is used.
@@ -651,6 +651,8 @@ def hashes_for_cache(frame: FrameType) -> bool:
     Args:
         frame: of the function.
     """
+    while frame.f_code.co_filename.startswith(TYPE_CHECKERS) and frame.f_back is not None:
+        frame = frame.f_back
     code = frame.f_code
     if code.co_filename == GENERATED:  # with the globals of the module of the dataclass
         return code.co_name == "__hash__" and is_inside_jax(file_of(frame))

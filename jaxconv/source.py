@@ -26,11 +26,11 @@ def folder_of(package: str) -> str:
         package: its name.
 
     Returns:
-        The folder, with a separator at the end, as jax is not jaxconv; ``"<"``, which begins no
-        path, where the package is not installed.
+        The folder, with a separator at the end, as jax is not jaxconv; where the package is not
+        installed, what begins no path, nor a name of code such as ``<stdin>``.
     """
     spec = find_spec(package)
-    return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "<"
+    return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "\0"
 
 
 JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum

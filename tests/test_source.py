@@ -6,6 +6,7 @@ from jax import lax
 
 import jaxconv as jc
 from jaxconv.source import is_inside_jax
+from tests.support.processes import forked
 
 
 class Rows(nn.Module):
@@ -37,3 +38,20 @@ def test_a_function_of_an_installed_package_is_no_part_of_jax():
     assert is_inside_jax(lax.__file__)
     verdict = jc.check(jc.max_pool, "b h w c")
     assert verdict.accepts == jc.SizeSet.parse("b h w c", "h >= 2 and w >= 2")
+
+
+TYPED = """
+import sys
+sys.modules["beartype"] = sys.modules["jaxtyping"] = None  # as where they are not installed
+import jaxconv as jc
+
+def f(x):
+    return x[:, :7] if x.shape[1] in {7, 14} else x
+
+print(jc.check(f, "b h").status)
+"""
+
+
+def test_code_without_a_file_is_the_users_own():
+    """What is typed has the file "<string>" or "<stdin>"."""
+    assert forked("-c", TYPED).stdout == "proven\n"
