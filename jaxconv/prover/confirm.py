@@ -24,6 +24,7 @@ from jaxconv.prover.results import same_shapes
 from jaxconv.prover.subject import Subject, Traced
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import (
+    TYPE_CHECKERS,
     call_sites_of_error,
     is_inside_library,
     is_same_expression,
@@ -356,7 +357,7 @@ def _is_same_failure(error: Exception, other: Exception | None) -> bool:
         return isinstance(other, CONCRETIZATION)
     # The innermost instruction outside the sizes: what they raise, Python raises for numbers.
     raised, raised_too = (
-        next(site for site in reversed(sites) if not site[0].co_filename.startswith(PACKAGE))
+        next(site for site in reversed(sites) if not site[0].co_filename.startswith(OF_SIZES))
         for sites in map(call_sites_of_error, (error, other))
     )
     if is_same_expression(raised, raised_too):
@@ -365,6 +366,7 @@ def _is_same_failure(error: Exception, other: Exception | None) -> bool:
     return by_library and re.search(UNSUPPORTED, str(error)) is None
 
 
+OF_SIZES = (PACKAGE, *TYPE_CHECKERS)  # the files of what computes with sizes, and of its callers
 # What JAX and Python say of an argument that ought to be a number.
 UNSUPPORTED = (
     r"symbolic|polymorph|constant|concrete|static|support|integer|dtype|type|\bSize\b|\bReal\b"
