@@ -16,10 +16,11 @@ import ctypes
 import functools
 import importlib
 import inspect
+import math
 import operator
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -133,6 +134,7 @@ DIMENSION_ATTRIBUTES = (
     "_SymbolicConstraint.cmp",
     "_SymbolicConstraint.diff",
     "Comparator.EQ",
+    "SymbolicScope._parse_and_process_explicit_constraint",
 )
 
 missing: dict[str, str] = {}  # internals that this JAX does not have, and where they were looked up
@@ -485,6 +487,50 @@ def dimension_constraints(dimension: Any) -> list[tuple[bool, Any]]:
     """
     equality = _dimensions_module().Comparator.EQ
     return [(one.cmp is equality, one.diff) for one in dimension.scope._explicit_constraints]
+
+
+def constrained_dimensions(names: tuple[str, ...], constraints: Sequence[str]) -> tuple[Any, ...]:
+    """Make symbolic dimensions of JAX.
+
+    JAX draws conclusions from each pair of constraints and from what these say, which takes forever
+    for ten with ``max``. Here it draws them from the others alone; it checks all of them.
+
+    Args:
+        names: of the dimensions.
+        constraints: as ``jax.export.symbolic_shape`` takes them.
+
+    Returns:
+        The dimensions; an int where a constraint says that it is one.
+    """
+    simple = [one for one in constraints if "max(" not in one]
+    # JAX remembers what it concludes for a scope with constraints only: the first always holds.
+    always = [f"{names[0]} >= 1"] * (len(simple) < len(constraints))
+    scope = jax.export.SymbolicScope([*always, *simple])
+    shape = jax.export.symbolic_shape(", ".join(names), scope=scope)
+    if always:
+        next(one for one in shape if not isinstance(one, int)).max(1)  # which concludes
+        with _unknown_bounds():
+            for one in constraints:
+                if one not in simple:
+                    scope._parse_and_process_explicit_constraint(one)
+    return tuple(shape)
+
+
+@contextlib.contextmanager
+def _unknown_bounds() -> Iterator[None]:
+    """Let JAX take each dimension for one that may have any value."""
+    module = _dimensions_module()
+    find_bounds = module._bounds_decision
+
+    def find_none(dimension: Any, precision: Any) -> tuple[float, float]:
+        is_number = isinstance(dimension, int)
+        return find_bounds(dimension, precision) if is_number else (-math.inf, math.inf)
+
+    module._bounds_decision = find_none
+    try:
+        yield
+    finally:
+        module._bounds_decision = find_bounds
 
 
 def scope_of(dimension: Any) -> Any:

@@ -6,6 +6,7 @@ the ceilings of two divisions are equal, for example. Here each dimension is tra
 that are equal for all of these sizes become the same object, and constant ones become numbers.
 """
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -15,11 +16,12 @@ import islpy as isl
 
 from jaxconv.compat import dimension_constraints, dimension_terms
 from jaxconv.source import current_call_sites, origin
+from jaxconv.symbolic.constraints import ISL_OPERATIONS
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import in_shared_factors
 from jaxconv.symbolic.order import where_ordered
 from jaxconv.symbolic.polynomials import Polynomial
-from jaxconv.symbolic.sets import SizeSet
+from jaxconv.symbolic.sets import SizeSet, bounded
 from jaxconv.symbolic.size import Size, polynomial_of, sizes_of
 from jaxconv.symbolic.spec_errors import SpecError
 from jaxconv.symbolic.specs import parse_formula
@@ -243,26 +245,63 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def constrained_sizes(dimension: Any, names: tuple[str, ...]) -> SizeSet:
-    """Find the sizes that the constraints of a dimension's scope allow, as JAX has read them.
+def constraints_are(sizes: SizeSet, dimension: Any) -> bool:
+    """Whether the constraints of a dimension's scope, as JAX has read them, describe a set.
 
     Args:
+        sizes: the set.
         dimension: of JAX.
-        names: of the sizes, each at least 1.
 
     Returns:
-        The sizes.
+        Whether they allow exactly these sizes.
 
     Raises:
-        Undecided: a constraint has no formula.
+        Undecided: a constraint has no formula, or they have too many cases.
     """
-    points = SizeSet.parse(names).points
-    trace = SymbolicTrace(points, searching=False)
-    sizes = sizes_of(trace)
-    for is_equality, difference in dimension_constraints(dimension):
-        polynomial = polynomial_of(translated(difference, sizes), trace)
+    every = SizeSet.parse(sizes.names).points
+    trace = SymbolicTrace(every, searching=False)
+    formulas = sizes_of(trace)
+
+    def where(relation: Callable[[isl.PwAff, isl.PwAff], isl.Set], difference: Any) -> isl.Set:
+        polynomial = polynomial_of(translated(difference, formulas), trace)
         if polynomial.products:
             raise Undecided(f"where {difference} is 0")
-        relation = isl.PwAff.eq_set if is_equality else isl.PwAff.ge_set
-        points = points.intersect(relation(polynomial.affine, trace.ring.formula(0)))
-    return SizeSet(points)
+        return relation(polynomial.affine, trace.ring.formula(0))
+
+    try:
+        with bounded(ISL_OPERATIONS):
+            others = every.subtract(sizes.points)  # that no constraint yet refuses
+            for is_equality, difference in dimension_constraints(dimension):
+                if is_equality:
+                    allowed = where(isl.PwAff.eq_set, difference)
+                else:
+                    cases = [where(isl.PwAff.ge_set, one) for one in _cases(difference)]
+                    allowed = functools.reduce(isl.Set.union, cases)
+                if not sizes.points.is_subset(allowed):
+                    return False
+                others = others.intersect(allowed).coalesce()
+            return others.is_empty()
+    except isl.Error as error:
+        raise Undecided("what all constraints allow") from error
+
+
+def _cases(dimension: Any) -> list[Any]:
+    """Dimensions, one of which is at least 0 where another one is.
+
+    Those of ``max(a, b)`` are a and b, and those of ``max(a, 0) + max(b, 0) - 1`` are a - 1 and
+    b - 1. The formula of such a sum has a piece for each subset of them.
+    """
+    constant, operands = 0, []
+    for coefficient, product in dimension_terms(dimension):
+        match product:
+            case []:
+                constant = coefficient
+            case [(("max", pair), 1)] if coefficient == 1:
+                operands.append(pair)
+            case _:
+                return [dimension]
+    if constant == 0 and len(operands) == 1:
+        return [*operands[0]]
+    if constant == -1 and all(str(other) == "0" for _, other in operands):
+        return [one - 1 for one, _ in operands]
+    return [dimension]

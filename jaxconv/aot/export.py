@@ -16,9 +16,15 @@ from jaxconv.adapters.call import (
     read_call,
 )
 from jaxconv.aot.arguments import array_type
-from jaxconv.aot.dimensions import DecidedDimensions, constrained_sizes
+from jaxconv.aot.dimensions import DecidedDimensions, constraints_are
 from jaxconv.aot.storage import shape_type
-from jaxconv.compat import decided_dimensions, padding_by_sizes, require_dimensions, scope_of
+from jaxconv.compat import (
+    constrained_dimensions,
+    decided_dimensions,
+    padding_by_sizes,
+    require_dimensions,
+    scope_of,
+)
 from jaxconv.errors import Diagnostic, ValidationError, raise_if, raises_shape_error, shown
 from jaxconv.prover.check import completed_call, explore_sizes
 from jaxconv.prover.conclude import conclude
@@ -28,7 +34,12 @@ from jaxconv.prover.explore import Exploration
 from jaxconv.prover.returns import dtype_of
 from jaxconv.prover.state import State
 from jaxconv.source import origin_of_error
-from jaxconv.symbolic.constraints import InexpressibleError, export_constraints, where_text
+from jaxconv.symbolic.constraints import (
+    InexpressibleError,
+    export_constraints,
+    part_of,
+    where_text,
+)
 from jaxconv.symbolic.sets import ONE_AT_A_TIME, SizeSet
 from jaxconv.symbolic.size import Size
 from jaxconv.symbolic.specs import joined_conditions
@@ -314,17 +325,18 @@ def _dimensions(sizes: SizeSet) -> dict[str, Any]:
     require_dimensions()
     try:
         constraints = export_constraints(sizes)
-        shape = jax.export.symbolic_shape(", ".join(sizes.names), constraints=constraints)
+        shape = constrained_dimensions(sizes.names, constraints)
         symbolic = [one for one in shape if not isinstance(one, int)]
-        if all(constrained_sizes(one, sizes.names) == sizes for one in symbolic[:1]):
+        if all(constraints_are(sizes, one) for one in symbolic[:1]):
             return dict(zip(sizes.names, shape, strict=True))
-        part = None
+        part = part_of(sizes)
     except InexpressibleError as error:
         part = error.part
     except (ValueError, NotImplementedError, Undecided):  # of JAX, and of reading it back
-        part = None
+        part = part_of(sizes)
     wrong = f"the constraints of jax.export cannot express the accepted sizes, {sizes}."
-    fix = "pass where= with fewer conditions." if part is None else f'pass where="{_where(part)}".'
+    is_part = part != sizes
+    fix = f'pass where="{_where(part)}".' if is_part else "pass where= with fewer conditions."
     raise ValidationError([Diagnostic(wrong, fix)])
 
 

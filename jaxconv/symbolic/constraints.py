@@ -1,9 +1,10 @@
 """A set of sizes as conditions that a program reads: as ``where=`` takes them, or ``jax.export``.
 
 Both languages compare sums of sizes, floors and remainders. ``jax.export`` joins its constraints by
-"and" alone; ``max`` and ``min`` stand for "or" and "and" within one of them.
+"and" alone; ``max`` stands for "or" within one of them.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import islpy as isl
 from jaxconv.symbolic.sets import SizeSet, bounded
 from jaxconv.symbolic.sums import Sum, bracket, conditions_that_matter
 
-MOST_CASES = 16  # joined by "or" in one constraint
+MOST_CASES = 16  # joined by "or"
 ISL_OPERATIONS = 5_000_000  # of isl to find the conditions of a set: a few seconds
 
 
@@ -113,18 +114,20 @@ def export_constraints(sizes: SizeSet) -> list[str]:
             texts.append(f"{left} == {right}")
         else:  # as jax.export needs one summand on the left of an equality, another each time
             texts += [f"{left} >= {right}", f"{left} <= {right}"]
-    if cases:
-        either = []
-        for case in cases:
-            sums = []  # all are at least 0 where the comparisons hold
-            for difference, is_equality in case:
-                terms, constant = _terms(difference, EXPORT)
-                sums.append(_text(terms, constant))
-                if is_equality:
-                    sums.append(_text([(-k, name) for k, name in terms], -constant))
-            either.append(_joined("min", sums))
-        texts.append(f"{_joined('max', either)} >= 0")
-    return texts
+    return texts + ([_either(sums) for sums in _alternatives(sizes)] if cases else [])
+
+
+def _either(sums: Sequence[Sum]) -> str:
+    """That one of several sums is at least 0.
+
+    The time in which JAX bounds a ``max`` is exponential in the number of those inside it.
+    """
+    terms = [_terms(one, EXPORT) for one in sums]
+    if len(terms) <= 2:
+        texts = [_text(*one) for one in terms]
+        return f"max({', '.join(texts)}) >= 0" if texts[1:] else f"{texts[0]} >= 0"
+    positive = [f"max({_text(summands, constant + 1)}, 0)" for summands, constant in terms]
+    return f"{' + '.join(positive)} >= 1"
 
 
 def conditions_of_set(sizes: SizeSet) -> Conditions:
@@ -140,24 +143,79 @@ def conditions_of_set(sizes: SizeSet) -> Conditions:
         InexpressibleError: there are too many cases, or finding them takes too long.
     """
     every = SizeSet.parse(sizes.names).points
-    points = sizes.points.intersect(every).coalesce()
-    parts = points.get_basic_sets()
-    first = SizeSet(isl.Set.from_basic_set(parts[0])) if parts else sizes
+    points, hull = _with_hull(sizes)
+    with _in_time(sizes):
+        # The hull is described by "and" alone; what holds of all sizes is left out.
+        parts = hull.gist(every).compute_divs().get_basic_sets()
+        common = [one for part in parts for one in _of_part(part)]
+        if hull.is_equal(points):
+            return Conditions(common, [])
+        rest = points.gist(hull.intersect(every)).coalesce().compute_divs()
+        cases = [[*_of_part(part)] for part in rest.get_basic_sets()]
+    if len(cases) > MOST_CASES:
+        raise InexpressibleError(part_of(sizes))
+    return Conditions(common, cases)
+
+
+def part_of(sizes: SizeSet) -> SizeSet:
+    """Some sizes of a set, which comparisons joined by "and" describe.
+
+    Args:
+        sizes: the set.
+    """
+    parts = _with_hull(sizes)[0].get_basic_sets()
+    return SizeSet(isl.Set.from_basic_set(parts[0])) if parts else sizes
+
+
+def _with_hull(sizes: SizeSet) -> tuple[isl.Set, isl.Set]:
+    points = sizes.points.intersect(SizeSet.parse(sizes.names).points).coalesce()
+    return points, isl.Set.from_basic_set(points.simple_hull())
+
+
+@contextlib.contextmanager
+def _in_time(sizes: SizeSet) -> Iterator[None]:
     try:
         with bounded(ISL_OPERATIONS):
-            hull = isl.Set.from_basic_set(points.simple_hull())
-            # The hull is described by "and" alone; what holds of all sizes is left out.
-            parts = hull.gist(every).compute_divs().get_basic_sets()
-            common = [one for part in parts for one in _of_part(part)]
-            if hull.is_equal(points):
-                return Conditions(common, [])
-            rest = points.gist(hull.intersect(every)).coalesce().compute_divs()
-            cases = [[*_of_part(part)] for part in rest.get_basic_sets()]
+            yield
     except isl.Error:
-        raise InexpressibleError(first) from None
-    if len(cases) > MOST_CASES:
-        raise InexpressibleError(first)
-    return Conditions(common, cases)
+        raise InexpressibleError(part_of(sizes)) from None
+
+
+def _alternatives(sizes: SizeSet) -> list[list[Sum]]:
+    """Sums, one of which in each list is at least 0 where a set has all sizes, within its hull.
+
+    Each list is for a gap: what is between the sizes of the set is described by comparisons joined
+    by "and", so that the rest is where one of them does not hold.
+    """
+    points, hull = _with_hull(sizes)
+    found: list[list[Sum]] = []
+    with _in_time(sizes):
+        gaps = hull.subtract(points).coalesce()
+        for part in gaps.gist(hull).compute_divs().get_basic_sets():
+            if not gaps.intersect(isl.Set.from_basic_set(part)).is_empty():
+                wide = _widened_gap(part, points, hull)
+                gaps = gaps.subtract(_where_all(wide, hull))
+                found.append(
+                    [Sum.of(aff.neg().add_constant_val(isl.Val(-1))) for aff in wide[::-1]]
+                )
+    return found
+
+
+def _widened_gap(part: isl.BasicSet, points: isl.Set, hull: isl.Set) -> list[isl.Aff]:
+    """What is at least 0 in a gap, without what is not needed to keep it outside the set."""
+    needed = []
+    for constraint in conditions_that_matter(part.remove_redundancies()):
+        aff = constraint.get_aff()
+        needed += [aff, aff.neg()] if constraint.is_equality() else [aff]
+    for aff in [*needed]:
+        fewer = [one for one in needed if one is not aff]
+        needed = fewer if _where_all(fewer, hull).is_disjoint(points) else needed
+    return needed
+
+
+def _where_all(affs: Sequence[isl.Aff], hull: isl.Set) -> isl.Set:
+    parts = (isl.Set.from_basic_set(aff.ge_basic_set(aff.sub(aff))) for aff in affs)
+    return functools.reduce(isl.Set.intersect, parts, hull)
 
 
 def _of_part(part: isl.BasicSet) -> Iterator[AffineConstraint]:
@@ -261,7 +319,3 @@ def _residue(one: Sum) -> tuple[Sum, int, int] | None:
             top.constant % divisor,
         )
     return Sum(top.names, (), 0), divisor, -top.constant % divisor
-
-
-def _joined(extreme: str, texts: Sequence[str]) -> str:
-    return functools.reduce(lambda one, other: f"{extreme}({one}, {other})", texts)

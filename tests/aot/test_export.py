@@ -1,5 +1,6 @@
 """A program for every proven size: the same results elsewhere, and no other size is taken."""
 
+import itertools
 import pickle
 import re
 import subprocess
@@ -278,6 +279,71 @@ def test_jax_refuses_exactly_the_sizes_outside_a_set(condition):
         else:
             with pytest.raises(ValueError, match=r"Input shapes do not match|expected same"):
                 jax.eval_shape(exported.call, image)
+
+
+def points(rng, names):
+    """One size for each name, as a condition."""
+    return " and ".join(f"{name} == {rng.integers(1, 30)}" for name in names)
+
+
+def intervals(rng, names):
+    lows = rng.integers(1, 30, len(names))
+    ends = lows + rng.integers(0, 9, len(names))
+    return " and ".join(map("{} <= {} <= {}".format, lows, names, ends))
+
+
+def sums(rng, names):
+    """Sums, quotients and remainders."""
+    form = rng.choice(["{}//{} == {}//{}", "{} % {} == {} % {}", "{0} + {1} <= {2} <= {0} + 9"])
+    h, w = rng.permutation([*names])
+    return form.format(h, rng.integers(2, 7), w, rng.integers(2, 7))
+
+
+MANY = [(points, 4), (points, 16), (intervals, 5), (intervals, 12), (sums, 4), (sums, 7)]
+
+
+@pytest.mark.parametrize(
+    ("make", "count", "names"), [*((*one, "hw") for one in MANY), (points, 6, "hwd")]
+)
+def test_jax_refuses_exactly_the_sizes_outside_many_cases(make, count, names):
+    rng = np.random.default_rng(count)
+    condition = " or ".join(f"({make(rng, names)})" for _ in range(count))
+    exported = jc.export(lambda x: x + 1, " ".join(names), where=condition)
+    again = jax.export.deserialize(exported.serialize())
+    accepted = [
+        sizes
+        for sizes in itertools.product(range(1, 40), repeat=len(names))
+        if eval(condition, dict(zip(names, sizes, strict=True)))
+    ]
+    near = rng.choice(accepted, 12) + rng.integers(-1, 2, (12, len(names)))
+    far = rng.integers(1, 40, (8, len(names)))
+    for sizes in np.clip([*rng.choice(accepted, 8), *near, *far], 1, 39).tolist():
+        image = jax.ShapeDtypeStruct(tuple(sizes), "float32")
+        asks = [lambda image=image: jax.eval_shape(exported.call, image)]
+        if sizes[0] % 4 == 0:  # of the program that was read again, which is slower
+            asks.append(jax.jit(again.call).lower(image).compile)
+        for ask in asks:
+            if tuple(sizes) in accepted:
+                ask()
+            else:
+                with pytest.raises(ValueError, match="shapes") as error:
+                    ask()
+                assert "shapes do not match" in f"{error.value} {error.value.__cause__}"
+
+
+def test_a_flatten_that_many_sizes_fit_is_exported():
+    weights = normal(12, 5)
+    exported = jc.export(lambda x: jc.flatten(x) @ weights, "b h w 1")
+    for h in range(1, 14):
+        for w in {1, 12 // h, 12 // h + 1}:
+            image = normal(2, h, w, 1)
+            if h * w == 12:
+                np.testing.assert_allclose(
+                    exported.call(image), image.reshape(2, 12) @ weights, rtol=1e-4, atol=1e-5
+                )
+            elif w:
+                with pytest.raises(ValueError, match="Input shapes do not match"):
+                    exported.call(image)
 
 
 def by_parity(x):
