@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax import lax
 from jaxconv.aot.export import proven_program
 from jaxconv.compat import JaxprEqn
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error
-from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, Scope
+from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, rewrite
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.primitives.reduce_window import MAX_POOLING
 from jaxconv.symbolic.sets import SizeSet
@@ -49,42 +50,55 @@ def export_onnx(
         closed, shapes = jax.make_jaxpr(program.run, return_shape=True)(*positional)
         program.returned.extend(closed.out_avals)
         program.decided.is_users_code = False
+        convertible = rewrite(closed, _by_axes)
 
         def run(*values: Any) -> Any:
-            results = _Convertible().run(closed.jaxpr, closed.consts, values)
+            results = _Inlined().run(convertible.jaxpr, convertible.consts, values)
             return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
         model = jax2onnx.to_onnx(run, jax.tree.leaves(positional), model_name=program.run.__name__)
     return model.SerializeToString(), program.sizes
 
 
-class _Convertible(Evaluator):
-    """Computes a trace with operations that jax2onnx converts to what ONNX Runtime computes."""
+class _Inlined(Evaluator):
+    """Computes a trace without its calls."""
 
     enters = frozenset({FlowKind.CALL})
 
-    def equation(self, eqn: JaxprEqn, inputs: Sequence[Any], scope: Scope) -> Sequence[Any]:
-        if record_of(eqn).pooling != MAX_POOLING:
-            return super().equation(eqn, inputs, scope)
-        # One axis after the other, each in the middle of three axes: jax2onnx makes every axis of a
-        # pool a spatial one, and ONNX Runtime takes three of these at most.
-        x, params = inputs[0], eqn.params
-        for axis, size in enumerate(params["window_dimensions"]):
-            stride, pads = params["window_strides"][axis], params["padding"][axis]
-            dilations = (params["base_dilation"][axis], params["window_dilation"][axis])
-            if (size, stride, tuple(pads)) == (1, 1, (0, 0)):
-                continue
-            before, after = x.shape[:axis], x.shape[axis + 1 :]
-            rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
-            pooled = lax.reduce_window(
-                rows,
-                -jnp.inf,
-                lax.max,
-                (1, size, 1),
-                (1, stride, 1),
-                ((0, 0), pads, (0, 0)),
-                base_dilation=(1, dilations[0], 1),
-                window_dilation=(1, dilations[1], 1),
-            )
-            x = pooled.reshape(*before, pooled.shape[1], *after)
-        return [x]
+
+def _by_axes(eqn: JaxprEqn) -> JaxprEqn | None:
+    """A call that does what a max pool does, of operations that ONNX Runtime computes."""
+    if record_of(eqn).pooling != MAX_POOLING:
+        return None
+    (image, *_), (pooled, *_) = eqn.invars, eqn.outvars
+    x = jax.ShapeDtypeStruct(image.aval.shape, image.aval.dtype)
+    traced = jax.make_jaxpr(jax.jit(partial(_pool_by_axes, params=eqn.params)))(x)
+    (call,) = traced.jaxpr.eqns
+    return call.replace(invars=[image], outvars=[pooled])
+
+
+def _pool_by_axes(x: jax.Array, params: Mapping[str, Any]) -> jax.Array:
+    """Pool one axis after the other, each in the middle of three axes.
+
+    jax2onnx makes every axis of a pool a spatial one, and ONNX Runtime takes three of these at
+    most.
+    """
+    for axis, size in enumerate(params["window_dimensions"]):
+        stride, pads = params["window_strides"][axis], params["padding"][axis]
+        dilations = (params["base_dilation"][axis], params["window_dilation"][axis])
+        if (size, stride, tuple(pads)) == (1, 1, (0, 0)):
+            continue
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
+        rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
+        pooled = lax.reduce_window(
+            rows,
+            -jnp.inf,
+            lax.max,
+            (1, size, 1),
+            (1, stride, 1),
+            ((0, 0), pads, (0, 0)),
+            base_dilation=(1, dilations[0], 1),
+            window_dilation=(1, dilations[1], 1),
+        )
+        x = pooled.reshape(*before, pooled.shape[1], *after)
+    return x

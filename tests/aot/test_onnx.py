@@ -52,6 +52,38 @@ def flat(x):
     return jc.dense(jc.flatten(jc.max_pool(x, 32)), random(147, 5))
 
 
+def pool(x):
+    return jc.max_pool(x, 3, stride=1, padding="SAME")
+
+
+def branches(x):
+    return jax.lax.cond(x[0, 0, 0, 0] > 0, jc.max_pool, lambda x: 2 * jc.max_pool(x), x)
+
+
+def scan(x):
+    """A loop with a call and a branch in it."""
+
+    def step(x, scale):
+        x = jax.jit(pool)(jax.nn.relu(x * scale))
+        return jax.lax.cond(x[0, 0, 0, 0] > 0.5, pool, lambda x: x - pool(x), x), x.sum()
+
+    return jax.lax.scan(step, x, random(3))[0]
+
+
+def while_loop(x):
+    return jax.lax.while_loop(lambda state: state[0] < 2, lambda s: (s[0] + 1, pool(s[1])), (0, x))[
+        1
+    ]
+
+
+@jax.custom_vjp
+def differentiated(x):
+    return jax.checkpoint(pool)(x)
+
+
+differentiated.defvjp(lambda x: (pool(x), None), lambda _, g: (g,))
+
+
 MODELS = {
     "VGG": (
         jc.VGG([(4, 4), (4,), (8,)], head=None, rngs=nnx.Rngs(0)),
@@ -62,6 +94,10 @@ MODELS = {
     "U-Net": (levels, "b h w 3", [(1, 4, 6), (2, 16, 8)]),
     "flatten": (flat, "b h w 3", [(1, 224, 255), (3, 230, 240)]),
     "three axes": (lambda x: jc.max_pool(x, 2, padding="VALID"), "b h w 3", [(1, 5, 6)]),
+    "branches": (branches, "b h w 3", [(1, 6, 5), (2, 5, 8), (3, 4, 4)]),
+    "scan": (scan, "b h w 3", [(1, 6, 5), (2, 5, 8)]),
+    "while loop": (while_loop, "b h w 3", [(1, 6, 5), (2, 5, 8)]),
+    "derivatives": (differentiated, "b h w 3", [(2, 5, 8)]),
     "numbers": (lambda x: jc.conv(x, KERNEL, stride=2), "b 9 8 3", [(1, 9, 8), (4, 9, 8)]),
 }
 
