@@ -359,6 +359,8 @@ def _exporting(
         wrong = f"the function changes a model while it is traced: {error}."
         fix = "call model.eval() first; batch norm and dropout change a model in training."
         raise ValidationError([Diagnostic(wrong, fix)]) from error
+    except ValidationError:  # which says what to do
+        raise
     except Exception as error:  # of JAX, or of the user's code
         place = str(origin_of_error(error))
         first = str(error).partition("\n")[0].rstrip(".")

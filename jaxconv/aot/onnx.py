@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv.aot.export import proven_program
+from jaxconv.aot.storage import shape_type
 from jaxconv.compat import JaxprEqn
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error
 from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, rewrite
@@ -38,9 +40,6 @@ def export_onnx(
         ShapeError: as for :func:`jaxconv.export`, or jax2onnx cannot convert the program.
         ModuleNotFoundError: jax2onnx is not installed.
     """
-    import jax2onnx  # pyright: ignore[reportMissingImports] - in an environment of its own
-
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which warns of shapes of its own
     with proven_program(fn, args, named, where) as program:
         positional, keywords = program.types
         if keywords:
@@ -56,8 +55,31 @@ def export_onnx(
             results = _Inlined().run(convertible.jaxpr, convertible.consts, values)
             return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
-        model = jax2onnx.to_onnx(run, jax.tree.leaves(positional), model_name=program.run.__name__)
+        model = _converted(run, jax.tree.leaves(positional), program.run.__name__)
     return model.SerializeToString(), program.sizes
+
+
+def _converted(run: Callable[..., Any], inputs: Sequence[Any], name: str) -> Any:
+    """Convert a function by jax2onnx.
+
+    Raises:
+        ValidationError: jax2onnx cannot convert it.
+        ModuleNotFoundError: jax2onnx is not installed.
+    """
+    import jax2onnx  # pyright: ignore[reportMissingImports] - in an environment of its own
+
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which warns of shapes of its own
+    functions = dict(vars(jnp))  # jax2onnx leaves a cumsum of its own there
+    try:
+        return jax2onnx.to_onnx(run, inputs, model_name=name)
+    except Exception as error:
+        is_size = isinstance(error, jax.errors.InconclusiveDimensionOperation)
+        first = re.sub(r"^\[\w+\] ", "", str(error).strip().partition("\n")[0]).rstrip(".")
+        wrong = f"jax2onnx cannot convert this: {first}."
+        instead = "pass sizes that are numbers" if is_size else "write it as other operations"
+        raise ValidationError([Diagnostic(wrong, f"{instead}, or --format stablehlo.")]) from error
+    finally:
+        jnp.__dict__.update(functions)
 
 
 class _Inlined(Evaluator):
@@ -71,8 +93,9 @@ def _by_axes(eqn: JaxprEqn) -> JaxprEqn | None:
     if record_of(eqn).pooling != MAX_POOLING:
         return None
     (image, *_), (pooled, *_) = eqn.invars, eqn.outvars
-    x = jax.ShapeDtypeStruct(image.aval.shape, image.aval.dtype)
-    traced = jax.make_jaxpr(jax.jit(partial(_pool_by_axes, params=eqn.params)))(x)
+    traced = jax.make_jaxpr(jax.jit(partial(_pool_by_axes, params=eqn.params)))(
+        shape_type(image.aval)
+    )
     (call,) = traced.jaxpr.eqns
     return call.replace(invars=[image], outvars=[pooled])
 

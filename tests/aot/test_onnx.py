@@ -2,7 +2,8 @@
 
 It needs an environment of its own:
 ``python3 -m venv onnx && onnx/bin/pip install -e . jax2onnx==0.17.1 onnxruntime pytest``, then
-``PYTHONPATH=. onnx/bin/python -m pytest -n0 -c /dev/null --rootdir . tests/aot/test_onnx.py``.
+``PYTHONPATH=. onnx/bin/python -m pytest -c /dev/null --rootdir . --noconftest
+tests/aot/test_onnx.py``.
 """
 
 import jax
@@ -119,6 +120,56 @@ def test_onnx_runtime_computes_the_same(name):
 def test_padding_that_depends_on_the_size_is_refused():
     with pytest.raises(jc.ShapeError, match="'mod\\(- h, 2\\)' used in a context"):
         export_onnx(lambda x: jc.conv(x, KERNEL, stride=2), ("b h w 3",), {}, None)
+
+
+def window(x, start, reduce):
+    return jax.lax.reduce_window(x, start, reduce, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+REFUSED = {
+    "min pool": (lambda x: window(x, jnp.inf, jax.lax.min), "reduce_window_min"),
+    "int": (lambda x: window(x.astype("int32"), -(2**31), jax.lax.max), "got int32"),
+    "bfloat16": (lambda x: jc.max_pool(x.astype(jnp.bfloat16)), "got bfloat16"),
+    "conv": (jax.grad(lambda x: jc.conv(x, KERNEL).sum()), "conv layouts"),
+    "max pool": (jax.grad(lambda x: jc.max_pool(x).sum()), "select_and_scatter_add"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_jax2onnx_cannot_convert_is_named(name):
+    fn, named = REFUSED[name]
+    with pytest.raises(jc.ShapeError) as error:
+        export_onnx(fn, ("b h w 3",), {}, None)
+    text = str(error.value)
+    assert text.startswith("export: jax2onnx cannot convert this: ")
+    assert named in text
+    assert text.endswith("\n  Fix: write it as other operations, or --format stablehlo.")
+    assert jc.export(fn, "b h w 3")
+
+
+def test_sizes_that_are_numbers_are_converted_as_the_fix_says():
+    def halved(x):
+        return jc.conv(x, KERNEL, stride=2)
+
+    with pytest.raises(jc.ShapeError, match="Fix: pass sizes that are numbers, or --format"):
+        export_onnx(halved, ("b h w 3",), {}, None)
+    assert export_onnx(halved, ("b 5 8 3",), {}, None)
+
+
+def test_arguments_by_keyword_are_refused():
+    with pytest.raises(jc.ShapeError, match=r"ONNX has no arguments by keyword[\s\S]*by position"):
+        export_onnx(lambda *, x: x, (), {"x": "b 3"}, None)
+
+
+def test_what_jax2onnx_replaces_in_jax_is_put_back():
+    image = random(2, 4, 5, 3)
+    content, _ = export_onnx(lambda x: jnp.cumsum(x, 1), ("b h w 3",), {}, None)
+    np.testing.assert_allclose(jnp.cumsum(image, 1), np.cumsum(image, 1), rtol=1e-4, atol=1e-5)
+    again, _ = export_onnx(lambda x: jnp.cumsum(x, 2), ("b h w 3",), {}, None)
+    for axis, model in enumerate((content, again), 1):
+        session = onnxruntime.InferenceSession(model)
+        (result,) = session.run(None, {session.get_inputs()[0].name: image})
+        np.testing.assert_allclose(result, np.cumsum(image, axis), rtol=1e-4, atol=1e-5)
 
 
 def test_the_command_writes_a_model_that_onnx_runtime_reads(tmp_path):
