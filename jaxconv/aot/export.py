@@ -150,6 +150,32 @@ def export_program(
     return ExportedProgram(exported, program.sizes)
 
 
+@raises_shape_error("export")
+def takes_parameters(fn: Any, args: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    """Whether a program has parameters that its function does not name: those of a model.
+
+    Args:
+        fn: as for :func:`export`.
+        args: its positional arguments.
+        named: its keyword arguments.
+
+    Returns:
+        True where they are its first argument; False where they are constants, or there are none.
+
+    Raises:
+        ShapeError: the arguments cannot be read.
+        SpecError: a spec cannot be read.
+    """
+    call = read_call(fn, args, named, closes_over=True)
+    return _lacks_values(fn) if call.complete is None else not call.makes_values
+
+
+def _lacks_values(fn: Any) -> bool:
+    """Whether a model, or what a function is bound to, has parameters without values."""
+    parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(parts))
+
+
 @dataclass
 class ProvenProgram:
     """A program to be traced for all sizes of a set at once.
@@ -205,11 +231,8 @@ def proven_program(
     if call.complete is not None:
         completed = completed_call(call, call.complete, sizes.points).call
         call = read_call(fn, args, named, closes_over=True) if call.makes_values else completed
-    else:
-        parts = (getattr(fn, "__self__", fn), getattr(fn, "args", ()), getattr(fn, "keywords", {}))
-        leaves = jax.tree.leaves(parts)
-        if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
-            call = read_call(fn, args, named)
+    elif _lacks_values(fn):
+        call = read_call(fn, args, named)
     run = ArrayFunction(call)
     dimensions = _dimensions(sizes)
     decided = DecidedDimensions(sizes, dimensions)

@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program
+from jaxconv.aot.export import KNOWN_PLATFORMS, PLATFORMS, export_program, takes_parameters
 from jaxconv.aot.onnx import export_onnx
 from jaxconv.cli.arguments import (
     CONDITION_HELP,
@@ -25,7 +25,7 @@ from jaxconv.cli.models import (
     keyword_arguments,
     specs_of,
 )
-from jaxconv.cli.user_code import user_code
+from jaxconv.cli.user_code import TargetError, user_code
 from jaxconv.models.registry import registered_models
 
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
@@ -104,6 +104,11 @@ class ExportCommand(Command):
         specs = specs_of(model, options)
         fn, named = as_called(model, options.model, specs, keyword_arguments(options.given))
         with user_code(f"exporting {options.model}"):
+            if options.without_parameters and not takes_parameters(fn, specs, named):
+                raise TargetError(
+                    f"{options.model} does not take parameters as an argument: those that it uses "
+                    "are constants. Fix: name the model itself, or leave out --without-parameters."
+                )
             if options.format == "onnx":
                 content, sizes = export_onnx(fn, specs, named, options.where)
                 place = "where ONNX runs; it does not refuse other sizes"

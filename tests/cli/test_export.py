@@ -29,6 +29,15 @@ class Net(nnx.Module):
 
     def __call__(self, x):
         return self.conv(x)
+
+net = Net(nnx.Rngs(0))
+
+def closes_over(x):
+    return net(x) * 2
+
+@jc.contract("b h w 3 -> b h w 4")
+def promises(x):
+    return net(x)
 """
 
 
@@ -81,6 +90,14 @@ BAD = [
     (["nets_to_export.py:halve", "--platforms", "gpu"], "'gpu' does not name platforms, of cpu"),
     (["nets_to_export.py:halve", "--where", "h >"], "The condition cannot be read"),
     (["nets_to_export.py:absent"], "absent"),
+    *(
+        (
+            [f"nets_to_export.py:{name}", "--without-parameters"],
+            f"nets_to_export.py:{name} does not take parameters as an argument: those that it "
+            "uses are constants. Fix: name the model itself, or leave out --without-parameters.",
+        )
+        for name in ("closes_over", "promises", "net", "halve")
+    ),
     (["vgg16(weights='no.pth')"], "jaxconv export: There is no file no.pth. Fix: check the path."),
 ]
 
