@@ -40,6 +40,9 @@ def export_onnx(
         ShapeError: as for :func:`jaxconv.export`, or jax2onnx cannot convert the program.
         ModuleNotFoundError: jax2onnx is not installed.
     """
+    import jax2onnx  # pyright: ignore[reportMissingImports] - in an environment of its own
+
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which warns of shapes of its own
     with proven_program(fn, args, named, where) as program:
         positional, keywords = program.types
         if keywords:
@@ -55,23 +58,20 @@ def export_onnx(
             results = _Inlined().run(convertible.jaxpr, convertible.consts, values)
             return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
-        model = _converted(run, jax.tree.leaves(positional), program.run.__name__)
+        convert = partial(jax2onnx.to_onnx, model_name=program.run.__name__)
+        model = _converted(convert, run, jax.tree.leaves(positional))
     return model.SerializeToString(), program.sizes
 
 
-def _converted(run: Callable[..., Any], inputs: Sequence[Any], name: str) -> Any:
+def _converted(convert: Callable[..., Any], run: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     """Convert a function by jax2onnx.
 
     Raises:
         ValidationError: jax2onnx cannot convert it.
-        ModuleNotFoundError: jax2onnx is not installed.
     """
-    import jax2onnx  # pyright: ignore[reportMissingImports] - in an environment of its own
-
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which warns of shapes of its own
     functions = dict(vars(jnp))  # jax2onnx leaves a cumsum of its own there
     try:
-        return jax2onnx.to_onnx(run, inputs, model_name=name)
+        return convert(run, inputs)
     except Exception as error:
         is_size = isinstance(error, jax.errors.InconclusiveDimensionOperation)
         first = re.sub(r"^\[\w+\] ", "", str(error).strip().partition("\n")[0]).rstrip(".")
