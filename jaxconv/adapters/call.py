@@ -10,6 +10,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -278,7 +279,7 @@ def _completed(
             return known
         fixed = [isinstance(axis, Formula) and not axis.names() for axis in leaf.axes]
         axes = [n if one else None for n, one in zip(known.shape, fixed, strict=True)]
-        return jax.ShapeDtypeStruct(axes, known.dtype)  # type: ignore[arg-type]
+        return SimpleNamespace(shape=tuple(axes), dtype=known.dtype)  # JAX's own takes no None
 
     assert adapter.complete is not None
     given, words = jax.tree.map(shape, (args, dict(named)), is_leaf=is_spec)
