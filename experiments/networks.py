@@ -1,10 +1,12 @@
 """Typical networks for the experiments: plain functions and Flax NNX models."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -62,17 +64,24 @@ def pool(x: Any) -> Any:
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
-def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
+def u_net(x: Any, levels: int = 4, width: int = 8, kernel: Callable[..., Any] = ones) -> Any:
     """Apply a U-Net (Ronneberger, Fischer and Brox, 2015) with SAME padding.
 
     Args:
         x: (b, h, w, c); h and w multiples of ``2**levels``.
         levels: the number of pools.
         width: filters of the first level; each level has twice as many.
+        kernel: makes a kernel of a shape.
 
     Returns:
         (b, h, w, 2).
     """
+
+    def double_conv(x: Any, width: int) -> Any:
+        for _ in range(2):
+            x = jax.nn.relu(conv(x, kernel(3, 3, x.shape[-1], width)))
+        return x
+
     skips = []
     for level in range(levels):
         x = double_conv(x, width << level)
@@ -80,25 +89,23 @@ def u_net(x: Any, levels: int = 4, width: int = 8) -> Any:
         x = pool(x)
     x = double_conv(x, width << levels)
     for level in reversed(range(levels)):
-        up = ones(2, 2, x.shape[-1], width << level)
+        up = kernel(2, 2, x.shape[-1], width << level)
         x = lax.conv_transpose(x, up, (2, 2), "VALID", dimension_numbers=DIMENSION_NUMBERS)
         x = double_conv(jnp.concatenate([skips[level], x], -1), width << level)
-    return conv(x, ones(1, 1, x.shape[-1], 2))
+    return conv(x, kernel(1, 1, x.shape[-1], 2))
 
 
-def double_conv(x: Any, width: int) -> Any:
-    """Apply two 3x3 convolutions with ReLU.
+def he_normal(*shape: int) -> np.ndarray:
+    """Draw a kernel with which maps keep their scale (He et al., 2015).
 
     Args:
-        x: (b, h, w, c).
-        width: filters of each.
+        *shape: of the kernel.
 
     Returns:
-        (b, h, w, width).
+        float32, the same for the same shape.
     """
-    for _ in range(2):
-        x = jax.nn.relu(conv(x, ones(3, 3, x.shape[-1], width)))
-    return x
+    numbers = np.random.default_rng(shape).normal(size=shape)
+    return (numbers * (2 / math.prod(shape[:-1])) ** 0.5).astype(np.float32)
 
 
 def chain(depth: int, pool_every: int = 25) -> Callable[[Any], Any]:

@@ -1,5 +1,6 @@
 """A program for every proven size: the same results elsewhere, and no other size is taken."""
 
+import functools
 import itertools
 import pickle
 import re
@@ -16,7 +17,7 @@ from flax import nnx
 from jax._src.export import shape_poly
 
 import jaxconv as jc
-from experiments.networks import ResNet, u_net
+from experiments.networks import ResNet, he_normal, u_net
 from jaxconv.aot import export as module
 from tests.support.programs import normal
 
@@ -178,6 +179,19 @@ def test_large_networks_are_exported_for_all_platforms_at_once(name):
     arguments.append(jax.ShapeDtypeStruct((2, *size, 3), "float32"))
     result = jax.eval_shape(again.call, *arguments)
     assert result.shape == ((2, *size, 2) if returns is None else (2, *returns))
+
+
+@pytest.mark.parametrize("levels", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_an_exported_u_net_computes_the_same(levels):
+    net = functools.partial(u_net, levels=levels, kernel=he_normal)
+    exported = jax.export.deserialize(jc.export(net, "b h w 3").serialize())
+    for size in ((1, 32, 32), (2, 48, 16), (3, 16, 64)):
+        image = normal(*size, 3)
+        expected = jax.jit(net)(image)
+        assert 0.1 < jnp.std(expected) < 10
+        np.testing.assert_allclose(exported.call(image), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="mod"):
+        exported.call(normal(1, 32, 41, 3))
 
 
 def test_a_layer_is_the_convolution_of_lax():

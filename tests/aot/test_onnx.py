@@ -6,6 +6,8 @@ It needs an environment of its own:
 tests/aot/test_onnx.py``.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
+from experiments.networks import he_normal, u_net
 from jaxconv.aot.onnx import export_onnx
 from jaxconv.cli.main import main
 
@@ -43,7 +46,7 @@ class Residual(nnx.Module):
 
 
 def levels(x):
-    """A U-Net of one level."""
+    """A U-Net of one level, of jaxconv's layers."""
     small = jc.max_pool(jax.nn.relu(jc.conv(x, KERNEL)))
     large = jc.conv_transpose(small, KERNEL[:2, :2], stride=2, padding="VALID")
     return jc.conv(jnp.concatenate([x, large], -1), random(3, 3, 6, 2))
@@ -92,7 +95,8 @@ MODELS = {
         [(1, 8, 9), (2, 33, 20)],
     ),
     "residual": (Residual(nnx.Rngs(0)), "b h w 3", [(1, 1, 5), (2, 33, 34)]),
-    "U-Net": (levels, "b h w 3", [(1, 4, 6), (2, 16, 8)]),
+    "one level": (levels, "b h w 3", [(1, 4, 6), (2, 16, 8)]),
+    "U-Net": (partial(u_net, kernel=he_normal), "b h w 3", [(1, 32, 48), (2, 16, 64)]),
     "flatten": (flat, "b h w 3", [(1, 224, 255), (3, 230, 240)]),
     "three axes": (lambda x: jc.max_pool(x, 2, padding="VALID"), "b h w 3", [(1, 5, 6)]),
     "branches": (branches, "b h w 3", [(1, 6, 5), (2, 5, 8), (3, 4, 4)]),
