@@ -58,6 +58,7 @@ class Adapter:
             It takes the positional and the keyword arguments, with shapes in place of arrays.
         initialise: the same, with values.
         completes_any_size: whether these shapes have None in place of sizes that vary.
+        copy: makes a model again, which is completed for some sizes in its place.
         adds_values: whether a completed model has values.
         arrays: the arrays of a model, for a library that does not tell them by their types.
         during_traces: what is in force while a function is traced.
@@ -81,6 +82,7 @@ class Adapter:
     complete: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
     initialise: Callable[[Any, Method, Sequence[Any], Mapping[str, Any]], PureCall] | None = None
     completes_any_size: bool = False
+    copy: Callable[[Any], Any] = lambda model: model
     adds_values: bool = False
     arrays: Callable[[Any], ModelArrays] | None = None
     during_traces: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext

@@ -119,8 +119,6 @@ def read_call(
     if adapter is None:
         return _of_arrays(fn, positional, keywords)
     if adapter.is_incomplete(model) and adapter.complete is not None:
-        if adapter.completes_any_size:  # then it fails for all sizes, and need not be tried again
-            adapter = replace(adapter, complete=_failing_once(adapter.complete))
         complete = functools.partial(_completed, adapter, model, method, positional, keywords)
         call = _of_arrays(_completing(adapter, model, method), positional, keywords)
         return replace(call, complete=complete, makes_values=adapter.adds_values)
@@ -232,28 +230,12 @@ def _value_of(leaf: Any) -> Any:
     return leaf.value if isinstance(leaf, Static) else leaf
 
 
-def _failing_once(complete: Callable[..., Any]) -> Callable[..., Any]:
-    """Raise the first error of a function again, rather than call it again."""
-    errors: list[Exception] = []
-
-    def call(*args: Any, **named: Any) -> Any:
-        for error in errors:
-            raise error
-        try:
-            return complete(*args, **named)
-        except Exception as error:
-            errors.append(error)
-            raise
-
-    return call
-
-
 def _completing(adapter: Adapter, model: Any, method: Method) -> Callable[..., Any]:
     """A function that makes the parameters of a model for the arguments of each call."""
 
     def call(*args: Any, **named: Any) -> Any:
         assert adapter.complete is not None
-        pure = adapter.complete(model, method, args, named)
+        pure = adapter.complete(adapter.copy(model), method, args, named)
         zeros = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), pure.arrays)
         return pure.fn(zeros, *args, **named)
 
@@ -269,22 +251,32 @@ def _completed(
     named: Mapping[str, Any],
     sizes: Mapping[str, int],
 ) -> Call:
-    """A call of a model whose parameters are made for some sizes."""
+    """A call of a model whose parameters are made for some sizes, or for all where it can be."""
+
+    def known(leaf: Any) -> Any:
+        return shape_of_spec(leaf, sizes) if is_spec(leaf) else _value_of(leaf)
 
     def shape(leaf: Any) -> Any:
         if not is_spec(leaf):
             return _value_of(leaf)
         known = shape_of_spec(leaf, sizes)
-        if not adapter.completes_any_size:
-            return known
         fixed = [isinstance(axis, Formula) and not axis.names() for axis in leaf.axes]
         axes = [n if one else None for n, one in zip(known.shape, fixed, strict=True)]
         return SimpleNamespace(shape=tuple(axes), dtype=known.dtype)  # JAX's own takes no None
 
-    assert adapter.complete is not None
-    given, words = jax.tree.map(shape, (args, dict(named)), is_leaf=is_spec)
-    pure = adapter.complete(model, method, given, words)
-    return replace(_of_arrays(pure.fn, (pure.arrays, *args), named), takes_model=True)
+    def complete(model: Any, given: Any, words: Any) -> Call:
+        assert adapter.complete is not None
+        pure = adapter.complete(model, method, given, words)
+        return replace(_of_arrays(pure.fn, (pure.arrays, *args), named), takes_model=True)
+
+    if adapter.completes_any_size:
+        given, words = jax.tree.map(shape, (args, dict(named)), is_leaf=is_spec)
+        # Where its parameters depend on the sizes it fails, and would be left half built.
+        with contextlib.suppress(Exception):
+            complete(adapter.copy(model), given, words)
+            return complete(model, given, words)
+    given, words = jax.tree.map(known, (args, dict(named)), is_leaf=is_spec)
+    return complete(adapter.copy(model), given, words)
 
 
 @contextlib.contextmanager

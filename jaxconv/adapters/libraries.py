@@ -414,6 +414,14 @@ def _check_exactly(
     return original(input_spec, jax.tree.unflatten(tree, leaves), *args, **named)
 
 
+def _copy_keras(model: Any) -> Any:
+    """Make a model again, or return it where it does not say how it is made."""
+    try:
+        return type(model).from_config(model.get_config())
+    except Exception:  # of the user's code
+        return model
+
+
 def _keras_layout(model: Any) -> str:
     layers = getattr(model, "_flatten_layers", list)()
     formats = [getattr(layer, "data_format", None) for layer in layers]
@@ -447,6 +455,7 @@ KERAS = Adapter(
     pure=_pure_keras,
     complete=_complete_keras,
     completes_any_size=True,
+    copy=_copy_keras,
     adds_values=True,
     arrays=_keras_arrays,
     during_traces=_trace_keras,

@@ -215,6 +215,18 @@ def test_a_keras_model_that_is_not_built_yet(training):
     assert model(jnp.ones((3, 9, 7, 3))).shape == (3, 4)
 
 
+def test_a_keras_model_whose_weights_depend_on_the_size():
+    """It gets those for an ordinary image, as models of other libraries do, and stays unbuilt."""
+    some = the_keras().layers
+    model = the_keras().Sequential([some.Flatten(), some.Dense(3)])
+    verdict = jc.check(model, "b h w 3")
+    assert verdict.accepts.contains(b=5, h=224, w=224)
+    assert not verdict.accepts.contains(b=5, h=224, w=225)
+    assert "the parameters are made for b = 2, h = 224, w = 224" in verdict.notes
+    assert jc.check(model, "b h w 3", where="h == 6 and w == 5", returns="b 3").ok
+    assert model(jnp.ones((2, 4, 4, 3))).shape == (2, 3)
+
+
 def test_a_keras_model_is_as_it_was():
     model = sequential()
     model(IMAGE)
