@@ -148,12 +148,22 @@ def _complete_haiku(
         made = make(functools.partial(model.init, key), *given)
         return ModelArrays(*made) if has_state else ModelArrays(made, {})
 
-    in_training = jax.tree.map(lambda leaf: leaf is False or leaf, (tuple(args), dict(named)))
     with contextlib.suppress(Exception):
-        arrays = initialise(*in_training)
+        arrays = initialise(*_in_training(model, args, named))
         eval_shape(apply, (arrays, *args), named)
         return PureCall(apply, arrays)
     return PureCall(apply, initialise(args, named))
+
+
+def _in_training(
+    model: Any, args: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call, with each flag that is False, also by default, as True."""
+    signature = inspect.signature(model.init)
+    given = signature.bind_partial(None, *args, **named).arguments
+    parameters = signature.parameters.values()
+    off = {one.name: False for one in parameters if one.default is False and one.name not in given}
+    return jax.tree.map(lambda leaf: leaf is False or leaf, (tuple(args), off | {**named}))
 
 
 def _construct_haiku(kind: Any, make: Callable[[], Any]) -> Any | None:

@@ -141,6 +141,9 @@ def test_a_pair_of_haiku_gets_its_parameters(is_training, by_name):
     given = ((), {"is_training": is_training}) if by_name else ((is_training,), {})
     assert jc.check(pair, "b h w 3", *given[0], returns="b 4", **given[1]).ok
     assert jc.summary(pair, "b h w 3", *given[0], **given[1]).parameters == 276
+    by_default = hk.transform_with_state(lambda x, is_training=False: haiku_net(x, is_training))
+    assert jc.check(by_default, "b h w 3", *given[0], returns="b 4", **given[1]).ok
+    assert jc.check(by_default, "b h w 3", returns="b 4").ok
     flat = hk.without_apply_rng(hk.transform(lambda x: hk.Flatten(1)(x)))  # noqa: PLW0108
     assert jc.check(flat, "b 3 4", returns="b 12").ok
 
