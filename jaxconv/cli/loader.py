@@ -71,9 +71,12 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
     else:
         module, colon, expression = text.partition(":")
         if not colon:
+            package, dot, _ = name.rpartition(".")
+            is_dotted = dot and not name.endswith(".py")
+            example = f"{package}:{text[len(package) + 1 :]}" if is_dotted else "models:Net"
             raise TargetError(
                 f"{text} does not name a function or a model.\n"
-                f"  Fix: write module:name, such as models:Net, or one of {', '.join(models)}."
+                f"  Fix: write module:name, such as {example}, or one of {', '.join(models)}."
             )
         owner = import_target(module)
     try:

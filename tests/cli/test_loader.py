@@ -92,6 +92,11 @@ BAD = {
         "  Fix: write module:name, such as models:Net, or one of vgg11, vgg13, vgg16, vgg19, "
         "vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn."
     ),
+    "'nets.make(3)' 'b -> b'": (
+        "nets.make(3) does not name a function or a model.\n"
+        "  Fix: write module:name, such as nets:make(3), or one of vgg11, vgg13, vgg16, vgg19, "
+        "vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn."
+    ),
     "lazy:other b": (
         "reading other of lazy failed.\n"
         "Traceback (most recent call last):\n"
