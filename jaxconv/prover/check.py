@@ -173,8 +173,7 @@ def explore_sizes(
         subject.counted_loops = None
     exploration = Exploration(subject, domain, timeout)
     exploration.run()
-    if made_for is not None and (exploration.refusals or exploration.open_regions):
-        subject.notes += made_for.notes()
+    subject.notes += _notes_on_arguments(exploration, specs, made_for)
     return exploration
 
 
@@ -247,6 +246,19 @@ def completed_call(
 
 def _parameter_shapes(call: Call) -> list[Any]:
     return [leaf.shape for leaf in jax.tree.leaves(call.arguments[0])]
+
+
+def _notes_on_arguments(
+    exploration: Exploration, specs: Sequence[Spec], made_for: CompletedCall | None
+) -> list[str]:
+    """What may be the reason where sizes are refused."""
+    notes = []
+    if made_for is not None and (exploration.refusals or exploration.open_regions):
+        notes += made_for.notes()
+    if not exploration.regions:
+        words = [one.text for one in specs if one.text.isidentifier() and len(one.text) > 1]
+        notes += [f'"{word}" is the spec of one axis; a text is static("{word}")' for word in words]
+    return notes
 
 
 def seconds(timeout: Any) -> float:

@@ -34,6 +34,15 @@ def test_a_flag_reaches_the_function(form):
     assert str(verdict.outputs) == "(b, (h + 1)//2, (w + 1)//2, c)"
 
 
+def test_a_flag_that_is_read_as_a_spec_is_said_to_be_one():
+    def padded(x, padding):
+        return jc.conv(x, jnp.ones((3, 3, 3, 4)), padding=padding)
+
+    verdict = jc.check(padded, "b h w 3", "VALID")
+    assert verdict.notes == ('"VALID" is the spec of one axis; a text is static("VALID")',)
+    assert not jc.check(lambda x, y: x + y[:, None], "batch h", "batch").notes
+
+
 def test_a_text_of_several_words_is_a_spec_also_by_keyword():
     assert jc.check(lambda x, y: x + y, "b h", y="b h").ok
     assert jc.check(lambda *, x: x, x="b h w 3", returns="b h w 3").ok
