@@ -15,7 +15,7 @@ from jaxconv.aot.export import proven_program
 from jaxconv.aot.storage import shape_type
 from jaxconv.compat import JaxprEqn
 from jaxconv.errors import Diagnostic, ValidationError, raises_shape_error
-from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, rewrite
+from jaxconv.jaxpr.interpreter import Evaluator, FlowKind, equations, rewrite
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.jaxpr.primitives.reduce_window import MAX_POOLING
 from jaxconv.symbolic.sets import SizeSet
@@ -96,7 +96,7 @@ def _by_axes(eqn: JaxprEqn) -> JaxprEqn | None:
     traced = jax.make_jaxpr(jax.jit(partial(_pool_by_axes, params=eqn.params)))(
         shape_type(image.aval)
     )
-    (call,) = traced.jaxpr.eqns
+    (call,) = equations(traced.jaxpr, recursive=False)
     return call.replace(invars=[image], outvars=[pooled])
 
 
