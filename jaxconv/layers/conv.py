@@ -67,7 +67,8 @@ def conv(
         precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
         preferred_element_type: the dtype of the result and of its sums; None means that of ``x``.
             Booleans and integers of less than 32 bits need one, because their sums overflow: pass
-            ``jnp.int32`` or ``jnp.float32``. The bias may then have either dtype.
+            ``jnp.int32`` or ``jnp.float32``; a narrower integer would overflow as well, so it is
+            refused. The bias may then have either dtype.
 
     Returns:
         Feature maps before the activation: shape (b, h', w', c_out) in ``layout``, dtype of ``x``
@@ -162,7 +163,8 @@ def conv_transpose(  # noqa: PLR0913 - one more than conv
         precision: of the multiplications, as in ``jax.lax.conv_general_dilated``.
         preferred_element_type: the dtype of the result and of its sums; None means that of ``x``.
             Booleans and integers of less than 32 bits need one, because their sums overflow: pass
-            ``jnp.int32`` or ``jnp.float32``. The bias may then have either dtype.
+            ``jnp.int32`` or ``jnp.float32``; a narrower integer would overflow as well, so it is
+            refused. The bias may then have either dtype.
 
     Returns:
         Shape (b, h', w', c_out) in ``layout``, dtype of ``x`` or ``preferred_element_type``.

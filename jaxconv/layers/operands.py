@@ -138,11 +138,14 @@ def _sum_diagnostics(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> list
     fits = any(jnp.issubdtype(wanted, kind) for kind in allowed)
     is_unsigned = jnp.issubdtype(wanted, jnp.unsignedinteger)
     loses_sign = is_unsigned and jnp.issubdtype(dtype, jnp.signedinteger)
-    if fits and not loses_sign and wanted.itemsize >= dtype.itemsize:
+    is_narrow = is_whole and jnp.issubdtype(wanted, jnp.integer) and wanted.itemsize < 4
+    if fits and not loses_sign and not is_narrow and wanted.itemsize >= dtype.itemsize:
         return []
     wrong = f"preferred_element_type is {wanted}, which cannot hold sums of {dtype}."
     wide = jnp.promote_types(dtype, jnp.int32 if is_whole else jnp.float32)
-    return [Diagnostic(wrong, f"pass preferred_element_type=jnp.{wide}, or leave it out.")]
+    then = " or jnp.float32" if _sum_diagnostics(dtype, None) else ", or leave it out"
+    then = f", then convert the result with .astype(jnp.{wanted})" if is_narrow else then
+    return [Diagnostic(wrong, f"pass preferred_element_type=jnp.{wide}{then}.")]
 
 
 def require_floats(x: jax.Array) -> None:

@@ -18,6 +18,10 @@ def normal(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
 
+def integers(*shape):
+    return np.random.default_rng(shape).integers(0, 250, shape)
+
+
 def equations(function, *args):
     """All equations of a jaxpr, inner ones too, as (primitive, parameters, types)."""
 
@@ -158,6 +162,27 @@ class TestIntegers:
         np.testing.assert_array_equal(got, want)
         assert dtype == np.bool_ or got.max() >= 900
 
+    @pytest.mark.parametrize("preferred", [np.uint8, np.int8, np.int16, np.uint16, jnp.int4])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.bool_, np.int32, np.uint32])
+    def test_narrow_results_are_refused_and_the_fix_works(self, layer, dtype, preferred):
+        x, kernel = (integers(*shape).astype(dtype) for shape in ((1, 4, 4, 3), (3, 3, 3, 2)))
+        name = jnp.dtype(preferred).name
+        with pytest.raises(jc.ShapeError, match=f"{name}, which cannot hold sums") as caught:
+            SUMS[layer](x, kernel, preferred_element_type=preferred)
+        fix = f"jnp.int32, then convert the result with .astype(jnp.{name})."
+        assert str(caught.value).endswith(f"Fix: pass preferred_element_type={fix}")
+        sums = SUMS[layer](x, kernel, preferred_element_type=jnp.int32)
+        want = SUMS[layer](x.astype(np.float32), kernel.astype(np.float32))
+        np.testing.assert_array_equal(sums, want)  # floats represent them exactly
+        chex.assert_type(sums.astype(preferred), preferred)
+
+    @pytest.mark.parametrize("preferred", [np.int32, np.uint32])
+    def test_wide_results_are_accepted(self, layer, preferred):
+        x, kernel = (integers(*shape).astype(np.uint8) for shape in ((1, 4, 4, 3), (3, 3, 3, 2)))
+        got = SUMS[layer](x, kernel, preferred_element_type=preferred)
+        chex.assert_type(got, preferred)
+        np.testing.assert_array_equal(got, SUMS[layer](x.astype(float), kernel.astype(float)))
+
     def test_those_of_32_bits_are_not(self, layer):
         got = SUMS[layer](np.ones((1, 4, 4, 3), np.int32), np.ones((3, 3, 3, 2), np.int32))
         chex.assert_type(got, jnp.int32)
@@ -182,6 +207,8 @@ class TestIntegers:
         fix = str(caught.value).split("Fix: pass preferred_element_type=jnp.")[1]
         named = fix.split(",")[0].split(" ")[0]
         assert SUMS[layer](x, kernel, preferred_element_type=named).dtype == named
+        if "leave it out" in fix:
+            SUMS[layer](x, kernel)
 
     def test_gradients_of_half_precision_with_sums_in_float32(self, layer):
         x, kernel = normal(1, 4, 4, 3), normal(3, 3, 3, 2)
@@ -203,8 +230,9 @@ def test_integer_results_are_proven_for_all_sizes():
     layer = lambda x: jc.conv(x, kernel, stride=2, preferred_element_type=jnp.int32)  # noqa: E731
     verdict = jc.check(layer, "b h w 3:uint8", returns="b (h+1)//2 (w+1)//2 8:int32")
     assert verdict.status == "proven"
-    refused = jc.check(lambda x: jc.conv(x, kernel), "b h w 3:uint8")
-    assert refused.accepts.is_empty()
+    for narrow in (None, jnp.uint8, jnp.int16):
+        layer = lambda x, to=narrow: jc.conv(x, kernel, preferred_element_type=to)  # noqa: E731
+        assert jc.check(layer, "b h w 3:uint8").accepts.is_empty()
 
 
 def test_vmap_adds_a_batch_axis():
