@@ -10,12 +10,13 @@ import functools
 import operator
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import islpy as isl
 
 from jaxconv.display import Displayed, Fact, Facts, shortened
+from jaxconv.errors import shown
 from jaxconv.symbolic.sums import PARAM, conditions_of
 
 
@@ -51,6 +52,8 @@ class SizeSet(Displayed):
         w = h, 224 <= h <= 255
         >>> some.contains(h=224, w=224), some.contains(h=224, w=225), some.smallest()
         (True, False, {'h': 224, 'w': 224})
+        >>> {"h": 224, "w": 224} in some
+        True
     """
 
     def __init__(self, points: isl.Set) -> None:
@@ -85,11 +88,39 @@ class SizeSet(Displayed):
             TypeError: the names are not those of the set.
         """
         if set(sizes) != set(self.names):
-            raise TypeError(f"contains() takes {', '.join(self.names)}, not {', '.join(sizes)}.")
+            names = ", ".join(self.names)
+            wrong = f"contains() takes {names}, not {', '.join(sizes)}."
+            raise TypeError(f"{wrong} Fix: pass a number for each of {names}.")
         points = self.points
         for name, value in sizes.items():
             points = _fix(points, name, operator.index(value))
         return not points.is_empty()
+
+    # Without it Python would look for the sizes among all that the set has, without end.
+    def __contains__(self, sizes: object) -> bool:
+        """Tell whether sizes are in the set, as :meth:`contains` does.
+
+        Args:
+            sizes: a dict with a number for each name.
+
+        Returns:
+            Whether the set has this element.
+
+        Raises:
+            TypeError: not a dict of sizes, or the names are not those of the set.
+
+        Example:
+            >>> from jaxconv.symbolic.sets import SizeSet
+            >>> {"h": 5} in SizeSet.parse("h", "h >= 3")
+            True
+        """
+        if isinstance(sizes, Mapping) and all(isinstance(name, str) for name in sizes):
+            return self.contains(**sizes)
+        example = dict.fromkeys(self.names, 1)
+        raise TypeError(
+            f"a set of sizes contains dicts of sizes, not {shown(sizes)}. "
+            f"Fix: write a dict before 'in', such as {example}."
+        )
 
     def is_empty(self) -> bool:
         """Whether no sizes are in the set."""

@@ -1,8 +1,10 @@
 """Sets of sizes against plain integers."""
 
+import ast
 import re
 import threading
 import time
+from types import MappingProxyType
 
 import islpy as isl
 import pytest
@@ -100,6 +102,33 @@ def test_sets_contain_what_their_condition_says(name):
     found = jc.SizeSet.parse("h w", condition)
     for point in POINTS:
         assert found.contains(**point) == eval(python, dict(point))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_in_takes_a_dict_of_sizes_and_answers_of_infinite_sets_too(name):
+    condition, _ = SETS[name]
+    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
+    found = jc.SizeSet.parse("h w", condition)
+    for point in POINTS:
+        expected = eval(python, dict(point))
+        assert (point in found) == (MappingProxyType(point) in found) == expected
+
+
+@pytest.mark.parametrize("other", [31, "h", (31, 31), None, ["h", "w"], {1: 31, 2: 31}])
+@pytest.mark.parametrize("condition", ["h <= 4 and w <= 3", "h >= 5"])
+def test_in_refuses_what_is_not_a_dict_of_sizes_and_the_fix_works(condition, other):
+    some = jc.SizeSet.parse("h w", condition)
+    with pytest.raises(TypeError, match="a set of sizes contains dicts of sizes, not") as caught:
+        other in some  # noqa: B015 - it raises
+    message = str(caught.value)
+    assert repr(other) in message
+    example = ast.literal_eval(re.search(r"such as ({.*})[.]$", message)[1])
+    assert (example in some) == some.contains(**example) == (condition != "h >= 5")
+
+
+def test_in_refuses_other_names_than_those_of_the_set():
+    with pytest.raises(TypeError, match="takes h, w, not b, h.* each of h, w"):
+        {"b": 1, "h": 31} in jc.SizeSet.parse("h w")  # noqa: B015 - it raises
 
 
 def test_the_algebra_of_sets():
