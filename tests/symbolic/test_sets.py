@@ -127,7 +127,7 @@ def test_in_refuses_what_is_not_a_dict_of_sizes_and_the_fix_works(condition, oth
 
 
 def test_in_refuses_other_names_than_those_of_the_set():
-    with pytest.raises(TypeError, match="takes h, w, not b, h.* each of h, w"):
+    with pytest.raises(TypeError, match=r"takes h, w, not b, h\..* each of h, w"):
         {"b": 1, "h": 31} in jc.SizeSet.parse("h w")  # noqa: B015 - it raises
 
 
