@@ -54,7 +54,11 @@ def channel_diagnostics(
         return [Diagnostic(wrong, *_channel_remedy(x, kernel, groups, order, transposed))]
     if out % groups:
         wrong = f"groups is {groups}, but must divide the {out} feature maps that kernel returns."
-        return [Diagnostic(wrong, "choose groups so that it divides c_in and c_out.")]
+        fix, hint = "choose groups so that it divides c_in and c_out.", ""
+        if fitting := _fitting_weights(have, kernel, groups, order, transposed):
+            conversion, hint = _conversions(_likeliest(fitting, kernel[:-2]) or fitting)
+            fix = f"{conversion}; if its axes are in the right order, {fix}"
+        return [Diagnostic(wrong, fix, hint)]
     return []
 
 
@@ -73,13 +77,45 @@ def _channel_remedy(
         axes = tuple(other.name.index(letter) for letter in order.name)
         hint = f"Axis {other.channel} of x has size {want}: this looks like an {other.name} image."
         return f'pass layout="{other.name}", or transpose x with {axes}.', hint
-    is_plain = all(isinstance(size, int) for size in (have, *kernel))  # else it differs by size
-    for weights in _foreign_weights(kernel, groups, order, transposed) if is_plain else ():
-        smaller = max(weights.shape[:-2]) < max(kernel[:-2])
-        if weights.shape[-2] * groups == have and (smaller or kernel[:-2] == weights.shape[:-2]):
-            return f"{weights.fix}.", weights.hint
+    foreign = _fitting_weights(have, kernel, groups, order, transposed)
+    if likely := _likeliest(foreign, kernel[:-2]):
+        conversion, hint = _conversions(likely)
+        return f"{conversion}.", hint
     fitting = ", ".join(map(str, (*kernel[:-2], have // groups, kernel[-1])))
     return f"pass a kernel of shape ({fitting}), or an x with c={want}.", ""
+
+
+def _fitting_weights(
+    have: Number, kernel: Shape, groups: int, order: Layout, transposed: bool
+) -> list[ForeignWeights]:
+    """All ways to read a kernel that does not fit as weights of another framework that do."""
+    if not all(isinstance(size, int) for size in (have, *kernel)):  # it differs from size to size
+        return []
+    return [
+        weights
+        for weights in _foreign_weights(kernel, groups, order, transposed)
+        if weights.shape[-2] * groups == have and not weights.shape[-1] % groups
+    ]
+
+
+def _likeliest(fitting: Sequence[ForeignWeights], own: Shape) -> list[ForeignWeights]:
+    """The reading whose window is smaller than a kernel's own, or all that are as likely as it."""
+    smaller = [weights for weights in fitting if max(weights.shape[:-2]) < max(own)]
+    return smaller[:1] or [w for w in fitting if _is_as_likely(w.shape[:-2], own)]
+
+
+def _is_as_likely(window: Shape, own: Shape) -> bool:
+    """Whether a window that is not smaller than a kernel's own may be the one that was meant."""
+    is_square = [all(side == sides[0] for side in sides) for sides in (window, own)]
+    return window == own or (not is_square[1] and (is_square[0] or max(window) == max(own)))
+
+
+def _conversions(readings: Sequence[ForeignWeights]) -> tuple[str, str]:
+    """The conversion of each reading of a kernel: (fix without a full stop, hint)."""
+    if len(readings) == 1:
+        return readings[0].fix, readings[0].hint
+    fix = "; ".join(f"if it is {weights.letters}, {weights.fix}" for weights in readings)
+    return fix, f"kernel looks like {' or '.join(w.letters for w in readings)} weights."
 
 
 def _foreign_weights(
@@ -91,6 +127,8 @@ def _foreign_weights(
         letters = foreign.replace("*", spatial)
         axes = tuple(letters.index(letter) for letter in order.kernel)
         shape = tuple(kernel[axis] for axis in axes)
+        if transposed and foreign == "OI*" and kernel[:2] == (groups, 1):
+            continue  # depthwise weights, which are the same in IO*
         if groups == 1 or foreign.startswith("O"):
             fix = f"transpose kernel with {axes}"
             yield ForeignWeights(letters, shape, fix)
