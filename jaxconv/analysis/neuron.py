@@ -363,7 +363,7 @@ def read_position(at: Any) -> tuple[Any, ...]:
         ValidationError: not a sequence.
     """
     if isinstance(at, Sequence) or (isinstance(at, np.ndarray) and at.ndim == 1):
-        return tuple(at)
+        return tuple(int(n) if isinstance(n, np.integer) else n for n in at)
     wrong = f"at is {shown(at)}, but must have one whole number for each spatial axis."
     raise ValidationError([Diagnostic(wrong, "pass at=(y, x), or at=(x,) for a signal.")])
 
@@ -378,16 +378,22 @@ def _place_diagnostics(
     if len(at) != len(axes):
         yield Diagnostic(wrong, f"pass at=({', '.join(axes)}{',' * (len(axes) == 1)}).")
     elif not all(map(_is_index, at, sides.pixels)):
+        whole = all(map(_is_whole, at))
+        wrong = wrong if whole else f"at is {shown(at)}, but must have an int for each axis."
         ends = (f"{axis} from 0 to {n - 1}" for axis, n in zip(axes, sides.pixels, strict=True))
-        yield Diagnostic(wrong, f"pass {' and '.join(ends)}.")
+        yield Diagnostic(wrong, f"pass {'' if whole else 'ints, '}{' and '.join(ends)}.")
     given = {"channel": (channel, sides.channels), "image": (image, sides.images)}
     for argument, (number, count) in given.items():
         if not _is_index(number, count):
             some = f"{count} {argument}s" if count > 1 else f"one {argument}"
-            wrong = f"{argument} is {shown(number)}, but {name} has {some}."
+            problem = f"{name} has {some}" if _is_whole(number) else "must be an int"
+            wrong = f"{argument} is {shown(number)}, but {problem}."
             yield Diagnostic(wrong, f"pass {argument}={' from 0 to ' * (count > 1)}{count - 1}.")
 
 
 def _is_index(number: Any, count: int) -> bool:
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    return whole and number in range(count)
+    return _is_whole(number) and number in range(count)
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)

@@ -454,6 +454,17 @@ def attention(x):
     return checkpoint_name(jnp.einsum("bhwc,bhvc->bhwv", x, x), "scores")
 
 
+@pytest.mark.parametrize("at", [np.array([2, 3]), tuple(np.array([2, 3]))])
+def test_a_position_of_numpy_has_the_same_box(at):
+    got, want = (
+        jc.neuron(small, X, layer="conv", at=position, channel=1) for position in (at, (2, 3))
+    )
+    assert got.box == want.box == ((1, 4), (2, 5))
+    assert str(got) == str(want)
+    field = jc.effective_receptive_field(small, X, layer="conv", at=at, inputs=1)
+    assert np.argwhere(field.values > 0).min(0).tolist() == [1, 2]
+
+
 X = noise(1, 6, 7, 2)
 GOOD = {"layer": "conv", "at": (2, 3), "channel": 1}
 BAD = {
@@ -479,6 +490,14 @@ BAD = {
         "        channel is 4, but conv has 4 channels.\n"
         "        image is 1, but conv has one image.\n"
         "  Fix: pass at=(y, x).\n"
+        "  Fix: pass channel= from 0 to 3.\n"
+        "  Fix: pass image=0."
+    )),
+    "not whole numbers": (small, {"at": (1.5, 0), "channel": 1.5, "image": True}, (
+        "neuron: at is (1.5, 0), but must have an int for each axis.\n"
+        "        channel is 1.5, but must be an int.\n"
+        "        image is True, but must be an int.\n"
+        "  Fix: pass ints, y from 0 to 5 and x from 0 to 6.\n"
         "  Fix: pass channel= from 0 to 3.\n"
         "  Fix: pass image=0."
     )),
