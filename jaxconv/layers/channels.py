@@ -105,7 +105,10 @@ def _likeliest(fitting: Sequence[ForeignWeights], own: Shape) -> list[ForeignWei
 
 
 def _is_as_likely(window: Shape, own: Shape) -> bool:
-    """Whether a window that is not smaller than a kernel's own may be the one that was meant."""
+    """Whether a window that is not smaller than a kernel's own may be the one that was meant.
+
+    Most windows are square, so one that is not is hardly what was meant where another reading is.
+    """
     is_square = [all(side == sides[0] for side in sides) for sides in (window, own)]
     return window == own or (not is_square[1] and (is_square[0] or max(window) == max(own)))
 

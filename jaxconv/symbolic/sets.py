@@ -52,8 +52,6 @@ class SizeSet(Displayed):
         w = h, 224 <= h <= 255
         >>> some.contains(h=224, w=224), some.contains(h=224, w=225), some.smallest()
         (True, False, {'h': 224, 'w': 224})
-        >>> {"h": 224, "w": 224} in some
-        True
     """
 
     def __init__(self, points: isl.Set) -> None:

@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 
 import jaxconv as jc
+from tests.support import reference
 from tests.support.pytorch import import_torch, needs_pytorch
 from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
@@ -145,6 +146,19 @@ SUMS = {
     "dense": lambda x, k, *b, **o: jc.dense(x, k[0, 0], *b, **o),
 }
 
+ONES = {"dilation": (1, 1), "groups": 1}
+
+
+def sums_by_loops(layer, x, kernel):
+    """What the layers of ``SUMS`` compute, by NumPy in 64 bits."""
+    x, kernel = x.astype(np.int64), kernel.astype(np.int64)
+    if layer == "dense":
+        return x @ kernel[0, 0]
+    if layer == "conv":
+        return reference.conv(x, kernel, np.int64(0), stride=(1, 1), padding=(1, 1), **ONES)
+    options = {"stride": (2, 2), "padding": "SAME", "output_padding": (0, 0), **ONES}
+    return reference.conv_transpose(x, kernel, np.int64(0), **options)
+
 
 @pytest.mark.parametrize("layer", SUMS)
 class TestIntegers:
@@ -172,8 +186,7 @@ class TestIntegers:
         fix = f"jnp.int32, then convert the result with .astype(jnp.{name})."
         assert str(caught.value).endswith(f"Fix: pass preferred_element_type={fix}")
         sums = SUMS[layer](x, kernel, preferred_element_type=jnp.int32)
-        want = SUMS[layer](x.astype(np.float32), kernel.astype(np.float32))
-        np.testing.assert_array_equal(sums, want)  # floats represent them exactly
+        np.testing.assert_array_equal(sums, sums_by_loops(layer, x, kernel))
         chex.assert_type(sums.astype(preferred), preferred)
 
     @pytest.mark.parametrize("preferred", [np.int32, np.uint32])
@@ -181,7 +194,7 @@ class TestIntegers:
         x, kernel = (integers(*shape).astype(np.uint8) for shape in ((1, 4, 4, 3), (3, 3, 3, 2)))
         got = SUMS[layer](x, kernel, preferred_element_type=preferred)
         chex.assert_type(got, preferred)
-        np.testing.assert_array_equal(got, SUMS[layer](x.astype(float), kernel.astype(float)))
+        np.testing.assert_array_equal(got, sums_by_loops(layer, x, kernel))
 
     def test_those_of_32_bits_are_not(self, layer):
         got = SUMS[layer](np.ones((1, 4, 4, 3), np.int32), np.ones((3, 3, 3, 2), np.int32))

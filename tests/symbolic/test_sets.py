@@ -1,6 +1,7 @@
 """Sets of sizes against plain integers."""
 
 import ast
+import operator
 import re
 import threading
 import time
@@ -119,16 +120,16 @@ def test_in_takes_a_dict_of_sizes_and_answers_of_infinite_sets_too(name):
 def test_in_refuses_what_is_not_a_dict_of_sizes_and_the_fix_works(condition, other):
     some = jc.SizeSet.parse("h w", condition)
     with pytest.raises(TypeError, match="a set of sizes contains dicts of sizes, not") as caught:
-        other in some  # noqa: B015 - it raises
+        operator.contains(some, other)
     message = str(caught.value)
     assert repr(other) in message
-    example = ast.literal_eval(re.search(r"such as ({.*})[.]$", message)[1])
+    example = ast.literal_eval(message.split("such as ")[1].removesuffix("."))
     assert (example in some) == some.contains(**example) == (condition != "h >= 5")
 
 
 def test_in_refuses_other_names_than_those_of_the_set():
     with pytest.raises(TypeError, match=r"takes h, w, not b, h\..* each of h, w"):
-        {"b": 1, "h": 31} in jc.SizeSet.parse("h w")  # noqa: B015 - it raises
+        operator.contains(jc.SizeSet.parse("h w"), {"b": 1, "h": 31})
 
 
 def test_the_algebra_of_sets():
