@@ -316,6 +316,10 @@ TRANSFORMATION_MARKS = (
 )
 
 
+OF_EQUINOX = "eqx.nn."  # begins the named scope of a layer
+BASES = ("AdaptivePool", "Pool")  # of layers, which call them
+
+
 def origin_of_equation(eqn: Any) -> Origin:
     """Find the user's line that led to an equation.
 
@@ -328,11 +332,15 @@ def origin_of_equation(eqn: Any) -> Origin:
     traceback = eqn.source_info.traceback
     frames = () if traceback is None else zip(*traceback.raw_frames(), strict=True)
     line = origin([*frames][::-1])
-    scope = re.sub(TRANSFORMATION_MARKS, "", str(eqn.source_info.name_stack))
-    scope = scope.strip("/").replace("/", ".")
-    # Equinox names the class of a layer only; the line says which layer it is.
-    named = scope and not (line.layer and "eqx." in scope)
-    return replace(line, layer=scope) if named else line
+    scope = re.sub(TRANSFORMATION_MARKS, "", str(eqn.source_info.name_stack)).strip("/").split("/")
+    # Equinox names the classes of layers only; where there is one, the line says which it is.
+    classes = [name.removeprefix(OF_EQUINOX) for name in scope if name.startswith(OF_EQUINOX)]
+    if classes and line.layer:
+        return line
+    layer = ".".join(name for name in scope if not name.startswith(OF_EQUINOX)) or line.layer
+    if classes and not layer:
+        layer = ([name for name in classes if name not in BASES] or classes)[-1]
+    return replace(line, layer=layer)
 
 
 class CallFrame(NamedTuple):
