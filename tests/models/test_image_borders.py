@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxconv.models.image_borders import open_questions
 from jaxconv.models.tensor_orders import Layer, Orders
@@ -19,7 +20,7 @@ def asked(*layers, **answers):
 
 
 def layer(name, shape, kind="kernel", groups=1):
-    variables = {kind: np.broadcast_to(np.float32(0), shape)}
+    variables = {kind: nnx.Param(np.broadcast_to(np.float32(0), shape))}
     return Layer(name, SimpleNamespace(feature_group_count=groups), variables)
 
 

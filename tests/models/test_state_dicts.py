@@ -15,6 +15,7 @@ from jaxconv.models.weights import read_tensors
 from tests.support import torch_files
 from tests.support.cnns import with_drawn_kernels
 from tests.support.pytorch import import_torch
+from tests.support.type_checks import WITHOUT_TYPE_CHECKS
 
 
 def noise(*shape, seed=0):
@@ -325,7 +326,7 @@ BORDERS = {
         {"flattened": {"layers.3": 4, "layers.4": 4}}),
     "a norm without a linear layer": (
         [CONV, ("Flatten",), ("BatchNorm1d", 80), ("Unflatten", 1, (4, 4, 5))],
-        "the 80 values of layers.2", {"flattened": {"layers.2": np.int64(4)}}),
+        "the 80 values of layers.2", {"flattened": {"layers.2": 4}}),
     "a generator": (
         [("Linear", 6, 48), IMAGE, ENLARGE],
         "the 6 inputs of layers.0; the 48 outputs of layers.0",
@@ -376,6 +377,7 @@ def test_a_norm_of_an_image_gets_the_axes_of_the_model():
 IMPOSSIBLE = [0, -2, 3, 1.0, True, "2", None, [2], np.ones(2, int)]
 
 
+@WITHOUT_TYPE_CHECKS
 @pytest.mark.parametrize("value", IMPOSSIBLE, ids=str)
 @pytest.mark.parametrize("option", ["flattened", "unflattened", "transposed"])
 def test_numbers_that_are_not_possible_are_refused(option, value):
@@ -389,6 +391,13 @@ def test_numbers_that_are_not_possible_are_refused(option, value):
     )
 
 
+@WITHOUT_TYPE_CHECKS
+def test_numbers_of_numpy_are_possible():
+    with pytest.raises(WeightsError, match="The tensors do not fit the model"):
+        load_state_dict(made(nnx.Linear, 4, 4), {}, flattened={"": np.int64(2)})
+
+
+@WITHOUT_TYPE_CHECKS
 def test_only_a_model_gets_tensors():
     with pytest.raises(WeightsError, match=r"model is <class .*Two'>, but must be a model of Flax"):
         load_state_dict(Two, {})
@@ -452,7 +461,17 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", WRONG)
+OF_WRONG_TYPES = ("no model", "a list of layers", "a list of names", "a name that is an array",
+                  "a list of tensors", "a number as name")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(name, marks=WITHOUT_TYPE_CHECKS) if name in OF_WRONG_TYPES else name
+        for name in WRONG
+    ],
+)
 def test_what_does_not_fit_is_listed_and_the_model_left_alone(case):
     make, tensors, options, message = WRONG[case]
     model = make()
