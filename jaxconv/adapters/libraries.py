@@ -261,7 +261,7 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
     """Pool a row of symbolic length to some number of elements, each from windows of one width.
 
     The windows that Equinox makes are as wide or narrower by one; it takes symbolic lengths one
-    remainder after the other. The remainder of a product of sizes is no formula, so that a mean or
+    remainder after the other. The remainder of a product of sizes is not a formula, so a mean or
     a maximum is taken of as many elements as there are, at positions that are not known.
     """
     length = x.shape[0]

@@ -26,8 +26,8 @@ class _Place:
         channels: what the last convolution up to here gives; 0 before the first.
         pooled: the same, if the linear layer after that convolution takes as many; otherwise 0.
         vectors: the widths of other vectors than flattened images since then: what a linear layer
-            takes from the layer before it, or gives, if it is no multiple of the channels.
-        is_usual: whether its inputs are no flattened image, if it is a linear layer.
+            takes from the layer before it, or gives, if it is not a multiple of the channels.
+        is_usual: whether its inputs are not a flattened image, if it is a linear layer.
     """
 
     layer: Layer

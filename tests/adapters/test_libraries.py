@@ -457,7 +457,7 @@ ROWS = {
     ("kind", "count"), [("mean", 1), ("mean", 5), ("maximum", 9), ("the last", 1), ("the last", 2)]
 )
 def test_adaptive_pools_of_a_row_of_pixels(kind, count):
-    """The remainder of h*w and the number of windows is no formula."""
+    """The remainder of h*w and the number of windows is not a formula."""
     pool = ROWS[kind](count)
 
     def pixels(x):

@@ -101,17 +101,9 @@ def test_sets_contain_what_their_condition_says(name):
     condition, _ = SETS[name]
     python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
     found = jc.SizeSet.parse("h w", condition)
-    for point in POINTS:
-        assert found.contains(**point) == eval(python, dict(point))
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_in_takes_a_dict_of_sizes_and_answers_of_infinite_sets_too(name):
-    condition, _ = SETS[name]
-    python = condition.replace("mod", "%").replace(" = ", " == ") or "True"
-    found = jc.SizeSet.parse("h w", condition)
-    for point in POINTS:
+    for point in POINTS:  # and in infinite sets, which Python would search without end
         expected = eval(python, dict(point))
+        assert found.contains(**point) == expected
         assert (point in found) == (MappingProxyType(point) in found) == expected
 
 
