@@ -89,8 +89,8 @@ def _few_values(difference: Polynomial) -> isl.Set | None:
 def _zeros_of_products(difference: Polynomial) -> tuple[isl.Set, bool]:
     ring, product = difference.ring, as_product(difference)
     if product is not None and abs(product.constant) <= LARGEST_FACTORED:
-        coefficient, factors, constant = product
-        return _product_equals(ring, factors, coefficient, -constant), True
+        coefficient, factors = product.coefficient, product.factors
+        return _product_equals(ring, factors, coefficient, -product.constant), True
     formulas, rest = formulas_of_sign(difference)
     if formulas:
         points, exact = zeros(rest)

@@ -29,11 +29,13 @@ class Product(NamedTuple):
         coefficient: the number that the product is multiplied by.
         factors: the formulas.
         constant: the number that is added.
+        multiple: how often the polynomial is in it that it was made of.
     """
 
     coefficient: int
     factors: tuple[Factor, ...]
     constant: int
+    multiple: int = 1
 
 
 def common_factors(polynomial: Polynomial) -> tuple[tuple[Factor, ...], Polynomial]:
@@ -313,7 +315,7 @@ def _completed(polynomial: Polynomial) -> Product | None:
         for one, shift in ((f, d), (g, c))
     )
     sign = 1 if a > 0 else -1
-    return Product(sign, (left, right), sign * (a * e - c * d))
+    return Product(sign, (left, right), sign * (a * e - c * d), abs(a))
 
 
 def _share(whole: isl.Aff, of: isl.PwAff, other: isl.PwAff) -> int | None:

@@ -50,8 +50,8 @@ def where_ordered(difference: Polynomial, symbol: str) -> isl.Set | None:
         return decided
     product = as_product(difference)
     if product is not None:
-        coefficient, factors, constant = product
-        limit = -constant - (symbol in ("<", ">="))
+        coefficient, factors = product.coefficient, product.factors
+        limit = -product.constant - (symbol in ("<", ">="))
         with contextlib.suppress(_TooManyCasesError):
             cases = _Cases(ring)
             return cases.where(coefficient, factors, limit, above=symbol in (">", ">="))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import islpy as isl
 
-from jaxconv.symbolic.factoring import as_product
+from jaxconv.symbolic.factoring import Product, as_product
 from jaxconv.symbolic.polynomials import (
     LARGEST_FACTORED,
     Factor,
@@ -43,10 +43,11 @@ def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
     if abs(number) > LARGEST_FACTORED:
         return None
     product = as_product(polynomial) if polynomial.products else None
-    for power in _prime_powers(abs(number)):
-        if product is not None and product.constant == 0:
-            missing = power // math.gcd(power, product.coefficient)
-            ways = _multiples_of_factors(ring, product.factors, missing)
+    if product is not None and product.constant:
+        product = None
+    for power in _prime_powers(abs(number) * (product.multiple if product is not None else 1)):
+        if product is not None:
+            ways = _multiples_of_factors(ring, *_undecided(ring, product, power))
         else:
             fixed = _factors_to_fix(polynomial, power)
             if power ** len(fixed) > CASES:
@@ -70,7 +71,7 @@ def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.S
     Where 16 divides b*h*w is a union of 15 sets, and where it does not, too complicated a set to
     work with. These conditions are about one factor each, and a run forks on each in turn: it goes
     on where the condition holds everywhere, or nowhere. In b*h*h, those of h come first, as fewer
-    of them are needed.
+    of them are needed. Where h is odd everywhere, or twice an odd number, only b matters.
 
     Args:
         polynomial: the polynomial.
@@ -82,19 +83,19 @@ def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.S
     product = as_product(polynomial) if polynomial.products else None
     if product is None or product.constant or abs(number) > LARGEST_FACTORED:
         return
-    missing = abs(number) // math.gcd(number, product.coefficient)
-    powers = [*_prime_powers(missing)]
-    ways = math.prod(sum(1 for _ in _splits(power, len(product.factors))) for power in powers)
-    if ways < MANY_WAYS:
+    ring = polynomial.ring
+    powers = _prime_powers(abs(number) * product.multiple)
+    parts = [_undecided(ring, product, power) for power in powers]
+    if math.prod(sum(1 for _ in _splits(left, len(some))) for some, left in parts) < MANY_WAYS:
         return
-    for power in powers:
-        prime, left = positive_divisors(power)[1], power
-        for factor, count in Counter(product.factors).most_common():
+    for factors, power in parts:
+        prime, left = min(positive_divisors(power)[1:], default=1), power
+        for factor, count in Counter(factors).most_common():
             divisor = prime
             while left > 1:
-                points = _with_remainder(factor.affine, divisor, 0, polynomial.ring)
+                points = _with_remainder(factor.affine, divisor, 0, ring)
                 yield points
-                if not polynomial.ring.domain.is_subset(points):
+                if not ring.domain.is_subset(points):
                     break
                 divisor, left = divisor * prime, left // prime**count
 
@@ -129,6 +130,38 @@ def division_cases(polynomial: Polynomial, number: int) -> list[isl.Set] | None:
     return cases + [points for points in parts if not points.is_empty()]
 
 
+def _undecided(
+    ring: PolynomialRing, product: Product, power: int
+) -> tuple[tuple[Factor, ...], int]:
+    """Leave out of a product what is known of the power of a prime.
+
+    Returns:
+        The factors that different powers of the prime divide for different sizes, and the power
+        by which their product must be divisible so that the whole product is by the one given.
+    """
+    prime, known, factors = positive_divisors(power)[1], math.gcd(power, product.coefficient), []
+    for factor in product.factors:
+        divisor, is_exact = _known_power(ring, factor, prime, power)
+        if is_exact:
+            known *= divisor
+        else:
+            factors.append(factor)
+    return tuple(factors), power // math.gcd(power, known)
+
+
+def _known_power(
+    ring: PolynomialRing, factor: Factor, prime: int, largest: int
+) -> tuple[int, bool]:
+    """The power of a prime that divides a factor for all sizes, and whether none divides more."""
+    divisor = 1
+    while divisor < largest:
+        points = _with_remainder(factor.affine, divisor * prime, 0, ring)
+        if not ring.domain.is_subset(points):
+            return divisor, ring.domain.is_disjoint(points)
+        divisor *= prime
+    return divisor, True
+
+
 def _multiples_of_factors(
     ring: PolynomialRing, factors: tuple[Factor, ...], number: int
 ) -> list[isl.Set]:
@@ -146,8 +179,10 @@ def _multiples_of_factors(
 
 def _splits(number: int, parts: int) -> Iterator[tuple[int, ...]]:
     """All ways to write a number as a product of so many numbers, in order."""
-    if parts == 1:
-        yield (number,)
+    if parts == 0 and number > 1:
+        return
+    if parts <= 1:
+        yield (number,) * parts
         return
     for first in positive_divisors(number):
         for rest in _splits(number // first, parts - 1):
