@@ -20,7 +20,7 @@ from jaxconv.adapters.adapter import (
     eval_shape,
     is_array,
 )
-from jaxconv.adapters.initialisers import remembered_initialisers
+from jaxconv.adapters.linen_traces import shortened_traces
 from jaxconv.errors import Diagnostic, raise_if
 from jaxconv.symbolic.real import placeholder
 from jaxconv.symbolic.size import Size
@@ -112,7 +112,7 @@ LINEN = Adapter(
     is_incomplete=lambda value: _is_linen(value) and value.scope is None,
     complete=_complete_linen,
     initialise=functools.partial(_complete_linen, make=compute),
-    during_traces=remembered_initialisers,
+    during_traces=shortened_traces,
 )
 
 # Haiku

@@ -1,4 +1,6 @@
-"""Linen's parameters are compared with the shapes of their initialisers, evaluated once."""
+"""What Linen does again in each trace is left out, and nothing else changes."""
+
+import functools
 
 import flax.core
 import flax.core.scope
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
-from jaxconv.adapters.initialisers import remembered_initialisers
+from jaxconv.adapters.linen_traces import shortened_traces
 
 KEY = jax.random.key(0)
 
@@ -37,7 +39,7 @@ def evaluated(monkeypatch):
 
 def applied_twice(module, x):
     variables = module.init(KEY, x)
-    with remembered_initialisers():
+    with shortened_traces():
         for _ in range(2):
             jax.make_jaxpr(module.apply)(variables, x)
 
@@ -61,7 +63,7 @@ def test_an_initialiser_is_evaluated_for_each_shape(evaluated):
 
 def test_a_parameter_of_another_shape_is_refused():
     variables = Dense().init(KEY, jnp.ones((1, 3)))
-    with remembered_initialisers(), pytest.raises(flax.errors.ScopeParamShapeError):
+    with shortened_traces(), pytest.raises(flax.errors.ScopeParamShapeError):
         Dense().apply(variables, jnp.ones((1, 5)))
     verdict = jc.check(Dense().apply, variables, "b c")
     assert verdict.accepts == jc.SizeSet.parse("b c", "c = 3")
@@ -77,7 +79,7 @@ def test_symbolic_arguments_are_not_remembered(evaluated):
         return len(evaluated) - before
 
     (size,) = jc.sizes("c")
-    with remembered_initialisers():
+    with shortened_traces():
         assert evaluations((size, 4), jnp.float32) == 2
         assert evaluations((3, 4), jnp.float32) == 1
     assert flax.core.scope.jax is jax
@@ -85,7 +87,7 @@ def test_symbolic_arguments_are_not_remembered(evaluated):
 
 def test_flax_is_as_before_afterwards():
     def fails_in_a_trace():
-        with remembered_initialisers():
+        with shortened_traces():
             assert flax.core.scope.jax is not jax
             assert flax.core.scope.jax.tree_util is jax.tree_util
             raise ZeroDivisionError
@@ -93,3 +95,57 @@ def test_flax_is_as_before_afterwards():
     with pytest.raises(ZeroDivisionError):
         fails_in_a_trace()
     assert flax.core.scope.jax is jax
+
+
+class Attributes(nn.Module):
+    """A module with fields of many types, and attributes that its setup makes."""
+
+    numbers: object = (1, 2.5, ("same", None))
+    listed: object = (1,)
+    table: object = None
+    activation: object = nn.relu
+    made: object = functools.partial(nn.Dense, features=2)
+    inner: object = None
+
+    def setup(self):
+        self.first = self.made()
+        self.rest = [nn.Dense(3), (nn.Dense(4), 5)]
+        self.names = ["a", "b"]
+
+    def __call__(self, x):
+        x = self.rest[1][0](self.rest[0](self.activation(self.first(x))))
+        return self.inner(x) if self.inner is not None else x
+
+
+def seen_attributes(module, variables):
+    bound = module.bind(variables)
+    names = ("numbers", "listed", "table", "activation", "names")
+    return [(type(value), value) for value in (getattr(bound, name) for name in names)]
+
+
+def test_attributes_are_what_they_are_without_the_shortening():
+    module = Attributes(
+        listed=[1, [2, 3]], table={"a": [1, nn.Dense(2)]}, inner=nn.Sequential([nn.Dense(2), abs])
+    )
+    x = jnp.ones((1, 3))
+    variables = module.init(KEY, x)
+    expected = seen_attributes(module, variables)
+    with shortened_traces():
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, module.init(KEY, x), variables))
+        assert jnp.array_equal(module.apply(variables, x), jax.jit(module.apply)(variables, x))
+        assert str(seen_attributes(module, variables)) == str(expected)
+    assert {"first", "rest_0", "rest_1_0", "inner"} <= {*variables["params"]}
+
+
+def test_plain_attributes_are_not_searched_for_modules(monkeypatch):
+    searched, original = {}, nn.Module._register_submodules
+
+    def search(module, name, value):
+        searched[name] = value
+        original(module, name, value)
+
+    monkeypatch.setattr(nn.Module, "_register_submodules", search)
+    with shortened_traces():
+        Attributes(inner=nn.Dense(2)).init(KEY, jnp.ones((1, 3)))
+    assert {*searched} == {"inner", "first", "rest", "names"}
+    assert nn.Module._register_submodules is search
