@@ -62,7 +62,7 @@ class Adapter:
         adds_values: whether a completed model has values.
         arrays: the arrays of a model, for a library that does not tell them by their types.
         during_traces: what is in force while a function is traced.
-        hidden: the attributes outside its ``__dict__`` that a call may change, of any value.
+        hidden: the attributes that a call may change and that are the library's own, of any value.
         open: lets a value that a function closes over be changed in the trace that runs.
         abstract: calls a function that makes a model, so that the model has no values.
         construct: calls a class of the library, where that needs more than a call.

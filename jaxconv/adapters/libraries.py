@@ -432,6 +432,12 @@ def _copy_keras(model: Any) -> Any:
         return model
 
 
+def _hidden_in_keras(value: Any) -> Iterable[tuple[Any, str]]:
+    """Whether a layer was ever called: afterwards Keras lets no arguments be registered."""
+    if isinstance(value, _keras().layers.Layer) and hasattr(value, "_called"):
+        yield value, "_called"
+
+
 def _keras_layout(model: Any) -> str:
     layers = getattr(model, "_flatten_layers", list)()
     formats = [getattr(layer, "data_format", None) for layer in layers]
@@ -467,6 +473,7 @@ KERAS = Adapter(
     completes_any_size=True,
     copy=_copy_keras,
     adds_values=True,
+    hidden=_hidden_in_keras,
     arrays=_keras_arrays,
     during_traces=_trace_keras,
     abstract=_abstract_keras,

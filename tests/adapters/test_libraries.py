@@ -230,6 +230,20 @@ def test_a_keras_model_whose_weights_depend_on_the_size():
     assert model(jnp.ones((2, 4, 4, 3))).shape == (2, 3)
 
 
+def test_a_first_call_is_no_change_of_a_keras_model():
+    keras = the_keras()
+
+    class Named(keras.Model):  # such as the backbones of keras-hub
+        pass
+
+    x = keras.Input((None, None, 3))
+    called, other = (Named(x, keras.layers.Conv2D(4, 3)(x)) for _ in range(2))
+    called(jnp.ones((1, 8, 8, 3)))
+    assert jc.check(called, "b h w 3").runs == jc.check(other, "b h w 3").runs
+    assert called._called
+    assert not other._called
+
+
 def test_a_keras_model_is_as_it_was():
     model = sequential()
     model(IMAGE)
