@@ -1,5 +1,6 @@
 """Polynomials of sizes as a product: ``b*h*w + b*h`` is ``b*h*(w + 1)``."""
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -215,7 +216,11 @@ def _units(ring: PolynomialRing, factors: list[Factor]) -> dict[Factor, _InUnits
     scaled: dict[Factor, _InUnits] = {}
     while left:
         first = left.pop(0)
-        related = {f: relation for f in left if (relation := _relation(ring, first, f)) is not None}
+        relations = {
+            f: ring.once(("relation", first, f), functools.partial(_relation, ring, first, f))
+            for f in left
+        }
+        related = {f: relation for f, relation in relations.items() if relation is not None}
         step = math.lcm(*(slope.denominator for slope, _ in related.values()))
         rest = known_remainder(ring.domain, first.affine, step)
         if rest is None:

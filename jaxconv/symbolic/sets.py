@@ -71,7 +71,7 @@ class SizeSet(Displayed):
         """
         names = names.split() if isinstance(names, str) else list(names)
         positive = [f"{name} >= 1" for name in names] + ([f"({where})"] if where else [])
-        return cls(isl.Set(f"[{', '.join(names)}] -> {{ : {' and '.join(positive) or 'true'} }}"))
+        return cls(_parse(f"[{', '.join(names)}] -> {{ : {' and '.join(positive) or 'true'} }}"))
 
     def contains(self, **sizes: int) -> bool:
         """Tell whether sizes are in the set.
@@ -304,6 +304,11 @@ def _least(points: isl.Set, name: str) -> int:
 
 def _bounds_of(points: isl.Set, name: str) -> tuple[int | None, int | None]:
     return bounds(points, parse_affine((name,), name))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _parse(text: str) -> isl.Set:
+    return isl.Set(text)
 
 
 @functools.lru_cache(maxsize=10_000)
