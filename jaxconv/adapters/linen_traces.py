@@ -2,7 +2,8 @@
 
 Whenever a module of Linen takes a parameter, Linen compares its shape with that of what the
 initialiser returns. JAX traces the initialiser for this, which takes a third of the time of a
-trace. The initialisers of JAX depend on nothing but their arguments.
+trace. The initialisers of JAX and Flax depend on nothing but their arguments and what they close
+over.
 
 Whenever a module is bound, and once more when it is set up, Linen looks for modules in each of its
 attributes, which takes a fifth of the time of what is left. Numbers, strings and functions hold
@@ -10,26 +11,25 @@ none.
 """
 
 import contextlib
+import dataclasses
+import enum
 import functools
 import sys
 import types
-import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxconv.source import is_inside_jax
-
 PLAIN = (int, float, str, bool, types.NoneType)  # a symbolic size is none of these types
 FUNCTIONS = types.FunctionType | functools.partial | type(jax.jit(abs)) | jax.custom_jvp
+MOST_KNOWN = 10_000  # initialisations
+OF_PLACE = ("parent", "name")  # fields of a module that say where it is
 CLOSED_OVER = ("init_args", "init_fn", "init_kwargs")  # by the function whose shapes Linen asks
 
 
-_known: weakref.WeakKeyDictionary[Callable[..., Any], dict[Hashable, Any]] = (
-    weakref.WeakKeyDictionary()
-)
+_known: dict[Hashable, Any] = {}  # what initialisations return
 
 
 @contextlib.contextmanager
@@ -84,26 +84,45 @@ def _holds_no_modules(value: Any) -> bool:
 
 
 def _shapes(fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """What ``jax.eval_shape`` returns, of an initialisation of JAX the result that is known."""
+    """What ``jax.eval_shape`` returns, of an initialisation the result that is known."""
     names = getattr(getattr(fn, "__code__", None), "co_freevars", ())
     if args or named or names != CLOSED_OVER:
         return jax.eval_shape(fn, *args, **named)
-    arguments, initialiser, others = (cell.cell_contents for cell in fn.__closure__ or ())
-    code = getattr(initialiser, "__code__", None)
-    values = (tuple(arguments), tuple(sorted(others.items())))
-    if code is None or not is_inside_jax(code.co_filename) or not _is_plain(values):
+    try:
+        key = _key(tuple(cell.cell_contents for cell in fn.__closure__ or ()))
+    except (_UnknownError, ValueError):  # of a variable that has no value yet
         return jax.eval_shape(fn)
-    known, key = _known.setdefault(initialiser, {}), _hashable(values)
-    if key not in known:
-        known[key] = jax.eval_shape(fn)
-    return known[key]
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    if key not in _known:
+        _known[key] = jax.eval_shape(fn)
+    return _known[key]
 
 
-def _is_plain(value: Any) -> bool:
+class _UnknownError(Exception):
+    """What a value computes may depend on more than can be compared."""
+
+
+def _key(value: Any) -> Hashable:
+    """What equals only for values, and functions of JAX and Flax, that do the same.
+
+    Raises:
+        _UnknownError: the value is another one, such as a function of the user's, or a size.
+    """
+    if type(value) in PLAIN or isinstance(value, type | np.dtype | enum.Enum):
+        return type(value), value
     if type(value) in (tuple, list):
-        return all(map(_is_plain, value))
-    return type(value) in PLAIN or isinstance(value, type | np.dtype)
+        return type(value), *map(_key, value)
+    if type(value) is dict:
+        return dict, *map(_key, value.items())
+    if isinstance(value, types.FunctionType) and _is_of_library(value.__globals__["__name__"]):
+        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        return value.__code__, *map(_key, (cells, value.__defaults__, value.__kwdefaults__))
+    if _is_of_library(type(value).__module__) and dataclasses.is_dataclass(value):  # a module
+        names = [field.name for field in dataclasses.fields(value) if field.name not in OF_PLACE]
+        return type(value), *(_key(getattr(value, name)) for name in names)
+    raise _UnknownError
 
 
-def _hashable(value: Any) -> Hashable:
-    return tuple(map(_hashable, value)) if isinstance(value, tuple | list) else value
+def _is_of_library(module: str) -> bool:
+    return module.partition(".")[0] in ("jax", "flax")

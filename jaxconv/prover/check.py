@@ -215,9 +215,17 @@ class CompletedCall(NamedTuple):
     complete: Callable[[dict[str, int]], Call]
     points: Sequence[dict[str, int]]
 
-    def notes(self) -> list[str]:
-        """Say which sizes the parameters are made for, where they depend on these."""
-        for point in self.points[1:][:MOST_OTHERS]:
+    def notes(self, accepted: Sequence[SizeSet]) -> list[str]:
+        """Say which sizes the parameters are made for, where they depend on these.
+
+        Args:
+            accepted: the sizes that the model accepts with them; where other sizes that people use
+                are among them, nothing is said.
+        """
+        others = self.points[1:][:MOST_OTHERS]
+        if any(sizes.contains(**point) for sizes in accepted for point in others):
+            return []
+        for point in others:
             with contextlib.suppress(Exception):  # of the user's code: it may take other sizes
                 if _parameter_shapes(self.complete(point)) == _parameter_shapes(self.call):
                     return []
@@ -254,7 +262,7 @@ def _notes_on_arguments(
     """What may be the reason where sizes are refused."""
     notes = []
     if made_for is not None and (exploration.refusals or exploration.open_regions):
-        notes += made_for.notes()
+        notes += made_for.notes([SizeSet(region.sizes) for region in exploration.regions])
     if not exploration.regions:
         words = [one.text for one in specs if one.text.isidentifier() and len(one.text) > 1]
         notes += [f'"{word}" is the spec of one axis; a text is static("{word}")' for word in words]

@@ -96,6 +96,20 @@ def test_linen_takes_its_mode(train):
     assert [*verdict.outputs[1]["batch_stats"]["BatchNorm_0"].values()] == [(8,), (8,)]
 
 
+def test_parameters_are_made_once_where_other_images_are_accepted_with_them():
+    made = []
+
+    class Valid(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            made.append(self.is_initializing())
+            return nn.Conv(4, (3, 3), padding="VALID")(x)
+
+    verdict = jc.check(Valid(), "b h w 3")
+    assert verdict.accepts == jc.SizeSet.parse("b h w", "h >= 3 and w >= 3")
+    assert sum(made) == 1
+
+
 def test_parameters_that_depend_on_the_size_are_those_of_ordinary_images():
     verdict = jc.check(Flattens(), "b h h 3")
     assert verdict.accepts == jc.SizeSet.parse("b h", "h = 224")

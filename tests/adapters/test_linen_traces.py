@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
+from jaxconv.adapters import linen_traces
 from jaxconv.adapters.linen_traces import shortened_traces
 
 KEY = jax.random.key(0)
@@ -28,6 +29,7 @@ class Dense(nn.Module):
 def evaluated(monkeypatch):
     """The functions whose shapes JAX evaluates."""
     functions, original = [], jax.eval_shape
+    monkeypatch.setattr(linen_traces, "_known", {})
 
     def eval_shape(fn, *args, **named):
         functions.append(fn)
@@ -52,6 +54,33 @@ def test_an_initialiser_of_jax_is_evaluated_once(evaluated):
 def test_an_initialiser_of_the_user_is_evaluated_each_time(evaluated):
     applied_twice(Dense(lambda key, shape, dtype: jnp.ones(shape, dtype)), jnp.ones((1, 3)))
     assert len(evaluated) == 2
+
+
+def users(key, shape, dtype=jnp.float32):
+    return jnp.ones(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("kernel_init", "times"),
+    [
+        (nn.initializers.lecun_normal(), 1),
+        (nn.with_partitioning(nn.initializers.lecun_normal(), ("in", None)), 1),
+        (users, 2),
+        (nn.with_partitioning(users, ("in", None)), 2),
+        (nn.initializers.constant(jnp.ones(1)), 2),
+        (nn.initializers.constant(0.5), 1),
+    ],
+)
+def test_an_initialiser_inside_one_of_flax_is_evaluated_once(evaluated, kernel_init, times):
+    """The function that DenseGeneral initialises by closes over the module, and is a new one."""
+    module = nn.DenseGeneral(4, use_bias=False, kernel_init=kernel_init)
+    applied_twice(module, jnp.ones((1, 3)))
+    assert len(evaluated) == times
+    applied_twice(module, jnp.ones((1, 5)))
+    applied_twice(
+        nn.DenseGeneral((4, 2), use_bias=False, kernel_init=kernel_init), jnp.ones((1, 3))
+    )
+    assert len(evaluated) == 3 * times
 
 
 def test_an_initialiser_is_evaluated_for_each_shape(evaluated):
