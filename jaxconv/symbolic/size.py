@@ -33,6 +33,7 @@ from jaxconv.symbolic.factoring import (
     without_shared_factors,
 )
 from jaxconv.symbolic.lines import Range
+from jaxconv.symbolic.long_division import divide_out
 from jaxconv.symbolic.lookups import (
     CACHE,
     is_formatting,
@@ -854,11 +855,31 @@ def _cancel_shared_factors(a: Size, b: Size) -> tuple[Polynomial, int, Polynomia
     return canceled
 
 
+def _divide_out(a: Size, b: Size) -> tuple[Any, Any] | None:
+    """Divide by a positive size where the quotient is a polynomial, and what remains is no product.
+
+    Of a multiple of ``h + w``, the quotient by ``2*h + 2*w`` is half of that by ``h + w``.
+    """
+    divided = divide_out(a.polynomial, b.polynomial)
+    if divided is None or divided.rest.products:
+        return None
+    whole, rest = Size.of(a.trace, divided.whole), Size.of(a.trace, divided.rest)
+    part = b // divided.content
+    for n in (0, 1, -1):
+        if 0 <= rest + n * part < part:
+            quotient, more = divmod(whole - n, divided.content)
+            return quotient, more * part + rest + n * part
+    return None
+
+
 def _divide_case_by_case(a: Size, b: Size, cases: int) -> tuple[Any, Any]:
     """Divide by a positive size that takes few values, or whose quotient does."""
     low, high = b.bounds()
     if low is not None and high is not None and high - low < cases:
         return _divide_by(a, _largest_where(low, high, lambda n: b >= n))
+    divided = _divide_out(a, b)
+    if divided is not None:
+        return divided
     number = a.polynomial.constant
     has_products = a.polynomial.products or b.polynomial.products
     most = cases if has_products else max(cases, MOST_QUOTIENTS)
