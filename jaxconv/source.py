@@ -155,7 +155,8 @@ def file_of_user(module: ModuleType | None) -> str | None:
         module: any module; None has no file.
     """
     path = getattr(module, "__file__", None)
-    return path if path and path.endswith(".py") and not is_inside_library(path) else None
+    is_code = path and path.endswith((".py", ".ipynb"))
+    return path if path and is_code and not is_inside_library(path) else None
 
 
 def is_of_user(frame: FrameType) -> bool:

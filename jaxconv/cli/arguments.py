@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".jpg", ".svg", ".pdf")
-OBJECT_HELP = "pkg.module:name, FILE.py:make(classes=10), or vgg16"
+OBJECT_HELP = "pkg.module:name, FILE.py:make(classes=10), notebook.ipynb:Net, or vgg16"
 CONDITION_HELP = 'a condition on the sizes, such as "h >= 32 and w == h"'
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxconv.cli.arguments import CONDITION_HELP, UsageError
+from jaxconv.cli.cells import CODE, STANDARD_INPUT
 from jaxconv.cli.check_process import Checker, Imported, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
@@ -44,7 +45,8 @@ class CheckCommand(Command):
             "target",
             metavar="TARGET",
             help="a function or model, such as pkg.module:name, module:make(classes=10) or vgg16; "
-            "or a package, a module or FILE.py ..., to prove contracts and annotated functions",
+            "or a package, a module, FILE.py, a notebook ... or - for standard input, to prove "
+            "contracts and annotated functions",
         )
         parser.add_argument(
             "specs",
@@ -87,6 +89,12 @@ class CheckCommand(Command):
             The exit status.
         """
         request = request_of(options)
+        if options.target.partition(":")[0] in STANDARD_INPUT and (options.watch or options.cache):
+            option = "--watch" if options.watch else "--cache"
+            raise UsageError(
+                f"{option} compares files, but the code comes from standard input. "
+                "Fix: leave it out, or save the code in a file."
+            )
         if options.watch and options.format in DOCUMENTS:
             raise UsageError(
                 f"--watch prints line by line, not as {options.format}. "
@@ -123,7 +131,7 @@ def request_of(options: argparse.Namespace) -> Request:
     Args:
         options: the arguments, by name.
     """
-    files = [text for text in options.specs if text.endswith(".py")]
+    files = [text for text in options.specs if text.endswith(CODE)]
     specs = [text for text in options.specs if text not in files]
     if files and specs:
         raise UsageError(
@@ -142,7 +150,7 @@ def watch(request: Request, options: argparse.Namespace) -> NoReturn:
         request: what to prove.
         options: of the command.
     """
-    named = {text for text in request.targets if text.endswith(".py")} | {"pyproject.toml"}
+    named = {text for text in request.targets if text.endswith(CODE)} | {"pyproject.toml"}
     paths = {str(Path(text).resolve()) for text in named}
     checker = Checker()
     while True:

@@ -20,6 +20,13 @@ import jax
 from flax import nnx
 
 from jaxconv.adapters.libraries import loaded
+from jaxconv.cli.cells import (
+    CODE,
+    NOTEBOOK,
+    STANDARD_INPUT,
+    import_notebook,
+    import_standard_input,
+)
 from jaxconv.cli.models import made_by
 from jaxconv.cli.user_code import TargetError, user_code, user_frames
 from jaxconv.models.registry import registered_models
@@ -52,8 +59,9 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
     transformation.
 
     Args:
-        text: ``module:name``, ``module:Class.method``, ``module:make(classes=10)``, with FILE.py
-            in place of the module if you like; or the name of a registered model.
+        text: ``module:name``, ``module:Class.method``, ``module:make(classes=10)``, with FILE.py,
+            a notebook or ``-`` in place of the module if you like; or the name of a registered
+            model.
         abstract: False makes models of Flax NNX and Keras with weights.
 
     Raises:
@@ -72,7 +80,7 @@ def resolve(text: str, abstract: bool = True) -> Callable[..., Any]:
         module, colon, expression = text.partition(":")
         if not colon:
             package, dot, _ = name.rpartition(".")
-            is_dotted = dot and not name.endswith(".py")
+            is_dotted = dot and not name.endswith(CODE)
             example = f"{package}:{text[len(package) + 1 :]}" if is_dotted else "models:Net"
             raise TargetError(
                 f"{text} does not name a function or a model.\n"
@@ -94,7 +102,8 @@ def import_target(text: str) -> ModuleType:
     """Import a module by name, or a FILE.py under the name that it has in its package.
 
     Args:
-        text: "pkg.module", found in the working folder first, or a path that ends in .py.
+        text: "pkg.module", found in the working folder first; a path that ends in .py or .ipynb;
+            or "-" for code that comes from standard input.
 
     Raises:
         TargetError: there is no such module or file, or importing it fails.
@@ -105,12 +114,17 @@ def import_target(text: str) -> ModuleType:
 
     search_first(Path.cwd())
     os.environ.setdefault("KERAS_BACKEND", "jax")  # which Keras reads when it is imported
-    if not text.endswith(".py"):
+    if text in STANDARD_INPUT:
+        return import_standard_input()
+    if not text.endswith(CODE):
         return import_module(text)
     path = Path(text).resolve()
     if not path.is_file():
-        fix = _suggestion(path.name, (file.name for file in path.parent.glob("*.py")))
+        fix = _suggestion(path.name, (file.name for file in path.parent.glob(f"*{path.suffix}")))
         raise TargetError(f"There is no file {text}.\n  Fix: {fix or 'check the path'}.")
+    if path.suffix == NOTEBOOK:
+        search_first(path.parent)
+        return import_notebook(path)
     root, names = path.parent, [path.stem]
     while (root / "__init__.py").exists():
         names.insert(0, root.name)

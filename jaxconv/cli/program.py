@@ -46,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
         The exit status.
     """
     parser = command_line()
-    options, unknown = parser.parse_known_args(arguments)
+    words = [f"<stdin>{word[1:]}" if word.startswith("-:") else word for word in arguments]
+    options, unknown = parser.parse_known_args(words)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{unread_hint(options, unknown)}")
     if options.command is None:

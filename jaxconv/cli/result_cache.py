@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from jaxconv.cli.cells import NOTEBOOK, cells_of
 from jaxconv.cli.reports import Finding, LayerLine, Report
 from jaxconv.source import file_of_user
 
@@ -116,7 +117,7 @@ def files_of(module: str) -> set[str]:
         seen.add(name)
         files.add(path)
         names += _packages(name)
-        for imported in _imports(_read(path), name, sys.modules[name].__package__ or ""):
+        for imported in _imports(_source(path), name, sys.modules[name].__package__ or ""):
             names += [imported, *_packages(imported)]
             if imported in DYNAMIC:
                 names += [*sys.modules]
@@ -129,7 +130,7 @@ def _packages(name: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
-def _imports(source: bytes, module: str, package: str) -> Iterator[str]:
+def _imports(source: str | bytes, module: str, package: str) -> Iterator[str]:
     """Names of modules that a module imports, or may, and of the functions that import others."""
     try:
         tree = ast.parse(source)
@@ -155,6 +156,15 @@ def _read(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError:
         return b""
+
+
+def _source(path: str) -> str | bytes:
+    """The Python of a file; what a notebook's file holds is no Python."""
+    content = _read(path)
+    if path.endswith(NOTEBOOK):
+        with contextlib.suppress(ValueError):
+            return "\n".join(cells_of(content.decode()))
+    return content
 
 
 @functools.cache
