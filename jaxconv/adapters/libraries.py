@@ -258,6 +258,17 @@ def _replaced(module: str, name: str, function: Callable[..., Any]) -> Iterator[
 
 
 def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
+    """Pool a row to some number of elements, in a call of its own, which is one layer."""
+
+    def adaptive_pool(x: Any) -> Any:
+        if isinstance(x.shape[0], Size):
+            return _pool_of_any_length(original, x, count, operation)
+        return original(x, count, operation)
+
+    return jax.jit(adaptive_pool)(x)
+
+
+def _pool_of_any_length(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
     """Pool a row of symbolic length to some number of elements, each from windows of one width.
 
     The windows that Equinox makes are as wide or narrower by one; it takes symbolic lengths one
@@ -265,7 +276,7 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
     a maximum is taken of as many elements as there are, at positions that are not known.
     """
     length = x.shape[0]
-    if not isinstance(length, Size) or not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or count < 1:
         return original(x, count, operation)
     if length < count:
         return original(jax.numpy.zeros(1, x.dtype), count, operation)  # they fail alike

@@ -4,6 +4,7 @@ JAX may compute the same result in another way for some sizes: it leaves out a r
 size, and contracts an einsum in the order that costs least. Shapes do not show it, but MACs do.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -95,10 +96,10 @@ def confirm_counts(
     for condition in equalities:
         without = without.subtract(condition)
     einsums = [one for one in contractions if one.trace is trace]
-    others = sizes_of_other_orders(einsums, SizeSet(sizes))
+    plain = SizeSet(without)
+    others = [] if plain.is_empty() else sizes_of_other_orders(einsums, plain)
     differences: dict[str, frozenset[str]] = {}
     examples = []
-    plain = SizeSet(without)
     larger = " and ".join(f"{name} >= {7 + 2 * i}" for i, name in enumerate(plain.names))
     # The smallest sizes, and the smallest that are larger and not alike.
     parts = (plain, plain & SizeSet.parse(plain.names, larger))
@@ -148,8 +149,24 @@ def _excluded(
             alone, _ = intersect_most(sizes.intersect(one), others)
             if compare.differs(SizeSet(alone).smallest(), known):
                 guilty.append(one)
-        excluded = _union(excluded, guilty or [best])
+        excluded = _union(excluded, guilty or [_together(compare, sizes, holding, known)])
     return excluded.intersect(sizes)
+
+
+def _together(
+    compare: "_Comparison", sizes: isl.Set, holding: list[isl.Set], known: Differences
+) -> isl.Set:
+    """The sizes for which some equalities hold, with none of which alone more differs.
+
+    For an image of one pixel both axes are left out of a resize, for one image or several.
+    """
+    needed = holding
+    for one in holding:
+        others = [other for other in needed if other is not one]
+        without = functools.reduce(isl.Set.intersect, others, sizes).subtract(one)
+        if not without.is_empty() and compare.differs(SizeSet(without).smallest(), known):
+            needed = others
+    return functools.reduce(isl.Set.intersect, needed, sizes)
 
 
 def _union(first: isl.Set, others: Iterable[isl.Set]) -> isl.Set:

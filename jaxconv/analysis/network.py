@@ -34,6 +34,7 @@ class Layer:
         output: shape and dtype after the activation.
         parameters: those that no layer before it used.
         fixed: for each operand whether it is the same for all inputs, as weights are.
+        before: what computes other axes of the same resize.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Layer:
     times: tuple[Any, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     fixed: tuple[bool, ...] = ()
+    before: tuple[JaxprEqn, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

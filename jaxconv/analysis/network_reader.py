@@ -3,12 +3,14 @@
 A layer is a convolution, a matrix product, a pool, a reduction, a merge of branches, or a lookup in
 a table that was learnt. Whatever follows one and needs nothing of another, such as a bias, batch
 norm or an activation, belongs to it. So do the statistics with which it is normalised: a mean that
-is only put back into the map it was taken of is not a layer.
+is only put back into the map it was taken of is not a layer. A resize is one layer, though JAX
+computes it as a product for each axis, in an order that depends on the sizes, and so is an adaptive
+pool of an axis, whose windows JAX computes in groups.
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, takewhile
 from typing import Any, NamedTuple
 
@@ -83,6 +85,7 @@ class Core:
         operation: None for an input.
         sources: what it takes.
         fixed: for each operand whether it is the same for all inputs.
+        before: operations of the same call that multiply, too.
     """
 
     kind: str
@@ -91,6 +94,7 @@ class Core:
     operation: OperationNode | None = None
     sources: tuple["Core", ...] = ()
     fixed: tuple[bool, ...] = ()
+    before: tuple[OperationNode, ...] = ()
 
 
 class Content(NamedTuple):
@@ -114,6 +118,7 @@ class _Grouping:
         contents: what is made of each operation, input and parameter.
         cores: of the layers, in order of computation.
         merged: cores of statistics, with the core that they normalise.
+        replaced: cores of parts of a call that is one layer, with the core of more of it.
         owners: the first layer that uses each parameter.
         ends: the last operation of each layer that still gives its map.
         names: of the layers that the function names.
@@ -130,6 +135,7 @@ class _Grouping:
         }
         self.cores: list[Core] = []
         self.merged: dict[Core, Core] = {}
+        self.replaced: dict[Core, Core] = {}
         self.owners: dict[Parameter, Core] = {}
         self.ends: dict[Core, OperationNode] = {}
         self.names: dict[Core, str] = {}
@@ -170,7 +176,10 @@ class _Grouping:
         return content
 
     def root(self, core: Core) -> Core:
-        """The core itself, or the one that it is a statistic of."""
+        """The core itself, or the one that it is a statistic or a part of."""
+        core = self.replaced.get(core, core)
+        if core in self.replaced:
+            return self.root(core)
         return self.root(self.merged[core]) if core in self.merged else core
 
     def _is_whole(self, content: Content) -> bool:
@@ -188,10 +197,22 @@ class _Grouping:
             tuple(chain.from_iterable(content.cores for content in inputs)),
             tuple(not content.cores for content in inputs),
         )
+        if (earlier := self._of_same_call(operation)) is not None:
+            core = _united(earlier, core)
+            self.replaced[earlier] = core
+            self.cores.remove(earlier)
+            del self.ends[earlier]
         self.cores.append(core)
         self.ends[core] = operation
         self._claim(core, inputs)
         return Content((core,))
+
+    def _of_same_call(self, operation: OperationNode) -> Core | None:
+        """The layer that an operation is part of, as both are part of a call that is one layer."""
+        call, last = _whole_call(operation), self.cores[-1] if self.cores else None
+        if call is None or last is None or last.operation is None:
+            return None
+        return last if _whole_call(last.operation) is call else None
 
     def _named(self, operation: OperationNode, parameters: Iterable[Parameter]) -> tuple[str, str]:
         """The name of a layer, and what its operation does."""
@@ -262,6 +283,8 @@ class _Grouping:
         whole = rearranges and any(map(self._is_whole, feeding))
         if whole and (record.keeps_feature_map or squeezes):  # not after a flatten
             self.ends.update(dict.fromkeys(cores, operation))
+        if cores[-1:] == tuple(self.cores[-1:]) and self._of_same_call(operation) is not None:
+            self.ends[cores[-1]] = operation  # all of the call is one layer
         return Content(cores, (), whole)
 
     def _together(self, contents: Sequence[Content]) -> tuple[Core, ...] | None:
@@ -294,6 +317,22 @@ class _Grouping:
         self.merged[core] = root
         for source in core.sources:
             self._merge(source, root)
+
+
+def _whole_call(operation: OperationNode) -> JaxprEqn | None:
+    """The call that an operation is part of, of a function that is one layer."""
+    calls = operation.scope.calls
+    return next((call for call in calls if call.params.get("name") in WHOLE), None)
+
+
+def _united(one: Core, other: Core) -> Core:
+    """The core of two parts of a call that is one layer."""
+    outside = tuple(source for source in other.sources if source is not one)
+    core = replace(one, sources=tuple(dict.fromkeys((*one.sources, *outside))))
+    if (one.kind, other.kind) != ("product", "product") or one.operation is None:
+        return core
+    before = (*one.before, one.operation)
+    return replace(core, operation=other.operation, fixed=other.fixed, before=before)
 
 
 def _reduces_axes(core: Core) -> int:
@@ -337,10 +376,12 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
             operation.scope.iterations(),
             tuple(parameters.get(core, ())),
             core.fixed,
+            tuple(one.eqn for one in core.before),
         )
     return layers
 
 
+WHOLE = ("_resize", "adaptive_pool")  # compiled functions of JAX, and for Equinox, that are layers
 Alternatives = tuple[tuple[tuple[JaxprEqn, ...], int], ...]  # as a Scope has them
 
 

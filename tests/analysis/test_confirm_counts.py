@@ -144,6 +144,48 @@ def test_a_resize_to_its_own_size_is_left_out():
     )
 
 
+@pytest.mark.parametrize("method", ["linear", "cubic", "lanczos3"])
+def test_a_resize_is_one_layer(method):
+    """Only its MACs have no formula: its shape, and all of what follows, are those of numbers."""
+    fn = resized(lambda x: 2 * x.shape[1], lambda x: x.shape[2] + 1, method)
+
+    def network(x):
+        return jc.conv(jax.nn.relu(fn(jc.conv(x, KERNEL[..., :3]))), KERNEL)
+
+    point = {"b": 2, "h": 5, "w": 7}
+    table, exact = (
+        jc.summary(network, "b h w 3", at=point),
+        jc.summary(network, structs("b h w 3", point)),
+    )
+    assert [row.name.partition(" ")[0] for row in table.rows] == ["conv", "resize", "conv"]
+    assert [row.output for row in table.numbers] == [row.output for row in exact.rows]
+    assert [row.macs for row in table.numbers] == [row.macs for row in exact.rows]
+    for row, numbers in zip(table.rows, exact.rows, strict=True):
+        assert [value(n, point) for n in row.output] == [*numbers.output]
+    assert [row.macs is None for row in table.rows] == [False, True, False]
+    assert value(table.activation_bytes, point) == exact.activation_bytes
+    image = jax.random.uniform(jax.random.key(0), (2, 5, 7, 3))
+    maps = jc.feature_maps(network)(image)
+    names = [row.name for row in table.rows]
+    assert jnp.allclose(maps[names[1]], jax.nn.relu(fn(maps[names[0]])), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, (2, 3)])
+def test_an_adaptive_pool_is_a_layer_for_each_axis(count):
+    eqx = pytest.importorskip("equinox")
+    key = jax.random.key(0)
+    pools = eqx.nn.AdaptiveAvgPool2d(count), eqx.nn.AdaptiveMaxPool2d(1)
+    network = eqx.nn.Sequential([eqx.nn.Conv2d(3, 4, 3, key=key), *pools])
+    table = jc.summary(network, "3 h w")
+    assert (len(table.rows), table.notes) == (5, ())
+    for point in ({"h": 7, "w": 8}, {"h": 8, "w": 14}, {"h": 5, "w": 5}, {"h": 12, "w": 6}):
+        exact = jc.summary(network, structs("3 h w", point))
+        for row, numbers in zip(table.rows, exact.rows, strict=True):
+            assert (row.name, row.parameters) == (numbers.name, numbers.parameters)
+            assert [value(n, point) for n in row.output] == [*numbers.output]
+        assert value(table.activation_bytes, point) == exact.activation_bytes
+
+
 def test_an_upsampling_has_numbers_and_no_formula():
     fn = FUNCTIONS["bilinear"][0]
     table = jc.summary(fn, "b h w 3", at={"b": 1, "h": 9, "w": 5})
