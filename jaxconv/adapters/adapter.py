@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+# The name of what :func:`as_adaptive_pool` compiles, which no function of a user has.
+ADAPTIVE_POOL = "jaxconv:adaptive_pool"
+
 
 @dataclass
 class ModelArrays:
@@ -93,6 +96,26 @@ class Adapter:
     defaults: Callable[[Any], dict[str, Any]] | None = None
     layout: Callable[[Any], str] = lambda _: "NHWC"
     batched: Callable[[Any, Examples, Mapping[str, Any]], Callable[..., Any]] | None = None
+
+
+def as_adaptive_pool(pool: Callable[[Any], Any], x: Any) -> Any:
+    """Compute an adaptive pool in a call of its own, which is known by its name.
+
+    What it computes inside are no maps of the network: windows of one width may have no rows.
+
+    Args:
+        pool: the pool, a function of the map alone.
+        x: the map.
+
+    Returns:
+        What the pool returns.
+    """
+
+    def adaptive_pool(x: Any) -> Any:
+        return pool(x)
+
+    adaptive_pool.__name__ = ADAPTIVE_POOL
+    return jax.jit(adaptive_pool)(x)
 
 
 def eval_shape(fn: Callable[..., Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from jaxconv.adapters.adapter import (
     Method,
     ModelArrays,
     PureCall,
+    as_adaptive_pool,
     compute,
     eval_shape,
     is_array,
@@ -258,14 +259,13 @@ def _replaced(module: str, name: str, function: Callable[..., Any]) -> Iterator[
 
 
 def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
-    """Pool a row to some number of elements, in a call of its own, which is one layer."""
+    """Pool a row to some number of elements."""
+    pool = _pool_of_any_length if isinstance(x.shape[0], Size) else _call
+    return as_adaptive_pool(lambda x: pool(original, x, count, operation), x)
 
-    def adaptive_pool(x: Any) -> Any:
-        if isinstance(x.shape[0], Size):
-            return _pool_of_any_length(original, x, count, operation)
-        return original(x, count, operation)
 
-    return jax.jit(adaptive_pool)(x)
+def _call(original: Callable[..., Any], *arguments: Any) -> Any:
+    return original(*arguments)
 
 
 def _pool_of_any_length(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
@@ -394,9 +394,18 @@ def _trace_keras() -> Iterator[None]:
         yield  # it is being imported, or serves another library
         return
     module, name = "keras.src.layers.input_spec", "assert_input_compatibility"
-    exact_checks = _replaced(module, name, _check_exactly)
-    with keras.StatelessScope(), _unwrapped_errors(), exact_checks:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(keras.StatelessScope())
+        stack.enter_context(_unwrapped_errors())
+        stack.enter_context(_replaced(module, name, _check_exactly))
+        for pool in ("adaptive_average_pool", "adaptive_max_pool"):
+            stack.enter_context(_replaced("keras.src.backend.jax.nn", pool, _pool_of_keras))
         yield
+
+
+def _pool_of_keras(original: Callable[..., Any], inputs: Any, *args: Any, **named: Any) -> Any:
+    """Pool a map from windows of two widths, of which one may have no rows."""
+    return as_adaptive_pool(lambda x: original(x, *args, **named), inputs)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from jaxconv.adapters.adapter import ADAPTIVE_POOL
 from jaxconv.analysis.argument_roles import argument_roles, closed_over_roles
 from jaxconv.analysis.dataflow import Dataflow, OperationNode, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
@@ -198,7 +199,8 @@ class _Grouping:
             tuple(not content.cores for content in inputs),
         )
         if (earlier := self._of_same_call(operation)) is not None:
-            core = _united(earlier, core)
+            outside = [one for one in map(self.root, core.sources) if one is not earlier]
+            core = _united(earlier, replace(core, sources=tuple(outside)))
             self.replaced[earlier] = core
             self.cores.remove(earlier)
             del self.ends[earlier]
@@ -327,8 +329,7 @@ def _whole_call(operation: OperationNode) -> JaxprEqn | None:
 
 def _united(one: Core, other: Core) -> Core:
     """The core of two parts of a call that is one layer."""
-    outside = tuple(source for source in other.sources if source is not one)
-    core = replace(one, sources=tuple(dict.fromkeys((*one.sources, *outside))))
+    core = replace(one, sources=tuple(dict.fromkeys((*one.sources, *other.sources))))
     if (one.kind, other.kind) != ("product", "product") or one.operation is None:
         return core
     before = (*one.before, one.operation)
@@ -381,7 +382,7 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
     return layers
 
 
-WHOLE = ("_resize", "adaptive_pool")  # compiled functions of JAX, and for Equinox, that are layers
+WHOLE = ("_resize", ADAPTIVE_POOL)  # the names of compiled functions that are layers
 Alternatives = tuple[tuple[tuple[JaxprEqn, ...], int], ...]  # as a Scope has them
 
 

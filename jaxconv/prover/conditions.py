@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import islpy as isl
 
+from jaxconv.adapters.adapter import ADAPTIVE_POOL
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
 from jaxconv.jaxpr.interpreter import control_flow, equations, shape_of, subjaxprs, variables
 from jaxconv.jaxpr.primitives import record_of
@@ -54,7 +55,8 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
     """Find values that may be empty: cut out of a map, only to be concatenated or scanned.
 
     For example, ``jnp.pad`` with mode "edge" concatenates empty arrays to sides without padding,
-    and a ``lax.scan`` over ``x[1:]`` has no iterations where x has one row.
+    and a ``lax.scan`` over ``x[1:]`` has no iterations where x has one row. An adaptive pool has
+    windows of two widths, of which one may be wider than the map.
 
     Args:
         jaxpr: a trace.
@@ -67,6 +69,11 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
     needed: set[Var] = set()  # by an operation that does more than cut and concatenate
     for eqn in reversed([*equations(jaxpr, recursive=False)]):
         may_be_empty.update(*map(scraps, subjaxprs(eqn)))
+        if eqn.params.get("name") == ADAPTIVE_POOL:
+            for inside in subjaxprs(eqn):
+                results = (variables(step.outvars) for step in equations(inside))
+                may_be_empty.update(*results)
+                may_be_empty -= {*variables(inside.outvars)}
         record = record_of(eqn)
         if record.builds_padding:
             may_be_empty |= used.intersection(eqn.outvars) - needed

@@ -244,6 +244,22 @@ def test_a_keras_model_whose_weights_depend_on_the_size():
     assert model(jnp.ones((2, 4, 4, 3))).shape == (2, 3)
 
 
+@pytest.mark.parametrize("count", [1, 2, (3, 5)])
+@pytest.mark.parametrize("name", ["AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D"])
+def test_an_adaptive_pool_of_keras_is_one_layer(name, count):
+    """It computes windows of two widths, of which one may have no rows, and takes some of each."""
+    some = the_keras().layers
+    if not hasattr(some, name):
+        pytest.skip("this Keras has no adaptive pools")
+    pool = getattr(some, name)(count)
+    rows, columns = (count, count) if isinstance(count, int) else count
+    assert jc.check(pool, "b h w 3", returns=f"b {rows} {columns} 3").ok
+    assert pool(jnp.ones((1, 1, 1, 3))).shape == (1, rows, columns, 3)
+    table = jc.summary(pool, "b h w 3", at={"b": 1, "h": 7, "w": 10})
+    assert [row.output[1:] for row in table.rows] == [(rows, columns, 3)]
+    assert not table.notes
+
+
 def test_a_first_call_is_no_change_of_a_keras_model():
     keras = the_keras()
 
