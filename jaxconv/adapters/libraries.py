@@ -454,7 +454,7 @@ def _copy_keras(model: Any) -> Any:
 
 def _hidden_in_keras(value: Any) -> Iterable[tuple[Any, str]]:
     """Whether a layer was ever called: afterwards Keras lets no arguments be registered."""
-    if isinstance(value, _keras().layers.Layer) and hasattr(value, "_called"):
+    if hasattr(value, "_called") and _is_keras(value):
         yield value, "_called"
 
 
