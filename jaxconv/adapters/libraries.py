@@ -261,8 +261,8 @@ def _replaced(module: str, name: str, function: Callable[..., Any]) -> Iterator[
 def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
     """Pool a row to some number of elements."""
     pool = _pool_of_any_length if isinstance(x.shape[0], Size) else _call
-    with jax.named_scope("eqx.nn.AdaptivePool"):  # as Equinox itself names other layers
-        return as_adaptive_pool(lambda x: pool(original, x, count, operation), x)
+    named = jax.named_scope("eqx.nn.AdaptivePool")  # as Equinox itself names other layers
+    return as_adaptive_pool(named(lambda x: pool(original, x, count, operation)), x)
 
 
 def _call(original: Callable[..., Any], *arguments: Any) -> Any:
