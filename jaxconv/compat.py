@@ -306,6 +306,20 @@ def set_local(frame: types.FrameType, name: str, value: Any) -> None:
         ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
 
 
+def file_of_called(eqn: JaxprEqn) -> str:
+    """Find the file of the function that a call compiles.
+
+    Args:
+        eqn: a call of ``jax.jit``.
+
+    Returns:
+        The path; empty where it is not known.
+    """
+    jaxpr = getattr(eqn.params.get("jaxpr"), "jaxpr", None)
+    info = getattr(getattr(jaxpr, "debug_info", None), "func_src_info", None) or ""
+    return info.partition(" at ")[2].rpartition(":")[0]
+
+
 def are_of_one_trace(one: Any, other: Any) -> bool:
     """Whether two values are traced by the very same trace, none of them by one inside it.
 

@@ -148,6 +148,10 @@ def is_inside_library(file: str) -> bool:
     return file.startswith(LIBRARIES) or "site-packages" in file
 
 
+NOTEBOOK = ".ipynb"
+CODE = (".py", NOTEBOOK)  # how the names of files of code end
+
+
 def file_of_user(module: ModuleType | None) -> str | None:
     """Return the file of a module of the user's, None for one of a library.
 
@@ -155,8 +159,7 @@ def file_of_user(module: ModuleType | None) -> str | None:
         module: any module; None has no file.
     """
     path = getattr(module, "__file__", None)
-    is_code = path and path.endswith((".py", ".ipynb"))
-    return path if path and is_code and not is_inside_library(path) else None
+    return path if path and path.endswith(CODE) and not is_inside_library(path) else None
 
 
 def is_of_user(frame: FrameType) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-# The name of what :func:`as_adaptive_pool` compiles, which no function of a user has.
+# The name of the function that :func:`as_adaptive_pool` compiles. No user's function can have it.
 ADAPTIVE_POOL = "jaxconv:adaptive_pool"
 
 
@@ -101,7 +101,7 @@ class Adapter:
 def as_adaptive_pool(pool: Callable[[Any], Any], x: Any) -> Any:
     """Compute an adaptive pool in a call of its own, which is known by its name.
 
-    What it computes inside are no maps of the network: windows of one width may have no rows.
+    Values inside are not maps of the network: a window may be wider than the map, and have no rows.
 
     Args:
         pool: the pool, a function of the map alone.

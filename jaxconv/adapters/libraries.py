@@ -260,13 +260,10 @@ def _replaced(module: str, name: str, function: Callable[..., Any]) -> Iterator[
 
 def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
     """Pool a row to some number of elements."""
-    pool = _pool_of_any_length if isinstance(x.shape[0], Size) else _call
+    any_length = functools.partial(_pool_of_any_length, original)
+    pool = any_length if isinstance(x.shape[0], Size) else original
     named = jax.named_scope("eqx.nn.AdaptivePool")  # as Equinox itself names other layers
-    return as_adaptive_pool(named(lambda x: pool(original, x, count, operation)), x)
-
-
-def _call(original: Callable[..., Any], *arguments: Any) -> Any:
-    return original(*arguments)
+    return as_adaptive_pool(named(lambda x: pool(x, count, operation)), x)
 
 
 def _pool_of_any_length(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
@@ -455,7 +452,7 @@ def _copy_keras(model: Any) -> Any:
 
 def _hidden_in_keras(value: Any) -> Iterable[tuple[Any, str]]:
     """Whether a layer was ever called: afterwards Keras lets no arguments be registered."""
-    if hasattr(value, "_called") and _is_keras(value):
+    if _is_keras(value) and hasattr(value, "_called"):
         yield value, "_called"
 
 

@@ -1,4 +1,4 @@
-"""What Linen does again in each trace, although its result is known.
+"""Skip work that Linen repeats in every trace, although its result is known.
 
 Whenever a module of Linen takes a parameter, Linen compares its shape with that of what the
 initialiser returns. JAX traces the initialiser for this, which takes a third of the time of a
@@ -104,7 +104,7 @@ class _UnknownError(Exception):
 
 
 def _key(value: Any) -> Hashable:
-    """What equals only for values, and functions of JAX and Flax, that do the same.
+    """A key that two values, or functions of JAX and Flax, share only if they do the same.
 
     Raises:
         _UnknownError: the value is another one, such as a function of the user's, or a size.
@@ -115,7 +115,7 @@ def _key(value: Any) -> Hashable:
         return type(value), *map(_key, value)
     if type(value) is dict:
         return dict, *map(_key, value.items())
-    if isinstance(value, types.FunctionType) and _is_of_library(value.__globals__["__name__"]):
+    if isinstance(value, types.FunctionType) and _is_of_library(value.__globals__.get("__name__")):
         cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
         return value.__code__, *map(_key, (cells, value.__defaults__, value.__kwdefaults__))
     if _is_of_library(type(value).__module__) and dataclasses.is_dataclass(value):  # a module
@@ -124,5 +124,5 @@ def _key(value: Any) -> Hashable:
     raise _UnknownError
 
 
-def _is_of_library(module: str) -> bool:
-    return module.partition(".")[0] in ("jax", "flax")
+def _is_of_library(module: Any) -> bool:
+    return str(module).partition(".")[0] in ("jax", "flax")

@@ -149,24 +149,38 @@ def _excluded(
             alone, _ = intersect_most(sizes.intersect(one), others)
             if compare.differs(SizeSet(alone).smallest(), known):
                 guilty.append(one)
-        excluded = _union(excluded, guilty or [_together(compare, sizes, holding, known)])
+        excluded = _union(excluded, guilty or [_together(compare, sizes, holding, others, known)])
     return excluded.intersect(sizes)
 
 
 def _together(
-    compare: "_Comparison", sizes: isl.Set, holding: list[isl.Set], known: Differences
+    compare: "_Comparison",
+    sizes: isl.Set,
+    holding: list[isl.Set],
+    others: list[isl.Set],
+    known: Differences,
 ) -> isl.Set:
-    """The sizes for which some equalities hold, with none of which alone more differs.
+    """The sizes for which all equalities hold that a difference needs, where none alone makes one.
 
-    For an image of one pixel both axes are left out of a resize, for one image or several.
+    A resize to one pixel is left out only where both axes have one pixel, for any batch.
+
+    Args:
+        compare: compares formulas with numbers.
+        sizes: the sizes to consider.
+        holding: equalities that hold at a point with a difference.
+        others: for each equality where it does not hold.
+        known: what is known to differ.
     """
     needed = holding
     for one in holding:
-        others = [other for other in needed if other is not one]
-        without = functools.reduce(isl.Set.intersect, others, sizes).subtract(one)
-        if not without.is_empty() and compare.differs(SizeSet(without).smallest(), known):
-            needed = others
-    return functools.reduce(isl.Set.intersect, needed, sizes)
+        rest = [other for other in needed if other is not one]
+        without = functools.reduce(isl.Set.intersect, rest, sizes).subtract(one)
+        if not rest or without.is_empty():
+            continue
+        alone, _ = intersect_most(without, others)
+        if compare.differs(SizeSet(alone).smallest(), known):
+            needed = rest
+    return functools.reduce(isl.Set.intersect, needed)
 
 
 def _union(first: isl.Set, others: Iterable[isl.Set]) -> isl.Set:

@@ -46,11 +46,15 @@ class Counts(NamedTuple):
         count_macs, count_weights = record.macs, record.weights
         if count_macs is None:
             return cls(output, times, None if layer.kind == "unknown" else (0,), None)
-        each = [functools.partial(count_macs, one, substitute, padded_taps) for one in layer.before]
+        each = [
+            functools.partial(count_macs, one, substitute, padded_taps)
+            for one in layer.earlier_products
+        ]
         macs = if_known(lambda: count_macs(eqn, substitute, padded_taps))
         if each and macs is not None:
             macs = if_known(lambda: (sum(prod(count()) for count in each) + prod(macs),))
-        is_learnt = any(layer.fixed[index] for index in record.weight_operands)
+        learnt = () if layer.earlier_products else record.weight_operands  # a resize learns nothing
+        is_learnt = any(layer.fixed[index] for index in learnt)
         weights = count_weights(eqn, substitute) if is_learnt and count_weights else None
         return cls(output, times, macs, weights)
 

@@ -34,7 +34,7 @@ class Layer:
         output: shape and dtype after the activation.
         parameters: those that no layer before it used.
         fixed: for each operand whether it is the same for all inputs, as weights are.
-        before: what computes other axes of the same resize.
+        earlier_products: those of the same resize that JAX computes before ``eqn``.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Layer:
     times: tuple[Any, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     fixed: tuple[bool, ...] = ()
-    before: tuple[JaxprEqn, ...] = ()
+    earlier_products: tuple[JaxprEqn, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ computes it as a product for each axis, in an order that depends on the sizes, a
 pool of an axis, whose windows JAX computes in groups.
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from jaxconv.adapters.adapter import ADAPTIVE_POOL
 from jaxconv.analysis.argument_roles import argument_roles, closed_over_roles
 from jaxconv.analysis.dataflow import Dataflow, OperationNode, Producer, dataflow
 from jaxconv.analysis.network import Conditional, Layer, Layers, NamedValue, Network, Parameter
-from jaxconv.compat import ClosedJaxpr, JaxprEqn
+from jaxconv.compat import ClosedJaxpr, JaxprEqn, file_of_called
 from jaxconv.jaxpr.interpreter import (
     Scope,
     ValueRef,
@@ -30,7 +31,9 @@ from jaxconv.jaxpr.interpreter import (
     subjaxprs,
 )
 from jaxconv.jaxpr.primitives import record_of
-from jaxconv.source import called_by, frame_of_equation, origin_of_equation
+from jaxconv.source import called_by, frame_of_equation, is_inside_jax, origin_of_equation
+
+RESIZE = "_resize"  # the name of the function that jax.image.resize compiles
 
 
 def read_network(
@@ -60,7 +63,7 @@ def read_network(
         ),
         {layers[core].name: layers[core] for core in rows},
         {
-            name: NamedValue(ref, core and layers[core])
+            name: NamedValue(ref, core and layers[grouping.whole(core)])
             for name, (ref, core) in grouping.named_values.items()
         },
         {one.name: one.var for one in graph.inputs},
@@ -86,7 +89,7 @@ class Core:
         operation: None for an input.
         sources: what it takes.
         fixed: for each operand whether it is the same for all inputs.
-        before: operations of the same call that multiply, too.
+        earlier_products: those of the same resize that JAX computes before ``operation``.
     """
 
     kind: str
@@ -95,7 +98,7 @@ class Core:
     operation: OperationNode | None = None
     sources: tuple["Core", ...] = ()
     fixed: tuple[bool, ...] = ()
-    before: tuple[OperationNode, ...] = ()
+    earlier_products: tuple[OperationNode, ...] = ()
 
 
 class Content(NamedTuple):
@@ -119,7 +122,7 @@ class _Grouping:
         contents: what is made of each operation, input and parameter.
         cores: of the layers, in order of computation.
         merged: cores of statistics, with the core that they normalise.
-        replaced: cores of parts of a call that is one layer, with the core of more of it.
+        replaced: the core that a part of a one-layer call was merged into.
         owners: the first layer that uses each parameter.
         ends: the last operation of each layer that still gives its map.
         names: of the layers that the function names.
@@ -178,10 +181,12 @@ class _Grouping:
 
     def root(self, core: Core) -> Core:
         """The core itself, or the one that it is a statistic or a part of."""
-        core = self.replaced.get(core, core)
-        if core in self.replaced:
-            return self.root(core)
-        return self.root(self.merged[core]) if core in self.merged else core
+        into = self.replaced.get(core) or self.merged.get(core)
+        return core if into is None else self.root(into)
+
+    def whole(self, core: Core) -> Core:
+        """The core itself, or that of the one-layer call that it is a part of."""
+        return self.whole(self.replaced[core]) if core in self.replaced else core
 
     def _is_whole(self, content: Content) -> bool:
         """Whether it has every number of its layers, and is not a statistic of them."""
@@ -204,17 +209,19 @@ class _Grouping:
             self.replaced[earlier] = core
             self.cores.remove(earlier)
             del self.ends[earlier]
+            if earlier in self.names:
+                self.names[core] = self.names.pop(earlier)
         self.cores.append(core)
         self.ends[core] = operation
         self._claim(core, inputs)
         return Content((core,))
 
     def _of_same_call(self, operation: OperationNode) -> Core | None:
-        """The layer that an operation is part of, as both are part of a call that is one layer."""
-        call, last = _whole_call(operation), self.cores[-1] if self.cores else None
-        if call is None or last is None or last.operation is None:
-            return None
-        return last if _whole_call(last.operation) is call else None
+        """The last layer, if the operation is in the same one-layer call."""
+        calls, last = _one_layer_call(operation), self.cores[-1] if self.cores else None
+        others = _one_layer_call(last.operation) if last is not None and last.operation else ()
+        same = len(calls) == len(others) and all(map(operator.is_, calls, others))
+        return last if calls and same else None
 
     def _named(self, operation: OperationNode, parameters: Iterable[Parameter]) -> tuple[str, str]:
         """The name of a layer, and what its operation does."""
@@ -321,19 +328,23 @@ class _Grouping:
             self._merge(source, root)
 
 
-def _whole_call(operation: OperationNode) -> JaxprEqn | None:
-    """The call that an operation is part of, of a function that is one layer."""
+def _one_layer_call(operation: OperationNode) -> tuple[JaxprEqn, ...]:
+    """The calls around an operation, from the outermost to that of a function that is one layer."""
     calls = operation.scope.calls
-    return next((call for call in calls if call.params.get("name") in WHOLE), None)
+    for number, call in enumerate(calls, 1):
+        name = call.params.get("name")
+        if name == ADAPTIVE_POOL or (name == RESIZE and is_inside_jax(file_of_called(call))):
+            return calls[:number]
+    return ()  # as an equation of JAX's may be in several calls, those around it matter, too
 
 
 def _united(one: Core, other: Core) -> Core:
-    """The core of two parts of a call that is one layer."""
+    """The core of two parts of a one-layer call."""
     core = replace(one, sources=tuple(dict.fromkeys((*one.sources, *other.sources))))
     if (one.kind, other.kind) != ("product", "product") or one.operation is None:
         return core
-    before = (*one.before, one.operation)
-    return replace(core, operation=other.operation, fixed=other.fixed, before=before)
+    earlier = (*one.earlier_products, one.operation)
+    return replace(core, operation=other.operation, fixed=other.fixed, earlier_products=earlier)
 
 
 def _reduces_axes(core: Core) -> int:
@@ -377,12 +388,11 @@ def _final_layers(graph: Dataflow, grouping: _Grouping) -> dict[Core, Layer]:
             operation.scope.iterations(),
             tuple(parameters.get(core, ())),
             core.fixed,
-            tuple(one.eqn for one in core.before),
+            tuple(one.eqn for one in core.earlier_products),
         )
     return layers
 
 
-WHOLE = ("_resize", ADAPTIVE_POOL)  # the names of compiled functions that are layers
 Alternatives = tuple[tuple[tuple[JaxprEqn, ...], int], ...]  # as a Scope has them
 
 

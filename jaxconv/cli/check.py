@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxconv.cli.arguments import CONDITION_HELP, UsageError
-from jaxconv.cli.cells import CODE, STANDARD_INPUT
+from jaxconv.cli.cells import STANDARD_INPUT
 from jaxconv.cli.check_process import Checker, Imported, NothingChecked
 from jaxconv.cli.checking import NotStarted, Request, Tally, check_all
 from jaxconv.cli.command import Command, message_with_flags
@@ -18,6 +18,7 @@ from jaxconv.cli.models import add_keyword_arguments
 from jaxconv.cli.reports import Report
 from jaxconv.cli.result_cache import FOLDER
 from jaxconv.cli.settings import read_settings
+from jaxconv.source import CODE
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at the files that are watched
 

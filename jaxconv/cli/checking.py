@@ -22,7 +22,7 @@ class Request:
     """What to prove.
 
     Attributes:
-        targets: a function or model, or modules, packages and FILE.py.
+        targets: a function or model, or modules, packages and files.
         specs: shapes of the inputs and outputs of a function or model.
         given: values of arguments, each as NAME=VALUE.
         where: a condition on the sizes.

@@ -20,17 +20,12 @@ import jax
 from flax import nnx
 
 from jaxconv.adapters.libraries import loaded
-from jaxconv.cli.cells import (
-    CODE,
-    NOTEBOOK,
-    STANDARD_INPUT,
-    import_notebook,
-    import_standard_input,
-)
+from jaxconv.cli.cells import STANDARD_INPUT, import_notebook, import_standard_input
 from jaxconv.cli.models import made_by
 from jaxconv.cli.user_code import TargetError, user_code, user_frames
 from jaxconv.models.registry import registered_models
 from jaxconv.prover.contract import contract_of
+from jaxconv.source import CODE, NOTEBOOK
 
 # What makes random numbers is passed to a class or factory that takes it and does not get it.
 RANDOM: dict[str, Callable[[], Any]] = {

@@ -210,10 +210,10 @@ class Work(NamedTuple):
 
 
 def obligations(texts: Sequence[str], exclude: Sequence[str] = ()) -> Work:
-    """Find the contracts in modules, in packages with all modules below them, or in FILE.py.
+    """Find the contracts in modules, in packages with all modules below them, or in files.
 
     Args:
-        texts: each "pkg.module", or a path that ends in .py.
+        texts: each "pkg.module", a path that ends in .py or .ipynb, or "-" for standard input.
         exclude: patterns of names that are left out, such as ``pkg.old.*``.
 
     Raises:

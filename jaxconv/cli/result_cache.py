@@ -13,9 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jaxconv.cli.cells import NOTEBOOK, cells_of
+from jaxconv.cli.cells import cells_of
 from jaxconv.cli.reports import Finding, LayerLine, Report
-from jaxconv.source import file_of_user
+from jaxconv.source import NOTEBOOK, file_of_user
 
 FOLDER = ".jaxconv_cache"
 # A folder with this file is left out of backups, and one with these lines out of git.
@@ -159,7 +159,7 @@ def _read(path: str) -> bytes:
 
 
 def _source(path: str) -> str | bytes:
-    """The Python of a file; what a notebook's file holds is no Python."""
+    """The Python code of a file; a notebook's file is JSON."""
     content = _read(path)
     if path.endswith(NOTEBOOK):
         with contextlib.suppress(ValueError):

@@ -71,9 +71,8 @@ def scraps(jaxpr: Jaxpr) -> set[Var]:
         may_be_empty.update(*map(scraps, subjaxprs(eqn)))
         if eqn.params.get("name") == ADAPTIVE_POOL:
             for inside in subjaxprs(eqn):
-                results = (variables(step.outvars) for step in equations(inside))
-                may_be_empty.update(*results)
-                may_be_empty -= {*variables(inside.outvars)}
+                made = {var for step in equations(inside) for var in variables(step.outvars)}
+                may_be_empty |= made - {*variables(inside.outvars)}
         record = record_of(eqn)
         if record.builds_padding:
             may_be_empty |= used.intersection(eqn.outvars) - needed

@@ -30,7 +30,7 @@ class Product(NamedTuple):
         coefficient: the number that the product is multiplied by.
         factors: the formulas.
         constant: the number that is added.
-        multiple: how often the polynomial is in it that it was made of.
+        multiple: the positive number that the polynomial was multiplied by.
     """
 
     coefficient: int

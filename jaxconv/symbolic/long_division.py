@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import islpy as isl
 
-from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing
+from jaxconv.symbolic.polynomials import Polynomial, PolynomialRing, computed_once
 from jaxconv.symbolic.sets import integer
 from jaxconv.symbolic.sums import DIV, PARAM
 
@@ -24,7 +24,7 @@ _Terms = dict[tuple[int, ...], Fraction]
 
 
 class Quotient(NamedTuple):
-    """The result of a division by a divisor over its content.
+    """The result of a division by a polynomial whose content is divided out.
 
     Attributes:
         content: the greatest number that divides the coefficients of the divisor.
@@ -37,8 +37,11 @@ class Quotient(NamedTuple):
     rest: Polynomial
 
 
+@computed_once
 def divide_out(dividend: Polynomial, divisor: Polynomial) -> Quotient | None:
-    """Divide one polynomial by another one, over its content.
+    """Divide a polynomial by another one whose content is divided out.
+
+    The content is the greatest number that divides all coefficients.
 
     Args:
         dividend: the dividend.
@@ -56,24 +59,24 @@ def divide_out(dividend: Polynomial, divisor: Polynomial) -> Quotient | None:
     leading = max(below, key=_degree)
     quotient: _Terms = {}
     for _ in range(MOST_STEPS):
-        rests = {term: _without(term, leading) for term, k in above.items() if k}
-        found = {
-            rest: above[term] * content / below[leading]
-            for term, rest in rests.items()
-            if rest is not None and (above[term] * content / below[leading]).denominator == 1
+        candidates = {
+            rest: k * content / below[leading]
+            for term, k in above.items()
+            if k and (rest := _without(term, leading)) is not None
         }
-        if not found:
+        whole = {term: k for term, k in candidates.items() if k.denominator == 1}
+        if not whole:
             break
-        term = max(found, key=_degree)
-        quotient[term] = found[term]
+        term = max(whole, key=_degree)
+        quotient[term] = whole[term]
         for one, k in below.items():
-            _add(above, _product(term, one), -found[term] * k / content)
+            _add(above, _product(term, one), -whole[term] * k / content)
     else:
         return None
-    whole, rest = (_sum(dividend.ring, terms) for terms in (quotient, above))
-    if not quotient or whole is None or rest is None:
+    result, rest = (_sum(dividend.ring, terms) for terms in (quotient, above))
+    if not quotient or result is None or rest is None:
         return None
-    return Quotient(content, whole, rest)
+    return Quotient(content, result, rest)
 
 
 def _sum(ring: PolynomialRing, terms: _Terms) -> Polynomial | None:
@@ -127,14 +130,17 @@ def _multiplied_out(polynomial: Polynomial) -> _Terms | None:
 
 def _summands(ring: PolynomialRing, aff: isl.Aff) -> Iterator[tuple[tuple[int, ...], Fraction]]:
     """The names and floors of a formula with their coefficients, and its constant."""
+    for kind in (PARAM, DIV):
+        for i in range(aff.dim(kind)):
+            coefficient = aff.get_coefficient_val(kind, i)
+            if coefficient.is_zero():  # else each name would become a factor of the ring
+                continue
+            name = ring.formula(aff.get_dim_name(PARAM, i)) if kind == PARAM else None
+            formula = isl.PwAff.from_aff(aff.get_div(i)).floor() if name is None else name
+            yield (ring.factor(formula).number,), _fraction(coefficient)
+    yield (), _fraction(aff.get_constant_val())
 
-    def number(value: isl.Val) -> Fraction:
-        return Fraction(value.get_num_si(), value.get_den_val().to_python())
 
-    for i in range(aff.dim(PARAM)):
-        name = ring.formula(aff.get_dim_name(PARAM, i))
-        yield (ring.factor(name).number,), number(aff.get_coefficient_val(PARAM, i))
-    for i in range(aff.dim(DIV)):
-        floor = isl.PwAff.from_aff(aff.get_div(i)).floor()
-        yield (ring.factor(floor).number,), number(aff.get_coefficient_val(DIV, i))
-    yield (), number(aff.get_constant_val())
+def _fraction(value: isl.Val) -> Fraction:
+    denominator = value.get_den_val()
+    return Fraction(value.mul(denominator).to_python(), denominator.to_python())

@@ -40,12 +40,13 @@ def where_divisible(polynomial: Polynomial, number: int) -> isl.Set | None:
     """
     ring = polynomial.ring
     whole = ring.domain
-    if abs(number) > LARGEST_FACTORED:
-        return None
     product = as_product(polynomial) if polynomial.products else None
     if product is not None and product.constant:
         product = None
-    for power in _prime_powers(abs(number) * (product.multiple if product is not None else 1)):
+    number = abs(number) * (product.multiple if product is not None else 1)
+    if number > LARGEST_FACTORED:
+        return None
+    for power in _prime_powers(number):
         if product is not None:
             ways = _multiples_of_factors(ring, *_undecided(ring, product, power))
         else:
@@ -81,10 +82,9 @@ def steps_to_divisibility(polynomial: Polynomial, number: int) -> Iterator[isl.S
         Where the power of a prime divides a factor. None where there are few ways.
     """
     product = as_product(polynomial) if polynomial.products else None
-    if product is None or product.constant or abs(number) > LARGEST_FACTORED:
+    if product is None or product.constant or abs(number) * product.multiple > LARGEST_FACTORED:
         return
-    ring = polynomial.ring
-    powers = _prime_powers(abs(number) * product.multiple)
+    ring, powers = polynomial.ring, _prime_powers(abs(number) * product.multiple)
     parts = [_undecided(ring, product, power) for power in powers]
     if math.prod(sum(1 for _ in _splits(left, len(some))) for some, left in parts) < MANY_WAYS:
         return

@@ -856,7 +856,7 @@ def _cancel_shared_factors(a: Size, b: Size) -> tuple[Polynomial, int, Polynomia
 
 
 def _divide_out(a: Size, b: Size) -> tuple[Any, Any] | None:
-    """Divide by a positive size where the quotient is a polynomial, and what remains is no product.
+    """Divide by a positive size where the quotient is a polynomial and the rest has no products.
 
     Of a multiple of ``h + w``, the quotient by ``2*h + 2*w`` is half of that by ``h + w``.
     """

@@ -260,7 +260,7 @@ def test_an_adaptive_pool_of_keras_is_one_layer(name, count):
     assert not table.notes
 
 
-def test_a_first_call_is_no_change_of_a_keras_model():
+def test_a_first_call_does_not_change_a_keras_model():
     keras = the_keras()
 
     class Named(keras.Model):  # such as the backbones of keras-hub

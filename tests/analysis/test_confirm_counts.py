@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 import jaxconv as jc
 from jaxconv.errors import ValidationError
@@ -185,6 +186,37 @@ def test_an_adaptive_pool_is_a_layer_for_each_axis(count):
             assert (row.name, row.parameters) == (numbers.name, numbers.parameters)
             assert [value(n, point) for n in row.output] == [*numbers.output]
         assert value(table.activation_bytes, point) == exact.activation_bytes
+
+
+def test_a_function_that_has_the_name_of_a_resize():
+    @jax.jit
+    def _resize(x):
+        return jc.conv(checkpoint_name(jax.nn.relu(jc.conv(x, KERNEL[..., :3])), "inner"), KERNEL)
+
+    table = jc.summary(_resize, "b h w 3")
+    assert [row.name.partition(" ")[0] for row in table.rows] == ["inner", "conv"]
+    assert str(table.macs) == f"{81 + 108}*b*h*w"
+
+
+def test_two_resizes_of_one_compiled_function():
+    up = jax.jit(lambda x: jax.image.resize(x, (x.shape[0], 16, 16, 3), "linear"))
+    image = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    rows = jc.summary(lambda x, y: jnp.concatenate([up(x), up(y)], -1), image, image).rows
+    assert [row.output for row in rows] == [(1, 16, 16, 3)] * 2 + [(1, 16, 16, 6)]
+
+
+def test_resizes_to_one_pixel_and_to_two():
+    """Several equalities leave out a product each, and two of them together a row."""
+
+    def network(x):
+        b, h, w, c = x.shape
+        sizes = [(1, 1), (2, w), (h, 2)]
+        return [jax.image.resize(x, (b, *size, c), "linear") for size in sizes]
+
+    table = jc.summary(network, "b h w 3")
+    assert table.sizes.contains(b=1, h=5, w=7)
+    for point in ({"h": 1, "w": 1}, {"h": 2, "w": 5}, {"h": 5, "w": 2}):
+        assert not table.sizes.contains(b=3, **point)
 
 
 def test_an_upsampling_has_numbers_and_no_formula():

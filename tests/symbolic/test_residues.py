@@ -105,7 +105,17 @@ def test_a_product_that_is_divided_in_many_ways_is_decided_step_by_step(text, di
         else:
             leaves.append(ring)
     assert len(leaves) <= LEAVES[text, divisor]
+    undecided = 0
     for ring in leaves:
         divisible = where_divisible(read(ring, text), divisor)
-        decided = ring.domain.is_subset(divisible) or ring.domain.is_disjoint(divisible)
-        assert decided or divisible.n_basic_set() < 9
+        if not (ring.domain.is_subset(divisible) or ring.domain.is_disjoint(divisible)):
+            undecided += 1  # few ways are left, such as whether 4 divides b where h*w is 2 mod 4
+            assert divisible.n_basic_set() < 9
+    assert 0 < undecided < len(leaves)
+
+
+def test_multiples_of_large_numbers_are_not_decided():
+    polynomial = read(ring_over(), "2*h*w + 2*h + 2*w + 2")  # of which (2*h + 2)*(2*w + 2) is twice
+    assert where_divisible(polynomial, 2**44) is None
+    assert not [*steps_to_divisibility(polynomial, 2**44)]
+    assert where_divisible(polynomial, 2**30) is not None
