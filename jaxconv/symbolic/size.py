@@ -756,21 +756,22 @@ def at_least_one(trace: SymbolicTrace, size: Size | int) -> isl.Set:
     if isinstance(size, int):
         return trace.domain if size >= 1 else ring.nowhere
     polynomial = polynomial_of(size, trace)
-    if not polynomial.products:
-        at_least = lambda: polynomial.affine.ge_set(ring.formula(1))  # noqa: E731
-        return ring.once(("at least one", polynomial.key()), at_least)
-    points: isl.Set | None = ring.nowhere
-    # Where no summand is less than 0, their sum is at least 1 where some summand is.
-    for factors, k in polynomial.monomials().items():
-        formulas = [factor.affine for factor in factors]
-        least = [bounds(ring.domain, formula)[0] for formula in formulas]
-        if k < 0 or any(low is None or low < 0 for low in least):
-            points = None
-            break
-        positive = (formula.ge_set(ring.formula(1)) for formula in formulas)
-        points = points.union(functools.reduce(isl.Set.intersect, positive, ring.domain))
-    if points is None:
-        points = where_ordered(polynomial - ring.number(1), ">=")
+
+    def find() -> isl.Set | None:
+        if not polynomial.products:
+            return polynomial.affine.ge_set(ring.formula(1))
+        points = ring.nowhere
+        # Where no summand is less than 0, their sum is at least 1 where some summand is.
+        for factors, k in polynomial.monomials().items():
+            formulas = [factor.affine for factor in factors]
+            least = [bounds(ring.domain, formula)[0] for formula in formulas]
+            if k < 0 or any(low is None or low < 0 for low in least):
+                return where_ordered(polynomial - ring.number(1), ">=")
+            positive = (formula.ge_set(ring.formula(1)) for formula in formulas)
+            points = points.union(functools.reduce(isl.Set.intersect, positive, ring.domain))
+        return points
+
+    points = ring.once(("at least one", polynomial.key()), find)
     if points is None:
         raise Undecided(f"whether {size} is at least 1")
     return points
