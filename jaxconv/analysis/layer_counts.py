@@ -71,6 +71,8 @@ class Counts(NamedTuple):
 
         def changed(*factors: tuple[Any, ...] | None) -> Any:
             known = [some for some in factors if some is not None]
+            if len({*map(len, known)}) > 1:  # a sum of products in one region, a product in another
+                known = [(prod(some),) for some in known]
             return tuple(map(change, *known)) if len(known) == len(factors) else None
 
         return Counts(*map(changed, self, *others))

@@ -293,7 +293,7 @@ class _Grouping:
         if whole and (record.keeps_feature_map or squeezes):  # not after a flatten
             self.ends.update(dict.fromkeys(cores, operation))
         if cores[-1:] == tuple(self.cores[-1:]) and self._of_same_call(operation) is not None:
-            self.ends[cores[-1]] = operation  # all of the call is one layer
+            self.ends[cores[-1]], whole = operation, True  # all of the call is one layer
         return Content(cores, (), whole)
 
     def _together(self, contents: Sequence[Content]) -> tuple[Core, ...] | None:
