@@ -65,6 +65,8 @@ MANY_TRACES = 24  # after which the smallest sizes are traced first
 TRACES = 500  # without those that sweep sizes, after which the rest is tested, not proven
 LARGEST = 2**26  # a size; sets of larger sizes only are not examined
 DOMAIN_OPERATIONS = 40_000_000  # of isl beside a trace, after which its sizes are left open
+FEW_OPERATIONS = 100_000  # that are always allowed
+OPERATIONS_PER_SECOND = 300_000  # of isl, the slowest; no more are allowed than there is time for
 TIMEOUT = 60.0  # seconds for a proof
 MOST_MEMORY = 2**28  # bytes by which samples may raise the memory of the process
 SHARE_OF_PROOF = 0.75  # of the time; the rest is for trying sizes
@@ -182,8 +184,9 @@ class Exploration:
                 self.is_limited = True
                 continue
             decided = len(self.regions), len(self.refusals), len(self.open_regions)
+            in_time = OPERATIONS_PER_SECOND * (until - now)
             try:
-                with bounded(DOMAIN_OPERATIONS):
+                with bounded(int(min(DOMAIN_OPERATIONS, FEW_OPERATIONS + in_time))):
                     attempt = item if isinstance(item, Attempt) else self._attempt(domain, until)
                     work += self._decide(attempt)
             except isl.Error as error:

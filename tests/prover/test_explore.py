@@ -92,6 +92,23 @@ def test_a_proof_that_takes_too_long_gives_up():
     assert verdict.accepts.contains(h=3)
 
 
+def test_no_more_operations_are_allowed_than_there_is_time_for(monkeypatch):
+    """A set of 49 parts is cut out of another one in 40 million operations, or 200 seconds."""
+    allowed, original = [], explore.bounded
+
+    def bounded(operations):
+        allowed.append(operations)
+        return original(operations)
+
+    def quotient(x):
+        b, h, w = x.shape
+        return jnp.zeros(((w // 3) * (h % 4) + 2 * (w - 1) * h) // 49)
+
+    monkeypatch.setattr(explore, "bounded", bounded)
+    assert jc.check(quotient, "b h w", timeout=1).status == "tested"
+    assert 100_000 <= min(allowed) <= max(allowed) < 400_000
+
+
 def test_a_retry_that_succeeds_decides_its_own_sizes():
     verdict = jc.check(networks.u_net, "b h w 3")
     assert str(verdict.accepts) == "h and w multiples of 16"
