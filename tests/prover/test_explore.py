@@ -101,7 +101,7 @@ def test_no_more_operations_are_allowed_than_there_is_time_for(monkeypatch):
         return original(operations)
 
     def quotient(x):
-        b, h, w = x.shape
+        _, h, w = x.shape
         return jnp.zeros(((w // 3) * (h % 4) + 2 * (w - 1) * h) // 49)
 
     monkeypatch.setattr(explore, "bounded", bounded)
