@@ -130,7 +130,7 @@ def test_a_cached_verdict_of_a_notebook_ends_with_what_it_imports(folder, monkey
     with monkeypatch.context() as patched:
         patched.delattr("jaxconv.cli.obligations.Obligation.prove")
         assert main(call) == 0
-    (folder / "sizes.py").write_text("WIDTH = 7\n")
+    (folder / "sizes.py").write_text("WIDTH = 7  # longer, so that Python reads the file again\n")
     for name in ("sizes", "wide.ipynb"):
         del sys.modules[name]
     cells.import_notebook.cache_clear()
