@@ -135,8 +135,10 @@ def _summands(ring: PolynomialRing, aff: isl.Aff) -> Iterator[tuple[tuple[int, .
             coefficient = aff.get_coefficient_val(kind, i)
             if coefficient.is_zero():  # else each name would become a factor of the ring
                 continue
-            name = ring.formula(aff.get_dim_name(PARAM, i)) if kind == PARAM else None
-            formula = isl.PwAff.from_aff(aff.get_div(i)).floor() if name is None else name
+            if kind == PARAM:
+                formula = ring.formula(aff.get_dim_name(PARAM, i))
+            else:
+                formula = isl.PwAff.from_aff(aff.get_div(i)).floor()
             yield (ring.factor(formula).number,), _fraction(coefficient)
     yield (), _fraction(aff.get_constant_val())
 
