@@ -9,12 +9,15 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, NamedTuple, TypeVar
+
+import jax
 
 CallSite = tuple[CodeType, int]  # a function and the instruction in it
 
@@ -36,8 +39,9 @@ def folder_of(package: str) -> str:
 JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum
 PROVER = str(Path(__file__).parent / "prover") + os.sep
 NUMPY = folder_of("numpy")
+THIS_PACKAGE = str(Path(__file__).parent) + os.sep
 LIBRARIES = (
-    str(Path(__file__).parent) + os.sep,
+    THIS_PACKAGE,
     sysconfig.get_path("stdlib") + os.sep,
     "<",
 )
@@ -127,6 +131,15 @@ def is_inside_prover(file: str) -> bool:
     return file.startswith(PROVER)
 
 
+def is_of_this_package(frame: FrameType) -> bool:
+    """Tell whether the code that runs in a frame belongs to this package.
+
+    Args:
+        frame: the frame.
+    """
+    return frame.f_code.co_filename.startswith(THIS_PACKAGE)
+
+
 def is_inside_numpy(file: str) -> bool:
     """Tell whether a file belongs to NumPy.
 
@@ -209,23 +222,27 @@ class Origin:
 NOWHERE = Origin()
 
 
-def origin(call_sites: Iterable[CallSite]) -> Origin:
+def origin(call_sites: Iterable[CallSite], scope: str = "") -> Origin:
     """Find the innermost line of the user's own code, and the layers called on the way to it.
 
     Args:
         call_sites: from the outermost call to the innermost.
+        scope: the layer as its library names it, if it does.
 
     Returns:
         The line; an empty one where none is the user's own.
     """
     own = [site for site in call_sites if not is_inside_library(site[0].co_filename)]
     if not own:
-        return Origin()
+        return Origin(layer=scope)
     called = (_called(code, instruction) for code, instruction in own)
     layers = [text.removeprefix("self.") for text in called if LAYER.fullmatch(text)]
     lines = [(code.co_filename, _positions(code, at)[0] or 0) for code, at in own]
     caller = f"{Path(lines[-2][0]).name}:{lines[-2][1]}" if own[1:] else ""
-    return Origin(*lines[-1], ".".join(layers), caller)
+    layer = ".".join(layers)
+    # The lines name methods, too, and modules that JAX has made again, which have no scope.
+    says_more = layer.startswith(f"{scope}.") or layer.endswith(f".{scope}")
+    return Origin(*lines[-1], layer if says_more or not scope else scope, caller)
 
 
 def definition(fn: Any) -> Origin:
@@ -278,6 +295,53 @@ def is_same_expression(site: CallSite, other: CallSite) -> bool:
     return site[0] is other[0] and _positions(*site) == _positions(*other)
 
 
+MODEL = "^"  # begins the name of a scope that is a path in the model, whatever is around it
+
+
+def joined(scopes: Iterable[str]) -> str:
+    """Join the names of scopes to the path of a layer.
+
+    Args:
+        scopes: from the outermost to the innermost.
+
+    Returns:
+        The path.
+
+    Example:
+        >>> joined(["^", "blocks[3]", "conv"]), joined(["^", "block", "^head.pool"])
+        ('blocks[3].conv', 'head.pool')
+    """
+    path = ""
+    for scope in scopes:
+        if scope.startswith(MODEL):
+            path = scope.removeprefix(MODEL) or path
+        else:
+            path = ".".join(filter(None, (path, scope)))
+    return path
+
+
+T = TypeVar("T")
+
+
+def call_layer(scope: str, call: Callable[[], T]) -> T:
+    """Call a layer in a named scope, which the traceback of an error tells, too.
+
+    Args:
+        scope: its name, as part of the layer around it or after :data:`MODEL`.
+        call: the call.
+
+    Returns:
+        What the call returns.
+    """
+    with jax.named_scope(scope):
+        return call()
+
+
+def _calls_layer(frame: FrameType) -> bool:
+    """Whether it is one of :func:`call_layer`, which a type checker may have wrapped."""
+    return frame.f_code.co_filename == __file__ and frame.f_code.co_name == call_layer.__name__
+
+
 def origin_of_error(error: BaseException) -> Origin:
     """Find the user's line that led to an error.
 
@@ -285,10 +349,13 @@ def origin_of_error(error: BaseException) -> Origin:
         error: an error that was raised.
 
     Returns:
-        The line; its layer is the module of Linen or Haiku that was running, where there is one.
+        The line; its layer is the module that was running, where there is one.
     """
     layer = ""
     for frame, _ in _frames_of_error(error):
+        if _calls_layer(frame):
+            layer = joined((layer, frame.f_locals["scope"]))
+            continue
         module = frame.f_locals.get("self")
         if type(module).__module__ == "builtins":
             continue
@@ -300,51 +367,56 @@ def origin_of_error(error: BaseException) -> Origin:
             layer = ".".join(path) or layer
         elif isinstance(name, str):
             layer = name.replace("/", ".") or layer
-    line = origin(call_sites_of_error(error))
-    return replace(line, layer=layer) if layer else line
+    return origin(call_sites_of_error(error), layer)
 
 
 def current_call_sites() -> list[CallSite]:
     """List the calls in the user's code that are running, from the outermost to the innermost."""
-    call_sites, frame = [], sys._getframe(1)
+    frames = (frame for frame in _running() if not is_inside_library(frame.f_code.co_filename))
+    return [(frame.f_code, frame.f_lasti) for frame in frames][::-1]
+
+
+def current_scope() -> str:
+    """Name the layer that is running, as :func:`call_layer` was told; empty where there is none."""
+    calls = filter(_calls_layer, _running())
+    return joined([frame.f_locals["scope"] for frame in calls][::-1])
+
+
+def _running() -> Iterator[FrameType]:
+    """The frames that are running, from the innermost to the outermost."""
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if not is_inside_library(frame.f_code.co_filename):
-            call_sites.append((frame.f_code, frame.f_lasti))
+        yield frame
         frame = frame.f_back
-    return call_sites[::-1]
 
 
-# What JAX adds to the named scopes of an equation for the transformations around it.
-TRANSFORMATION_MARKS = (
-    r"\b(jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\b|[()]"
-)
+OF_JAX = "rematted_computation"  # a scope that JAX enters itself
+OF_EQUINOX = "eqx.nn."  # begins the named scope of a layer, which is its class
 
 
-OF_EQUINOX = "eqx.nn."  # begins the named scope of a layer
-BASES = ("AdaptivePool", "Pool")  # of layers, which call them
-
-
-def origin_of_equation(eqn: Any) -> Origin:
+def origin_of_equation(eqn: Any, calls: Iterable[Any] = ()) -> Origin:
     """Find the user's line that led to an equation.
 
     Args:
         eqn: an equation of a jaxpr.
+        calls: the equations whose jaxprs it is in, the outermost first.
 
     Returns:
-        The line; its layer is that of Linen, Haiku or a named scope, where there is one.
+        The line; its layer is that of the named scopes, where there are some.
     """
     traceback = eqn.source_info.traceback
     frames = () if traceback is None else zip(*traceback.raw_frames(), strict=True)
-    line = origin([*frames][::-1])
-    scope = re.sub(TRANSFORMATION_MARKS, "", str(eqn.source_info.name_stack)).strip("/").split("/")
-    # Equinox names the classes of layers only; where there is one, the line says which it is.
-    classes = [name.removeprefix(OF_EQUINOX) for name in scope if name.startswith(OF_EQUINOX)]
-    if classes and line.layer:
-        return line
-    layer = ".".join(name for name in scope if not name.startswith(OF_EQUINOX)) or line.layer
-    if classes and not layer:
-        layer = ([name for name in classes if name not in BASES] or classes)[-1]
-    return replace(line, layer=layer)
+    names = [*chain.from_iterable(map(_scopes, (*calls, eqn)))]
+    classes = [name.removeprefix(OF_EQUINOX) for name in names if name.startswith(OF_EQUINOX)]
+    line = origin([*frames][::-1], joined(n for n in names if not n.startswith(OF_EQUINOX)))
+    return line if line.layer or not classes else replace(line, layer=classes[0])
+
+
+def _scopes(eqn: Any) -> Iterator[str]:
+    """The named scopes of an equation, without the transformations that JAX lists among them."""
+    for part in eqn.source_info.name_stack.stack:
+        if type(part).__name__ == "Scope" and part.name != OF_JAX:
+            yield part.name.strip("/").replace("/", ".")
 
 
 class CallFrame(NamedTuple):

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import equinox as eqx
 import flax.linen as nn
 import jax
 from jax import lax
@@ -41,13 +40,6 @@ def test_a_function_of_an_installed_package_is_no_part_of_jax():
     assert is_inside_jax(lax.__file__)
     verdict = jc.check(jc.max_pool, "b h w c")
     assert verdict.accepts == jc.SizeSet.parse("b h w c", "h >= 2 and w >= 2")
-
-
-def test_a_layer_of_equinox_that_no_line_names_has_its_class():
-    """Its named scopes are those of the classes: Sequential, MaxPool2d and Pool for one pool."""
-    layers = [eqx.nn.Conv2d(3, 4, 3, key=jax.random.key(0)), eqx.nn.MaxPool2d(2, 2)]
-    verdict = jc.check(jax.vmap(eqx.nn.Sequential(layers)), "b 3 h w")
-    assert [one.layer for one in verdict.failures] == ["Conv", "MaxPool2d"]
 
 
 TYPED = """

@@ -21,6 +21,7 @@ from jaxconv.adapters.adapter import (
     eval_shape,
     is_array,
 )
+from jaxconv.adapters.attribute_paths import named_by_attributes
 from jaxconv.adapters.linen_traces import shortened_traces
 from jaxconv.errors import Diagnostic, raise_if
 from jaxconv.symbolic.real import placeholder
@@ -74,6 +75,7 @@ NNX = Adapter(
     hidden=_hidden_in_nnx,
     open=_open_nnx,
     abstract=lambda make: _nnx().eval_shape(make),
+    during_traces=lambda: named_by_attributes(_nnx().Module, ".{}"),
 )
 
 # Flax Linen
@@ -195,6 +197,10 @@ HAIKU = Adapter(
 # Equinox
 
 
+def _equinox() -> Any:
+    return sys.modules["equinox"]
+
+
 def _pure_equinox(model: Any, method: Method) -> PureCall | None:
     """A model with shapes in place of weights takes them as an argument; another has its own."""
     leaves = jax.tree.leaves(model)
@@ -208,7 +214,7 @@ def _batch_equinox(model: Any, examples: Examples, named: Mapping[str, Any]) -> 
     A key and the state of batch norm are given to a model that needs them; the state that it
     returns is left out.
     """
-    equinox: Any = sys.modules["equinox"]
+    equinox = _equinox()
     model = equinox.nn.inference_mode(model)
     signature = inspect.signature(model)
     parameters = signature.parameters
@@ -262,8 +268,7 @@ def _adaptive_pool(original: Callable[..., Any], x: Any, count: Any, operation: 
     """Pool a row to some number of elements."""
     any_length = functools.partial(_pool_of_any_length, original)
     pool = any_length if isinstance(x.shape[0], Size) else original
-    named = jax.named_scope("eqx.nn.AdaptivePool")  # as Equinox itself names other layers
-    return as_adaptive_pool(named(lambda x: pool(x, count, operation)), x)
+    return as_adaptive_pool(lambda x: pool(x, count, operation), x)
 
 
 def _pool_of_any_length(original: Callable[..., Any], x: Any, count: Any, operation: Any) -> Any:
@@ -288,15 +293,21 @@ def _pool_of_any_length(original: Callable[..., Any], x: Any, count: Any, operat
     return jax.vmap(operation)(x[positions])
 
 
+@contextlib.contextmanager
+def _trace_equinox() -> Iterator[None]:
+    """Name layers by their attributes, and pool rows of symbolic length."""
+    names = named_by_attributes(_equinox().Module, "[{}]")
+    with names, _replaced("equinox.nn._pool", "_adaptive_pool1d", _adaptive_pool):
+        yield
+
+
 EQUINOX = Adapter(
     "Equinox",
     "equinox",
-    is_model=lambda value: isinstance(value, sys.modules["equinox"].Module),
+    is_model=lambda value: isinstance(value, _equinox().Module),
     pure=_pure_equinox,
     layout=lambda _: "NCHW",
-    during_traces=functools.partial(
-        _replaced, "equinox.nn._pool", "_adaptive_pool1d", _adaptive_pool
-    ),
+    during_traces=_trace_equinox,
     batched=_batch_equinox,
 )
 

@@ -226,7 +226,7 @@ class _Grouping:
     def _named(self, operation: OperationNode, parameters: Iterable[Parameter]) -> tuple[str, str]:
         """The name of a layer, and what its operation does."""
         eqns = (operation.eqn, *operation.scope.calls[::-1])
-        origins = [*map(origin_of_equation, eqns)]
+        origins = [origin_of_equation(one, eqns[:n:-1]) for n, one in enumerate(eqns)]
         layer = next((origin.layer for origin in origins if origin.layer), "")
         # Inside what JAX has compiled as a whole, such as resize, there is no line of the user.
         place = next((i for i, origin in enumerate(origins) if str(origin)), 0)
@@ -243,8 +243,6 @@ class _Grouping:
             is_longer = len(layer) >= len(module)  # it has the name of the model in front
             same = layer.rpartition(".")[2] == module.rpartition(".")[2]
             return layer if same and is_longer else module, action
-        # Equinox names the classes only, not which of the layers it is.
-        layer = "" if layer.startswith("eqx.") else layer
         # A layer before it in the same call says which block this is.
         block, before = self.blocks.get(frame.function, ("", -1))
         if block.startswith(layer) and block and frame.instruction > before:

@@ -262,7 +262,7 @@ def _row_table(
             fields.get(layer.name) if is_known else None,
             product_of(count.macs, count.times),
             product_of((layer.output.dtype.itemsize,), count.output, count.times),
-            NOWHERE if layer.eqn is None else origin_of_equation(layer.eqn),
+            NOWHERE if layer.eqn is None else origin_of_equation(layer.eqn, layer.calls),
         )
     unused = sum(parameter.count for parameter in network.unused)
     parameters = unused + sum(row.parameters for row in rows.values())

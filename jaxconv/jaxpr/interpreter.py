@@ -175,10 +175,26 @@ def equations(jaxpr: Jaxpr, *, recursive: bool = True) -> Iterator[JaxprEqn]:
     Yields:
         Each equation.
     """
+    yield from (eqn for eqn, _ in equations_in_calls(jaxpr, recursive=recursive))
+
+
+def equations_in_calls(
+    jaxpr: Jaxpr, calls: tuple[JaxprEqn, ...] = (), *, recursive: bool = True
+) -> Iterator[tuple[JaxprEqn, tuple[JaxprEqn, ...]]]:
+    """List the equations of a jaxpr in order, each with those that it is inside.
+
+    Args:
+        jaxpr: any jaxpr.
+        calls: the equations around it, the outermost first.
+        recursive: as :func:`equations` takes it.
+
+    Yields:
+        Each equation and the equations around it, the outermost first.
+    """
     for eqn in jaxpr.eqns:
         for inner in subjaxprs(eqn) if recursive else ():
-            yield from equations(inner)
-        yield eqn
+            yield from equations_in_calls(inner, (*calls, eqn))
+        yield eqn, calls
 
 
 def unused_after(jaxpr: Jaxpr) -> list[list[Var]]:

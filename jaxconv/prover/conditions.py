@@ -16,7 +16,14 @@ import islpy as isl
 
 from jaxconv.adapters.adapter import ADAPTIVE_POOL
 from jaxconv.compat import Jaxpr, JaxprEqn, Var
-from jaxconv.jaxpr.interpreter import control_flow, equations, shape_of, subjaxprs, variables
+from jaxconv.jaxpr.interpreter import (
+    control_flow,
+    equations,
+    equations_in_calls,
+    shape_of,
+    subjaxprs,
+    variables,
+)
 from jaxconv.jaxpr.primitives import record_of
 from jaxconv.prover.verdict import point_text
 from jaxconv.source import Origin, origin_of_equation
@@ -205,7 +212,7 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
         Each window that loses pixels for some of these sizes, from the last to the first.
     """
     name = ""  # the name given next, going backwards, for windows outside the user's own code
-    for eqn in reversed(list(equations(jaxpr))):
+    for eqn, calls in reversed(list(equations_in_calls(jaxpr))):
         record = record_of(eqn)
         name = eqn.params["name"] if record.names_value else name
         axes = record.window(eqn) if record.window else ()
@@ -222,7 +229,7 @@ def lost_pixels(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterator[
                 continue
             losing = sizes.intersect(losing)
             if not losing.is_empty():
-                origin = origin_of_equation(eqn)
+                origin = origin_of_equation(eqn, calls)
                 known = origin.path or origin.layer
                 yield LostPixels(origin if known else replace(origin, layer=name), losing)
 
@@ -254,7 +261,7 @@ def uneven_shards(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterato
     Yields:
         Each axis that is divided unequally for some of these sizes.
     """
-    for eqn in equations(jaxpr):
+    for eqn, calls in equations_in_calls(jaxpr):
         shards = record_of(eqn).shards
         if shards is None:
             continue
@@ -263,7 +270,7 @@ def uneven_shards(trace: SymbolicTrace, sizes: isl.Set, jaxpr: Jaxpr) -> Iterato
                 continue
             whole = where_divisible(polynomial_of(side, trace), count)
             if whole is not None and not (uneven := sizes.subtract(whole)).is_empty():
-                yield UnevenShards(origin_of_equation(eqn), side, count, uneven)
+                yield UnevenShards(origin_of_equation(eqn, calls), side, count, uneven)
 
 
 def uneven_shards_note(uneven: Sequence[UnevenShards], accepts: SizeSet) -> str:

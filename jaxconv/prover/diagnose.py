@@ -8,7 +8,7 @@ import islpy as isl
 
 from jaxconv.compat import Var
 from jaxconv.errors import ShapeError
-from jaxconv.jaxpr.interpreter import equations, shape_of
+from jaxconv.jaxpr.interpreter import equations_in_calls, shape_of
 from jaxconv.prover.conditions import (
     Requirement,
     not_empty,
@@ -73,7 +73,7 @@ def unmet_requirements(
     def may_be_empty(value: Var) -> bool:
         return value in all_scraps()
 
-    for eqn in (*equations(traced.closed.jaxpr), None):
+    for eqn, calls in (*equations_in_calls(traced.closed.jaxpr), (None, ())):
         subject.check_time()
         if rest.domain is not sizes:  # on those left more may be decided than on the whole domain
             rest = SymbolicTrace(sizes)
@@ -85,7 +85,7 @@ def unmet_requirements(
             holds = requirement.holds
             is_met = rest.ring.decides if rest.domain is sizes else sizes.is_subset
             if not is_met(holds):
-                line = subject.origin if eqn is None else origin_of_equation(eqn)
+                line = subject.origin if eqn is None else origin_of_equation(eqn, calls)
                 refusals.append(Refusal(sizes.subtract(holds), line, requirement))
                 sizes = sizes.intersect(holds)
             if sizes.is_empty():
@@ -112,8 +112,8 @@ def origins_of_empty_maps(trace: SymbolicTrace, traced: Traced, sizes: isl.Set) 
             return False
 
     return {
-        origin_of_equation(eqn)
-        for eqn in equations(traced.closed.jaxpr)
+        origin_of_equation(eqn, calls)
+        for eqn, calls in equations_in_calls(traced.closed.jaxpr)
         if any(is_empty(size) for atom in eqn.outvars for size in shape_of(atom))
     }
 
@@ -131,14 +131,14 @@ def refusals_of_error(trace: SymbolicTrace, sizes: isl.Set, error: Exception) ->
         rejected for the error.
     """
     refusals = []
-    for size, call_sites in trace.array_sizes.values():
+    for size, call_sites, scope in trace.array_sizes.values():
         try:
             requirement = not_empty(trace, size)
         except Undecided:
             continue
         empty = sizes.subtract(requirement.holds)
         if not empty.is_empty():
-            refusals.append(Refusal(empty, origin(call_sites), requirement))
+            refusals.append(Refusal(empty, origin(call_sites, scope), requirement))
             sizes = sizes.intersect(requirement.holds)
     if not sizes.is_empty():
         requirement = _requirement_of_error(error, trace.ring.nowhere)

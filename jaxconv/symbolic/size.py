@@ -24,7 +24,7 @@ import islpy as isl
 import numpy as np
 
 from jaxconv import compat
-from jaxconv.source import current_call_sites, file_of, is_inside_jax, is_of_user
+from jaxconv.source import current_call_sites, current_scope, file_of, is_inside_jax, is_of_user
 from jaxconv.symbolic.equality import zeros
 from jaxconv.symbolic.factoring import (
     as_product,
@@ -451,7 +451,7 @@ class Size(SymbolicInt):
         if compat.asks_for_new_array(code):
             key = self.polynomial.key()
             if key not in self.trace.array_sizes:
-                self.trace.array_sizes[key] = self, current_call_sites()
+                self.trace.array_sizes[key] = self, current_call_sites(), current_scope()
             self.trace.raise_symbolic()
         if compat.asks_if_constant(code):
             if compat.is_within_squeeze(frame):

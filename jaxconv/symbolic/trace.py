@@ -168,7 +168,7 @@ class SymbolicTrace:
             order in which they were tested.
         unknowns: equalities whose condition was known in part only, as sentences.
         array_sizes: by their formulas, sizes of the arrays that JAX made so far, each with the
-            calls that led to the first array that has it.
+            calls that led to the first array that has it, and the layer that was running.
         overflows: where numbers made of sizes may be too large; these sizes are to be confirmed.
         checks_overflow: whether the run forks on these instead.
         stop: why the run stopped, even if the code caught it: a Fork, Restart, OutOfTime, EmptyMap.
@@ -204,7 +204,7 @@ class SymbolicTrace:
     ring: PolynomialRing = field(init=False)
     deferred: list[DeferredEquality] = field(default_factory=list)
     unknowns: list[str] = field(default_factory=list)
-    array_sizes: dict[Hashable, tuple[Any, list[CallSite]]] = field(default_factory=dict)
+    array_sizes: dict[Hashable, tuple[Any, list[CallSite], str]] = field(default_factory=dict)
     overflows: list[Overflow] = field(default_factory=list)
     checks_overflow: bool = False
     stop: BaseException | None = None

@@ -3,12 +3,12 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxconv.symbolic import univariate
 from jaxconv.symbolic.sets import SizeSet
-from jaxconv.symbolic.univariate import likely_quotient, where_ordered_in_one_size
+from jaxconv.symbolic.univariate import likely_quotient, only_size, where_ordered_in_one_size
 from tests.support.polynomials import ORDERS, read, ring_over
 
 FACTORS = ("h", "(h//2)", "(h//3)", "(h - 7)", "((h + 1)//2)", "(2*h - 9)", "(h//4)")
@@ -46,7 +46,9 @@ def assert_exact(text, domain, symbol):
 )
 def test_an_order_holds_where_it_holds_of_numbers(products, number, domain, symbol):
     text = " + ".join("*".join([str(k), *factors]) for k, factors in products)
-    assert_exact(f"h - h + {text} + {number}", domain, symbol)
+    text = f"h - h + {text} + {number}"
+    assume(only_size(read(ring_over(domain), text)) is not None)  # the products may add up to 0
+    assert_exact(text, domain, symbol)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
