@@ -8,7 +8,7 @@ the zeros costs less than products of a few channels each.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import jax
@@ -27,15 +27,19 @@ from jaxconv.kernels.problem import (
     swapped_last,
 )
 from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
-from jaxconv.kernels.tiling import ConvProblem, Tiling, choose_tiling
+from jaxconv.kernels.tiling import FLOAT_BYTES, ConvProblem, Tiling, choose_tiling
 
 CONVOLUTION = "grouped convolution"
 KERNEL_GRADIENT = "kernel gradient of a grouped convolution"
-TILE = 2  # tiles of 4x4 are no faster for so few channels, and less exact
+SLABS = "slabs"
+TILES = {2: "F(2x2, 3x3) of slabs", 4: "F(4x4, 3x3) of slabs"}  # by the size of the tiles
+MIN_INPUTS = 16  # of a group, for tiles of 4x4: a sum of fewer is four times as exact in `lax`
+MIN_TILES = 128  # of 4x4, in a batch: fewer take less time than reading their kernels
+MIN_SIDE = 5  # of a map, for tiles of 4x4
 CHANNELS = 32  # of a slab: products of fewer are slow, more are mostly zeros
 MIN_CHANNELS = 16  # of a slab, for Winograd's algorithm
 MIN_PIXELS = 256  # of a batch: with fewer, transforming the kernel costs more than it saves
-MIN_TILES = 49  # of an image; smaller images share a block
+IMAGE_BYTES = 4_000_000  # of transformed tiles; smaller images share a block
 MAX_SLABS = 16  # convolutions of one program that are not in a loop: each takes time to compile
 
 
@@ -54,6 +58,11 @@ class Slabs:
     groups: int
     inputs: int
     outputs: int
+
+    @property
+    def width(self) -> int:
+        """Channels or filters of a slab, whichever are fewer."""
+        return self.groups * min(self.inputs, self.outputs)
 
     @classmethod
     def of(cls, channels: int, filters: int, total: int, most: int | None = None) -> "Slabs":
@@ -103,32 +112,17 @@ class Slabs:
         blocks = jnp.stack([blocks[..., i, :, i, :] for i in range(self.groups)], -2)
         return jnp.moveaxis(blocks, 0, -3).reshape(*window, self.inputs, -1)
 
-    def split(self, x: jax.Array) -> jax.Array:
-        """Split the last axis: (slabs, ..., channels of a slab).
 
-        Args:
-            x: images or maps.
-        """
-        return jnp.moveaxis(x.reshape(*x.shape[:-1], self.count, -1), -2, 0)
-
-    def join(self, x: jax.Array) -> jax.Array:
-        """Undo :meth:`split`.
-
-        Args:
-            x: (slabs, ..., channels of a slab).
-        """
-        x = jnp.moveaxis(x, 0, -2)
-        return x.reshape(*x.shape[:-2], -1)
-
-
-def tiling_of(p: ConvProblem) -> Tiling:
+def tiling_of(p: ConvProblem, tile: int) -> Tiling:
     """Cut a batch into blocks: of one image, unless images are small.
 
     Args:
         p: the sizes of the convolution of all groups.
+        tile: the size of the tiles.
     """
-    tiling = choose_tiling(p, TILE)
-    is_large = tiling.tiles(p.height) * tiling.tiles(p.width) >= MIN_TILES
+    tiling = choose_tiling(p, tile)
+    numbers = (tile + 2) ** 2 * tiling.tiles(p.height) * tiling.tiles(p.width)
+    is_large = FLOAT_BYTES * numbers * (p.channels + p.filters) > IMAGE_BYTES
     return replace(tiling, images=1) if is_large else tiling
 
 
@@ -143,11 +137,12 @@ def matches(name: str, operation: Operation) -> Decision | None:
     if p is None or p.groups == 1 or p.batch_groups > 1 or p.is_dilated:
         return None
     slabs = Slabs.of(p.channels, p.filters, p.groups)
-    width = slabs.groups * min(slabs.inputs, slabs.outputs)
-    is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
     if p.images * prod(p.map) < MIN_PIXELS and not operation.is_prepared:
         return Decision(False, "so few pixels: transforming a denser kernel takes longer")
-    if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
+    is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
+    few = p.images * prod(ceil(n / 4) for n in p.map) < MIN_TILES or min(p.map) < MIN_SIDE
+    tiles = TILES[2 if slabs.inputs < MIN_INPUTS or few else 4]
+    if name != (tiles if is_square and slabs.width >= MIN_CHANNELS else SLABS):
         return None
     return Decision(True, "a few groups at a time are computed as one ordinary convolution")
 
@@ -165,28 +160,29 @@ def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
     if prod(p.map) > prod(p.window):  # rather a convolution with a kernel for each image
         return None
     slabs = Slabs.of(p.images, p.filters, p.batch_groups)
-    width = slabs.groups * min(slabs.inputs, slabs.outputs)
     is_square = p.map == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
-    if (is_square and width >= MIN_CHANNELS) != (name == SLAB_TILES):
+    # With tiles of 4x4 the gradient is up to six times less exact than in `lax`.
+    if name != (TILES[2] if is_square and slabs.width >= MIN_CHANNELS else SLABS):
         return None
     return Decision(True, "a few groups at a time are the gradient of an ordinary kernel")
 
 
-def prepare_tiles(rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
+def prepare_tiles(tile: int, rhs: jax.Array, params: Mapping[str, Any]) -> jax.Array:
     """Transform the dense kernels of all slabs.
 
     Args:
+        tile: the size of the tiles.
         rhs: the kernel, as the primitive takes it.
         params: of the primitive.
 
     Returns:
-        (slabs, 16, channels of a slab, filters of a slab).
+        ((tile + 2)**2, slabs, channels of a slab, filters of a slab).
     """
-    kernels = prepare(rhs, params)
-    return jax.vmap(partial(winograd.transform_kernel, tile=TILE))(kernels)
+    return jax.vmap(partial(winograd.transform_kernel, tile=tile), out_axes=1)(prepare(rhs, params))
 
 
 def convolve_prepared_tiles(
+    tile: int,
     lhs: jax.Array,
     kernels: jax.Array,
     params: Mapping[str, Any],
@@ -196,6 +192,7 @@ def convolve_prepared_tiles(
     """Compute a grouped convolution by Winograd's algorithm, all slabs in one loop over images.
 
     Args:
+        tile: the size of the tiles.
         lhs: the images, as the primitive takes them.
         kernels: by :func:`prepare_tiles`.
         params: of the primitive.
@@ -204,29 +201,29 @@ def convolve_prepared_tiles(
     """
     assert pool == 1
     x, pads = images_last(lhs, params), params["padding"]
-    filters = kernels.shape[0] * kernels.shape[-1]
-    slabs = Slabs.of(x.shape[-1], filters, params["feature_group_count"])
     height, width = winograd.output_size(x, pads)
-    tiling = tiling_of(ConvProblem(len(x), height, width, x.shape[-1], filters))
-    convolve = partial(winograd.convolve, pads=pads, tiling=tiling)
-    return result_of(epilogue(slabs.join(jax.vmap(convolve)(slabs.split(x), kernels))), params)
+    filters = kernels.shape[1] * kernels.shape[-1]
+    tiling = tiling_of(ConvProblem(len(x), height, width, x.shape[-1], filters), tile)
+    return result_of(winograd.convolve(x, kernels, pads, tiling, epilogue), params)
 
 
-def convolve_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def convolve_tiles(tile: int, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """Compute a grouped convolution by Winograd's algorithm.
 
     Args:
+        tile: the size of the tiles.
         lhs: the images, as the primitive takes them.
         rhs: the kernel, likewise.
         **params: of the primitive.
     """
-    return convolve_prepared_tiles(lhs, prepare_tiles(rhs, params), params)
+    return convolve_prepared_tiles(tile, lhs, prepare_tiles(tile, rhs, params), params)
 
 
-def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def kernel_gradient_tiles(tile: int, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """Compute the gradient of a grouped kernel by Winograd's algorithm, all slabs in one loop.
 
     Args:
+        tile: the size of the tiles.
         lhs: the images, with channels as the batch.
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
@@ -234,10 +231,10 @@ def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.
     x, g = swapped_last(lhs, rhs, params)
     slabs = Slabs.of(x.shape[-1], g.shape[-1], params["batch_group_count"])
     images, height, width, filters = g.shape
-    tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters))
-    gradient = partial(winograd.kernel_gradient, pads=params["padding"], tiling=tiling)
-    kernels = jax.vmap(gradient)(slabs.split(x), slabs.split(g))
-    return kernel_of(slabs.diagonal(kernels), params)
+    tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters), tile)
+    kernels = winograd.kernel_gradient(x, g, params["padding"], tiling, slabs.count)
+    kernels = kernels.reshape(*kernels.shape[:2], slabs.count, *kernels.shape[-2:])
+    return kernel_of(slabs.diagonal(jnp.moveaxis(kernels, 2, 0)), params)
 
 
 def prepare(rhs: jax.Array, params: Mapping[str, Any], most: int | None = None) -> jax.Array:
@@ -321,10 +318,18 @@ def _convolve(params: Any, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return with_cpu_primitives(partial(conv_general_dilated_p.bind, **options), lhs, rhs)
 
 
-SLAB_TILES, SLABS = "F(2x2, 3x3) of slabs", "slabs"
 _REASON = "`lax` computes products of the few channels of each group"
 for _name, _apply, _prepare, _apply_prepared, _gradient in (
-    (SLAB_TILES, convolve_tiles, prepare_tiles, convolve_prepared_tiles, kernel_gradient_tiles),
+    *(
+        (
+            name,
+            partial(convolve_tiles, tile),
+            partial(prepare_tiles, tile),
+            partial(convolve_prepared_tiles, tile),
+            partial(kernel_gradient_tiles, tile),
+        )
+        for tile, name in TILES.items()
+    ),
     (SLABS, convolve, partial(prepare, most=MAX_SLABS), convolve_prepared, kernel_gradient),
 ):
     register_formulation(

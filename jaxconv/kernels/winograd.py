@@ -142,7 +142,8 @@ def convolve(
 
     Args:
         x: (b, h, w, c).
-        prepared: by :func:`transform_kernel`, with the same tile and channel splits.
+        prepared: by :func:`transform_kernel`, with the same tile and channel splits. Of slabs of
+            channels, each with a kernel of its own, ((m+2)**2, slabs, c/slabs, k/slabs).
         pads: (low, high) of rows and of columns; below zero they crop.
         tiling: the size of the tiles, and how many of them are computed at once.
         epilogue: an elementwise, increasing function of the result, such as a bias and a ReLU.
@@ -169,12 +170,14 @@ def convolve(
         part = block(part)[:, :, : w // pool]
         return lax.dynamic_update_slice(y, part, (image, row * (step // pool), 0, 0))
 
-    shape = (x.shape[1], blocks * step // pool, w // pool, prepared.shape[-1])
+    shape = (x.shape[1], blocks * step // pool, w // pool, _filters(prepared))
     y = lax.fori_loop(0, shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
     return y[:b, : h // pool]
 
 
-def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling) -> jax.Array:
+def kernel_gradient(
+    x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling, slabs: int = 1
+) -> jax.Array:
     """Compute the gradient of :func:`convolve` in its kernel, summed over images and positions.
 
     Args:
@@ -182,9 +185,10 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling)
         g: (b, h', w', k), the gradient of the result.
         pads: those of the convolution.
         tiling: as there; the sum over tiles needs no channel splits.
+        slabs: of channels, each with a kernel of its own.
 
     Returns:
-        (3, 3, c, k).
+        (3, 3, c, k); of several slabs, (3, 3, slabs, c/slabs, k/slabs).
     """
     b, h, w, k = g.shape
     columns = tiling.tiles(w)
@@ -197,10 +201,12 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling)
     a = tuple(zip(*matrices.result, strict=True))
 
     def part(x: jax.Array, g: jax.Array) -> jax.Array:
-        """The transformed gradient of the kernel, ((m+2)**2, c, k)."""
+        """The transformed gradient of the kernel, ((m+2)**2, c, k), with slabs of both."""
         v, _ = _transform_tiles(x, matrices.data, tiling.tile)
         p, _ = _transform_tiles(g, a, tiling.tile)
-        return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
+        if slabs == 1:
+            return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
+        return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
 
     x, g = barrier(x), barrier(g)
     if (blocks, tiling.images) == (1, b):
@@ -217,8 +223,10 @@ def kernel_gradient(x: jax.Array, g: jax.Array, pads: PadWidths, tiling: Tiling)
             )
             return u + part(x_block, g_block)
 
-        zeros = jnp.zeros(((tiling.tile + KERNEL_SIZE - 1) ** 2, x.shape[-1], k), x.dtype)
-        u = lax.fori_loop(0, g.shape[0] // tiling.images * blocks, body, zeros)
+        numbers = (tiling.tile + KERNEL_SIZE - 1) ** 2
+        several = (slabs,) if slabs > 1 else ()
+        shape = (numbers, *several, x.shape[-1] // slabs, k // slabs)
+        u = lax.fori_loop(0, g.shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
     matrix = jnp.asarray(_kernel_matrix(tiling.tile).T)
     return (matrix @ u.reshape(u.shape[0], -1)).reshape(KERNEL_SIZE, KERNEL_SIZE, *u.shape[1:])
 
@@ -238,11 +246,11 @@ def _convolve_block(
 ) -> jax.Array:
     """Convolve padded images (splits, b, h, w, c/splits) at once."""
     splits, b, *_ = x.shape
-    m, size, k = tiling.tile, tiling.tile + KERNEL_SIZE - 1, prepared.shape[-1]
+    m, size, k = tiling.tile, tiling.tile + KERNEL_SIZE - 1, _filters(prepared)
     matrices = _transforms_of(m)
     v, (rows, columns) = _transform_tiles(x.reshape(-1, *x.shape[2:]), matrices.data, m)
     v = barrier(v).reshape(size**2 * splits, -1, x.shape[-1])
-    y = barrier(jnp.einsum("atc,ack->atk", v, prepared))
+    y = barrier(_products(v, prepared))
     y = y.reshape(size, size, splits, b, rows, columns, k)
     summed = [reduce(jnp.add, (y[:, i, p] for p in range(splits))) for i in range(size)]
     y = barrier(jnp.stack(_multiply_matrix(matrices.result, summed)))
@@ -255,6 +263,24 @@ def _convolve_block(
         y = [reduce(jnp.maximum, (column[:, i] for i in range(pool))) for column in best]
     y = epilogue(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
     return y.reshape(b, rows * side, columns * side, k)
+
+
+def _products(v: jax.Array, prepared: jax.Array) -> jax.Array:
+    """Multiply transformed tiles (numbers, tiles, c) by a kernel, or slabs of them by theirs."""
+    if prepared.ndim == 3:
+        return jnp.einsum("atc,ack->atk", v, prepared)
+    y = jnp.einsum("astc,asck->astk", _by_slab(v, prepared.shape[1]), prepared)
+    return jnp.swapaxes(barrier(y), 1, 2).reshape(*v.shape[:2], -1)
+
+
+def _by_slab(v: jax.Array, slabs: int) -> jax.Array:
+    """Split the channels of (numbers, tiles, c): (numbers, slabs, tiles, c/slabs)."""
+    return barrier(jnp.swapaxes(v.reshape(*v.shape[:2], slabs, -1), 1, 2))
+
+
+def _filters(prepared: jax.Array) -> int:
+    """Filters of a prepared kernel, of all slabs."""
+    return prepared.shape[-1] * (prepared.shape[1] if prepared.ndim == 4 else 1)
 
 
 def _transform_tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:

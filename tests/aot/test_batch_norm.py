@@ -189,7 +189,7 @@ GRID = normal(2, 24, 20, 32)
 @pytest.mark.parametrize(
     ("fn", "shape"),
     [
-        (lambda x: jc.conv(x, normal(3, 3, 8, 64), groups=4), (2, 16, 16, 32)),
+        (lambda x: jc.conv(x, normal(3, 3, 8, 64), groups=4), (16, 2, 16, 32)),
         (lambda x: jc.conv(x, normal(5, 3, 8, 32), groups=4, stride=2), None),
         (lambda x: jc.conv(x, normal(3, 3, 1, 64), groups=32) * FACTOR[0], (3, 3, 1, 64)),
         (lambda x: jc.conv_transpose(x, normal(4, 4, 32, 8), stride=2), (2, 2, 32, 32)),
