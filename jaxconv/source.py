@@ -37,9 +37,9 @@ def folder_of(package: str) -> str:
 
 
 JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which plans its einsum
-PROVER = str(Path(__file__).parent / "prover") + os.sep
-NUMPY = folder_of("numpy")
 THIS_PACKAGE = str(Path(__file__).parent) + os.sep
+PROVER = THIS_PACKAGE + "prover" + os.sep
+NUMPY = folder_of("numpy")
 LIBRARIES = (
     THIS_PACKAGE,
     sysconfig.get_path("stdlib") + os.sep,
@@ -131,13 +131,13 @@ def is_inside_prover(file: str) -> bool:
     return file.startswith(PROVER)
 
 
-def is_of_this_package(frame: FrameType) -> bool:
-    """Tell whether the code that runs in a frame belongs to this package.
+def is_inside_this_package(file: str) -> bool:
+    """Tell whether a file belongs to this package.
 
     Args:
-        frame: the frame.
+        file: its path.
     """
-    return frame.f_code.co_filename.startswith(THIS_PACKAGE)
+    return file.startswith(THIS_PACKAGE)
 
 
 def is_inside_numpy(file: str) -> bool:

@@ -21,7 +21,7 @@ from jaxconv.source import (
     call_layer,
     frame_outside,
     is_inside_jax,
-    is_of_this_package,
+    is_inside_this_package,
     joined,
 )
 
@@ -77,7 +77,7 @@ class _Call(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A module inside another, and its path there; none where it has several."""
+    """A module inside another one or itself, and its path there; empty where it has several."""
 
     module: Any
     path: str
@@ -155,7 +155,7 @@ class _Calls:
                 modules that have arrays.
         """
         frame: FrameType | None = frame_outside(__file__)
-        while frame is not None and not is_of_this_package(frame):
+        while frame is not None and not is_inside_this_package(frame.f_code.co_filename):
             if is_compiled and is_inside_jax(frame.f_code.co_filename):
                 break
             variables = (*frame.f_locals.values(), *map(frame.f_globals.get, frame.f_code.co_names))

@@ -79,6 +79,25 @@ def test_options_of_the_user_count_first(monkeypatch):
     }
 
 
+@pytest.mark.parametrize("name", options.OF_LIBRARY)
+def test_the_library_of_xla_computes_sums_and_single_convolutions(name):
+    def program(x, kernel):
+        if name.endswith("REDUCE"):
+            return (x * x).sum((0, 1, 2))
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=ORDER)
+
+    given = jnp.ones((4, 32, 32, 64)), jnp.ones((5, 5, 64, 64))
+    assert "ynn_fusion" in jc.jit(program).lower(*given).compile().as_text()
+    # The names of the kinds are those of this XLA: without them it computes these itself.
+    (option, value), *_ = options.CPU_OPTIONS.items()
+    rest = {option: ",".join(one for one in value.split(",") if one != name)}
+    alone = jc.jit(program, compiler_options=rest)
+    assert "ynn_fusion" not in alone.lower(*given).compile().as_text()
+
+
+ORDER = ("NHWC", "HWIO", "NHWC")
+
+
 def test_other_platforms_get_no_options(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert options.compiler_options() == {}
