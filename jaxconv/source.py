@@ -40,14 +40,10 @@ JAX = (folder_of("jax"), folder_of("jaxlib"), folder_of("opt_einsum"))  # which 
 THIS_PACKAGE = str(Path(__file__).parent) + os.sep
 PROVER = THIS_PACKAGE + "prover" + os.sep
 NUMPY = folder_of("numpy")
-LIBRARIES = (
-    THIS_PACKAGE,
-    sysconfig.get_path("stdlib") + os.sep,
-    "<",
-)
-
-
 STANDARD_LIBRARY = sysconfig.get_path("stdlib") + os.sep
+LIBRARIES = (THIS_PACKAGE, STANDARD_LIBRARY, "<")
+
+
 PACKAGES = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep)
 OF_MESSAGES = tuple(
     STANDARD_LIBRARY + name
@@ -227,10 +223,10 @@ def origin(call_sites: Iterable[CallSite], scope: str = "") -> Origin:
 
     Args:
         call_sites: from the outermost call to the innermost.
-        scope: the layer as its library names it, if it does.
+        scope: the layer as its library names it; may be empty.
 
     Returns:
-        The line; an empty one where none is the user's own.
+        The line; where none is the user's own, an origin that has only the layer.
     """
     own = [site for site in call_sites if not is_inside_library(site[0].co_filename)]
     if not own:
@@ -240,7 +236,7 @@ def origin(call_sites: Iterable[CallSite], scope: str = "") -> Origin:
     lines = [(code.co_filename, _positions(code, at)[0] or 0) for code, at in own]
     caller = f"{Path(lines[-2][0]).name}:{lines[-2][1]}" if own[1:] else ""
     layer = ".".join(layers)
-    # The lines name methods, too, and modules that JAX has made again, which have no scope.
+    # Lines also name methods, and layers in a module that JAX has made again, which has no scope.
     says_more = layer.startswith(f"{scope}.") or layer.endswith(f".{scope}")
     return Origin(*lines[-1], layer if says_more or not scope else scope, caller)
 
@@ -295,17 +291,17 @@ def is_same_expression(site: CallSite, other: CallSite) -> bool:
     return site[0] is other[0] and _positions(*site) == _positions(*other)
 
 
-MODEL = "^"  # begins the name of a scope that is a path in the model, whatever is around it
+ROOT = "^"  # begins the name of a scope that is a path in the model, whatever is around it
 
 
 def joined(scopes: Iterable[str]) -> str:
-    """Join the names of scopes to the path of a layer.
+    """Join the names of scopes into the path of a layer.
 
     Args:
         scopes: from the outermost to the innermost.
 
     Returns:
-        The path.
+        The path, without :data:`ROOT`.
 
     Example:
         >>> joined(["^", "blocks[3]", "conv"]), joined(["^", "block", "^head.pool"])
@@ -313,8 +309,8 @@ def joined(scopes: Iterable[str]) -> str:
     """
     path = ""
     for scope in scopes:
-        if scope.startswith(MODEL):
-            path = scope.removeprefix(MODEL) or path
+        if scope.startswith(ROOT):
+            path = scope.removeprefix(ROOT) or path
         else:
             path = ".".join(filter(None, (path, scope)))
     return path
@@ -324,10 +320,10 @@ T = TypeVar("T")
 
 
 def call_layer(scope: str, call: Callable[[], T]) -> T:
-    """Call a layer in a named scope, which the traceback of an error tells, too.
+    """Call a layer in a named scope, which can also be read from the traceback of an error.
 
     Args:
-        scope: its name, as part of the layer around it or after :data:`MODEL`.
+        scope: its name, as part of the layer around it or after :data:`ROOT`.
         call: the call.
 
     Returns:
@@ -338,7 +334,7 @@ def call_layer(scope: str, call: Callable[[], T]) -> T:
 
 
 def _calls_layer(frame: FrameType) -> bool:
-    """Whether it is one of :func:`call_layer`, which a type checker may have wrapped."""
+    """Whether a frame is a call of :func:`call_layer`, also where a type checker has wrapped it."""
     return frame.f_code.co_filename == __file__ and frame.f_code.co_name == call_layer.__name__
 
 
@@ -390,7 +386,7 @@ def _running() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-OF_JAX = "rematted_computation"  # a scope that JAX enters itself
+OF_JAX = ("checkpoint", "rematted_computation")  # scopes that JAX enters itself
 OF_EQUINOX = "eqx.nn."  # begins the named scope of a layer, which is its class
 
 
@@ -409,13 +405,15 @@ def origin_of_equation(eqn: Any, calls: Iterable[Any] = ()) -> Origin:
     names = [*chain.from_iterable(map(_scopes, (*calls, eqn)))]
     classes = [name.removeprefix(OF_EQUINOX) for name in names if name.startswith(OF_EQUINOX)]
     line = origin([*frames][::-1], joined(n for n in names if not n.startswith(OF_EQUINOX)))
-    return line if line.layer or not classes else replace(line, layer=classes[0])
+    if line.layer or not classes:
+        return line
+    return replace(line, layer=classes[0])  # the outermost: MaxPool2d calls Pool, its base
 
 
 def _scopes(eqn: Any) -> Iterator[str]:
     """The named scopes of an equation, without the transformations that JAX lists among them."""
     for part in eqn.source_info.name_stack.stack:
-        if type(part).__name__ == "Scope" and part.name != OF_JAX:
+        if type(part).__name__ == "Scope" and part.name not in OF_JAX:
             yield part.name.strip("/").replace("/", ".")
 
 

@@ -1,8 +1,8 @@
 """Name what a model computes by the attributes of its layers, such as ``blocks[3].conv``.
 
 JAX keeps with each operation the named scopes in which it was traced. Flax Linen, Haiku and Keras
-enter one for each layer. Equinox names the class of a layer only, and Flax NNX names nothing, so
-that a scope is entered here for each call of a module, with its path in the module that calls it.
+enter one for each layer. Equinox names the class of a layer only, and Flax NNX names nothing. So a
+scope is entered here for each call of a module, named by its path in the module that calls it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import jax
 
 from jaxconv.adapters.adapter import is_array
 from jaxconv.source import (
-    MODEL,
+    ROOT,
     call_layer,
     frame_outside,
     is_inside_jax,
@@ -27,17 +27,17 @@ from jaxconv.source import (
 
 
 @contextlib.contextmanager
-def named_by_attributes(base: type, index: str) -> Iterator[None]:
+def named_by_attributes(base: type, item_format: str) -> Iterator[None]:
     """Enter a named scope with the attribute path of each module that is called.
 
     Args:
         base: the class of all modules of a library.
-        index: how a path goes on for an item of a list, such as "[{}]".
+        item_format: of the step of a path to an item of a list, such as "[{}]".
     """
     methods = ((kind, vars(kind).get("__call__")) for kind in _subclasses(base))
-    # One that is named already belongs to a trace around this one, or in another thread.
+    # A method that is replaced already belongs to a trace around this one or in another thread.
     replaced = [(kind, one) for kind, one in methods if callable(one) and not hasattr(one, NAMED)]
-    token = _calls.set({**_calls.get(), base: _Calls(base, index)})
+    token = _calls.set({**_calls.get(), base: _Calls(base, item_format)})
     try:
         for kind, original in replaced:
             type.__setattr__(kind, "__call__", _naming(base, original))
@@ -77,7 +77,7 @@ class _Call(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A module inside another one or itself, and its path there; empty where it has several."""
+    """A module in another one, or that one itself, and its path there; empty if it has several."""
 
     module: Any
     path: str
@@ -89,65 +89,71 @@ class _Calls:
 
     Attributes:
         base: the class of all modules.
-        index: how a path goes on for an item of a list.
+        item_format: of the step of a path to an item of a list.
         running: the calls that have not ended, from the outermost to the innermost.
-        parts: of each module whose attributes were read the modules inside and itself, by identity.
+        parts: by the identity of a module, the modules in it and itself, by their identities.
     """
 
     base: type
-    index: str
+    item_format: str
     running: list[_Call] = field(default_factory=list)
     parts: dict[int, dict[int, _Part]] = field(default_factory=dict)
 
     def run(self, module: Any, call: Callable[[], Any]) -> Any:
         """Call a module in a scope of its own."""
-        module = _wrapped(module)
-        if not self._is_module(module):  # but a function, as that of filter_jit
+        module = _unwrapped(module)
+        if not self._is_module(module):  # a function that filter_jit compiles has no path
             return call()
         scope = self._scope(module)
         around = self.running[-1].path if self.running else ""
         self.running.append(_Call(module, joined((around, scope))))
         try:
-            return call_layer(scope or MODEL, call)
+            return call_layer(scope or ROOT, call)
         finally:
             self.running.pop()
 
     def _scope(self, module: Any) -> str:
         """The path of a module in the one that calls it, or in the model; empty if not known."""
         if not self.running:
-            return MODEL + self._path_in_variables(module)
+            return ROOT + self._path_in_variables(module)
         if _is_traced_apart() and not _arrays(module):
-            # JAX takes what it traced for other calls, with modules that are equal to these. Those
-            # that have arrays are equal to no other ones.
+            # JAX reuses what it traced with one module for calls with equal ones, so that the name
+            # must not depend on the caller. A module that has arrays is equal to itself only.
             return self._path_in_variables(module, is_compiled=True)
         caller, *others = self.running[::-1]
         path = self._path_in(caller.module, module)
         if path is not None:
             return path
-        if type(module) is type(caller.module):  # as a rule JAX has made the caller again
+        if type(module) is type(caller.module):  # probably the caller, which JAX has made again
             return ""
         for other in others:
             path = self._path_in(other.module, module)
             if path is not None:
-                return MODEL + joined((other.path, path)) if path else ""
+                return ROOT + joined((other.path, path)) if path else ""
         return self._path_in_variables(module)
 
     def _path_in(self, around: Any, module: Any) -> str | None:
-        """The path of a module in another one; empty if it is that or has several, or None."""
+        """The path of a module in another one; empty for that one itself, or if it has several.
+
+        None where it is not inside.
+        """
         parts = self._parts(around)
         if id(module) in parts:
             return parts[id(module)].path
-        # Transformations make modules again, of the same arrays.
         arrays = _arrays(module)
-        kind = [part for part in parts.values() if type(part.module) is type(module)] * bool(arrays)
-        same = [part.path for part in kind if _arrays(part.module) == arrays]
-        return None if not same else same[0] if len(same) == 1 else ""
+        if not arrays:
+            return None
+        # Transformations make modules again, of the same arrays.
+        candidates = [part for part in parts.values() if type(part.module) is type(module)]
+        paths = [part.path for part in candidates if _arrays(part.module) == arrays]
+        return None if not paths else paths[0] if len(paths) == 1 else ""
 
     def _path_in_variables(self, module: Any, *, is_compiled: bool = False) -> str:
         """The path of a module in one that is a variable where it is called.
 
         This is "encoder.conv" in ``lambda x: model.encoder.conv(x)``, and what a method that is
-        compiled calls, whose ``self`` was made again.
+        compiled calls, whose ``self`` was made again. Only the code since the innermost call of a
+        module is searched, which begins with a frame of this package.
 
         Args:
             module: the module.
@@ -184,8 +190,8 @@ class _Calls:
         if is_module:
             known = parts.get(id(value))
             parts[id(value)] = _Part(value, "" if known else path)
-            if known:
-                return
+            if known and not known.path:
+                return  # what is inside has several paths, too, and is known
         for step, item in self._items(value):
             self._collect(item, f"{path}{step}".removeprefix("."), parts, (*around, id(value)))
 
@@ -197,19 +203,19 @@ class _Calls:
             yield from ((f".{name}", item) for name, item in vars(value).items())
         elif issubclass(kind, dict):
             for key, item in dict.items(value):
-                yield f".{key}" if isinstance(key, str) else self.index.format(key), item
+                yield f".{key}" if isinstance(key, str) else self.item_format.format(key), item
         else:
             items = [*(list if issubclass(kind, list) else tuple).__iter__(value)]
             names = getattr(kind, "_fields", None)  # of a NamedTuple
-            steps = (f".{n}" for n in names) if names else map(self.index.format, range(len(items)))
-            yield from zip(steps, items, strict=False)
+            for number, item in enumerate(items):
+                yield f".{names[number]}" if names else self.item_format.format(number), item
 
     def _is_module(self, value: Any) -> bool:
         return issubclass(type(value), self.base)  # isinstance would ask the value itself
 
 
-def _wrapped(module: Any) -> Any:
-    """What a module calls that transforms another one, as that of ``filter_jit`` does."""
+def _unwrapped(module: Any) -> Any:
+    """What a module calls that transforms it, as ``filter_jit`` makes one; else the module."""
     if isinstance(getattr(type(module), "__wrapped__", None), property):
         with contextlib.suppress(Exception):
             return module.__wrapped__
@@ -224,7 +230,7 @@ def _arrays(module: Any) -> tuple[int, ...]:
 
 
 def _is_traced_apart() -> bool:
-    """Whether JAX traces a function inside the model on its own, with no scope around it."""
+    """Whether JAX traces a function inside the model on its own: there is no scope around it."""
     with jax.named_scope("") as scopes:
         return len(scopes) == 1
 

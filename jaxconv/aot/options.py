@@ -13,15 +13,15 @@ from jaxconv.prover.check import require_callable
 
 # By default XLA hands whole chains of operations on a CPU to one library (YNN), which takes twice
 # as long for a batch of 8 and many times as long for gradients of kernels; XLA's own code is
-# faster. That library is the fastest for single convolutions, those that are left to `lax`, and for
-# sums, such as those of batch norm in training, so it keeps these. XLA's default scheduler also
+# faster. That library is the fastest for single convolutions that are left to `lax`, and for sums,
+# such as those of batch norm in training; these are left to it. XLA's default scheduler also
 # starts early what could run in parallel: all transformed kernels of a training step then wait in
 # memory, which the operating system has to provide and clear in each call. That needs three times
 # the memory. Vectors of 512 bits, where the processor has them, save up to a third of the time of
 # sums of products and of activations.
-OF_LIBRARY = ("LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION", "LIBRARY_FUSION_TYPE_REDUCE")
+LIBRARY_FUSIONS = ("LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION", "LIBRARY_FUSION_TYPE_REDUCE")
 CPU_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": ",".join(OF_LIBRARY),
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(LIBRARY_FUSIONS),
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_cpu_prefer_vector_width": 512,
 }

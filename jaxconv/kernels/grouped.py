@@ -33,13 +33,14 @@ CONVOLUTION = "grouped convolution"
 KERNEL_GRADIENT = "kernel gradient of a grouped convolution"
 SLABS = "slabs"
 TILES = {2: "F(2x2, 3x3) of slabs", 4: "F(4x4, 3x3) of slabs"}  # by the size of the tiles
-MIN_INPUTS = 16  # of a group, for tiles of 4x4: a sum of fewer is four times as exact in `lax`
-MIN_TILES = 128  # of 4x4, in a batch: fewer take less time than reading their kernels
+GRADIENT_TILE = 2  # with tiles of 4x4 the error would be up to six times that of `lax`
+MIN_INPUTS = 16  # of a group, for tiles of 4x4: with fewer the error is four times that of `lax`
+MIN_LARGE_TILES = 128  # of 4x4, in a batch: fewer take less time than reading their kernels
 MIN_SIDE = 5  # of a map, for tiles of 4x4
 CHANNELS = 32  # of a slab: products of fewer are slow, more are mostly zeros
 MIN_CHANNELS = 16  # of a slab, for Winograd's algorithm
 MIN_PIXELS = 256  # of a batch: with fewer, transforming the kernel costs more than it saves
-IMAGE_BYTES = 4_000_000  # of transformed tiles; smaller images share a block
+IMAGE_BYTES = 4_000_000  # of the transformed tiles of an image; images with fewer share a block
 MAX_SLABS = 16  # convolutions of one program that are not in a loop: each takes time to compile
 
 
@@ -121,8 +122,8 @@ def tiling_of(p: ConvProblem, tile: int) -> Tiling:
         tile: the size of the tiles.
     """
     tiling = choose_tiling(p, tile)
-    numbers = (tile + 2) ** 2 * tiling.tiles(p.height) * tiling.tiles(p.width)
-    is_large = FLOAT_BYTES * numbers * (p.channels + p.filters) > IMAGE_BYTES
+    transformed = (tile + 2) ** 2 * tiling.tiles(p.height) * tiling.tiles(p.width)
+    is_large = FLOAT_BYTES * transformed * (p.channels + p.filters) > IMAGE_BYTES
     return replace(tiling, images=1) if is_large else tiling
 
 
@@ -140,8 +141,10 @@ def matches(name: str, operation: Operation) -> Decision | None:
     if p.images * prod(p.map) < MIN_PIXELS and not operation.is_prepared:
         return Decision(False, "so few pixels: transforming a denser kernel takes longer")
     is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
-    few = p.images * prod(ceil(n / 4) for n in p.map) < MIN_TILES or min(p.map) < MIN_SIDE
-    tiles = TILES[2 if slabs.inputs < MIN_INPUTS or few else 4]
+    is_exact = slabs.inputs >= MIN_INPUTS and operation.params["precision"] is None
+    tiles = p.images * prod(ceil(n / 4) for n in p.map)
+    is_large = tiles >= MIN_LARGE_TILES and min(p.map) >= MIN_SIDE
+    tiles = TILES[4 if is_exact and is_large else 2]
     if name != (tiles if is_square and slabs.width >= MIN_CHANNELS else SLABS):
         return None
     return Decision(True, "a few groups at a time are computed as one ordinary convolution")
@@ -161,8 +164,7 @@ def matches_kernel_gradient(name: str, operation: Operation) -> Decision | None:
         return None
     slabs = Slabs.of(p.images, p.filters, p.batch_groups)
     is_square = p.map == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
-    # With tiles of 4x4 the gradient is up to six times less exact than in `lax`.
-    if name != (TILES[2] if is_square and slabs.width >= MIN_CHANNELS else SLABS):
+    if name != (TILES[GRADIENT_TILE] if is_square and slabs.width >= MIN_CHANNELS else SLABS):
         return None
     return Decision(True, "a few groups at a time are the gradient of an ordinary kernel")
 
@@ -219,11 +221,10 @@ def convolve_tiles(tile: int, lhs: jax.Array, rhs: jax.Array, **params: Any) -> 
     return convolve_prepared_tiles(tile, lhs, prepare_tiles(tile, rhs, params), params)
 
 
-def kernel_gradient_tiles(tile: int, lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+def kernel_gradient_tiles(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
     """Compute the gradient of a grouped kernel by Winograd's algorithm, all slabs in one loop.
 
     Args:
-        tile: the size of the tiles.
         lhs: the images, with channels as the batch.
         rhs: the gradient of the result, with images as channels.
         **params: of the primitive.
@@ -231,7 +232,7 @@ def kernel_gradient_tiles(tile: int, lhs: jax.Array, rhs: jax.Array, **params: A
     x, g = swapped_last(lhs, rhs, params)
     slabs = Slabs.of(x.shape[-1], g.shape[-1], params["batch_group_count"])
     images, height, width, filters = g.shape
-    tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters), tile)
+    tiling = tiling_of(ConvProblem(images, height, width, x.shape[-1], filters), GRADIENT_TILE)
     kernels = winograd.kernel_gradient(x, g, params["padding"], tiling, slabs.count)
     kernels = kernels.reshape(*kernels.shape[:2], slabs.count, *kernels.shape[-2:])
     return kernel_of(slabs.diagonal(jnp.moveaxis(kernels, 2, 0)), params)
@@ -319,18 +320,17 @@ def _convolve(params: Any, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 _REASON = "`lax` computes products of the few channels of each group"
-for _name, _apply, _prepare, _apply_prepared, _gradient in (
+for _name, _apply, _prepare, _apply_prepared in (
     *(
         (
             name,
             partial(convolve_tiles, tile),
             partial(prepare_tiles, tile),
             partial(convolve_prepared_tiles, tile),
-            partial(kernel_gradient_tiles, tile),
         )
         for tile, name in TILES.items()
     ),
-    (SLABS, convolve, partial(prepare, most=MAX_SLABS), convolve_prepared, kernel_gradient),
+    (SLABS, convolve, partial(prepare, most=MAX_SLABS), convolve_prepared),
 ):
     register_formulation(
         Formulation(
@@ -346,13 +346,17 @@ for _name, _apply, _prepare, _apply_prepared, _gradient in (
             priority=-1,  # depthwise convolutions have a formulation of their own
         )
     )
+for _name, _apply in (
+    (TILES[GRADIENT_TILE], kernel_gradient_tiles),
+    (SLABS, kernel_gradient),
+):
     register_formulation(
         Formulation(
             name=_name,
             operation=KERNEL_GRADIENT,
             primitive=conv_general_dilated_p,
             matches=partial(matches_kernel_gradient, _name),
-            apply=_gradient,
+            apply=_apply,
             reason=_REASON,
             gradients=(CONVOLUTION, KERNEL_GRADIENT),
             priority=-1,

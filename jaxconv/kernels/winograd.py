@@ -142,8 +142,9 @@ def convolve(
 
     Args:
         x: (b, h, w, c).
-        prepared: by :func:`transform_kernel`, with the same tile and channel splits. Of slabs of
-            channels, each with a kernel of its own, ((m+2)**2, slabs, c/slabs, k/slabs).
+        prepared: by :func:`transform_kernel`, with the same tile and channel splits; or, for slabs
+            of channels that each have a kernel of their own, ((m+2)**2, slabs, c/slabs, k/slabs),
+            without channel splits.
         pads: (low, high) of rows and of columns; below zero they crop.
         tiling: the size of the tiles, and how many of them are computed at once.
         epilogue: an elementwise, increasing function of the result, such as a bias and a ReLU.
@@ -185,50 +186,45 @@ def kernel_gradient(
         g: (b, h', w', k), the gradient of the result.
         pads: those of the convolution.
         tiling: as there; the sum over tiles needs no channel splits.
-        slabs: of channels, each with a kernel of its own.
+        slabs: the number of slabs of channels, each with a kernel of its own.
 
     Returns:
-        (3, 3, c, k); of several slabs, (3, 3, slabs, c/slabs, k/slabs).
+        (3, 3, c, k), or (3, 3, slabs, c/slabs, k/slabs) if there are several.
     """
-    b, h, w, k = g.shape
+    b, h, w, _ = g.shape
     columns = tiling.tiles(w)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)
     step = tiling.tile_rows * tiling.tile
     x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, columns), tiling)
     added = (-b % tiling.images, blocks * step - h, columns * tiling.tile - w, 0)
     g = lax.pad(g, np.float32(0), [(0, n, 0) for n in added])
-    matrices = _transforms_of(tiling.tile)
-    a = tuple(zip(*matrices.result, strict=True))
-
-    def part(x: jax.Array, g: jax.Array) -> jax.Array:
-        """The transformed gradient of the kernel, ((m+2)**2, c, k), with slabs of both."""
-        v, _ = _transform_tiles(x, matrices.data, tiling.tile)
-        p, _ = _transform_tiles(g, a, tiling.tile)
-        if slabs == 1:
-            return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
-        return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
-
+    part = partial(_gradient_of_block, tile=tiling.tile, slabs=slabs)
     x, g = barrier(x), barrier(g)
     if (blocks, tiling.images) == (1, b):
         u = part(x, g)
     else:
+        x_sizes = (tiling.images, step + KERNEL_SIZE - 1, *x.shape[2:])
+        g_sizes = (tiling.images, step, *g.shape[2:])
 
-        def body(i: jax.Array, u: jax.Array) -> jax.Array:
+        def block(i: jax.Array | int) -> jax.Array:
             start = (i // blocks * tiling.images, i % blocks * step, 0, 0)
-            x_sizes = (tiling.images, step + KERNEL_SIZE - 1, *x.shape[2:])
-            g_sizes = (tiling.images, step, *g.shape[2:])
-            x_block, g_block = (
-                lax.dynamic_slice(x, start, x_sizes),
-                lax.dynamic_slice(g, start, g_sizes),
-            )
-            return u + part(x_block, g_block)
+            return part(lax.dynamic_slice(x, start, x_sizes), lax.dynamic_slice(g, start, g_sizes))
 
-        numbers = (tiling.tile + KERNEL_SIZE - 1) ** 2
-        several = (slabs,) if slabs > 1 else ()
-        shape = (numbers, *several, x.shape[-1] // slabs, k // slabs)
-        u = lax.fori_loop(0, g.shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
+        like = jax.eval_shape(block, 0)
+        count, zeros = g.shape[0] // tiling.images * blocks, jnp.zeros(like.shape, like.dtype)
+        u = lax.fori_loop(0, count, lambda i, u: u + block(i), zeros)
     matrix = jnp.asarray(_kernel_matrix(tiling.tile).T)
     return (matrix @ u.reshape(u.shape[0], -1)).reshape(KERNEL_SIZE, KERNEL_SIZE, *u.shape[1:])
+
+
+def _gradient_of_block(x: jax.Array, g: jax.Array, tile: int, slabs: int) -> jax.Array:
+    """The transformed gradient, ((m+2)**2, c, k), or ((m+2)**2, slabs, c/slabs, k/slabs)."""
+    matrices = _transforms_of(tile)
+    v, _ = _transform_tiles(x, matrices.data, tile)
+    p, _ = _transform_tiles(g, tuple(zip(*matrices.result, strict=True)), tile)
+    if slabs == 1:
+        return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
+    return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
 
 
 def _pad_to_tiles(

@@ -79,7 +79,7 @@ def test_options_of_the_user_count_first(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("name", options.OF_LIBRARY)
+@pytest.mark.parametrize("name", options.LIBRARY_FUSIONS)
 def test_the_library_of_xla_computes_sums_and_single_convolutions(name):
     def program(x, kernel):
         if name.endswith("REDUCE"):
@@ -88,9 +88,9 @@ def test_the_library_of_xla_computes_sums_and_single_convolutions(name):
 
     given = jnp.ones((4, 32, 32, 64)), jnp.ones((5, 5, 64, 64))
     assert "ynn_fusion" in jc.jit(program).lower(*given).compile().as_text()
-    # The names of the kinds are those of this XLA: without them it computes these itself.
-    (option, value), *_ = options.CPU_OPTIONS.items()
-    rest = {option: ",".join(one for one in value.split(",") if one != name)}
+    # This XLA knows the name: without it, it computes the operation itself.
+    others = [one for one in options.LIBRARY_FUSIONS if one != name]
+    rest = {"xla_cpu_experimental_ynn_fusion_type": ",".join(others)}
     alone = jc.jit(program, compiler_options=rest)
     assert "ynn_fusion" not in alone.lower(*given).compile().as_text()
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxconv as jc
 from jaxconv.kernels import depthwise, grouped
 from tests.support.configurations import ConvCase
 from tests.support.convolutions import (
@@ -49,11 +50,19 @@ BY_TILES = [
 
 @pytest.mark.parametrize(("case", "tiles"), BY_TILES, ids=str)
 def test_3x3_kernels_are_computed_by_tiles(monkeypatch, case, tiles):
-    found, text = compare(monkeypatch, case, 0)
+    taken, text = compare(monkeypatch, case, 0)
     operations = [grouped.CONVOLUTION] * 2 + [grouped.KERNEL_GRADIENT]
     names = [grouped.TILES[tile] for tile in tiles]
-    assert sorted(found) == sorted(zip(operations, names, strict=True))
+    assert sorted(taken) == sorted(zip(operations, names, strict=True))
     assert SLOW not in text
+
+
+def test_more_precision_takes_small_tiles():
+    case = square(3, 27, 30, 16, 20, 2)
+    x, kernel, _ = arrays(case, 0)
+    for precision, tile in ((None, 4), ("high", 2)):
+        convolution = partial(jc.conv, **case.options, precision=precision)
+        assert chosen(convolution, x, kernel) == [(grouped.CONVOLUTION, grouped.TILES[tile])]
 
 
 def test_others_are_those_of_numpy(monkeypatch, draw):
