@@ -229,6 +229,7 @@ def origin(call_sites: Iterable[CallSite], scope: str = "") -> Origin:
         The line; where none is the user's own, an origin that has only the layer.
     """
     own = [site for site in call_sites if not is_inside_library(site[0].co_filename)]
+    is_shared, scope = SHARED in scope, scope.replace(SHARED, "")
     if not own:
         return Origin(layer=scope)
     called = (_called(code, instruction) for code, instruction in own)
@@ -237,8 +238,8 @@ def origin(call_sites: Iterable[CallSite], scope: str = "") -> Origin:
     caller = f"{Path(lines[-2][0]).name}:{lines[-2][1]}" if own[1:] else ""
     layer = ".".join(layers)
     # Lines also name methods, and layers in a module that JAX has made again, which has no scope.
-    says_more = layer.startswith(f"{scope}.") or layer.endswith(f".{scope}")
-    return Origin(*lines[-1], layer if says_more or not scope else scope, caller)
+    says_more = is_shared or layer.startswith(f"{scope}.") or layer.endswith(f".{scope}")
+    return Origin(*lines[-1], layer if (says_more and layer) or not scope else scope, caller)
 
 
 def definition(fn: Any) -> Origin:
@@ -292,6 +293,7 @@ def is_same_expression(site: CallSite, other: CallSite) -> bool:
 
 
 ROOT = "^"  # begins the name of a scope that is a path in the model, whatever is around it
+SHARED = "~"  # begins one of several paths to a layer: a line that calls it says which is meant
 
 
 def joined(scopes: Iterable[str]) -> str:
@@ -304,15 +306,17 @@ def joined(scopes: Iterable[str]) -> str:
         The path, without :data:`ROOT`.
 
     Example:
-        >>> joined(["^", "blocks[3]", "conv"]), joined(["^", "block", "^head.pool"])
+        >>> joined(["^", "blocks", "[3]", "conv"]), joined(["^", "block", "^head.pool"])
         ('blocks[3].conv', 'head.pool')
     """
     path = ""
     for scope in scopes:
         if scope.startswith(ROOT):
             path = scope.removeprefix(ROOT) or path
+        elif path and scope:
+            path += scope if scope.startswith("[") else f".{scope}"
         else:
-            path = ".".join(filter(None, (path, scope)))
+            path = path or scope
     return path
 
 

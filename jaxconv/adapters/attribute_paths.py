@@ -1,8 +1,9 @@
 """Name what a model computes by the attributes of its layers, such as ``blocks[3].conv``.
 
 JAX keeps with each operation the named scopes in which it was traced. Flax Linen, Haiku and Keras
-enter one for each layer. Equinox names the class of a layer only, and Flax NNX names nothing. So a
-scope is entered here for each call of a module, named by its path in the module that calls it.
+enter one for each layer. Equinox names the class of a layer only, and Flax NNX and Objax name
+nothing. So a scope is entered here for each call of a module, named by its path in the module that
+calls it.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import jax
 from jaxconv.adapters.adapter import is_array
 from jaxconv.source import (
     ROOT,
+    SHARED,
     call_layer,
     frame_outside,
     is_inside_jax,
@@ -77,7 +79,7 @@ class _Call(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A module in another one, or that one itself, and its path there; empty if it has several."""
+    """A module in another one, or that one itself, and the first of its paths there."""
 
     module: Any
     path: str
@@ -133,10 +135,7 @@ class _Calls:
         return self._path_in_variables(module)
 
     def _path_in(self, around: Any, module: Any) -> str | None:
-        """The path of a module in another one; empty for that one itself, or if it has several.
-
-        None where it is not inside.
-        """
+        """The path of a module in another one; empty for that one itself, None if not inside."""
         parts = self._parts(around)
         if id(module) in parts:
             return parts[id(module)].path
@@ -146,7 +145,7 @@ class _Calls:
         # Transformations make modules again, of the same arrays.
         candidates = [part for part in parts.values() if type(part.module) is type(module)]
         paths = [part.path for part in candidates if _arrays(part.module) == arrays]
-        return None if not paths else paths[0] if len(paths) == 1 else ""
+        return SHARED + paths[0] if paths[1:] else paths[0] if paths else None
 
     def _path_in_variables(self, module: Any, *, is_compiled: bool = False) -> str:
         """The path of a module in one that is a variable where it is called.
@@ -189,8 +188,8 @@ class _Calls:
             return
         if is_module:
             known = parts.get(id(value))
-            parts[id(value)] = _Part(value, "" if known else path)
-            if known and not known.path:
+            parts[id(value)] = _Part(value, SHARED + known.path if known else path)
+            if known and known.path.startswith(SHARED):
                 return  # what is inside has several paths, too, and is known
         for step, item in self._items(value):
             self._collect(item, f"{path}{step}".removeprefix("."), parts, (*around, id(value)))
@@ -201,10 +200,10 @@ class _Calls:
         # Methods of a user's classes might raise errors, or make the items.
         if self._is_module(value):
             yield from ((f".{name}", item) for name, item in vars(value).items())
-        elif issubclass(kind, dict):
+        if issubclass(kind, dict):
             for key, item in dict.items(value):
                 yield f".{key}" if isinstance(key, str) else self.item_format.format(key), item
-        else:
+        elif issubclass(kind, list | tuple):  # a module, too, such as a Sequential of Objax
             items = [*(list if issubclass(kind, list) else tuple).__iter__(value)]
             names = getattr(kind, "_fields", None)  # of a NamedTuple
             for number, item in enumerate(items):

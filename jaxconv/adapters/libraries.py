@@ -529,6 +529,7 @@ OBJAX = Adapter(
     "objax",
     is_model=lambda value: isinstance(value, sys.modules["objax"].Module),
     arrays=_objax_arrays,
+    during_traces=lambda: named_by_attributes(sys.modules["objax"].Module, "[{}]"),
 )
 
 ADAPTERS = (NNX, LINEN, HAIKU, EQUINOX, KERAS, OBJAX)

@@ -14,6 +14,8 @@ import pytest
 from flax import nnx
 
 import jaxconv as jc
+from jaxconv.adapters.attribute_paths import named_by_attributes
+from jaxconv.source import SHARED, joined
 from tests.support.cnns import with_drawn_kernels
 
 KEY = jax.random.key(0)
@@ -320,6 +322,39 @@ def test_a_method_that_a_line_names_is_a_part_of_the_name():
 
     failures = [one.layer for one in jc.check(with_drawn_kernels(Net), "b h w 4").failures]
     assert failures == ["encoder.block.conv", "encoder.block", "encoder.down"]
+
+
+class Module:
+    """The base of a library of our own."""
+
+
+class Sine(Module):
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+    def __call__(self, x):
+        for layer in vars(self).values():
+            x = layer(x)
+        return jnp.sin(x)
+
+
+class Listed(Module, list):
+    """A module that is a list, too, as in Objax."""
+
+    def __call__(self, x):
+        return self[1](self[0](x))
+
+
+def test_modules_that_are_lists():
+    last = Sine()
+    model = Listed([Sine(inner=Sine()), Listed([Sine(), Sine(again=last, layer=last)])])
+    before = vars(Sine)["__call__"]
+    with named_by_attributes(Module, "[{}]"):
+        closed = jax.make_jaxpr(model)(1.0)
+    layers = ["[0].inner", "[0]", "[1][0]", "[1][1].again", "[1][1].again", "[1][1]"]
+    scopes = [joined(part.name for part in eqn.source_info.name_stack.stack) for eqn in closed.eqns]
+    assert [scope.replace(SHARED, "") for scope in scopes] == layers
+    assert vars(Sine)["__call__"] is before
 
 
 @functools.partial(jax.jit, static_argnums=1)
