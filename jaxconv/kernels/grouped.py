@@ -198,7 +198,7 @@ def convolve_prepared_tiles(
         lhs: the images, as the primitive takes them.
         kernels: by :func:`prepare_tiles`.
         params: of the primitive.
-        epilogue: a function of the result, channels last.
+        epilogue: an elementwise function of each block of the result, channels last.
         pool: 1.
     """
     assert pool == 1
