@@ -141,11 +141,12 @@ def matches(name: str, operation: Operation) -> Decision | None:
     if p.images * prod(p.map) < MIN_PIXELS and not operation.is_prepared:
         return Decision(False, "so few pixels: transforming a denser kernel takes longer")
     is_square = p.window == (winograd.KERNEL_SIZE,) * 2 and {*p.stride, *p.dilation} == {1}
-    is_exact = slabs.inputs >= MIN_INPUTS and operation.params["precision"] is None
-    tiles = p.images * prod(ceil(n / 4) for n in p.map)
-    is_large = tiles >= MIN_LARGE_TILES and min(p.map) >= MIN_SIDE
-    tiles = TILES[4 if is_exact and is_large else 2]
-    if name != (tiles if is_square and slabs.width >= MIN_CHANNELS else SLABS):
+    is_high = lax.Precision.HIGH in jax.tree.leaves(operation.params["precision"])
+    is_exact = slabs.inputs >= MIN_INPUTS and not is_high
+    count = p.images * prod(ceil(n / 4) for n in p.map)
+    is_large = count >= MIN_LARGE_TILES and min(p.map) >= MIN_SIDE
+    by_tiles = TILES[4 if is_exact and is_large else 2]
+    if name != (by_tiles if is_square and slabs.width >= MIN_CHANNELS else SLABS):
         return None
     return Decision(True, "a few groups at a time are computed as one ordinary convolution")
 

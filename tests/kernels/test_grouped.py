@@ -60,7 +60,7 @@ def test_3x3_kernels_are_computed_by_tiles(monkeypatch, case, tiles):
 def test_more_precision_takes_small_tiles():
     case = square(3, 27, 30, 16, 20, 2)
     x, kernel, _ = arrays(case, 0)
-    for precision, tile in ((None, 4), ("high", 2)):
+    for precision, tile in ((None, 4), ("default", 4), ("high", 2)):
         convolution = partial(jc.conv, **case.options, precision=precision)
         assert chosen(convolution, x, kernel) == [(grouped.CONVOLUTION, grouped.TILES[tile])]
 
