@@ -135,7 +135,10 @@ class _Calls:
         return self._path_in_variables(module)
 
     def _path_in(self, around: Any, module: Any) -> str | None:
-        """The path of a module in another one; empty for that one itself, None if not inside."""
+        """The path of a module in another one; empty for that one itself, None if not inside.
+
+        It is empty, too, where modules made again may be one of several that share their arrays.
+        """
         parts = self._parts(around)
         if id(module) in parts:
             return parts[id(module)].path
@@ -145,7 +148,7 @@ class _Calls:
         # Transformations make modules again, of the same arrays.
         candidates = [part for part in parts.values() if type(part.module) is type(module)]
         paths = [part.path for part in candidates if _arrays(part.module) == arrays]
-        return SHARED + paths[0] if paths[1:] else paths[0] if paths else None
+        return None if not paths else paths[0] if len(paths) == 1 else ""
 
     def _path_in_variables(self, module: Any, *, is_compiled: bool = False) -> str:
         """The path of a module in one that is a variable where it is called.

@@ -375,3 +375,17 @@ def test_a_layer_that_jax_compiled_for_an_equal_one_does_not_get_its_name(name):
     pools = [eqx.nn.MaxPool2d(3, 1, padding=1) for _ in range(2)]
     model = Net({name: pools[0], "second": pools[1]})
     assert [row.name for row in jc.summary(model, "4 9 9").rows] == ["MaxPool2d", "MaxPool2d#2"]
+
+
+def test_a_layer_made_again_that_shares_its_arrays_does_not_get_the_name_of_another():
+    class Tied(eqx.Module):
+        first: eqx.Module
+        second: eqx.Module
+
+        def __call__(self, x):
+            return eqx.filter_vmap(self.second)(eqx.filter_vmap(self.first)(x[None]))[0]
+
+    first = conv()
+    second = eqx.tree_at(lambda c: (c.weight, c.bias), conv(), (first.weight, first.bias))
+    failures = [failure.layer for failure in jc.check(Tied(first, second), "4 h w").failures]
+    assert failures == ["Conv"]
