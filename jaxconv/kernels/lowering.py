@@ -130,7 +130,8 @@ def replace_primitives(closed: ClosedJaxpr) -> ClosedJaxpr:
     """
 
     def rule(eqn: JaxprEqn) -> JaxprEqn | None:
-        if is_cpu_primitive(eqn.primitive) or not schedule_of_equation(eqn):
+        # Also where `lax` computes the operation itself: its derivatives may have formulations.
+        if is_cpu_primitive(eqn.primitive) or not formulations(eqn.primitive):
             return None
         return eqn.replace(primitive=cpu_primitive(eqn.primitive))
 

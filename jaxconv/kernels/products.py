@@ -1,9 +1,10 @@
-"""Convolutions with kernels of one element, and gradients of strided kernels, as products.
+"""Convolutions whose windows do not overlap as matrix products, and the gradients of their kernels.
 
-A kernel of one element multiplies each pixel by a matrix. A kernel's gradient is the product of
-the pixels that each element sees with the gradient of the result, summed over all positions.
+A kernel of one element multiplies each pixel by a matrix. A window that moves by its own size sees
+each pixel once: a *patch* of pixels is one pixel with as many channels as they have together.
 """
 
+from collections.abc import Sequence
 from functools import partial, reduce
 from math import prod
 from typing import Any
@@ -30,16 +31,13 @@ from jaxconv.kernels.taps import Sliding, elements
 
 CONVOLUTION = "pointwise convolution"
 KERNEL_GRADIENT = "kernel gradient of a pointwise convolution"
-STRIDED_GRADIENT = "kernel gradient of a strided convolution"
+PATCHES, PATCHES_GRADIENT = "convolution of patches", "kernel gradient of patches"
 TRANSPOSED_GRADIENT = "kernel gradient of a transposed convolution"
-MAX_ELEMENTS = 64  # of a window: each one takes a slice, which takes time to compile
-COLUMN_BYTES = 64 * 2**20  # of the pixels that all elements see in an image
 # Products of images are summed afterwards, where they are small: two threads share them.
 BATCH, BATCH_BYTES = 8, 4 * 2**20
 FLOAT_BYTES = 4
 # Of fewer pixels, with fewer multiplications in all, a matrix product is no faster.
 MIN_PIXELS, MIN_PRODUCTS = 256, 2**24
-MIN_CHANNELS = 16  # of images: columns of fewer are copied a few numbers at a time
 barrier = lax.optimization_barrier
 
 
@@ -74,23 +72,33 @@ def matches_pointwise_gradient(operation: Operation) -> Decision | None:
     return Decision(True, "one matrix product per image")
 
 
-def matches_strided_gradient(operation: Operation) -> Decision | None:
-    """Accept the gradient of a kernel that moves by more than one pixel.
+def matches_patches(operation: Operation) -> Decision | None:
+    """Accept convolutions whose windows lie side by side.
 
     Args:
-        operation: of the convolution primitive; the stride is the dilation of its window.
+        operation: of the convolution primitive.
     """
     p = read_problem(operation)
-    if p is None or not _is_plain(p) or {*p.map} == {1} or max(p.dilation) == 1:
+    if p is None or not _is_plain(p) or {*p.window} == {1} or p.window != p.stride:
         return None
-    if prod(p.map) > min(MAX_ELEMENTS, prod(p.window)):
+    if max(p.dilation) > 1:
         return None
-    if p.images < MIN_CHANNELS:
-        return Decision(False, "so few channels: copying the columns takes longer than it saves")
-    columns = prod(p.window) * prod(p.map) * p.images * FLOAT_BYTES
-    if columns > COLUMN_BYTES:
-        return Decision(False, "the pixels that all elements see would take too much memory")
-    return Decision(True, "one matrix product per image with the pixels that all elements see")
+    return Decision(True, "one matrix product for all patches")
+
+
+def matches_patches_gradient(operation: Operation) -> Decision | None:
+    """Accept the gradient of the kernel of such a convolution.
+
+    Args:
+        operation: of the convolution primitive; the channels are its batch, the stride is the
+            dilation of its window.
+    """
+    p = read_problem(operation)
+    if p is None or not _is_plain(p) or {*p.map} == {1} or p.map != p.dilation:
+        return None
+    if max(p.stride) > 1:
+        return None
+    return Decision(True, "one matrix product per image")
 
 
 def matches_transposed_gradient(operation: Operation) -> Decision | None:
@@ -132,6 +140,55 @@ def pointwise_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Arr
     """
     x, g = swapped_last(lhs, rhs, params)
     x = _pixels(x, g.shape[1:-1], params["rhs_dilation"], params["padding"])
+    y = _product_of_images(x, g)
+    return kernel_of(y.reshape(*[1] * (x.ndim - 2), *y.shape), params)
+
+
+def convolve_patches(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute a convolution whose windows lie side by side.
+
+    Args:
+        lhs: the images, as the primitive takes them.
+        rhs: the kernel, likewise.
+        **params: of the primitive.
+    """
+    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
+    *window, _, filters = kernel.shape
+    x = _patches(x, window, result_size(lhs, rhs, params), params["padding"])
+    y = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, filters)
+    return result_of(y.reshape(*x.shape[:-1], filters), params)
+
+
+def patches_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+    """Compute the gradient of the kernel of such a convolution.
+
+    Args:
+        lhs: the images, with channels as the batch.
+        rhs: the gradient of the result, with images as channels.
+        **params: of the primitive.
+    """
+    x, g = swapped_last(lhs, rhs, params)
+    window, channels = result_size(lhs, rhs, params), x.shape[-1]
+    y = _product_of_images(_patches(x, window, g.shape[1:-1], params["padding"]), g)
+    return kernel_of(y.reshape(*window, channels, -1), params)
+
+
+def _patches(x: jax.Array, window: Sequence[int], size: Sequence[int], pads: Any) -> jax.Array:
+    """Put the pixels of each window together: (images, *size, channels of a patch)."""
+    reach = [n * k for n, k in zip(size, window, strict=True)]
+    amounts = [
+        (low, n - pixels - low, 0)
+        for (low, _), n, pixels in zip(pads, reach, x.shape[1:-1], strict=True)
+    ]
+    x = lax.pad(x, np.float32(0), [(0, 0, 0), *amounts, (0, 0, 0)])
+    rank, channels = len(window), x.shape[-1]
+    x = x.reshape(len(x), *(n for pair in zip(size, window, strict=True) for n in pair), channels)
+    axes = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return barrier(jnp.transpose(x, axes)).reshape(len(x), *size, -1)
+
+
+def _product_of_images(x: jax.Array, g: jax.Array) -> jax.Array:
+    """Sum the products of the channels of two batches of maps over pixels: (channels, filters)."""
     channels, filters = x.shape[-1], g.shape[-1]
     least = channels * filters * FLOAT_BYTES
     fits = (n for n in range(2, BATCH + 1) if len(x) % n == 0 and n * least <= BATCH_BYTES)
@@ -141,8 +198,7 @@ def pointwise_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Arr
     products = jnp.einsum("bpi,bpj->bij", *((pixels, maps) if is_narrow else (maps, pixels)))
     # XLA's library takes fifty times as long as these additions for a sum over the first axis.
     y = reduce(jnp.add, products)
-    y = y if is_narrow else y.T
-    return kernel_of(y.reshape(*[1] * (x.ndim - 2), *y.shape), params)
+    return y if is_narrow else y.T
 
 
 def _pixels(x: jax.Array, size: Any, strides: Any, padding: Any) -> jax.Array:
@@ -152,38 +208,6 @@ def _pixels(x: jax.Array, size: Any, strides: Any, padding: Any) -> jax.Array:
     sliding = Sliding([1] * len(size), size, strides, [1] * len(size), [low for low, _ in padding])
     (pixels,) = elements(x, sliding)
     return pixels
-
-
-def strided_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
-    """Compute the gradient of a kernel that moves by more than one pixel, image by image.
-
-    Args:
-        lhs: the images, with channels as the batch.
-        rhs: the gradient of the result, with images as channels.
-        **params: of the primitive.
-    """
-    x, g = swapped_last(lhs, rhs, params)
-    window = result_size(lhs, rhs, params)
-    sliding = Sliding(
-        window,
-        g.shape[1:-1],
-        params["rhs_dilation"],
-        params["window_strides"],
-        [low for low, _ in params["padding"]],
-    )
-
-    def part(x: jax.Array, g: jax.Array) -> jax.Array:
-        """The sum over the pixels of an image: (filters, elements * channels)."""
-        columns = barrier(jnp.concatenate(elements(x, sliding), -1))
-        columns, g = (a.reshape(-1, a.shape[-1]) for a in (columns, g))
-        return g.T @ columns
-
-    def body(i: jax.Array, y: jax.Array) -> jax.Array:
-        return y + part(*(lax.dynamic_slice_in_dim(a, i, 1) for a in (x, g)))
-
-    shape = (g.shape[-1], prod(window) * x.shape[-1])
-    y = part(x, g) if len(x) == 1 else lax.fori_loop(0, len(x), body, jnp.zeros(shape, x.dtype))
-    return kernel_of(y.T.reshape(*window, x.shape[-1], -1), params)
 
 
 def transposed_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
@@ -232,7 +256,8 @@ def transposed_gradient(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Ar
 for _name, _operation, _matches, _apply in (
     ("one product", CONVOLUTION, matches_pointwise, convolve_pixels),
     ("products of images", KERNEL_GRADIENT, matches_pointwise_gradient, pointwise_gradient),
-    ("products of columns", STRIDED_GRADIENT, matches_strided_gradient, strided_gradient),
+    ("products of patches", PATCHES, matches_patches, convolve_patches),
+    ("products of patches", PATCHES_GRADIENT, matches_patches_gradient, patches_gradient),
     ("swapped operands", TRANSPOSED_GRADIENT, matches_transposed_gradient, transposed_gradient),
 ):
     register_formulation(

@@ -198,7 +198,7 @@ FAILS = {
     "no images": (conv, (IMAGES[:0], SQUARE), {}, None),
     "few channels of a gradient": (
         kernel_gradient,
-        (IMAGES[..., :15], SQUARE[:, :, :15]),
+        (IMAGES[..., :15], SQUARE[:, :, :15, :16]),
         {},
         FEW,
     ),
