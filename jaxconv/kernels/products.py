@@ -34,7 +34,7 @@ KERNEL_GRADIENT = "kernel gradient of a pointwise convolution"
 PATCHES, PATCHES_GRADIENT = "convolution of patches", "kernel gradient of patches"
 TRANSPOSED_GRADIENT = "kernel gradient of a transposed convolution"
 # Products of images are summed afterwards, where they are small: two threads share them.
-BATCH, BATCH_BYTES = 8, 4 * 2**20
+BATCH, BATCH_BYTES = 8, 2**19
 FLOAT_BYTES = 4
 # Of fewer pixels, with fewer multiplications in all, a matrix product is no faster.
 MIN_PIXELS, MIN_PRODUCTS = 256, 2**24
@@ -123,10 +123,15 @@ def convolve_pixels(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
         rhs: the kernel, likewise.
         **params: of the primitive.
     """
-    x, kernel = images_last(lhs, params), kernel_last(rhs, params)
-    size = result_size(lhs, rhs, params)
-    x = _pixels(x, size, params["window_strides"], params["padding"])
-    y = x.reshape(-1, x.shape[-1]) @ kernel.reshape(kernel.shape[-2:])
+    size, order = result_size(lhs, rhs, params), params["dimension_numbers"]
+    x = _pixels(images_last(lhs, params), size, params["window_strides"], params["padding"])
+    pixels, channels = x.reshape(-1, x.shape[-1]), x.shape[-1]
+    filters_axis, channels_axis, *_ = order.rhs_spec
+    if filters_axis < channels_axis and len(pixels) < channels:
+        # XLA would copy the kernel to transpose it; the result, of few pixels, is smaller.
+        y = barrier(rhs.reshape(-1, channels) @ pixels.T).T
+    else:
+        y = pixels @ kernel_last(rhs, params).reshape(channels, -1)
     return result_of(y.reshape(*x.shape[:-1], -1), params)
 
 
@@ -194,7 +199,7 @@ def _product_of_images(x: jax.Array, g: jax.Array) -> jax.Array:
     fits = (n for n in range(2, BATCH + 1) if len(x) % n == 0 and n * least <= BATCH_BYTES)
     parts = max(fits, default=1)
     pixels, maps = (a.reshape(parts, -1, a.shape[-1]) for a in (x, g))
-    is_narrow = channels <= filters  # the smaller side comes first
+    is_narrow = channels <= filters or parts == 1  # of several, the smaller side comes first
     products = jnp.einsum("bpi,bpj->bij", *((pixels, maps) if is_narrow else (maps, pixels)))
     # XLA's library takes fifty times as long as these additions for a sum over the first axis.
     y = reduce(jnp.add, products)
