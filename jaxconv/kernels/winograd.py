@@ -156,22 +156,26 @@ def convolve(
     """
     b, (h, w) = x.shape[0], output_size(x, pads)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)  # of rows of tiles, per image
-    x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, tiling.tiles(w)), tiling)
-    # (splits, b, h, w, c/splits)
-    x = barrier(jnp.moveaxis(x.reshape(*x.shape[:3], tiling.channel_splits, -1), 3, 0))
-    block = partial(_convolve_block, prepared=prepared, tiling=tiling, epilogue=epilogue, pool=pool)
-    if (blocks, tiling.images) == (1, b):
-        return block(x)[:, : h // pool, : w // pool]
+    tiles, splits = (blocks * tiling.tile_rows, tiling.tiles(w)), tiling.channel_splits
+    x, pad = _pad_blocks(x, _missing(x, pads, tiles, tiling), tiling, blocks)
     step = tiling.tile_rows * tiling.tile
-    sizes = (tiling.channel_splits, tiling.images, step + KERNEL_SIZE - 1, *x.shape[3:])
+
+    def block(x: jax.Array) -> jax.Array:
+        x = pad(x)  # (splits, b, h, w, c/splits)
+        x = barrier(jnp.moveaxis(x.reshape(*x.shape[:3], splits, -1), 3, 0))
+        return _convolve_block(x, prepared, tiling, epilogue, pool)[:, :, : w // pool]
+
+    if (blocks, tiling.images) == (1, b):
+        return block(x)[:, : h // pool]
+    rows = x.shape[1] if blocks == 1 else step + KERNEL_SIZE - 1
+    sizes = (tiling.images, rows, *x.shape[2:])
 
     def body(i: jax.Array, y: jax.Array) -> jax.Array:
         image, row = i // blocks * tiling.images, i % blocks
-        part = lax.dynamic_slice(x, (0, image, row * step, 0, 0), sizes)
-        part = block(part)[:, :, : w // pool]
+        part = block(lax.dynamic_slice(x, (image, row * step, 0, 0), sizes))
         return lax.dynamic_update_slice(y, part, (image, row * (step // pool), 0, 0))
 
-    shape = (x.shape[1], blocks * step // pool, w // pool, _filters(prepared))
+    shape = (x.shape[0], blocks * step // pool, w // pool, _filters(prepared))
     y = lax.fori_loop(0, shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
     return y[:b, : h // pool]
 
@@ -195,16 +199,21 @@ def kernel_gradient(
     columns = tiling.tiles(w)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)
     step = tiling.tile_rows * tiling.tile
-    x = _pad_to_tiles(x, pads, (blocks * tiling.tile_rows, columns), tiling)
-    added = (-b % tiling.images, blocks * step - h, columns * tiling.tile - w, 0)
-    g = lax.pad(g, np.float32(0), [(0, n, 0) for n in added])
-    part = partial(_gradient_of_block, tile=tiling.tile, slabs=slabs)
-    x, g = barrier(x), barrier(g)
+    missing = _missing(x, pads, (blocks * tiling.tile_rows, columns), tiling)
+    x, pad_x = _pad_blocks(x, missing, tiling, blocks)
+    missing = [(0, blocks * step - h), (0, columns * tiling.tile - w)]
+    g, pad_g = _pad_blocks(g, missing, tiling, blocks)
+
+    def part(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _gradient_of_block(pad_x(x), pad_g(g), tiling.tile, slabs)
+
     if (blocks, tiling.images) == (1, b):
         u = part(x, g)
     else:
-        x_sizes = (tiling.images, step + KERNEL_SIZE - 1, *x.shape[2:])
-        g_sizes = (tiling.images, step, *g.shape[2:])
+        whole = blocks == 1
+        x_rows = x.shape[1] if whole else step + KERNEL_SIZE - 1
+        x_sizes = (tiling.images, x_rows, *x.shape[2:])
+        g_sizes = (tiling.images, g.shape[1] if whole else step, *g.shape[2:])
 
         def block(i: jax.Array | int) -> jax.Array:
             start = (i // blocks * tiling.images, i % blocks * step, 0, 0)
@@ -227,14 +236,38 @@ def _gradient_of_block(x: jax.Array, g: jax.Array, tile: int, slabs: int) -> jax
     return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
 
 
-def _pad_to_tiles(
+def _missing(
     x: jax.Array, pads: PadWidths, tiles: tuple[int, int], tiling: Tiling
-) -> jax.Array:
-    """Pad images to whole tiles, and a batch to whole blocks."""
-    amounts = [(0, -x.shape[0] % tiling.images, 0)]
-    for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True):
-        amounts.append((low, count * tiling.tile + KERNEL_SIZE - 1 - n - low, 0))
-    return lax.pad(x, np.float32(0), [*amounts, (0, 0, 0)])
+) -> list[tuple[int, int]]:
+    """The (low, high) rows and columns that images lack for whole tiles."""
+    return [
+        (low, count * tiling.tile + KERNEL_SIZE - 1 - n - low)
+        for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True)
+    ]
+
+
+def _pad_blocks(
+    x: jax.Array, missing: PadWidths, tiling: Tiling, blocks: int
+) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+    """Pad a batch to whole blocks, and images to whole tiles.
+
+    Args:
+        x: (b, h, w, c).
+        missing: (low, high) of rows and of columns.
+        tiling: the size of the blocks.
+        blocks: per image. Where a block has whole images, these are padded in their block, so that
+            the padded images stay in the cache.
+
+    Returns:
+        The images, and the function that pads the images of a block.
+    """
+
+    def pad(x: jax.Array, batch: int, missing: PadWidths) -> jax.Array:
+        amounts = [(0, batch, 0), *((low, high, 0) for low, high in missing), (0, 0, 0)]
+        return barrier(lax.pad(x, np.float32(0), amounts))
+
+    now, later = (missing, [(0, 0)] * 2) if blocks > 1 else ([(0, 0)] * 2, missing)
+    return pad(x, -x.shape[0] % tiling.images, now), partial(pad, batch=0, missing=later)
 
 
 def _convolve_block(
