@@ -111,8 +111,9 @@ def parameters(layers: Sequence[Layer]) -> Iterator[tuple[str, np.ndarray]]:
     random = np.random.default_rng(SEED + 1)
     for layer in layers:
         for kind, shape in layer.parameters.items():
-            numbers = random.standard_normal(shape, np.float32)
-            yield f"{layer.name}.{kind}", DISTRIBUTIONS[kind](numbers)
+            numbers = DISTRIBUTIONS[kind](random.standard_normal(shape, np.float32))
+            gain = np.float32(layer.gain if kind == "scale" else 1)
+            yield f"{layer.name}.{kind}", gain * numbers
 
 
 def _kernel(numbers: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ class Layer:
         groups: of channels.
         padding: zeros at each end of each axis; None for half of the window.
         has_bias: whether a convolution has one.
+        gain: of the factors of a normalisation, before the first step.
     """
 
     op: str
@@ -35,6 +36,7 @@ class Layer:
     groups: int = 1
     padding: int | None = None
     has_bias: bool = True
+    gain: float = 1.0
 
     @property
     def window(self) -> tuple[int, ...]:
