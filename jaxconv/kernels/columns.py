@@ -25,6 +25,7 @@ FLOAT_BYTES = 4
 # instead: the pixels that one element of the window sees.
 MIN_CHANNELS = 16
 MIN_FILTERS = 32  # products with fewer are slow
+MIN_PRODUCTS = 2**24  # in all: with fewer, copying takes longer than it saves
 barrier = lax.optimization_barrier
 
 
@@ -40,6 +41,8 @@ def matches(operation: Operation) -> Decision | None:
         return None
     if prod(p.map) > min(MAX_ELEMENTS, prod(p.window)):
         return None
+    if p.products < MIN_PRODUCTS or 2 * prod(p.map) > prod(p.window):
+        return Decision(False, "so few multiplications or positions take as long in `lax`")
     if len(p.size) == 1:
         return Decision(False, "for sequences, `lax` takes as long")
     if p.filters < MIN_FILTERS:

@@ -26,6 +26,7 @@ CONVOLUTION = "convolution of few channels"
 MAX_CHANNELS = 4
 MAX_PRODUCTS = 32  # per result: with more, as in 7x7 windows of colours, `lax` is faster
 MIN_FILTERS = 16  # a vector of the processor
+MIN_PRODUCTS = 2**22  # in all: with fewer, `lax` takes half as long
 MAX_AXES = 2  # volumes are convolved as images
 
 
@@ -46,6 +47,8 @@ def matches(operation: Operation) -> Decision | None:
         return Decision(False, "with few filters, too, there are no vectors to multiply")
     if prod(p.window) * p.channels > MAX_PRODUCTS:
         return Decision(False, "so many products per result are faster as one matrix product")
+    if p.products < MIN_PRODUCTS:
+        return Decision(False, "so few multiplications are faster in `lax`")
     return Decision(True, "each number is multiplied by the weights of all filters at once")
 
 

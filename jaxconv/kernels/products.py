@@ -36,8 +36,7 @@ TRANSPOSED_GRADIENT = "kernel gradient of a transposed convolution"
 # Products of images are summed afterwards, where they are small: two threads share them.
 BATCH, BATCH_BYTES = 8, 2**19
 FLOAT_BYTES = 4
-# Of fewer pixels, with fewer multiplications in all, a matrix product is no faster.
-MIN_PIXELS, MIN_PRODUCTS = 256, 2**24
+MIN_PRODUCTS = 2**23  # with fewer, a matrix product is no faster
 barrier = lax.optimization_barrier
 
 
@@ -55,8 +54,8 @@ def matches_pointwise(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or not _is_plain(p) or {*p.window} != {1}:
         return None
-    if p.images * prod(p.map) < MIN_PIXELS and p.products < MIN_PRODUCTS:
-        return Decision(False, "so few pixels take as long in `lax`")
+    if p.products < MIN_PRODUCTS:
+        return Decision(False, "so few multiplications take as long in `lax`")
     return Decision(True, "one matrix product for all pixels")
 
 

@@ -71,6 +71,12 @@ KERNEL_GRADIENT_RULES: Sequence[SelectionRule] = (
     FEW_CHANNELS,
     TINY_MAPS,
     SelectionRule(
+        NAMES[2],
+        lambda p: 3072 * p.images * -(-p.height // 4) * -(-p.width // 4) < p.channels * p.filters,
+        "few tiles and a large kernel: transforming 36 numbers for each of its 9 takes longer than "
+        "the multiplications",
+    ),
+    SelectionRule(
         NAMES[4],
         lambda _: True,
         "2.25 multiplications per result, not 9, and long sums that share their transforms",

@@ -24,6 +24,12 @@ from tests.support.programs import lowered
 NAMES = (few_channels.CONVOLUTION, padding.CONVOLUTION)
 
 
+@pytest.fixture(autouse=True)
+def all_sizes(monkeypatch):
+    """Small operations are computed so too, except where a test says otherwise."""
+    monkeypatch.setattr(few_channels, "MIN_PRODUCTS", 0)
+
+
 def colours(draw, **changes):
     """A random convolution of at most four channels with small windows."""
     case = random_case(draw, "plain")
@@ -78,3 +84,11 @@ def test_others_are_left_to_lax(x, kernel, options):
         name for name, formulation in chosen(call, *given) if formulation != "direct"
     }
     assert SLOW in lowered(call, *given)
+
+
+def test_few_multiplications_are_left_to_lax(monkeypatch):
+    monkeypatch.undo()
+    kernel = np.ones((3, 3, 3, 16), np.float32)
+    for size, is_ours in ((96, False), (104, True)):
+        found = chosen(jc.conv, np.ones((1, size, size, 3), np.float32), kernel)
+        assert (few_channels.CONVOLUTION in dict(found)) == is_ours

@@ -23,7 +23,7 @@ from tests.support.convolutions import (
 @pytest.fixture(autouse=True)
 def all_sizes(monkeypatch):
     """Small operations are computed so too, except where a test says otherwise."""
-    monkeypatch.setattr(products, "MIN_PIXELS", 0)
+    monkeypatch.setattr(products, "MIN_PRODUCTS", 0)
 
 
 def pointwise(draw):
