@@ -28,10 +28,8 @@ from typing import Any
 PEERS = {"ours": "jax", "lax": "jax", "torch": "torch"}  # and the package of each
 SLOWER = 1.1  # times the time of lax: listed
 AGAIN = 4  # times as many calls decide whether a layer is slower
-LEAST_CALLS, CALL_SECONDS = (
-    3,
-    2.0,
-)  # of a layer that takes long: so many, then no more after this time
+LEAST_CALLS = 3  # of each library
+ROUND_SECONDS = 0.3  # layers whose rounds take longer on average are called less often
 TOLERANCE = 1e-4  # of the fingerprints of results
 
 
@@ -185,7 +183,7 @@ def random_layers(count: int, seed: int) -> Iterator[tuple[str, Layer]]:
 
 
 def _random_layer(draw: random.Random) -> Layer:
-    """A layer of any kind with the sizes that networks have: fewer pixels, more channels."""
+    """A layer without groups with the sizes that networks have: fewer pixels, more channels."""
     rank = draw.choice([1, 2, 2, 2, 3])
     kind = draw.choice(["conv"] * 5 + ["conv_transpose"] + ["max_pool", "avg_pool"] * (rank == 2))
     side = draw.choice([7, 14, 17, 28, 35, 56])
@@ -272,7 +270,8 @@ def race(
             milliseconds = process.ask()
             if number:
                 times[name].append(milliseconds)
-        if number >= LEAST_CALLS and sum(map(sum, times.values())) > CALL_SECONDS * 1e3:
+        spent = sum(map(sum, times.values())) / 1e3
+        if number >= LEAST_CALLS and spent > ROUND_SECONDS * rounds:
             break
     return times
 

@@ -183,7 +183,7 @@ def compile(  # noqa: A001
         >>> infer(jax.numpy.ones((1, 32, 32, 3))).shape
         (1, 8, 8, 32)
         >>> [schedule.formulation for schedule in infer.schedules]
-        ['shifted products', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
+        ['direct', 'F(2x2, 3x3)', 'F(2x2, 3x3)']
     """
     require_supported_jax()
     donate = flag("donate", donate)

@@ -4,6 +4,7 @@ A matrix product would sum over the few channels of a window. Here each pixel an
 window sees is multiplied by the weights of all filters at once, which are the last axis.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -18,16 +19,47 @@ from jaxconv.kernels.problem import (
     result_of,
     result_size,
 )
-from jaxconv.kernels.registry import Decision, Formulation, Operation, register_formulation
+from jaxconv.kernels.registry import (
+    DIRECT,
+    Decision,
+    Formulation,
+    Operation,
+    SelectionRule,
+    decide,
+    register_formulation,
+)
 from jaxconv.kernels.taps import Sliding, elements
 
 NAME = "shifted products"
 CONVOLUTION = "convolution of few channels"
 MAX_CHANNELS = 4
-MAX_PRODUCTS = 32  # per result: with more, as in 7x7 windows of colours, `lax` is faster
+MAX_PRODUCTS = 32  # per result
 MIN_FILTERS = 16  # a vector of the processor
-MIN_PRODUCTS = 2**22  # in all: with fewer, `lax` takes half as long
+MIN_PRODUCTS = 2**22  # multiplications of all results
 MAX_AXES = 2  # volumes are convolved as images
+
+RULES: Sequence[SelectionRule] = (
+    SelectionRule(
+        DIRECT,
+        lambda p: p.filters < MIN_FILTERS,
+        "with few filters, too, there are no vectors to multiply",
+    ),
+    SelectionRule(
+        DIRECT,
+        lambda p: prod(p.window) * p.channels > MAX_PRODUCTS,
+        "so many products per result, as in 7x7 windows, are faster as one matrix product",
+    ),
+    SelectionRule(
+        DIRECT,
+        lambda p: p.products < MIN_PRODUCTS,
+        "so few multiplications take half as long in `lax`",
+    ),
+    SelectionRule(
+        NAME,
+        lambda _: True,
+        "each number is multiplied by the weights of all filters at once",
+    ),
+)
 
 
 def matches(operation: Operation) -> Decision | None:
@@ -43,13 +75,7 @@ def matches(operation: Operation) -> Decision | None:
         return None
     if prod(p.window) > prod(p.map):  # the gradient of a kernel, whose window is the map
         return None
-    if p.filters < MIN_FILTERS:
-        return Decision(False, "with few filters, too, there are no vectors to multiply")
-    if prod(p.window) * p.channels > MAX_PRODUCTS:
-        return Decision(False, "so many products per result are faster as one matrix product")
-    if p.products < MIN_PRODUCTS:
-        return Decision(False, "so few multiplications are faster in `lax`")
-    return Decision(True, "each number is multiplied by the weights of all filters at once")
+    return decide(RULES, p, NAME)
 
 
 def convolve(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:

@@ -2,11 +2,11 @@
 
 A CPU primitive has the name, the parameters and the shapes of the original, so that whatever reads
 a trace knows it. On a CPU it is computed by the formulation that :mod:`jaxconv.kernels.registry`
-chooses. On any other platform it is lowered as the original is, unless the formulation takes fewer
-operations on any platform. Where it is differentiated, transposed
-or batched, JAX applies the rule of the original, and the primitives in the result are replaced in
-turn. So derivatives of any order, forward and backward, are right by JAX's own rules, and fast
-where a formulation takes their operations.
+chooses, or by `lax` where none takes it. On any other platform it is lowered as the original is,
+unless the formulation takes fewer operations on any platform. Where it is differentiated,
+transposed or batched, JAX applies the rule of the original, and the primitives in the result are
+replaced in turn. So derivatives of any order, forward and backward, are right by JAX's own rules,
+and fast where a formulation takes their operations.
 """
 
 from collections.abc import Callable, Sequence

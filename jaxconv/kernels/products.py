@@ -2,6 +2,7 @@
 
 A kernel of one element multiplies each pixel by a matrix. A window that moves by its own size sees
 each pixel once: a *patch* of pixels is one pixel with as many channels as they have together.
+The kernel of a transposed convolution has the gradient of a strided one.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.compat import conv_general_dilated_p
+from jaxconv.kernels.columns import MAX_IMAGES
 from jaxconv.kernels.lowering import with_cpu_primitives
 from jaxconv.kernels.problem import (
     Problem,
@@ -31,12 +33,13 @@ from jaxconv.kernels.taps import Sliding, elements
 
 CONVOLUTION = "pointwise convolution"
 KERNEL_GRADIENT = "kernel gradient of a pointwise convolution"
-PATCHES, PATCHES_GRADIENT = "convolution of patches", "kernel gradient of patches"
+PATCHES = "non-overlapping convolution"
+PATCHES_GRADIENT = "kernel gradient of a non-overlapping convolution"
 TRANSPOSED_GRADIENT = "kernel gradient of a transposed convolution"
 # Products of images are summed afterwards, where they are small: two threads share them.
 BATCH, BATCH_BYTES = 8, 2**19
 FLOAT_BYTES = 4
-MIN_PRODUCTS = 2**23  # with fewer, a matrix product is no faster
+MIN_PRODUCTS, FEW = 2**23, "so few multiplications take as long in `lax`"
 barrier = lax.optimization_barrier
 
 
@@ -55,7 +58,7 @@ def matches_pointwise(operation: Operation) -> Decision | None:
     if p is None or not _is_plain(p) or {*p.window} != {1}:
         return None
     if p.products < MIN_PRODUCTS:
-        return Decision(False, "so few multiplications take as long in `lax`")
+        return Decision(False, FEW)
     return Decision(True, "one matrix product for all pixels")
 
 
@@ -68,7 +71,7 @@ def matches_pointwise_gradient(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or not _is_plain(p) or {*p.map} != {1} or {*p.window} == {1}:
         return None
-    return Decision(True, "one matrix product per image")
+    return Decision(True, "matrix products, summed over the batch")
 
 
 def matches_patches(operation: Operation) -> Decision | None:
@@ -82,6 +85,8 @@ def matches_patches(operation: Operation) -> Decision | None:
         return None
     if max(p.dilation) > 1:
         return None
+    if p.products < MIN_PRODUCTS:
+        return Decision(False, FEW)
     return Decision(True, "one matrix product for all patches")
 
 
@@ -95,9 +100,9 @@ def matches_patches_gradient(operation: Operation) -> Decision | None:
     p = read_problem(operation)
     if p is None or not _is_plain(p) or {*p.map} == {1} or p.map != p.dilation:
         return None
-    if max(p.stride) > 1:
+    if max(p.stride) > 1 or p.channels > MAX_IMAGES * prod(p.window):
         return None
-    return Decision(True, "one matrix product per image")
+    return Decision(True, "matrix products, summed over the batch")
 
 
 def matches_transposed_gradient(operation: Operation) -> Decision | None:
@@ -273,5 +278,7 @@ for _name, _operation, _matches, _apply in (
             apply=_apply,
             reason="matrix products reach a larger part of the peak than convolutions of `lax`",
             everywhere=_operation == TRANSPOSED_GRADIENT,  # `lax` multiplies zeros
+            # Patches need no copies of pixels, as volumes and images of few channels do.
+            priority=int(_operation in (PATCHES, PATCHES_GRADIENT)),
         )
     )

@@ -35,6 +35,11 @@ class ConvProblem:
         """Pixels of all feature maps of one filter."""
         return self.images * self.height * self.width
 
+    @property
+    def large_tiles(self) -> int:
+        """Tiles of 4x4 that cover all feature maps of one filter."""
+        return self.images * ceil(self.height / 4) * ceil(self.width / 4)
+
 
 @dataclass(frozen=True)
 class Tiling:

@@ -161,8 +161,9 @@ def convolve(
     step = tiling.tile_rows * tiling.tile
 
     def block(x: jax.Array) -> jax.Array:
-        x = pad(x)  # (splits, b, h, w, c/splits)
-        x = barrier(jnp.moveaxis(x.reshape(*x.shape[:3], splits, -1), 3, 0))
+        x = pad(x)
+        x = x.reshape(*x.shape[:3], splits, -1)
+        x = barrier(jnp.moveaxis(x, 3, 0))  # (splits, b, h, w, c/splits)
         return _convolve_block(x, prepared, tiling, epilogue, pool)[:, :, : w // pool]
 
     if (blocks, tiling.images) == (1, b):
@@ -266,8 +267,10 @@ def _pad_blocks(
         amounts = [(0, batch, 0), *((low, high, 0) for low, high in missing), (0, 0, 0)]
         return barrier(lax.pad(x, np.float32(0), amounts))
 
-    now, later = (missing, [(0, 0)] * 2) if blocks > 1 else ([(0, 0)] * 2, missing)
-    return pad(x, -x.shape[0] % tiling.images, now), partial(pad, batch=0, missing=later)
+    batch, none = -x.shape[0] % tiling.images, [(0, 0)] * 2
+    if blocks > 1:
+        return pad(x, batch, missing), lambda x: x
+    return pad(x, batch, none), partial(pad, batch=0, missing=missing)
 
 
 def _convolve_block(

@@ -48,6 +48,7 @@ TINY_MAPS = SelectionRule(
     lambda p: max(p.height, p.width) <= 4,
     "a tile of 4x4 would be as large as the map; direct convolution is very slow on such maps",
 )
+FEW_TILES = 3072  # a tile of 4x4 is worth its transforms for so many weights of a gradient
 CONVOLUTION_RULES: Sequence[SelectionRule] = (
     FEW_CHANNELS,
     TINY_MAPS,
@@ -58,7 +59,7 @@ CONVOLUTION_RULES: Sequence[SelectionRule] = (
     ),
     SelectionRule(
         NAMES[2],
-        lambda p: p.images * -(-p.height // 4) * -(-p.width // 4) < 128,
+        lambda p: p.large_tiles < 128,
         "few tiles: reading a kernel transformed for 4x4 would take longer than multiplying by it",
     ),
     SelectionRule(
@@ -72,9 +73,9 @@ KERNEL_GRADIENT_RULES: Sequence[SelectionRule] = (
     TINY_MAPS,
     SelectionRule(
         NAMES[2],
-        lambda p: 3072 * p.images * -(-p.height // 4) * -(-p.width // 4) < p.channels * p.filters,
-        "few tiles and a large kernel: transforming 36 numbers for each of its 9 takes longer than "
-        "the multiplications",
+        lambda p: FEW_TILES * p.large_tiles < p.channels * p.filters,
+        "few tiles and a large kernel: mapping the 36 numbers of each transformed gradient to 9 "
+        "takes longer than the multiplications that it saves",
     ),
     SelectionRule(
         NAMES[4],

@@ -61,7 +61,32 @@ def test_values_and_gradients_are_those_of_numpy(monkeypatch, draw):
     assert max(case.kernel) == 1 or not is_large or names & {name for name, _ in found}
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 7])
+@pytest.mark.parametrize("channels", [3, 16])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stride": (2, 3)},
+        {"dilation": (3, 2)},
+        {"kernel": (1, 7)},
+        {"stride": (2, 1), "padding": ((3, 3), (0, 2)), "first": True},
+        {"batch": 1, "kernel": (5, 4)},
+        {"batch": 6, "stride": (2, 2)},
+    ],
+    ids=["strides", "dilation", "long", "channels first", "one image", "six images"],
+)
+def test_gradients_of_each_kind_are_products_of_columns(monkeypatch, changes, channels):
+    case = replace(wide(0, **COMMON), sizes=(13, 16), kernel=(3, 3), c_in=channels, c_out=5)
+    found, _ = compare(monkeypatch, replace(case, **changes), 0)
+    assert columns.KERNEL_GRADIENT in dict(found)
+
+
+def test_a_large_window_is_that_of_an_ordinary_convolution():
+    """The first dense layer of VGG16 as a convolution, with an image of 256x256."""
+    x, kernel = (jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 8, 8, 512), (7, 7, 512, 4096)))
+    assert not chosen(partial(jc.conv, padding="VALID"), x, kernel)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 7, 18, 40])
 @pytest.mark.parametrize("channels", [3, 16])
 def test_elements_are_divided_where_columns_are_large(monkeypatch, channels, at_once):
     case = wide(0, batch=2, sizes=(9, 8), kernel=(3, 3), stride=(1, 1), dilation=(2, 1),
@@ -70,7 +95,8 @@ def test_elements_are_divided_where_columns_are_large(monkeypatch, channels, at_
     gradient = jax.jit(lambda x, k, g: jax.vjp(partial(jc.conv, **case.options), x, k)[1](g)[1])
     x, k, g = jnp.ones((2, 9, 8, channels)), jnp.ones((3, 3, channels, 5)), jnp.ones((2, 8, 7, 5))
     text = gradient.lower(x, k, g).as_text()
-    assert text.count("stablehlo.dot_general") == -(-9 // at_once)
+    assert text.count("stablehlo.dot_general") == -(-9 // min(at_once, 9))
+    assert ("stablehlo.while" in text) == (at_once < 18)  # of two images
     compare(monkeypatch, case, 0)
 
 
@@ -106,7 +132,7 @@ def test_kernels_that_lax_computes_itself_have_gradients_of_ours(monkeypatch, ch
         {"sizes": (9000,), "kernel": (9,), "stride": (1,), "dilation": (2,)},
         {"c_out": 16},
         {"sizes": (24, 24)},
-        {"kernel": (35, 35), "padding": "VALID", "stride": (1, 1)},
+        {"kernel": (7, 7), "sizes": (8, 8), "stride": (1, 1), "c_in": 128, "c_out": 128},
     ],
     ids=["a sequence", "few filters", "few multiplications", "few positions"],
 )

@@ -278,6 +278,15 @@ def test_what_is_not_known_how_is_left_to_lax(name, kind):
     assert lowered(ours, *args) == want
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("name", ["dilated kernel", "wide", "batch groups"])
+def test_gradients_of_other_platforms_are_those_of_lax(name, platform):
+    options = dict(OTHERS[name])
+    args = jnp.zeros((2, 24, 24, 32)), jnp.zeros(options.pop("kernel", KERNEL))
+    ours, theirs = (PROGRAMS["gradients"](conv) for conv in calls(**options))
+    assert lowered(ours, *args, platform=platform) == lowered(theirs, *args, platform=platform)
+
+
 def test_other_precisions_are_computed_fast():
     for precision in (None, "default", "high", lax.Precision.HIGH, ("default", "high")):
         ours, _ = calls(precision=precision)

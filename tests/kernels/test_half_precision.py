@@ -19,6 +19,8 @@ KINDS = {
     "depthwise": (partial(jc.conv, groups=16, stride=2), (2, 13, 12, 16), (5, 5, 1, 16)),
     "grouped": (partial(jc.conv, groups=2), (2, 16, 18, 16), (3, 3, 8, 24)),
     "1x1": (partial(jc.conv), (2, 64, 64, 48), (1, 1, 48, 48)),
+    "patches": (partial(jc.conv, stride=4), (2, 64, 64, 32), (4, 4, 32, 64)),
+    "strided": (partial(jc.conv, stride=2), (2, 64, 64, 32), (3, 3, 32, 64)),
     "volumes": (partial(jc.conv, layout="NDHWC"), (1, 4, 12, 10, 8), (3, 3, 3, 8, 16)),
     "transposed": (partial(jc.conv_transpose, stride=2), (1, 12, 10, 8), (4, 4, 8, 16)),
     "max pool": (partial(jc.max_pool, window=3, stride=2), (2, 13, 12, 16)),
@@ -27,7 +29,7 @@ KINDS = {
 
 
 # Some of their operations have no formulation: lax computes them in 16 bits as fast as in 32.
-LEFT = ("volumes", "transposed")
+LEFT = ("volumes", "transposed", "strided")
 
 
 def results(call, *args):

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from functools import partial
 
+import jax
+import numpy as np
 import pytest
+from jax import lax
 
+import jaxconv as jc
 from jaxconv.kernels import padding, products
 from tests.support.convolutions import (
     SLOW,
@@ -51,6 +55,38 @@ def test_windows_side_by_side_are_patches(monkeypatch, draw):
     names = {name for name, _ in found}
     assert {products.PATCHES, padding.CONVOLUTION} & names
     assert {products.PATCHES_GRADIENT, padding.CONVOLUTION} & names
+
+
+def test_patches_without_padding_have_products_only(monkeypatch):
+    case = replace(patches(0), batch=3, sizes=(9, 8), kernel=(3, 2), stride=(3, 2), c_in=3,
+                   dilation=(1, 1), padding="VALID", first=False)  # fmt: skip
+    found, text = compare(monkeypatch, case, 0)
+    assert {products.PATCHES, products.PATCHES_GRADIENT} <= {name for name, _ in found}
+    assert SLOW not in text
+
+
+ORDERS = [
+    ("NHWC", "OIHW", "NHWC"),
+    ("NCHW", "OIHW", "NCHW"),
+    ("NHWC", "OHWI", "NCHW"),
+    ("NHWC", "HWOI", "NHWC"),
+]
+
+
+@pytest.mark.parametrize("orders", ORDERS, ids=" ".join)
+def test_kernels_in_their_own_order_multiply_few_pixels(orders):
+    draw = np.random.default_rng(0).normal
+    x = draw(size=(2, 16, 2, 3) if orders[0] == "NCHW" else (2, 2, 3, 16)).astype(np.float32)
+    sizes = {"O": 24, "I": 16, "H": 1, "W": 1}
+    kernel = draw(size=[sizes[axis] for axis in orders[1]]).astype(np.float32)
+    ours, theirs = (
+        jax.jit(partial(conv, window_strides=(1, 1), padding="VALID", dimension_numbers=orders))
+        for conv in (jc.conv_general_dilated, lax.conv_general_dilated)
+    )
+    text = ours.lower(x, kernel).as_text()
+    assert SLOW not in text
+    assert "stablehlo.optimization_barrier" in text
+    np.testing.assert_allclose(ours(x, kernel), theirs(x, kernel), rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_of_transposed_kernels_are_those_of_strided_ones(monkeypatch, draw):
