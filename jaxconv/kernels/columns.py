@@ -28,8 +28,8 @@ from jaxconv.kernels.taps import Sliding, elements
 
 NAME, KERNEL_GRADIENT = "products of columns", "kernel gradient of images and volumes"
 MAX_ELEMENTS = 64  # of a window: each one takes a slice, which takes time to compile
-# Images of a batch per position. Where a convolution has more channels, it is no gradient, but an
-# ordinary convolution with a large window, such as the first dense layer of VGG16 as a convolution.
+# Images per position; they are the channels of the primitive. With more, it is an ordinary
+# convolution with a large window, such as the first dense layer of VGG16, rather than a gradient.
 MAX_IMAGES = 8
 COLUMN_BYTES = 2**24  # of a matrix of columns, which stays in the cache
 FLOAT_BYTES = 4

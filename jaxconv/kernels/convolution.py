@@ -23,10 +23,10 @@ def conv_general_dilated(*args: Any, **kwargs: Any) -> jax.Array:
 
     On a CPU, convolutions in float32 and their derivatives use formulations that are faster where
     one is known (docs/performance.md lists them), and those in 16 bits are computed in float32 and
-    rounded. All others are `lax`'s own, and all on other platforms, except that transposed
-    convolutions and gradients of strided ones do not multiply zeros there. So are all with
-    ``precision="highest"``, or under ``jax.default_matmul_precision("highest")``. With "high", long
-    sums over channels are split, for a smaller error.
+    rounded. All others are `lax`'s own, as are all with ``precision="highest"`` or under
+    ``jax.default_matmul_precision("highest")``. So are all on other platforms, except that
+    transposed convolutions and input gradients of strided convolutions do not multiply zeros. With
+    "high", long sums over channels are split, for a smaller error.
 
     A policy of ``jax.checkpoint`` that selects primitives, such as ``dots_saveable``, does not
     recognise it. Name the values to save with ``jax.ad_checkpoint.checkpoint_name`` instead.

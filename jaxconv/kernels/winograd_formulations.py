@@ -48,7 +48,7 @@ TINY_MAPS = SelectionRule(
     lambda p: max(p.height, p.width) <= 4,
     "a tile of 4x4 would be as large as the map; direct convolution is very slow on such maps",
 )
-FEW_TILES = 3072  # a tile of 4x4 is worth its transforms for so many weights of a gradient
+WEIGHTS_PER_TILE = 3072  # with more weights per tile of 4x4, gradients by tiles of 2x2 are faster
 CONVOLUTION_RULES: Sequence[SelectionRule] = (
     FEW_CHANNELS,
     TINY_MAPS,
@@ -73,7 +73,7 @@ KERNEL_GRADIENT_RULES: Sequence[SelectionRule] = (
     TINY_MAPS,
     SelectionRule(
         NAMES[2],
-        lambda p: FEW_TILES * p.large_tiles < p.channels * p.filters,
+        lambda p: WEIGHTS_PER_TILE * p.large_tiles < p.channels * p.filters,
         "few tiles and a large kernel: mapping the 36 numbers of each transformed gradient to 9 "
         "takes longer than the multiplications that it saves",
     ),
