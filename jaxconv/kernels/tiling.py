@@ -1,12 +1,18 @@
 """How a batch is cut into blocks whose Winograd tiles stay in the cache of a CPU."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
 
 FLOAT_BYTES = 4  # of a float32
 # The transformed tiles of a block and their products: together they stay in a cache of 32 MB.
 BLOCK_BYTES = 14 * 2**20
 WHOLE_BYTES = 32 * 2**20  # up to here a loop over blocks costs more than it saves
+MIN_SLICES = 4  # per block of volumes: a window of three sees the tiles of six
 MIN_TILES = 192  # per block of images, whatever their size: matrix products of fewer are slow
 
 
@@ -67,6 +73,86 @@ class Tiling:
         return ceil(pixels / self.tile)
 
 
+@dataclass(frozen=True)
+class VolumeTiling:
+    """How Winograd's algorithm runs over a batch of volumes.
+
+    Attributes:
+        tile: m of F(m x m, 3x3), in pixels.
+        volumes: per block.
+        slices: of the result, per block and volume.
+        tile_rows: rows of tiles, per block and slice.
+    """
+
+    tile: int
+    volumes: int
+    slices: int
+    tile_rows: int
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the first axes of an array are cut into blocks, which may overlap.
+
+    Attributes:
+        counts: blocks along each of these axes.
+    """
+
+    counts: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of blocks."""
+        return prod(self.counts)
+
+    def read(
+        self, x: jax.Array, i: jax.Array | int, steps: Sequence[int], sizes: Sequence[int]
+    ) -> jax.Array:
+        """Slice a block.
+
+        Args:
+            x: the array.
+            i: the number of the block; the last axis comes first.
+            steps: along each axis, from one block to the next one.
+            sizes: of the block along each axis.
+        """
+        return lax.dynamic_slice(x, self._start(x, i, steps), (*sizes, *x.shape[len(sizes) :]))
+
+    def write(
+        self, y: jax.Array, block: jax.Array, i: jax.Array | int, steps: Sequence[int]
+    ) -> jax.Array:
+        """Replace a block.
+
+        Args:
+            y: the array.
+            block: what to write.
+            i: the number of the block.
+            steps: along each axis, from one block to the next one.
+        """
+        return lax.dynamic_update_slice(y, block, self._start(y, i, steps))
+
+    def sum(self, function: Callable[[jax.Array | int], jax.Array]) -> jax.Array:
+        """Add up what a function returns for each block.
+
+        Args:
+            function: of the number of a block.
+        """
+        if self.count == 1:
+            return function(0)
+        like = jax.eval_shape(function, 0)
+        zeros = jnp.zeros(like.shape, like.dtype)
+        return lax.fori_loop(0, self.count, lambda i, total: total + function(i), zeros)
+
+    def _start(
+        self, x: jax.Array, i: jax.Array | int, steps: Sequence[int]
+    ) -> list[jax.Array | int]:
+        start: list[jax.Array | int] = [0] * x.ndim
+        for axis in reversed(range(len(steps))):
+            start[axis] = i % self.counts[axis] * steps[axis]
+            i = i // self.counts[axis]
+        return start
+
+
 def channel_splits(channels: int) -> int:
     """Count the parts of a sum over channels where high precision is requested.
 
@@ -101,10 +187,43 @@ def choose_tiling(problem: ConvProblem, tile: int, splits: int = 1) -> Tiling:
         return Tiling(tile, rows, problem.images, splits)
     if image_bytes <= BLOCK_BYTES:
         least = min(ceil(MIN_TILES / (rows * columns)), problem.images)
-        most = BLOCK_BYTES // image_bytes
-        sizes = range(most, max(least, ceil(most / 2)) - 1, -1)
-        # As few images as possible are missing in the last block.
-        images = min(sizes or range(least, 2 * least), key=lambda size: -problem.images % size)
+        images = _parts(problem.images, least, BLOCK_BYTES // image_bytes)
         return Tiling(tile, rows, images, splits)
     blocks = ceil(rows / max(BLOCK_BYTES // row_bytes, 1))
     return Tiling(tile, ceil(rows / blocks), 1, splits)
+
+
+def choose_volume_tiling(problem: ConvProblem, volumes: int, depth: int, tile: int) -> VolumeTiling:
+    """Cut a batch of volumes so that the tiles of a block stay in the cache.
+
+    Args:
+        problem: the sizes of the convolution of all slices as images.
+        volumes: of the batch.
+        depth: slices of a window.
+        tile: m of F(m x m, 3x3).
+
+    Returns:
+        Blocks of the whole batch, of several volumes, of several slices of one volume, or of a few
+        rows of tiles of these: the largest that fit.
+    """
+    slices = problem.images // volumes
+    rows, columns = ceil(problem.height / tile), ceil(problem.width / tile)
+    row_bytes = FLOAT_BYTES * (tile + 2) ** 2 * columns
+    row_bytes *= (1 + depth) * problem.channels + problem.filters
+    slice_bytes = row_bytes * rows
+    if problem.images * slice_bytes <= WHOLE_BYTES:
+        return VolumeTiling(tile, volumes, slices, rows)
+    most = max(BLOCK_BYTES // slice_bytes, ceil(MIN_TILES / (rows * columns)))
+    if most >= slices:
+        return VolumeTiling(tile, _parts(volumes, 1, most // slices), slices, rows)
+    least = min(MIN_SLICES, slices)
+    if most >= least:
+        return VolumeTiling(tile, 1, _parts(slices, least, most), rows)
+    blocks = ceil(rows / max(BLOCK_BYTES // (least * row_bytes), 1))
+    return VolumeTiling(tile, 1, least, ceil(rows / blocks))
+
+
+def _parts(total: int, least: int, most: int) -> int:
+    """A size of parts between the limits, of which as little as possible is missing at the end."""
+    sizes: Iterable[int] = range(most, max(least, ceil(most / 2)) - 1, -1)
+    return min(sizes or range(least, 2 * least), key=lambda size: -total % size)

@@ -22,17 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.kernels.tiling import Tiling
+from jaxconv.kernels.tiling import Blocks, Tiling
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 PadWidths = Sequence[tuple[int, int]]
 Epilogue = Callable[[jax.Array], jax.Array]
 
 KERNEL_SIZE = 3
-# The points at which the polynomials of a tile are evaluated, besides infinity. Those of F(4x4)
-# have the smallest error of all symmetric multiples of 1/8: half that of the usual 1 and 2.
+# The points at which the polynomials of a tile are evaluated, besides infinity. Those of F(3x3) and
+# F(4x4) have the smallest error of all symmetric multiples of 1/8: half that of the usual 1 and 2.
 POINTS = {
     2: (Fraction(0), Fraction(1), Fraction(-1)),
+    3: (Fraction(3, 8), Fraction(-3, 8), Fraction(5, 4), Fraction(-5, 4)),
     4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
 }
 barrier = lax.optimization_barrier
@@ -89,6 +90,19 @@ def transforms(points: Sequence[Fraction], size: int = KERNEL_SIZE) -> Transform
     result = [(*(p**i for p in points), Fraction(i == outputs - 1)) for i in range(outputs)]
     last = tuple(Fraction(k == size - 1) for k in range(size))
     return Transforms(tuple(data), (*kernel, last), tuple(result))
+
+
+def name_of(tile: int) -> str:
+    """Name the algorithm with tiles of a size.
+
+    Args:
+        tile: m of F(m x m, 3x3).
+
+    Example:
+        >>> name_of(4)
+        'F(4x4, 3x3)'
+    """
+    return f"F({tile}x{tile}, {KERNEL_SIZE}x{KERNEL_SIZE})"
 
 
 @cache
@@ -157,7 +171,7 @@ def convolve(
     b, (h, w) = x.shape[0], output_size(x, pads)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)  # of rows of tiles, per image
     tiles, splits = (blocks * tiling.tile_rows, tiling.tiles(w)), tiling.channel_splits
-    x, pad = _pad_blocks(x, _missing(x, pads, tiles, tiling), tiling, blocks)
+    x, pad = _pad_blocks(x, missing_pixels(x, pads, tiles, tiling.tile), tiling, blocks)
     step = tiling.tile_rows * tiling.tile
 
     def block(x: jax.Array) -> jax.Array:
@@ -168,17 +182,15 @@ def convolve(
 
     if (blocks, tiling.images) == (1, b):
         return block(x)[:, : h // pool]
-    rows = x.shape[1] if blocks == 1 else step + KERNEL_SIZE - 1
-    sizes = (tiling.images, rows, *x.shape[2:])
+    cut = Blocks((x.shape[0] // tiling.images, blocks))
+    sizes = (tiling.images, x.shape[1] if blocks == 1 else step + KERNEL_SIZE - 1)
+    shape = (x.shape[0], blocks * step // pool, w // pool, _filters(prepared))
 
     def body(i: jax.Array, y: jax.Array) -> jax.Array:
-        image, row = i // blocks * tiling.images, i % blocks
-        part = block(lax.dynamic_slice(x, (image, row * step, 0, 0), sizes))
-        return lax.dynamic_update_slice(y, part, (image, row * (step // pool), 0, 0))
+        part = block(cut.read(x, i, (tiling.images, step), sizes))
+        return cut.write(y, part, i, (tiling.images, step // pool))
 
-    shape = (x.shape[0], blocks * step // pool, w // pool, _filters(prepared))
-    y = lax.fori_loop(0, shape[0] // tiling.images * blocks, body, jnp.zeros(shape, x.dtype))
-    return y[:b, : h // pool]
+    return lax.fori_loop(0, cut.count, body, jnp.zeros(shape, x.dtype))[:b, : h // pool]
 
 
 def kernel_gradient(
@@ -196,11 +208,11 @@ def kernel_gradient(
     Returns:
         (3, 3, c, k), or (3, 3, slabs, c/slabs, k/slabs) if there are several.
     """
-    b, h, w, _ = g.shape
+    h, w = g.shape[1:3]
     columns = tiling.tiles(w)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)
     step = tiling.tile_rows * tiling.tile
-    missing = _missing(x, pads, (blocks * tiling.tile_rows, columns), tiling)
+    missing = missing_pixels(x, pads, (blocks * tiling.tile_rows, columns), tiling.tile)
     x, pad_x = _pad_blocks(x, missing, tiling, blocks)
     missing = [(0, blocks * step - h), (0, columns * tiling.tile - w)]
     g, pad_g = _pad_blocks(g, missing, tiling, blocks)
@@ -208,42 +220,53 @@ def kernel_gradient(
     def part(x: jax.Array, g: jax.Array) -> jax.Array:
         return _gradient_of_block(pad_x(x), pad_g(g), tiling.tile, slabs)
 
-    if (blocks, tiling.images) == (1, b):
-        u = part(x, g)
-    else:
-        whole = blocks == 1
-        x_rows = x.shape[1] if whole else step + KERNEL_SIZE - 1
-        x_sizes = (tiling.images, x_rows, *x.shape[2:])
-        g_sizes = (tiling.images, g.shape[1] if whole else step, *g.shape[2:])
+    whole, steps = blocks == 1, (tiling.images, step)
+    x_sizes = (tiling.images, x.shape[1] if whole else step + KERNEL_SIZE - 1)
+    g_sizes = (tiling.images, g.shape[1] if whole else step)
+    cut = Blocks((g.shape[0] // tiling.images, blocks))
+    u = cut.sum(lambda i: part(cut.read(x, i, steps, x_sizes), cut.read(g, i, steps, g_sizes)))
+    return kernel_of_tile(u, tiling.tile)
 
-        def block(i: jax.Array | int) -> jax.Array:
-            start = (i // blocks * tiling.images, i % blocks * step, 0, 0)
-            return part(lax.dynamic_slice(x, start, x_sizes), lax.dynamic_slice(g, start, g_sizes))
 
-        like = jax.eval_shape(block, 0)
-        count, zeros = g.shape[0] // tiling.images * blocks, jnp.zeros(like.shape, like.dtype)
-        u = lax.fori_loop(0, count, lambda i, u: u + block(i), zeros)
-    matrix = jnp.asarray(_kernel_matrix(tiling.tile).T)
+def kernel_of_tile(u: jax.Array, tile: int) -> jax.Array:
+    """Map the gradient of a transformed kernel to that of the kernel.
+
+    Args:
+        u: ((m+2)**2, ...).
+        tile: m of F(m x m, 3x3).
+
+    Returns:
+        (3, 3, ...).
+    """
+    matrix = jnp.asarray(_kernel_matrix(tile).T)
     return (matrix @ u.reshape(u.shape[0], -1)).reshape(KERNEL_SIZE, KERNEL_SIZE, *u.shape[1:])
 
 
 def _gradient_of_block(x: jax.Array, g: jax.Array, tile: int, slabs: int) -> jax.Array:
     """The transformed gradient, ((m+2)**2, c, k), or ((m+2)**2, slabs, c/slabs, k/slabs)."""
-    matrices = _transforms_of(tile)
-    v, _ = _transform_tiles(x, matrices.data, tile)
-    p, _ = _transform_tiles(g, tuple(zip(*matrices.result, strict=True)), tile)
+    (v, _), p = transform_images(x, tile), transform_gradient(g, tile)
     if slabs == 1:
-        return jnp.einsum("atc,atk->ack", barrier(v), barrier(p))
+        return jnp.einsum("atc,atk->ack", v, p)
     return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
 
 
-def _missing(
-    x: jax.Array, pads: PadWidths, tiles: tuple[int, int], tiling: Tiling
+def missing_pixels(
+    x: jax.Array, pads: PadWidths, tiles: Sequence[int], tile: int
 ) -> list[tuple[int, int]]:
-    """The (low, high) rows and columns that images lack for whole tiles."""
+    """Compute the rows and columns that images lack for whole tiles.
+
+    Args:
+        x: (..., h, w, c).
+        pads: (low, high) of rows and of columns of the convolution.
+        tiles: along both axes.
+        tile: m of F(m x m, 3x3).
+
+    Returns:
+        (low, high) of rows and of columns.
+    """
     return [
-        (low, count * tiling.tile + KERNEL_SIZE - 1 - n - low)
-        for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True)
+        (low, count * tile + KERNEL_SIZE - 1 - n - low)
+        for n, (low, _), count in zip(x.shape[-3:-1], pads, tiles, strict=True)
     ]
 
 
@@ -278,23 +301,40 @@ def _convolve_block(
 ) -> jax.Array:
     """Convolve padded images (splits, b, h, w, c/splits) at once."""
     splits, b, *_ = x.shape
-    m, size, k = tiling.tile, tiling.tile + KERNEL_SIZE - 1, _filters(prepared)
-    matrices = _transforms_of(m)
-    v, (rows, columns) = _transform_tiles(x.reshape(-1, *x.shape[2:]), matrices.data, m)
-    v = barrier(v).reshape(size**2 * splits, -1, x.shape[-1])
-    y = barrier(_products(v, prepared))
-    y = y.reshape(size, size, splits, b, rows, columns, k)
+    size = tiling.tile + KERNEL_SIZE - 1
+    v, grid = transform_images(x.reshape(-1, *x.shape[2:]), tiling.tile)
+    v = v.reshape(size**2 * splits, -1, x.shape[-1])
+    y = barrier(_products(v, prepared)).reshape(size, size, splits, b, *grid, _filters(prepared))
     summed = [reduce(jnp.add, (y[:, i, p] for p in range(splits))) for i in range(size)]
-    y = barrier(jnp.stack(_multiply_matrix(matrices.result, summed)))
+    return images_of_tiles(summed, tiling.tile, epilogue, pool)
+
+
+def images_of_tiles(
+    y: Sequence[jax.Array], tile: int, epilogue: Epilogue, pool: int = 1
+) -> jax.Array:
+    """Map the products of tiles to the images of the result.
+
+    Args:
+        y: for each of the m+2 numbers of a column of a tile, (m+2, b, rows, columns, k).
+        tile: m of F(m x m, 3x3).
+        epilogue: see :func:`convolve`.
+        pool: likewise.
+
+    Returns:
+        (b, rows * m / pool, columns * m / pool, k).
+    """
+    m, matrix = tile, _transforms_of(tile).result
+    _, b, rows, columns, k = y[0].shape
+    stacked = barrier(jnp.stack(_multiply_matrix(matrix, y)))
     # m arrays of (m, b, rows, columns, k)
-    y = _multiply_matrix(matrices.result, [y[:, i] for i in range(size)])
+    y = _multiply_matrix(matrix, [stacked[:, i] for i in range(m + KERNEL_SIZE - 1)])
     side = m // pool
     if pool > 1:  # the columns of a window are items of the list, its rows lie on axis 0
         best = [reduce(jnp.maximum, y[i : i + pool]) for i in range(0, m, pool)]
         best = [column.reshape(-1, pool, *column.shape[1:]) for column in best]
         y = [reduce(jnp.maximum, (column[:, i] for i in range(pool))) for column in best]
-    y = epilogue(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
-    return y.reshape(b, rows * side, columns * side, k)
+    result = epilogue(jnp.stack([part.transpose(1, 2, 0, 3, 4) for part in y], 4))
+    return result.reshape(b, rows * side, columns * side, k)
 
 
 def _products(v: jax.Array, prepared: jax.Array) -> jax.Array:
@@ -313,6 +353,34 @@ def _by_slab(v: jax.Array, slabs: int) -> jax.Array:
 def _filters(prepared: jax.Array) -> int:
     """Filters of a prepared kernel, of all slabs."""
     return prepared.shape[-1] * (prepared.shape[1] if prepared.ndim == 4 else 1)
+
+
+def transform_images(x: jax.Array, tile: int) -> tuple[jax.Array, tuple[int, int]]:
+    """Transform the tiles of padded images.
+
+    Args:
+        x: (b, h, w, c), of whole tiles.
+        tile: m of F(m x m, 3x3).
+
+    Returns:
+        ((m+2)**2, tiles, c), the column of the tile first; and the tiles along both axes.
+    """
+    v, grid = _transform_tiles(x, _transforms_of(tile).data, tile)
+    return barrier(v), grid
+
+
+def transform_gradient(g: jax.Array, tile: int) -> jax.Array:
+    """Transform the tiles of the gradient of a result, the transpose of :func:`images_of_tiles`.
+
+    Args:
+        g: (b, h', w', k), of whole tiles.
+        tile: m of F(m x m, 3x3).
+
+    Returns:
+        ((m+2)**2, tiles, k), the column of the tile first.
+    """
+    transposed = tuple(zip(*_transforms_of(tile).result, strict=True))
+    return barrier(_transform_tiles(g, transposed, tile)[0])
 
 
 def _transform_tiles(x: jax.Array, matrix: Matrix, m: int) -> tuple[jax.Array, tuple[int, int]]:

@@ -27,7 +27,7 @@ from jaxconv.kernels.tiling import ConvProblem, channel_splits, choose_tiling
 PrimitiveParams = Mapping[str, Any]
 
 CONVOLUTION, KERNEL_GRADIENT = "convolution", "kernel gradient of a convolution"
-NAMES = {2: "F(2x2, 3x3)", 4: "F(4x4, 3x3)"}  # by the size of the tiles
+NAMES = {tile: winograd.name_of(tile) for tile in (2, 4)}
 PLAIN = {  # the parameters of the convolutions that are served; not every JAX has all of these
     "window_strides": (1, 1),
     "lhs_dilation": (1, 1),
