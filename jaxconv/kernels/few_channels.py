@@ -35,7 +35,7 @@ CONVOLUTION = "convolution of few channels"
 MAX_CHANNELS = 4
 MAX_PRODUCTS = 32  # per result
 MIN_FILTERS = 16  # a vector of the processor
-MIN_PRODUCTS = 2**22  # multiplications of all results
+MIN_PRODUCTS = 2**25  # multiplications of all results
 MAX_AXES = 2  # volumes are convolved as images
 
 RULES: Sequence[SelectionRule] = (
@@ -52,7 +52,7 @@ RULES: Sequence[SelectionRule] = (
     SelectionRule(
         DIRECT,
         lambda p: p.products < MIN_PRODUCTS,
-        "so few multiplications take half as long in `lax`",
+        "with vectors of 256 bits, so few multiplications take less time in `lax`",
     ),
     SelectionRule(
         NAME,
