@@ -214,6 +214,7 @@ def choose_volume_tiling(problem: ConvProblem, volumes: int, depth: int, tile: i
     if problem.images * slice_bytes <= WHOLE_BYTES:
         return VolumeTiling(tile, volumes, slices, rows)
     most = max(BLOCK_BYTES // slice_bytes, ceil(MIN_TILES / (rows * columns)))
+    most = min(most, problem.images)
     if most >= slices:
         return VolumeTiling(tile, _parts(volumes, 1, most // slices), slices, rows)
     least = min(MIN_SLICES, slices)

@@ -1,10 +1,20 @@
 """No block takes too much memory, and long sums are split where high precision is requested."""
 
+from dataclasses import replace
+from math import ceil
+
 import numpy as np
 import pytest
 
 from jaxconv.kernels import tiling
-from jaxconv.kernels.tiling import ConvProblem, Tiling, channel_splits, choose_tiling
+from jaxconv.kernels.tiling import (
+    ConvProblem,
+    Tiling,
+    VolumeTiling,
+    channel_splits,
+    choose_tiling,
+    choose_volume_tiling,
+)
 
 SPLITS = [(16, 1), (64, 1), (96, 1), (100, 1), (128, 2), (192, 3), (256, 2), (300, 1), (600, 1)]
 
@@ -69,3 +79,34 @@ def test_a_layer_of_vgg16_is_cut_by_images():
     conv3_2 = ConvProblem(8, 56, 56, 256, 256)
     assert choose_tiling(conv3_2, 4) == Tiling(tile=4, tile_rows=14, images=1, channel_splits=1)
     assert choose_tiling(ConvProblem(1, 56, 56, 256, 256), 4) == Tiling(4, 14, 1)
+
+
+def test_no_block_of_volumes_takes_more_than_the_cache_has():
+    rng = np.random.default_rng(12)
+    kinds = set()
+    for tile in (2, 3, 4) * 500:
+        case = random_problem(rng)
+        volumes, slices, depth = (int(n) for n in rng.integers(1, (20, 40, 6)))
+        case = replace(case, images=volumes * slices)
+        cut = choose_volume_tiling(case, volumes, depth, tile)
+        rows, columns = ceil(case.height / tile), ceil(case.width / tile)
+        assert 1 <= cut.volumes <= volumes, case
+        assert 1 <= cut.slices <= slices, case
+        assert 1 <= cut.tile_rows <= rows, case
+        assert cut.volumes == 1 or cut.slices == slices, case
+        assert cut.slices == slices or cut.tile_rows == rows or cut.slices == tiling.MIN_SLICES
+        whole = (cut.volumes, cut.slices, cut.tile_rows) == (volumes, slices, rows)
+        images = cut.volumes * cut.slices
+        size = 4 * (tile + 2) ** 2 * columns * cut.tile_rows * images
+        size *= (1 + depth) * case.channels + case.filters
+        few = images * rows * columns < tiling.MIN_TILES + rows * columns
+        row = cut.tile_rows == 1 and images <= tiling.MIN_SLICES
+        assert size <= (tiling.WHOLE_BYTES if whole else tiling.BLOCK_BYTES) or few or row, case
+        kinds.add((whole, cut.volumes > 1, cut.slices < slices, cut.tile_rows < rows))
+    assert len(kinds) >= 6
+
+
+def test_a_block_has_no_more_volumes_than_the_batch():
+    few_tiles = ConvProblem(2 * 4, 8, 8, 2048, 512)
+    cut = choose_volume_tiling(few_tiles, volumes=2, depth=3, tile=4)
+    assert cut == VolumeTiling(tile=4, volumes=2, slices=4, tile_rows=2)
