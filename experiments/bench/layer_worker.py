@@ -14,16 +14,17 @@ from experiments.bench.layers import Layer
 Program = Callable[[], Sequence[Any]]
 
 
-def arrays(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def arrays(layer: Layer, dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
     """Draw images and a kernel; channels are last.
 
     Args:
         layer: its sizes.
+        dtype: of both. The numbers are those of float32.
     """
     draw = np.random.default_rng(0).normal
     x = draw(size=(layer.batch, *layer.size, layer.channels))
     kernel = draw(size=(*layer.window, layer.channels // layer.groups, layer.filters))
-    return x.astype(np.float32), kernel.astype(np.float32)
+    return x.astype(np.float32).astype(dtype), kernel.astype(np.float32).astype(dtype)
 
 
 def of_jax(layer: Layer, program: str, *, is_ours: bool) -> Program:
@@ -97,17 +98,18 @@ def direction(shape: Sequence[int]) -> np.ndarray:
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
-def of_torch(layer: Layer, program: str) -> Program:
+def of_torch(layer: Layer, program: str, dtype: str = "float32") -> Program:
     """Build a layer in PyTorch, channels last.
 
     Args:
         layer: what to compute.
         program: "forward" or "gradient".
+        dtype: of all arrays.
     """
     import torch
 
     rank = len(layer.size)
-    x, kernel = arrays(layer)
+    x, kernel = arrays(layer, dtype)
     is_transposed = layer.kind == "conv_transpose"
     order = (rank, rank + 1) if is_transposed else (rank + 1, rank)
     channels_first = (0, rank + 1, *range(1, rank + 1))
@@ -131,7 +133,7 @@ def of_torch(layer: Layer, program: str) -> Program:
     if program == "forward":
         return inference
     shape = inference()[0].permute(0, *range(2, rank + 2), 1).shape
-    g = torch.from_numpy(direction(shape)).permute(channels_first)
+    g = torch.from_numpy(direction(shape).astype(dtype)).permute(channels_first)
     wanted = [a.detach().requires_grad_() for a in (images, weight)][: 1 if layer.is_pool else 2]
 
     def gradient() -> Sequence[Any]:
