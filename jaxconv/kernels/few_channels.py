@@ -35,7 +35,7 @@ CONVOLUTION = "convolution of few channels"
 MAX_CHANNELS = 4
 MAX_PRODUCTS = 32  # per result
 MIN_FILTERS = 16  # a vector of the processor
-MIN_PRODUCTS = 2**25  # multiplications of all results
+MIN_PRODUCTS = 2**26  # multiplications of all results
 MAX_AXES = 2  # volumes are convolved as images
 
 RULES: Sequence[SelectionRule] = (

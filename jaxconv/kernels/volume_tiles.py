@@ -45,7 +45,7 @@ from jaxconv.kernels.winograd_formulations import (
 
 SQUARE = (winograd.KERNEL_SIZE,) * 2
 REASON = "the tiles of each slice are transformed once, for all windows that see it"
-# The error of `lax` is smaller for volumes than for images: it does not grow with the channels.
+# The error of `lax` is smaller for volumes than for images: it hardly grows with the channels.
 # Tiles of 4x4 have up to six times as much, those of 3x3 three times. In gradients, those of 4x4
 # have three times as much if their sums are short, and take half of the time of those of 3x3.
 SMALL, LARGE, LARGE_OF_GRADIENT = 2, 3, 4

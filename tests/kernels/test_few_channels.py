@@ -89,6 +89,6 @@ def test_others_are_left_to_lax(x, kernel, options):
 def test_few_multiplications_are_left_to_lax(monkeypatch):
     monkeypatch.undo()
     kernel = np.ones((3, 3, 3, 16), np.float32)
-    for size, is_ours in ((278, False), (280, True)):
+    for size, is_ours in ((394, False), (396, True)):
         found = chosen(jc.conv, np.ones((1, size, size, 3), np.float32), kernel)
         assert (few_channels.CONVOLUTION in dict(found)) == is_ours
