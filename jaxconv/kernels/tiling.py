@@ -12,7 +12,7 @@ FLOAT_BYTES = 4  # of a float32
 # The transformed tiles of a block and their products: together they stay in a cache of 32 MB.
 BLOCK_BYTES = 14 * 2**20
 WHOLE_BYTES = 32 * 2**20  # up to here a loop over blocks costs more than it saves
-MIN_SLICES = 4  # per block of volumes: a window of three sees the tiles of six
+MIN_SLICES = 4  # per block of a volume: with windows of three slices, four results read six
 MIN_TILES = 192  # per block of images, whatever their size: matrix products of fewer are slow
 
 
@@ -112,7 +112,7 @@ class Blocks:
 
         Args:
             x: the array.
-            i: the number of the block; the last axis comes first.
+            i: the number of the block; the last axis varies fastest.
             steps: along each axis, from one block to the next one.
             sizes: of the block along each axis.
         """
@@ -213,11 +213,11 @@ def choose_volume_tiling(problem: ConvProblem, volumes: int, depth: int, tile: i
     slice_bytes = row_bytes * rows
     if problem.images * slice_bytes <= WHOLE_BYTES:
         return VolumeTiling(tile, volumes, slices, rows)
-    most = max(BLOCK_BYTES // slice_bytes, ceil(MIN_TILES / (rows * columns)))
-    most = min(most, problem.images)
+    few = ceil(MIN_TILES / (rows * columns)) if rows * columns < MIN_TILES else 0
+    most = min(max(BLOCK_BYTES // slice_bytes, few), problem.images)
     if most >= slices:
         return VolumeTiling(tile, _parts(volumes, 1, most // slices), slices, rows)
-    least = min(MIN_SLICES, slices)
+    least = ceil(slices / max(round(slices / MIN_SLICES), 1))
     if most >= least:
         return VolumeTiling(tile, 1, _parts(slices, least, most), rows)
     blocks = ceil(rows / max(BLOCK_BYTES // (least * row_bytes), 1))
@@ -225,6 +225,12 @@ def choose_volume_tiling(problem: ConvProblem, volumes: int, depth: int, tile: i
 
 
 def _parts(total: int, least: int, most: int) -> int:
-    """A size of parts between the limits, of which as little as possible is missing at the end."""
+    """The size of parts for which the last part lacks least.
+
+    Args:
+        total: what is divided.
+        least: the smallest size.
+        most: the largest size, unless it is smaller than the smallest.
+    """
     sizes: Iterable[int] = range(most, max(least, ceil(most / 2)) - 1, -1)
     return min(sizes or range(least, 2 * least), key=lambda size: -total % size)

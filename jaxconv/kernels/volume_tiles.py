@@ -1,8 +1,9 @@
 """Convolutions of volumes with windows of 3x3 along the last two axes, by Winograd's algorithm.
 
-Each slice of a volume is cut into tiles that are transformed once. The transformed tiles of the
-slices that a window sees are then channels of one matrix product. Several slices are computed at
-once, so that their tiles stay in the cache.
+A block of several slices is computed at once. Each slice is cut into tiles that are transformed
+once for all windows of the block. The transformed tiles of the slices that a window sees are then
+channels of one matrix product. Blocks are small, so that their tiles stay in the cache; slices at
+their borders are transformed for both neighbours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,12 +45,13 @@ from jaxconv.kernels.winograd_formulations import (
 )
 
 SQUARE = (winograd.KERNEL_SIZE,) * 2
-REASON = "the tiles of each slice are transformed once, for all windows that see it"
+REASON = "in a block of slices, the tiles of each are transformed once for all windows"
 # The error of `lax` is smaller for volumes than for images: it hardly grows with the channels.
 # Tiles of 4x4 have up to six times as much, those of 3x3 three times. In gradients, those of 4x4
 # have three times as much if their sums are short, and take half of the time of those of 3x3.
 SMALL, LARGE, LARGE_OF_GRADIENT = 2, 3, 4
-SUM_TILES = 32  # of a sum of a gradient; more where a slice of a block has more
+SUM_TILES = 32  # at least, in each of the partial sums of a gradient
+PRIORITY = 2  # before `padding.py`: tiles pad the volumes themselves
 MAX_FILTERS = 64  # with more, small tiles take less time than short sums
 
 
@@ -107,7 +109,7 @@ def _decide(
     is_large: bool,
     may_be_large: bool = True,
 ) -> Decision | None:
-    """Accept by tiles of either size what the rules for images give to tiles.
+    """Accept what the rules for images give to tiles, with sizes of tiles that suit volumes.
 
     Args:
         rules: for images.
@@ -117,7 +119,7 @@ def _decide(
         may_be_large: large tiles are an option.
     """
     is_high = lax.Precision.HIGH in jax.tree.leaves(operation.params["precision"])
-    for_images = (decide(rules, problem, name) for name in NAMES.values())
+    for_images = (decide(rules, problem, NAMES[size]) for size in (2, 4))
     small, large = (decision is not None and decision.accepted for decision in for_images)
     if not (small or large) or is_large != (large and may_be_large and not is_high):
         return None
@@ -235,7 +237,7 @@ class _Cut:
     Attributes:
         blocks: along volumes, slices and rows.
         steps: volumes, slices and rows of the result in a block.
-        seen: those of the volumes that a block sees.
+        seen: volumes, slices and rows that a block reads, with the borders of its windows.
         size: volumes, slices and rows of the result, in whole blocks.
         grid: tiles of each slice of a block, along rows and columns.
     """
@@ -306,10 +308,10 @@ class _Cut:
 
     @property
     def short_sums(self) -> int:
-        """The number of sums over the tiles of a block, each of as few slices as are enough."""
-        slices = prod(self.steps[:2])
-        least = min(ceil(SUM_TILES / prod(self.grid)), slices)  # slices of a sum
-        return slices // next(n for n in range(least, slices + 1) if slices % n == 0)
+        """The number of equal sums over the tiles of a block, as short as is allowed."""
+        tiles = prod(self.steps[:2]) * prod(self.grid)
+        lengths = range(min(SUM_TILES, tiles), tiles + 1)
+        return tiles // next(length for length in lengths if tiles % length == 0)
 
     @property
     def _columns(self) -> int:
@@ -329,7 +331,7 @@ for _tile in (SMALL, LARGE):
             gradients=(CONVOLUTION, KERNEL_GRADIENT),
             prepare=partial(prepare, _tile),
             apply_prepared=partial(apply_prepared, _tile),
-            priority=1,
+            priority=PRIORITY,
         )
     )
 for _tile in (SMALL, LARGE_OF_GRADIENT):
@@ -342,6 +344,6 @@ for _tile in (SMALL, LARGE_OF_GRADIENT):
             apply=partial(kernel_gradient, _tile),
             reason="the same bilinear form as the convolution, transposed",
             gradients=(CONVOLUTION, KERNEL_GRADIENT),
-            priority=1,
+            priority=PRIORITY,
         )
     )

@@ -171,7 +171,7 @@ def convolve(
     b, (h, w) = x.shape[0], output_size(x, pads)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)  # of rows of tiles, per image
     tiles, splits = (blocks * tiling.tile_rows, tiling.tiles(w)), tiling.channel_splits
-    x, pad = _pad_blocks(x, missing_pixels(x, pads, tiles, tiling.tile), tiling, blocks)
+    x, pad = _pad_blocks(x, _missing(x, pads, tiles, tiling.tile), tiling, blocks)
     step = tiling.tile_rows * tiling.tile
 
     def block(x: jax.Array) -> jax.Array:
@@ -212,7 +212,7 @@ def kernel_gradient(
     columns = tiling.tiles(w)
     blocks = -(-tiling.tiles(h) // tiling.tile_rows)
     step = tiling.tile_rows * tiling.tile
-    missing = missing_pixels(x, pads, (blocks * tiling.tile_rows, columns), tiling.tile)
+    missing = _missing(x, pads, (blocks * tiling.tile_rows, columns), tiling.tile)
     x, pad_x = _pad_blocks(x, missing, tiling, blocks)
     missing = [(0, blocks * step - h), (0, columns * tiling.tile - w)]
     g, pad_g = _pad_blocks(g, missing, tiling, blocks)
@@ -250,23 +250,13 @@ def _gradient_of_block(x: jax.Array, g: jax.Array, tile: int, slabs: int) -> jax
     return jnp.einsum("astc,astk->asck", _by_slab(v, slabs), _by_slab(p, slabs))
 
 
-def missing_pixels(
-    x: jax.Array, pads: PadWidths, tiles: Sequence[int], tile: int
+def _missing(
+    x: jax.Array, pads: PadWidths, tiles: tuple[int, int], tile: int
 ) -> list[tuple[int, int]]:
-    """Compute the rows and columns that images lack for whole tiles.
-
-    Args:
-        x: (..., h, w, c).
-        pads: (low, high) of rows and of columns of the convolution.
-        tiles: along both axes.
-        tile: m of F(m x m, 3x3).
-
-    Returns:
-        (low, high) of rows and of columns.
-    """
+    """The (low, high) rows and columns that images lack for whole tiles."""
     return [
         (low, count * tile + KERNEL_SIZE - 1 - n - low)
-        for n, (low, _), count in zip(x.shape[-3:-1], pads, tiles, strict=True)
+        for n, (low, _), count in zip(x.shape[1:3], pads, tiles, strict=True)
     ]
 
 
