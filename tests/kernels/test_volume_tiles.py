@@ -121,6 +121,7 @@ OTHERS = [
     {"kernel": (9, 3, 3)},
     {"c_in": 2, "kernel": (2, 3, 3)},
     {"batch": 1, "sizes": (2, 8, 9)},
+    {"batch": 8, "sizes": (4, 4, 4), "kernel": (2, 2, 2), "padding": "VALID"},  # 3x3x3 results
 ]
 
 
